@@ -1,0 +1,29 @@
+"""Errors a user can mend: each says what was found, what was expected and what to do."""
+
+
+class HandfulError(Exception):
+    """Base of every error that handful raises about data, files or weights.
+
+    The command line prints it as one line and exits with 1; wrong arguments raise
+    `ValueError` instead.
+    """
+
+
+class DataError(HandfulError):
+    """A folder, archive, table or picture is not what a classifier can be made of."""
+
+
+class ModelFileError(HandfulError):
+    """A saved classifier or network file is missing, changed or unsafe to load."""
+
+
+class WeightsError(HandfulError):
+    """Pretrained weights are absent or are not the ones whose digest is known."""
+
+
+class OutputError(HandfulError):
+    """A result cannot be written where it was asked for."""
+
+
+class MissingExtraError(HandfulError):
+    """An optional dependency is needed and not installed; the message names the extra."""
