@@ -1,0 +1,79 @@
+"""Files and folders that appear whole or not at all."""
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from handful.errors import OutputError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a file stands where a folder is needed",
+    # mkdir's word for a file in the way; the folder itself was looked for before.
+    errno.EEXIST: "a file stands where a folder is needed",
+    errno.ENOTEMPTY: "another process made it meanwhile",
+}
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        64 hexadecimal characters.
+
+    Raises:
+        OSError: When it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder under a temporary name beside its place, then move it there.
+
+    An error or Ctrl-C inside the block removes the temporary folder and leaves no trace.
+
+    Args:
+        path: Folder to make; its parents are made too.
+
+    Yields:
+        The temporary folder to write into.
+
+    Raises:
+        OutputError: When the folder exists, or writing fails: disk full, no permission, ...
+    """
+    if path.exists() or path.is_symlink():
+        raise OutputError(
+            f"{path} exists already; choose another place with --output, or remove it first."
+        )
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        yield temporary
+        # mkdtemp makes folders private; a result is as readable as any other new folder.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o777 & ~mask)
+        temporary.rename(path)
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        raise OutputError(
+            f"{path} cannot be written: {reason}. Free it, or choose another place with --output."
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,73 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from handful.errors import OutputError
+from handful.files import new_folder, sha256_of
+
+
+def test_a_folder_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "run"
+    with new_folder(target) as folder:
+        (folder / "a.txt").write_text("a")
+        assert not target.exists()
+    assert (target / "a.txt").read_text() == "a"
+    assert [path.name for path in target.parent.iterdir()] == ["run"]
+    (tmp_path / "plain").mkdir()
+    assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, SystemExit])
+def test_nothing_is_left_of_a_broken_one(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), new_folder(tmp_path / "run") as folder:
+        (folder / "half.txt").write_text("half")
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EROFS, "the file system is read-only"),
+        (errno.EACCES, "permission denied"),
+    ],
+)
+def test_the_systems_refusals_are_explained(tmp_path: Path, code: int, reason: str) -> None:
+    with (
+        pytest.raises(OutputError, match=f"run cannot be written: {reason}. Free it, or choose"),
+        new_folder(tmp_path / "run"),
+    ):
+        raise OSError(code, os.strerror(code))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_really_full_disk(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full, which this system lacks")
+    with pytest.raises(OutputError, match="the disk is full"), new_folder(tmp_path / "run"):
+        with open("/dev/full", "wb", buffering=0) as file:
+            file.write(b"x")
+
+
+def test_an_existing_folder_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine").write_text("mine")
+    with pytest.raises(OutputError, match="run exists already; choose another place with --output"):
+        with new_folder(tmp_path / "run"):
+            raise AssertionError("never entered")
+    assert (tmp_path / "run" / "mine").read_text() == "mine"
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="a file stands where a folder is needed"):
+        with new_folder(tmp_path / "file" / "run"):
+            raise AssertionError("never entered")
+
+
+def test_sha256(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    assert sha256_of(tmp_path / "empty").startswith("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b")
