@@ -382,6 +382,9 @@ def _copy_weights(source: "keras.Model", target: "keras.Model") -> None:
     for ours_layer, theirs_layer in zip(ours, theirs, strict=False):
         for variable, value in zip(ours_layer.weights, theirs_layer.weights, strict=True):
             variable.assign(value)
+        if hasattr(ours_layer, "finalize_state"):
+            # Keras' Normalization computes with a copy of its weights.
+            ours_layer.finalize_state()
 
 
 _CHILD = "import sys; from handful.backbones import convert_in_child; convert_in_child(sys.argv[1])"
