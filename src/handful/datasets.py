@@ -1,0 +1,313 @@
+"""Named data sets: find, download, verify, unpack safely."""
+
+import contextlib
+import json
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from handful.downloads import DownloadError, download, remove_part
+from handful.errors import DataError, OutputError
+from handful.files import sha256_of
+from handful.solar_cells import (
+    NUM_SOLAR_CELLS,
+    SOLAR_CELLS,
+    SOLAR_CELLS_CREDIT,
+    fetch_solar_cells,
+)
+
+DATA_VARIABLE = "HANDFUL_DATA"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip of photos in class folders that is downloaded as it is, and read without unpacking.
+
+    Args:
+        file_name: Its name in the cache.
+        url: Where it is published.
+        num_bytes: Its exact size.
+        counts: Folder in the zip -> number of JPEG files right in it; other files are not counted.
+        credit: Who made it, and on what terms.
+    """
+
+    file_name: str
+    url: str
+    num_bytes: int
+    counts: Mapping[str, int]
+    credit: str
+
+
+@dataclass(frozen=True)
+class DemoData:
+    """The photos that `handful demo` works on.
+
+    Args:
+        path: What `load_index` takes.
+        name: Name of the data set, for people.
+        note: Lines on which photos were taken, and why the ones preferred to them were not.
+        credit: Who made them, and on what terms; empty for photos of the user's own.
+    """
+
+    path: Path
+    name: str
+    note: str
+    credit: str
+
+
+CATS_AND_DOGS = Archive(
+    file_name="cats_and_dogs_filtered.zip",
+    url="https://storage.googleapis.com/mledu-datasets/cats_and_dogs_filtered.zip",
+    num_bytes=68_606_236,
+    counts={
+        "cats_and_dogs_filtered/train/cats": 1000,
+        "cats_and_dogs_filtered/train/dogs": 1000,
+        "cats_and_dogs_filtered/validation/cats": 500,
+        "cats_and_dogs_filtered/validation/dogs": 500,
+    },
+    credit="Photos: a subset of Kaggle's Dogs vs. Cats, published by Google for its machine "
+    "learning courses.",
+)
+
+
+@dataclass
+class _Story:
+    """What was tried and why it was not taken, told as it happens and whole at the end."""
+
+    say: Callable[[str], None] | None
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, line: str) -> None:
+        self.lines.append(line)
+        if self.say is not None:
+            self.say(line)
+
+
+def find_demo_data(
+    data: Path | None,
+    cache_folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> DemoData:
+    """Find photos to show the main job on, fetching some if there are none.
+
+    The first of these is taken: the path given; the path in `HANDFUL_DATA`;
+    `../shared/data/cats_and_dogs_filtered.zip` beside the current folder or beside the project;
+    the public archive of that name, downloaded once; the solar cells of PyPI's `elpv-dataset`,
+    installed into the cache folder once.
+
+    Args:
+        data: Photos to take: a zip, folder or CSV as `load_index` takes them, or a folder with
+            `cats_and_dogs_filtered.zip` in it. None looks for some.
+        cache_folder: What is fetched is kept in its folder `data`.
+        progress: Told (bytes so far, bytes in all) of a download.
+        say: Told each line of the note as it happens, before the long waits.
+
+    Returns:
+        The photos and where they come from.
+
+    Raises:
+        DataError: When a path is given and nothing is there, or when every source fails.
+        OutputError: When the cache folder cannot be written.
+    """
+    story = _Story(say)
+    path = _find_given(data, story) or _find_shared(story)
+    if path is not None:
+        return DemoData(path, path.stem, "\n".join(story.lines), "")
+    folder = cache_folder / "data"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(folder / ".lock"):
+            return _find_published(folder, progress, story)
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be written: {error.strerror or error}. Free it, or name another "
+            "place in the environment variable HANDFUL_CACHE."
+        ) from error
+
+
+def _find_given(data: Path | None, story: _Story) -> Path | None:
+    """Photos that the user points at; nothing there is an error and not a reason to go on."""
+    named = os.environ.get(DATA_VARIABLE)
+    if data is not None:
+        path, by = data, "--data"
+    elif named:
+        path, by = Path(named).expanduser(), f"the environment variable {DATA_VARIABLE}"
+    else:
+        story.add(f"No photos were given by --data or {DATA_VARIABLE}.")
+        return None
+    if not path.exists():
+        raise DataError(
+            f"{path}, given by {by}, does not exist; expected a zip, a folder or a CSV of "
+            "photos. Correct the path, or leave it out to have photos fetched."
+        )
+    inside = path / CATS_AND_DOGS.file_name
+    path = inside if inside.is_file() else path
+    story.add(f"Taking {path}, given by {by}.")
+    return path
+
+
+def _find_shared(story: _Story) -> Path | None:
+    """The archive in `../shared/data`, seen from here or from the project's own checkout."""
+    places = [Path("..")]
+    project = Path(__file__).resolve().parents[2]
+    if (project / "pyproject.toml").is_file():
+        places.append(project.parent)
+    for place in places:
+        path = place / "shared" / "data" / CATS_AND_DOGS.file_name
+        if path.is_file():
+            story.add(f"Taking {path}.")
+            return path
+    story.add(f"There is no {CATS_AND_DOGS.file_name} in ../shared/data.")
+    return None
+
+
+def _find_published(
+    folder: Path, progress: Callable[[int, int], None] | None, story: _Story
+) -> DemoData:
+    """The public archive, or with no network the solar cells."""
+    try:
+        path = fetch_archive(CATS_AND_DOGS, folder, progress, story.add)
+    except DataError as error:
+        reason = str(error)
+        story.add(reason)
+    else:
+        story.add(
+            f"Taking {path}, the public archive, verified by its size, the checksums inside and "
+            "its layout (no digest of it is published)."
+        )
+        return DemoData(path, path.stem, "\n".join(story.lines), CATS_AND_DOGS.credit)
+    try:
+        path = fetch_solar_cells(folder, story.add)
+    except DataError as error:
+        raise DataError(
+            f"No photos for the demo were given or found. {reason} {error} Give photos of your "
+            f"own with --data PATH, or put {CATS_AND_DOGS.url} at "
+            f"{folder / CATS_AND_DOGS.file_name}."
+        ) from error
+    story.add(f"Taking the {NUM_SOLAR_CELLS:,} solar cells of PyPI's {SOLAR_CELLS}.")
+    return DemoData(path, SOLAR_CELLS, "\n".join(story.lines), SOLAR_CELLS_CREDIT)
+
+
+def fetch_archive(
+    archive: Archive,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Path:
+    """Path of a published archive, downloaded when it is not there yet.
+
+    No digest of it is published. A download is verified by its exact size, by the checksum of
+    every file inside, and by its layout; its own SHA-256 is then noted beside it, and holds from
+    then on.
+
+    Args:
+        archive: Which one.
+        folder: Existing folder that it is kept in, with its digest in a `.json` file beside it.
+        progress: Told (bytes so far, bytes in all).
+        say: Told before something is downloaded or thrown away.
+
+    Returns:
+        Path of the verified zip.
+
+    Raises:
+        DataError: When it cannot be had; what came of it is kept for a later try.
+        OSError: When the folder cannot be written.
+    """
+    path = folder / archive.file_name
+    tell = say or (lambda line: None)
+    if path.exists():
+        problem = _kept_problem(path, archive)
+        if not problem:
+            return path
+        path.unlink()
+        tell(f"{path} {problem}; it was deleted.")
+    partial = folder / (archive.file_name + ".part")
+    tell(f"Downloading {archive.url} ({archive.num_bytes / 1e6:.1f} MB).")
+    try:
+        download(archive.url, partial, archive.num_bytes, progress)
+    except DownloadError as error:
+        raise DataError(f"{archive.file_name} could not be downloaded: {error}.") from error
+    problem = archive_problem(partial, archive)
+    if problem:
+        remove_part(partial)
+        raise DataError(f"{archive.url} {problem}; what was downloaded is deleted.")
+    _write_digest(path, archive, sha256_of(partial))
+    partial.replace(path)
+    return path
+
+
+def _kept_problem(path: Path, archive: Archive) -> str:
+    """What is wrong with an archive in the cache; empty when it is as it was."""
+    try:
+        noted = json.loads(_digest_path(path).read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        # Somebody put it there by hand.
+        problem = archive_problem(path, archive)
+        if not problem:
+            _write_digest(path, archive, sha256_of(path))
+        return problem
+    same = path.stat().st_size == archive.num_bytes and sha256_of(path) == noted
+    return "" if same else "has changed since it was downloaded and verified"
+
+
+def archive_problem(path: Path, archive: Archive) -> str:
+    """What tells a file from the archive it should be: size, checksums inside, layout.
+
+    Args:
+        path: The file; OSError when it cannot be read.
+        archive: What it should be.
+
+    Returns:
+        A clause about it without full stop; empty when all is well.
+    """
+    num_bytes = path.stat().st_size
+    if num_bytes != archive.num_bytes:
+        return f"has {num_bytes:,} bytes; expected {archive.num_bytes:,}"
+    try:
+        with zipfile.ZipFile(path) as file:
+            members = [member for member in file.infolist() if not member.is_dir()]
+            # Photos hardly shrink; far more inside than outside is not photos.
+            if sum(member.file_size for member in members) > 4 * num_bytes:
+                return "unpacks to over 4 times its size; expected photos, which hardly shrink"
+            names = (Path(member.filename) for member in members)
+            found = Counter(p.parent.as_posix() for p in names if p.suffix.lower() == ".jpg")
+            if found != archive.counts:
+                return f"holds {_list_counts(found)}; expected {_list_counts(archive.counts)}"
+            damaged = file.testzip()
+    except Exception as error:  # zipfile lets through what each decompressor raises
+        return f"is not a whole zip: {str(error).rstrip('.')}"
+    return f"is damaged: {damaged} does not match its checksum" if damaged else ""
+
+
+def _list_counts(counts: Mapping[str, int]) -> str:
+    rows = [f"{folder}/ ({count:,})" for folder, count in sorted(counts.items())]
+    more = [f"and {len(rows) - 6} more folders"] if len(rows) > 6 else []
+    return ", ".join(rows[:6] + more) or "no photos"
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _write_digest(path: Path, archive: Archive, sha256: str) -> None:
+    facts = {"url": archive.url, "num_bytes": archive.num_bytes, "sha256": sha256}
+    temporary = _digest_path(path).with_suffix(".tmp")
+    temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, _digest_path(path))
+
+
+@contextlib.contextmanager
+def _one_at_a_time(lock: Path) -> Iterator[None]:
+    """Let one process fetch while the next waits and then finds the files there."""
+    try:
+        import fcntl
+    except ImportError:  # Windows; two at once then fail their verification at worst.
+        yield
+        return
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
