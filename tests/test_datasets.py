@@ -131,7 +131,7 @@ def damage(data: bytes) -> bytes:
         (damage, r"is damaged: pets/validation/cats/1\.jpg does not match its checksum"),
         (
             lambda data: data.replace(b"cats/0", b"pigs/0"),
-            r"holds pets/train/cats/ \(2\), pets/train/pigs/ \(1\), .*; expected pets/train/cats/ \(3\)",
+            r"holds pets/train/cats/ \(2\), pets/train/pigs/ \(1\), .*; expected pets/train/cats/",
         ),
     ],
 )
