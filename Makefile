@@ -1,0 +1,51 @@
+# A machine with Python 3.11, 3.12 or 3.13 and a package registry is enough:
+#   make demo    the main job on a default data set; DATA=photos.zip or ARGS="..." for its options
+#   make test    all tests; ARGS="-k words" for pytest's options
+#   make check   style, types, and the lock file
+#   make bench   every benchmark, one after the other
+#   make lock    write requirements.lock anew after a change of pyproject.toml
+#   make clean   remove the environment and what tools have left; not runs/
+
+# One lock file constrains both installations: the demo's takes a part of what the tests' takes.
+PYTHON ?= $(or $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	$$name tools/environment.py python 2>/dev/null && echo $$name && break; done),python3)
+BENCHMARKS ?= benchmarks/pipelines.py benchmarks/scaling.py benchmarks/startup.py
+DATA ?=
+ARGS ?=
+
+BIN := .venv/bin
+MADE_FROM := pyproject.toml requirements.lock tools/environment.py
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check bench lock clean
+.DELETE_ON_ERROR:
+
+demo: $(BIN)/.installed
+	$(BIN)/handful demo $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+test: $(BIN)/.installed-test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(BIN)/.installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python tools/environment.py lock --check
+
+bench: $(BIN)/.installed-test
+	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
+
+lock: $(BIN)/.installed-test
+	$(BIN)/python tools/environment.py lock
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/.installed: $(MADE_FROM)
+	$(PYTHON) tools/environment.py install
+	touch $@
+
+$(BIN)/.installed-test: $(MADE_FROM)
+	$(PYTHON) tools/environment.py install --test
+	touch $@ $(BIN)/.installed
