@@ -5,6 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
+from handful import runs
+from handful.backbones import FrozenNetwork
+from handful.files import sha256_of
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -18,9 +22,11 @@ def shared_folder() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's cache."""
-    monkeypatch.setenv("HANDFUL_CACHE", str(tmp_path_factory.getbasetemp() / "handful-cache"))
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test starts with an empty cache; none reads or writes the user's."""
+    folder = tmp_path / "handful-cache"
+    monkeypatch.setenv("HANDFUL_CACHE", str(folder))
+    return folder
 
 
 def draw_photo(kind: str, seed: int, size: tuple[int, int] = (96, 120)) -> np.ndarray:
@@ -54,3 +60,38 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(24):
             write_photo(root / kind / f"{number:03d}.jpg", draw_photo(kind, first_seed + number))
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_network(tmp_path_factory: pytest.TempPathFactory) -> FrozenNetwork:
+    """A stand-in for a pretrained network: a fixed random projection of 32x32 pixels to 48."""
+    import openvino
+    from openvino import opset13 as ops
+
+    folder = tmp_path_factory.mktemp("network")
+    images = ops.parameter(openvino.PartialShape([-1, 32, 32, 3]), np.uint8, name="images")
+    images.output(0).set_names({"images"})
+    values = ops.divide(ops.subtract(ops.convert(images, "f32"), np.float32(127)), np.float32(128))
+    pixels = ops.reshape(values, np.array([-1, 32 * 32 * 3]), special_zero=False)
+    projection = np.random.default_rng(0).normal(size=(32 * 32 * 3, 48)).astype(np.float32) / 30
+    embeddings = ops.relu(ops.matmul(pixels, projection, False, False))
+    embeddings.output(0).set_names({"embeddings"})
+    model = openvino.Model([embeddings], [images], "projection")
+    openvino.save_model(model, folder / "network.xml", compress_to_fp16=False)
+    return FrozenNetwork(
+        xml_path=folder / "network.xml",
+        bin_path=folder / "network.bin",
+        xml_sha256=sha256_of(folder / "network.xml"),
+        bin_sha256=sha256_of(folder / "network.bin"),
+        image_size=32,
+        embedding_dim=48,
+        digest="projection",
+        seconds=0.0,
+    )
+
+
+@pytest.fixture
+def tiny_backbone(tiny_network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch) -> FrozenNetwork:
+    """Jobs take the stand-in for whatever backbone they are asked for."""
+    monkeypatch.setattr(runs, "frozen_network", lambda backbone: tiny_network)
+    return tiny_network

@@ -1,3 +1,42 @@
 """Image classifiers you can trust, from a handful of labelled photos, in seconds, on a CPU."""
 
+from handful.augment import AugmentationPolicy
+from handful.classifier import Classifier, Prediction
+from handful.config import TrainConfig
+from handful.errors import (
+    DataError,
+    HandfulError,
+    MissingExtraError,
+    ModelFileError,
+    OutputError,
+    WeightsError,
+)
+from handful.evaluation import Evaluation
+from handful.index import ImageIndex, load_index
+from handful.runs import PhotoCheck, Run, check, evaluate, train
+from handful.splits import Split, split_index
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "AugmentationPolicy",
+    "Classifier",
+    "DataError",
+    "Evaluation",
+    "HandfulError",
+    "ImageIndex",
+    "MissingExtraError",
+    "ModelFileError",
+    "OutputError",
+    "PhotoCheck",
+    "Prediction",
+    "Run",
+    "Split",
+    "TrainConfig",
+    "WeightsError",
+    "check",
+    "evaluate",
+    "load_index",
+    "split_index",
+    "train",
+]

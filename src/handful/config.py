@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PRECISIONS = ("auto", "bf16", "f32")
-RESIZES = ("squash", "crop")
+RESIZES = ("squash", "crop", "halfway")
 CLASS_WEIGHTS = ("auto", "balanced", "none")
 
 
@@ -33,7 +33,8 @@ class TrainConfig:
         backbone: Name of the pretrained network, see `handful.backbones`.
         weights: Weights file to use instead of the backbone's own, or None.
         image_size: Side in pixels that photos are decoded to; None takes the backbone's own.
-        resize: "squash" keeps the whole photo and not its aspect ratio, "crop" the reverse.
+        resize: "squash" keeps the whole photo and not its proportions, "crop" the reverse,
+            "halfway" does half of each.
         precision: "bf16" or "f32" arithmetic in the network; "auto" takes bf16 where the
             processor computes it natively.
         views: Augmented views of each training photo to fit the head on; 1 is the photo alone.
@@ -52,7 +53,7 @@ class TrainConfig:
     backbone: str = "efficientnet-lite0"
     weights: str | None = None
     image_size: int | None = None
-    resize: str = "squash"
+    resize: str = "halfway"
     precision: str = "auto"
     views: int = 1
     test_time_mirror: bool = False

@@ -1,0 +1,409 @@
+"""Pixels and a frozen network -> embeddings, each computed once and cached by content.
+
+Twice as many threads as cores each take a photo, decode it and wait for its inference, so that
+decoding and OpenVINO overlap. A picture is always inferred on its own, several at the same time:
+its embedding does not depend on its neighbours.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.augment import AugmentationPolicy, content_view
+from handful.backbones import FrozenNetwork
+from handful.cache import ContentCache, content_key
+from handful.errors import DataError, ModelFileError
+from handful.index import ImageIndex
+from handful.pixels import DecodeSettings, decode, fingerprint, mirror
+
+Progress = Callable[[int, int], None]
+View = int | str  # 0 the picture, 1, 2, ... drawn views, "mirror" its mirror image
+
+_ROWS_A_COMMIT = 256
+_REJECTED, _READABLE = b"R", b"F"
+
+logger = logging.getLogger("handful")
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingTable:
+    """Embeddings of an index's photos, and what else came out of decoding them.
+
+    Args:
+        embeddings: (N, V, D) float32, V views of each photo; zeros for a rejected photo.
+        fingerprints: (N, 256) uint8 thumbnails for finding near-duplicates.
+        rejected: Row to the reason why its photo cannot be decoded.
+        hits: Embeddings that came from the cache.
+        misses: Embeddings that were computed.
+        decode_seconds: Time spent decoding, summed over threads.
+        embed_seconds: Time from start to end of the computation, decoding included.
+    """
+
+    embeddings: NDArray[np.float32]
+    fingerprints: NDArray[np.uint8]
+    rejected: dict[int, str]
+    hits: int
+    misses: int
+    decode_seconds: float
+    embed_seconds: float
+
+    def select(self, rows: NDArray[np.int64]) -> "EmbeddingTable":
+        """The same table for some of the photos, such as those that were not rejected.
+
+        Args:
+            rows: (n,) int64 rows to keep, in order.
+
+        Returns:
+            A table with n photos and no rejected ones.
+        """
+        return EmbeddingTable(
+            self.embeddings[rows],
+            self.fingerprints[rows],
+            {},
+            self.hits,
+            self.misses,
+            self.decode_seconds,
+            self.embed_seconds,
+        )
+
+
+def available_cores() -> int:
+    """Processor cores this process may use.
+
+    Returns:
+        1 or more; fewer than the machine has under `taskset` or in a container.
+    """
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def num_workers() -> int:
+    """Threads that decode and wait for inference: two a core keep every core busy."""
+    return 2 * available_cores()
+
+
+def resolve_precision(precision: str) -> str:
+    """Precision that the processor will really compute in.
+
+    Args:
+        precision: "auto", "bf16" or "f32".
+
+    Returns:
+        "bf16" or "f32"; "auto" is bf16 where the processor has instructions for it, and a
+        processor without them computes in f32 whatever was asked.
+    """
+    if precision == "f32":
+        return "f32"
+    import openvino
+
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bf16" if "BF16" in capabilities else "f32"
+
+
+class Embedder:
+    """A frozen network, compiled at first use for this processor.
+
+    Args:
+        network: The converted network.
+        precision: "auto", "bf16" or "f32".
+    """
+
+    def __init__(self, network: FrozenNetwork, precision: str = "auto") -> None:
+        self.network = network
+        self.embedding_dim = network.embedding_dim
+        self.precision = resolve_precision(precision)
+        self._compiled: Any = None
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    def key(self) -> str:
+        """Identity of the function from pixels to embeddings, for cache keys.
+
+        Returns:
+            The network's digest and the precision.
+        """
+        return f"{self.network.digest}:{self.precision}"
+
+    def embed(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed one picture; may be called by any number of threads at the same time.
+
+        Args:
+            image: (S, S, 3) uint8 RGB, S the network's image size.
+
+        Returns:
+            (D,) float32.
+
+        Raises:
+            ModelFileError: When the network's files cannot be read.
+        """
+        request = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._compile().create_infer_request()
+        request.infer({0: image[np.newaxis]}, share_inputs=True)
+        return np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
+
+    def embed_all(self, images: Sequence[Sequence[NDArray[np.uint8]]]) -> NDArray[np.float32]:
+        """Embed pictures that are in memory.
+
+        Args:
+            images: N rows of V pictures, each (S, S, 3) uint8 RGB.
+
+        Returns:
+            (N, V, D) float32.
+        """
+        flat = [image for row in images for image in row]
+        with ThreadPoolExecutor(num_workers(), thread_name_prefix="embed") as pool:
+            rows = list(pool.map(self.embed, flat))
+        return np.reshape(rows, (len(images), -1, self.embedding_dim)).astype(np.float32)
+
+    def _compile(self) -> Any:
+        with self._lock:
+            if self._compiled is None:
+                self._compiled = self._read_and_compile()
+            return self._compiled
+
+    def _read_and_compile(self) -> Any:
+        import openvino
+
+        core = openvino.Core()
+        try:
+            model = core.read_model(self.network.xml_path, self.network.bin_path)
+        except RuntimeError as error:
+            raise ModelFileError(
+                f"{self.network.xml_path} cannot be read as a network: {error}"
+            ) from error
+        size = self.network.image_size
+        model.reshape([1, size, size, 3])
+        options = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_NUM_THREADS": available_cores(),
+        }
+        return core.compile_model(model, "CPU", options)
+
+
+def embed_index(
+    index: ImageIndex,
+    embedder: Embedder,
+    settings: DecodeSettings,
+    *,
+    views: tuple[View, ...] = (0,),
+    cache: ContentCache | None = None,
+    progress: Progress | None = None,
+) -> EmbeddingTable:
+    """Embed every photo of an index, taking from the cache what is there.
+
+    Args:
+        index: N photos.
+        embedder: The network.
+        settings: How pictures are decoded; the size must be the network's.
+        views: Views of each photo: 0 is the photo itself, 1, 2, ... are drawn by the default
+            `AugmentationPolicy`, "mirror" is its mirror image.
+        cache: Where to look and keep; None computes everything.
+        progress: Called with (photos done, photos in all) as the work goes on.
+
+    Returns:
+        The table; undecodable photos are listed in it and are no error here.
+    """
+    return _Work(index, embedder, settings, views).run(cache, progress)
+
+
+def scan_index(
+    index: ImageIndex,
+    settings: DecodeSettings,
+    *,
+    cache: ContentCache | None = None,
+    progress: Progress | None = None,
+) -> EmbeddingTable:
+    """Decode every photo without a network: which are readable, and what they look like.
+
+    Args:
+        index: N photos.
+        settings: How pictures are decoded.
+        cache: Where to look and keep; None decodes everything.
+        progress: Called with (photos done, photos in all).
+
+    Returns:
+        A table with empty embeddings, (N, 0, 0).
+    """
+    return _Work(index, None, settings, (0,)).run(cache, progress)
+
+
+class _Work:
+    """The tables being filled, with the keys under which their parts are cached."""
+
+    def __init__(
+        self,
+        index: ImageIndex,
+        embedder: Embedder | None,
+        settings: DecodeSettings,
+        views: tuple[View, ...],
+    ) -> None:
+        self.index = index
+        self.settings = settings
+        self.views = views
+        self.network = embedder
+        policy = AugmentationPolicy()
+        self.policy = policy
+        dim = 0 if embedder is None else embedder.embedding_dim
+        self.embeddings = np.zeros((len(index), len(views) if dim else 0, dim), dtype=np.float32)
+        self.fingerprints = np.zeros((len(index), 256), dtype=np.uint8)
+        self.seen = np.zeros(len(index), dtype=bool)
+        self.have = np.zeros((len(index), len(views)), dtype=bool)
+        self.rejected: dict[int, str] = {}
+        self.hits = 0
+        self.num_computed = 0
+        self.decode_times: list[float] = []  # appending is safe between threads, adding is not
+        self.unkept: list[int] = []
+        decoding = settings.key()
+        self.picture_keys = [content_key("picture", h, decoding) for h in index.content_hashes]
+        names = [_view_name(view, policy) for view in views] if embedder else []
+        function = embedder.key() if embedder else ""
+        self.keys = [
+            [content_key("embedding", h, decoding, function, name) for name in names]
+            for h in index.content_hashes
+        ]
+
+    def run(self, cache: ContentCache | None, progress: Progress | None) -> EmbeddingTable:
+        """Do what the cache does not hold, keeping results every few hundred pictures."""
+        started = time.perf_counter()
+        if cache is not None:
+            self.take_from(cache)
+        missing = self.missing_rows()
+        num_photos = len(self.index)
+        num_done = num_photos - len(missing)
+        try:
+            for row in self.computed(missing):
+                num_done += 1
+                self.unkept.append(row)
+                if row not in self.rejected:
+                    self.num_computed += len(missing[row])
+                if cache is not None and len(self.unkept) >= _ROWS_A_COMMIT:
+                    self.keep_in(cache)
+                if progress is not None:
+                    progress(num_done, num_photos)
+        finally:
+            # Also when interrupted: what was computed is not computed again.
+            if cache is not None:
+                self.keep_in(cache)
+        if progress is not None:
+            progress(num_photos, num_photos)
+        return EmbeddingTable(
+            self.embeddings,
+            self.fingerprints,
+            self.rejected,
+            self.hits,
+            self.num_computed,
+            sum(self.decode_times),
+            time.perf_counter() - started,
+        )
+
+    def take_from(self, cache: ContentCache) -> None:
+        """Fill in what the cache holds."""
+        pictures = cache.get_many(list(set(self.picture_keys)))
+        for row, key in enumerate(self.picture_keys):
+            value = pictures.get(key)
+            if value is None:
+                continue
+            if value[:1] == _REJECTED:
+                self.rejected[row] = value[1:].decode()
+            else:
+                self.fingerprints[row] = np.frombuffer(value, dtype=np.uint8, offset=1)
+            self.seen[row] = True
+        if self.network is None:
+            self.have[:, 0] = self.seen
+            self.hits = int(self.seen.sum())
+            return
+        values = cache.get_many(list({key for keys in self.keys for key in keys}))
+        for row, keys in enumerate(self.keys):
+            for place, key in enumerate(keys):
+                if key in values and self.seen[row]:
+                    self.embeddings[row, place] = np.frombuffer(values[key], dtype="<f4")
+                    self.have[row, place] = True
+                    self.hits += 1
+
+    def missing_rows(self) -> dict[int, list[int]]:
+        """Rows to work on, with the places of the views that are missing."""
+        return {
+            row: np.flatnonzero(~self.have[row]).tolist()
+            for row in range(len(self.index))
+            if row not in self.rejected and not self.have[row].all()
+        }
+
+    def computed(self, missing: dict[int, list[int]]) -> Iterator[int]:
+        """Fill the table in threads, saying which row is done; rejects are noted on the way."""
+        rows = iter(missing)
+        pending: deque[tuple[int, Future[str]]] = deque()
+        with ThreadPoolExecutor(num_workers(), thread_name_prefix="embed") as pool:
+            try:
+                while True:
+                    # A few rows ahead: enough to keep the threads busy, little to cancel.
+                    while len(pending) < 4 * num_workers():
+                        row = next(rows, None)
+                        if row is None:
+                            break
+                        pending.append((row, pool.submit(self._compute, row, missing[row])))
+                    if not pending:
+                        return
+                    row, future = pending.popleft()
+                    reason = future.result()
+                    if reason:
+                        self.rejected[row] = reason
+                    yield row
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _compute(self, row: int, places: list[int]) -> str:
+        """Decode and embed one photo; the reason if it cannot be decoded."""
+        started = time.perf_counter()
+        try:
+            image = decode(self.index.read(row), self.settings)
+        except DataError as error:
+            return str(error)
+        self.fingerprints[row] = fingerprint(image)
+        content_hash = self.index.content_hashes[row]
+        images = [
+            mirror(image)
+            if self.views[place] == "mirror"
+            else content_view(image, content_hash, int(self.views[place]), self.policy)
+            for place in places
+        ]
+        self.decode_times.append(time.perf_counter() - started)
+        if self.network is not None:
+            for place, view in zip(places, images, strict=True):
+                self.embeddings[row, place] = self.network.embed(view)
+        return ""
+
+    def keep_in(self, cache: ContentCache) -> None:
+        """Commit what was computed since the last time."""
+        readable = [row for row in self.unkept if row not in self.rejected]
+        cache.put_many(
+            "embedding",
+            {
+                key: self.embeddings[row, place].astype("<f4").tobytes()
+                for row in readable
+                for place, key in enumerate(self.keys[row])
+            },
+        )
+        pictures = {
+            self.picture_keys[row]: _READABLE + self.fingerprints[row].tobytes() for row in readable
+        }
+        for row in set(self.unkept) - set(readable):
+            pictures[self.picture_keys[row]] = _REJECTED + self.rejected[row].encode()
+        cache.put_many("picture", pictures)
+        self.unkept.clear()
+
+
+def _view_name(view: View, policy: AugmentationPolicy) -> str:
+    return str(view) if view in (0, "mirror") else f"{view}:{policy.key()}"

@@ -1,0 +1,104 @@
+"""Where photos' bytes come from: files, or members of a zip that is read in place.
+
+Archives are never unpacked, so a hostile one has nowhere to write; its names are checked all the
+same, since a path like `../x` says that the archive is not what it seems.
+"""
+
+import threading
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from handful.errors import DataError
+
+MAX_PICTURE_BYTES = 200_000_000
+_MAX_RATIO = 200  # deflate's best on a picture is far below; a bomb's is about 1,000
+
+
+def read_file(path: Path) -> bytes:
+    """Read a whole file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        DataError: When it cannot be read or is too large for a picture; a clause.
+    """
+    try:
+        if path.stat().st_size > MAX_PICTURE_BYTES:
+            raise DataError(f"is larger than {MAX_PICTURE_BYTES / 1e6:.0f} MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})") from error
+
+
+class ZipReader:
+    """Members of a zip, read by name from any number of threads.
+
+    Args:
+        path: The archive.
+
+    Raises:
+        DataError: When it is damaged or has unsafe, linked or encrypted members.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        try:
+            self.members = {
+                info.filename: info for info in self._archive().infolist() if not info.is_dir()
+            }
+        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+            raise DataError(
+                f"{path} is damaged or no zip ({error}); fetch or pack it again."
+            ) from error
+        for info in self.members.values():
+            _check_member(path, info)
+
+    def read(self, name: str) -> bytes:
+        """Read one member.
+
+        Args:
+            name: As in `members`.
+
+        Returns:
+            Its bytes.
+
+        Raises:
+            DataError: When it is too large, packed suspiciously tightly, or damaged; a clause.
+        """
+        info = self.members[name]
+        if info.file_size > MAX_PICTURE_BYTES:
+            raise DataError(f"is larger than {MAX_PICTURE_BYTES / 1e6:.0f} MB")
+        if info.file_size > 1_000_000 and info.file_size > _MAX_RATIO * info.compress_size:
+            raise DataError("is packed too tightly for a picture; it may be an archive bomb")
+        try:
+            with self._archive().open(info) as file:
+                # One byte more than declared would be read from a member that lies.
+                data = file.read(info.file_size + 1)
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+            raise DataError(f"is damaged in the archive ({error})") from error
+        if len(data) != info.file_size:
+            raise DataError("is damaged in the archive (its size is not the declared one)")
+        return data
+
+    def _archive(self) -> zipfile.ZipFile:
+        archive: zipfile.ZipFile | None = getattr(self._local, "archive", None)
+        if archive is None:
+            archive = self._local.archive = zipfile.ZipFile(self.path)
+        return archive
+
+
+def _check_member(path: Path, info: zipfile.ZipInfo) -> None:
+    name = info.filename
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if ".." in parts or name.startswith(("/", "\\")) or (parts and parts[0][1:2] == ":"):
+        raise DataError(f'{path} has a member "{name}" that points outside the archive.')
+    if (info.external_attr >> 16) & 0o170000 == 0o120000:
+        raise DataError(f'{path} has a member "{name}" that is a symbolic link; pack the files.')
+    if info.flag_bits & 0x1:
+        raise DataError(f'{path} has an encrypted member "{name}"; pack it without a password.')

@@ -1,0 +1,190 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import draw_photo
+from handful.backbones import FrozenNetwork
+from handful.classifier import Classifier
+from handful.errors import DataError, ModelFileError, OutputError
+from handful.index import load_index, load_unlabelled
+from handful.pixels import decode_picture
+from handful.runs import train
+
+
+@pytest.fixture
+def classifier(photo_folder: Path, tiny_backbone: FrozenNetwork) -> Classifier:
+    return train(photo_folder).classifier
+
+
+def test_it_learnt_something(classifier: Classifier, photo_folder: Path) -> None:
+    index = load_index(photo_folder)
+    result = classifier.predict_index(index)
+    assert (result.probabilities.argmax(axis=1) == index.labels).mean() > 0.9
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_saving_keeps_probabilities_to_the_bit(
+    classifier: Classifier, photo_folder: Path, tmp_path: Path, mirror: bool
+) -> None:
+    classifier.test_time_mirror = mirror
+    index = load_index(photo_folder)
+    before = classifier.predict_index(index).probabilities
+    assert classifier.save(tmp_path / "saved") == tmp_path / "saved"
+    loaded = Classifier.load(tmp_path / "saved")
+    assert np.array_equal(loaded.predict_index(index).probabilities, before)
+    assert loaded.class_names == ("round", "square")
+    assert loaded.about == classifier.about
+    names = sorted(path.name for path in (tmp_path / "saved").iterdir())
+    assert names == ["classifier.json", "head.safetensors", "network.bin", "network.xml"]
+
+
+def test_a_mirrored_picture_gets_the_same_answer_with_the_mirror_averaged(
+    classifier: Classifier,
+) -> None:
+    classifier.test_time_mirror = True
+    image = draw_photo("round", 77)
+    flipped = np.ascontiguousarray(image[:, ::-1])
+    first, second = classifier.predict_proba([image, flipped])
+    np.testing.assert_allclose(first, second, atol=0.02)
+
+
+def test_paths_folders_and_arrays_agree(classifier: Classifier, photo_folder: Path) -> None:
+    paths = [photo_folder / "round" / "000.jpg", photo_folder / "square" / "000.jpg"]
+    by_path = classifier.predict(paths)
+    assert [prediction.path for prediction in by_path] == [str(path) for path in paths]
+    arrays = [decode_picture(path.read_bytes()) for path in paths]
+    for prediction, other in zip(by_path, classifier.predict(arrays), strict=True):
+        assert prediction.label == other.label
+        assert sum(prediction.probabilities.values()) == pytest.approx(1.0)
+        assert prediction.probability == max(prediction.probabilities.values())
+    assert len(classifier.predict([photo_folder / "round"])) == 24
+    assert classifier.predict(arrays)[1].path == "image 1"
+    np.testing.assert_array_equal(
+        classifier.predict_proba(paths),
+        [list(prediction.probabilities.values()) for prediction in by_path],
+    )
+
+
+def test_bad_photos_are_all_named_or_passed_over(
+    classifier: Classifier, photo_folder: Path, tmp_path: Path
+) -> None:
+    good = photo_folder / "round" / "000.jpg"
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "cut.jpg").write_bytes(good.read_bytes()[:900])
+    sources = [tmp_path / "text.jpg", good, tmp_path / "cut.jpg", tmp_path / "absent.jpg"]
+    with pytest.raises(DataError, match=r"3 images cannot be read: .*text\.jpg"):
+        classifier.predict(sources)
+    result = classifier.predict_index(load_unlabelled(sources))
+    assert result.index.paths == (str(good),)
+    assert result.probabilities.shape == (1, 2)
+    assert len(result.index.rejected) == 3
+
+
+def test_wrong_arrays_are_named(classifier: Classifier) -> None:
+    with pytest.raises(ValueError, match="image 1 is not uint8"):
+        classifier.predict([draw_photo("round", 1), draw_photo("round", 1).astype(float)])
+    with pytest.raises(ValueError, match=r"image 0 is \(96, 120\); expected \(H, W, 3\)"):
+        classifier.predict([draw_photo("round", 1)[..., 0]])
+    with pytest.raises(ValueError, match=r"image 0 is \(0, 9, 3\)"):
+        classifier.predict([np.zeros((0, 9, 3), np.uint8)])
+
+
+def test_saving_over_something_is_refused(classifier: Classifier, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="exists already"):
+        classifier.save(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["network.bin", "network.xml", "head.safetensors"])
+def test_a_changed_or_missing_file_is_refused(
+    classifier: Classifier, tmp_path: Path, name: str
+) -> None:
+    path = classifier.save(tmp_path / "saved") / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=f"{name} was changed after it was saved"):
+        Classifier.load(tmp_path / "saved")
+    path.unlink()
+    with pytest.raises(ModelFileError, match=f"{name} cannot be read"):
+        Classifier.load(tmp_path / "saved")
+
+
+def _rewrite(path: Path, change: Callable[[dict], object]) -> None:
+    description = json.loads(path.read_text())
+    change(description)
+    path.write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(class_names=["square", "round"]), "was changed after it was saved"),
+        (lambda d: d.update(format_version=2), "has format version 2; this handful reads 1"),
+        (lambda d: d.update(format="other"), "it is something else"),
+        (lambda d: d.pop("digest"), "was changed after it was saved"),
+    ],
+)
+def test_a_changed_description_is_refused(
+    classifier: Classifier, tmp_path: Path, change: Callable[[dict], object], message: str
+) -> None:
+    folder = classifier.save(tmp_path / "saved")
+    _rewrite(folder / "classifier.json", change)
+    with pytest.raises(ModelFileError, match=message):
+        Classifier.load(folder)
+
+
+def test_another_classifiers_files_are_refused_even_with_right_digests(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    from handful.classifier import _digest
+
+    folder = classifier.save(tmp_path / "saved")
+
+    def forge(description: dict, **changes: object) -> None:
+        description.pop("digest", None)
+        description.update(changes)
+        description["digest"] = _digest(description)
+
+    path = folder / "classifier.json"
+    _rewrite(path, lambda d: forge(d, class_names=["a", "b", "c"]))
+    with pytest.raises(ModelFileError, match="not a classifier's description"):
+        Classifier.load(folder)
+    _rewrite(path, lambda d: forge(d, files={**d["files"], "../../evil.pkl": {}}))
+    with pytest.raises(ModelFileError, match="lists other files than a classifier has"):
+        Classifier.load(folder)
+
+
+def test_other_files_in_the_folder_are_never_opened(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pickle or a Keras file with code beside the classifier stays what it is: a file."""
+    folder = classifier.save(tmp_path / "saved")
+    (folder / "model.pkl").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
+    (folder / "network.keras").write_bytes(b"lambda")
+    monkeypatch.chdir(tmp_path)
+    Classifier.load(folder).predict([draw_photo("round", 5)])
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_what_is_no_classifier_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="is not a run or a classifier: no such folder"):
+        Classifier.load(tmp_path / "absent")
+    with pytest.raises(ModelFileError, match=r"no classifier\.json in it"):
+        Classifier.load(tmp_path)
+    (tmp_path / "classifier.json").write_text("{")
+    with pytest.raises(ModelFileError, match="cannot be read as JSON"):
+        Classifier.load(tmp_path)
+
+
+def test_a_moved_run_still_works(
+    photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    run = train(photo_folder, output=tmp_path / "run")
+    expected = run.classifier.predict_proba([photo_folder / "round"])
+    shutil.move(tmp_path / "run", tmp_path / "elsewhere")
+    loaded = Classifier.load(tmp_path / "elsewhere")
+    assert np.array_equal(loaded.predict_proba([photo_folder / "round"]), expected)

@@ -1,0 +1,328 @@
+import csv
+import inspect
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from conftest import REPOSITORY, draw_photo, write_photo
+from handful import cli, runs
+from handful.backbones import FrozenNetwork
+from handful.cli import app
+
+VERBS = ("train", "evaluate", "predict", "check", "cache", "demo")
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def run_path(photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path) -> Path:
+    path = tmp_path / "run"
+    runs.train(photo_folder, output=path)
+    return path
+
+
+def test_train_prints_a_summary_and_where_the_report_is(
+    photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    result = invoke("train", photo_folder, "-o", tmp_path / "run")
+    assert result.exit_code == 0
+    assert re.search(
+        r"\d+\.\d % of 10 validation photos named right \(95 % interval", result.stdout
+    )
+    assert f"Report: {tmp_path / 'run' / 'report.html'}" in result.stdout
+    assert result.stderr == ""
+
+
+def test_train_json_is_one_object_with_the_documented_names(
+    photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    result = invoke("train", photo_folder, "-o", tmp_path / "run", "--json")
+    facts = json.loads(result.stdout)
+    assert set(facts) == {
+        "accuracy",
+        "accuracy_interval",
+        "num_train",
+        "num_validation",
+        "class_names",
+        "backbone",
+        "seconds",
+        "cache",
+        "problems",
+        "run_path",
+    }
+    assert set(facts["seconds"]) == {
+        "total",
+        "index",
+        "convert",
+        "decode",
+        "embed",
+        "fit",
+        "evaluate",
+        "report",
+    }
+    low, high = facts["accuracy_interval"]
+    assert 0 <= low <= facts["accuracy"] <= high <= 1
+    assert facts["run_path"] == str(tmp_path / "run")
+    documented = (REPOSITORY / "docs" / "file-formats.md").read_text()
+    for name in (*facts, *facts["seconds"], *facts["problems"]):
+        assert f"`{name}`" in documented
+
+
+def test_runs_get_names_of_their_own(
+    photo_folder: Path,
+    tiny_backbone: FrozenNetwork,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for expected in ("", "-2"):
+        facts = json.loads(invoke("train", photo_folder, "--json").stdout)
+        assert facts["run_path"] == str(Path("runs") / (photo_folder.name + expected))
+
+
+def test_train_repeats_a_run(run_path: Path, tmp_path: Path) -> None:
+    result = invoke("train", "--from", run_path / "run.json", "-o", tmp_path / "again", "--json")
+    facts = json.loads((run_path / "run.json").read_text())
+    assert json.loads(result.stdout)["accuracy"] == facts["result"]["accuracy"]
+    for arguments in (("train",), ("train", "x", "--from", "y")):
+        result = invoke(*arguments)
+        assert result.exit_code == 2 and "give either PHOTOS or --from" in result.stderr
+
+
+def test_every_train_option_reaches_the_job(
+    photo_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: dict[str, object] = {}
+
+    def remember(photos: object, config: object, **options: object) -> None:
+        asked.update(photos=photos, config=config, **options)
+        raise cli.HandfulError("enough")
+
+    monkeypatch.setattr(runs, "train", remember)
+    changes: dict[str, object] = {
+        "backbone": "xception",
+        "weights": "w.h5",
+        "image_size": 150,
+        "resize": "crop",
+        "precision": "f32",
+        "views": 3,
+        "class_weight": "none",
+        "validation_fraction": 0.3,
+        "seed": 7,
+        "max_megapixels": 9.0,
+    }
+    options = [
+        part for name, value in changes.items() for part in (f"--{name.replace('_', '-')}", value)
+    ]
+    result = invoke(
+        "train", photo_folder, *options, "--tta", "--drop-leaks", "--no-cache", "--split", "s.csv"
+    )
+    assert result.exit_code == 1
+    expected = runs.TrainConfig(**changes, test_time_mirror=True, drop_leaks=True)  # type: ignore[arg-type]
+    assert asked["config"] == expected
+    assert asked["use_cache"] is False and asked["manifest"] == Path("s.csv")
+
+
+def test_predict_prints_a_table_json_or_csv(run_path: Path, photo_folder: Path) -> None:
+    paths = [photo_folder / "round" / "000.jpg", photo_folder / "square"]
+    table = invoke("predict", run_path, *paths)
+    assert table.exit_code == 0
+    lines = table.stdout.splitlines()
+    assert len(lines) == 25
+    assert re.fullmatch(r"\S+round/000\.jpg +round +\d+\.\d %", lines[0])
+    facts = json.loads(invoke("predict", run_path, *paths, "--json").stdout)
+    assert set(facts) == {"predictions", "errors"} and facts["errors"] == []
+    first = facts["predictions"][0]
+    assert set(first) == {"path", "label", "probability", "probabilities"}
+    assert first["probabilities"][first["label"]] == first["probability"]
+    rows = list(csv.DictReader(io.StringIO(invoke("predict", run_path, *paths, "--csv").stdout)))
+    assert [row["label"] for row in rows] == [p["label"] for p in facts["predictions"]]
+    assert float(rows[0]["round"]) == first["probabilities"]["round"]
+    both = invoke("predict", run_path, *paths, "--csv", "--json")
+    assert both.exit_code == 2 and "exclude each other" in both.stderr
+
+
+def test_predict_goes_on_past_a_bad_photo_and_exits_with_1(
+    run_path: Path, photo_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.jpg").write_text("no picture")
+    good = photo_folder / "round" / "000.jpg"
+    for options in ((), ("--csv",), ("--json",)):
+        result = invoke("predict", run_path, tmp_path / "text.jpg", good, *options)
+        assert result.exit_code == 1
+        assert "000.jpg" in result.stdout
+    facts = json.loads(result.stdout)
+    assert facts["errors"][0]["path"] == str(tmp_path / "text.jpg")
+    assert len(facts["predictions"]) == 1
+    result = invoke("predict", run_path, tmp_path / "text.jpg", good)
+    assert f"Error: {tmp_path / 'text.jpg'} " in result.stderr
+
+
+def test_evaluate_prints_scores(run_path: Path, photo_folder: Path) -> None:
+    result = invoke("evaluate", run_path, photo_folder)
+    assert "of 48 photos named right" in result.stdout
+    assert re.search(r"round +24 +\d\.\d{3} +\d\.\d{3} +\d\.\d{3}", result.stdout)
+    facts = json.loads(invoke("evaluate", run_path, photo_folder, "--json").stdout)
+    assert {"accuracy", "accuracy_interval", "num_images", "per_class", "confusion"} <= set(facts)
+    assert np.sum(facts["confusion"]) == facts["num_images"] == 48
+
+
+def test_check_prints_findings(photo_folder: Path, tmp_path: Path) -> None:
+    result = invoke("check", photo_folder)
+    assert result.exit_code == 0
+    assert "48 readable photos: 48 JPEG" in result.stdout
+    assert "No problems found" in result.stdout
+    folder = tmp_path / "photos"
+    for number in range(3):
+        for kind in ("round", "square"):
+            write_photo(folder / kind / f"{number}.png", draw_photo(kind, number))
+    write_photo(folder / "round" / "copy.png", draw_photo("round", 0))
+    (folder / "round" / "text.jpg").write_text("no picture")
+    result = invoke("check", folder)
+    assert "Near-duplicate: round/0.png = round/copy.png" in result.stdout
+    assert "Unusable: round/text.jpg" in result.stdout
+    assert "No problems found" not in result.stdout
+    assert json.loads(invoke("check", folder, "--json").stdout)["num_images"] == 7
+
+
+def test_cache_info_and_clear(run_path: Path, own_cache: Path) -> None:
+    result = invoke("cache", "--info")
+    assert "48 embeddings of 48 decoded pictures" in result.stdout
+    assert json.loads(invoke("cache", "--info", "--json").stdout)["embeddings"] == 48
+    assert f"Cleared: {own_cache}" in invoke("cache", "--clear").stdout
+    assert json.loads(invoke("cache", "--info", "--json").stdout)["embeddings"] == 0
+    assert "give --info or --clear" in invoke("cache").stderr
+
+
+def test_errors_are_one_line_and_exit_with_1(tmp_path: Path) -> None:
+    result = invoke("train", tmp_path / "absent")
+    assert result.exit_code == 1
+    assert re.fullmatch(r"Error: .*absent.*\n", result.stderr)
+    assert result.stdout == ""
+    result = invoke("predict", tmp_path / "absent", "x.jpg")
+    assert result.exit_code == 1 and "is not a run or a classifier" in result.stderr
+
+
+def test_wrong_usage_exits_with_2(photo_folder: Path) -> None:
+    for arguments, message in (
+        (("train", photo_folder, "--resize", "stretch"), "resize is 'stretch'; expected one of"),
+        (("train", photo_folder, "--validation-fraction", "2"), "validation_fraction is 2.0"),
+        (("train", photo_folder, "--backbone", "resnet-9000"), "resnet-9000"),
+        (("train", photo_folder, "--views", "0"), "views is 0; expected 1 to 64"),
+        (("predict",), "Missing argument"),
+        (("fly",), "No such command"),
+    ):
+        result = invoke(*arguments)
+        assert result.exit_code == 2, arguments
+        assert message in result.stderr
+
+
+def test_an_interrupt_is_one_line_too(
+    photo_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "train", interrupt)
+    result = invoke("train", photo_folder, "-o", tmp_path / "run")
+    assert result.exit_code == 130
+    assert result.stderr.startswith("Error: interrupted")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signalled_process_leaves_nothing_half_written(
+    photo_folder: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """The whole program, stopped while it indexes photos through a pipe that never ends."""
+    (tmp_path / "photos.csv").write_text("path,label\n")
+    script = (
+        "import sys, time; from handful import cli, runs\n"
+        "def wait(*_, **__):\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(60)\n"
+        "runs.load_index = wait\n"
+        "cli.main()\n"
+    )
+    command = [sys.executable, "-c", script, "train", str(photo_folder), "-o", "runs/run"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "ready\n"
+        assert len(list((tmp_path / "runs").iterdir())) == 1
+        os.kill(process.pid, number)
+        errors = process.stderr.read()
+    assert process.returncode == 130
+    assert errors.startswith("Error: interrupted") and "Traceback" not in errors
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_closed_pipe_is_no_error(run_path: Path, photo_folder: Path) -> None:
+    command = (
+        f"{sys.executable} -m handful predict {run_path} {photo_folder} --json | head -n 1; "
+        "exit ${PIPESTATUS[0]}"
+    )
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in result.stderr and "Exception" not in result.stderr
+    assert result.stdout == "{\n"
+
+
+def test_predicting_imports_no_tensorflow(run_path: Path, photo_folder: Path) -> None:
+    script = (
+        "import sys\n"
+        "from handful.cli import app\n"
+        f"app(['predict', {str(run_path)!r}, {str(photo_folder / 'round' / '000.jpg')!r}], "
+        "standalone_mode=False)\n"
+        "heavy = {'tensorflow', 'keras', 'scipy', 'sklearn', 'matplotlib', 'jinja2', 'torch'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_and_a_line_in_the_readme(verb: str) -> None:
+    result = invoke(verb, "--help")
+    assert result.exit_code == 0
+    command = next(c for c in app.registered_commands if c.callback and c.callback.__name__ == verb)
+    assert command.callback is not None and inspect.getdoc(command.callback)
+    assert f"| `handful {verb}" in (REPOSITORY / "README.md").read_text()
+
+
+def test_every_verb_is_tested_here() -> None:
+    names = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert names == set(VERBS)
+
+
+def test_every_option_says_what_it_does() -> None:
+    for verb in VERBS:
+        command = next(
+            c for c in app.registered_commands if c.callback and c.callback.__name__ == verb
+        )
+        for name, parameter in inspect.signature(command.callback).parameters.items():  # type: ignore[arg-type]
+            (info,) = parameter.annotation.__metadata__
+            assert info.help, f"{verb} {name}"
+
+
+def test_version() -> None:
+    import handful
+
+    assert invoke("--version").stdout == f"handful {handful.__version__}\n"
+    started = time.perf_counter()
+    result = subprocess.run(
+        [sys.executable, "-m", "handful", "--version"], capture_output=True, text=True
+    )
+    assert result.stdout == f"handful {handful.__version__}\n", time.perf_counter() - started

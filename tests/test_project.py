@@ -1,0 +1,229 @@
+"""What holds of the project as a whole: its order, its papers, its promises about starting up."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import handful
+from conftest import REPOSITORY
+from handful.datasets import CATS_AND_DOGS
+from handful.efficientnet_lite import LITE_VARIANTS
+from handful.keras_bodies import FAMILIES
+from handful.solar_cells import SOLAR_CELLS, SOLAR_CELLS_VERSION
+
+# A module imports only from those before it.
+MODULES = (
+    "errors",
+    "config",
+    "files",
+    "storage",
+    "downloads",
+    "pixels",
+    "index",
+    "cache",
+    "splits",
+    "augment",
+    "torch_file",
+    "conversion",
+    "efficientnet_lite",
+    "keras_bodies",
+    "backbones",
+    "embeddings",
+    "heads",
+    "metrics",
+    "classifier",
+    "evaluation",
+    "plots",
+    "figure_process",
+    "report",
+    "solar_cells",
+    "datasets",
+    "runs",
+    "cli",
+    "__main__",
+)
+PACKAGE = REPOSITORY / "src" / "handful"
+# Slow to load, and needed by a part of the work only.
+HEAVY = {"tensorflow", "keras", "openvino", "matplotlib", "scipy", "sklearn", "jinja2"}
+
+
+def read_imports(source: str) -> set[str]:
+    """Modules of handful that a source imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports name the whole path"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            names = [f"{node.value.id}.{node.attr}"]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "handful" and parts[1:] not in ([], ["__version__"]):
+                found.add(parts[1])
+    return found
+
+
+def test_imports_are_read_wherever_they_stand() -> None:
+    source = """
+import numpy, handful, handful.index
+from handful import __version__, pixels
+from handful.cache import ContentCache
+def function():
+    from handful.runs import train
+    return handful.load_index, handful.__version__
+"""
+    assert read_imports(source) == {"index", "pixels", "cache", "runs", "load_index"}
+
+
+def test_every_module_has_a_place_in_the_order() -> None:
+    found = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    assert found == set(MODULES) and len(MODULES) == len(set(MODULES))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_only_from_those_before_it(name: str) -> None:
+    imported = read_imports((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+    assert imported <= set(MODULES[: MODULES.index(name)])
+
+
+@pytest.mark.parametrize("statement", ["import handful", "import handful.cli"])
+def test_nothing_heavy_is_imported_to_start_with(statement: str) -> None:
+    code = f"{statement}; import sys; print(*sorted(sys.modules))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = {name.partition(".")[0] for name in answer.stdout.split()}
+    assert "handful" in loaded and loaded & HEAVY == set()
+
+
+def public_definitions() -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
+    for path in sorted(PACKAGE.glob("*.py")):
+        stack = [(path.stem, ast.parse(path.read_text(encoding="utf-8")))]
+        while stack:
+            place, parent = stack.pop()
+            for node in parent.body:
+                public = isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"
+                if public:
+                    yield f"{place}.{node.name}", node
+                if public and isinstance(node, ast.ClassDef):
+                    stack.append((f"{place}.{node.name}", node))
+
+
+def is_property(node: ast.FunctionDef) -> bool:
+    return any(
+        isinstance(mark, ast.Name) and mark.id in ("property", "cached_property")
+        for mark in node.decorator_list
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "node"), [pytest.param(*item, id=item[0]) for item in public_definitions()]
+)
+def test_everything_public_says_what_it_takes_and_gives(
+    place: str, node: ast.FunctionDef | ast.ClassDef
+) -> None:
+    text = ast.get_docstring(node) or ""
+    assert text
+    # A verb of the command line describes its parameters in its help.
+    if isinstance(node, ast.ClassDef) or place.startswith("cli."):
+        return
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    names = [argument.arg for argument in arguments if argument.arg not in ("self", "cls")]
+    if names:
+        described = text.partition("Args:")[2]
+        missing = [name for name in names if not re.search(rf"^ +{name}: ", described, re.M)]
+        assert missing == []
+    gives = node.returns is not None and ast.unparse(node.returns) not in ("None", "NoReturn")
+    short = is_property(node) or not names
+    assert not gives or short or "Returns:" in text or "Yields:" in text
+
+
+def tracked_texts() -> dict[str, str]:
+    """Path -> text of every file that belongs to the project."""
+    command = ["git", "ls-files", "-z"]
+    answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if answer.returncode == 0:
+        paths = [REPOSITORY / name for name in answer.stdout.split("\0") if name]
+    else:  # an unpacked source archive
+        folders = ("src", "tests", "benchmarks", "tools", "docs")
+        paths = [path for name in folders for path in (REPOSITORY / name).rglob("*.*")]
+    texts = {}
+    for path in paths:
+        if path.is_file() and path.suffix not in (".png", ".jpg", ".pyc"):
+            texts[path.relative_to(REPOSITORY).as_posix()] = path.read_text(encoding="utf-8")
+    return texts
+
+
+def test_no_file_knows_somebodys_folders() -> None:
+    texts = tracked_texts()
+    assert len(texts) > 40 and "src/handful/errors.py" in texts
+    private = re.compile(
+        r"/(?:home|Users)/\w|/root/\w|[A-Z]:\\Users|" + re.escape(f"{REPOSITORY}/")
+    )
+    assert private.search("see /" + "home/me/photos") and private.search(f"{REPOSITORY}/src")
+    found = {name: match[0] for name, text in texts.items() if (match := private.search(text))}
+    assert found == {}
+
+
+def read_pins() -> dict[str, list[str]]:
+    """Name of a locked package -> its versions."""
+    pins: dict[str, list[str]] = {}
+    for line in (REPOSITORY / "requirements.lock").read_text(encoding="utf-8").splitlines():
+        if not line.lstrip().startswith("#"):
+            match = re.fullmatch(r"([a-z0-9-]+)==([\w.!+]+)(?: ; .+)?", line)
+            assert match, f"{line!r} is no plain name==version"
+            pins.setdefault(match[1], []).append(match[2])
+    return pins
+
+
+def test_every_dependency_is_locked_by_name_to_a_version_it_allows() -> None:
+    facts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = facts["optional-dependencies"]
+    wanted = [Requirement(text) for text in (*facts["dependencies"], *sum(extras.values(), []))]
+    pins = read_pins()
+    assert len(wanted) > 15
+    for requirement in wanted:
+        versions = pins.get(canonicalize_name(requirement.name), [])
+        assert versions and all(map(requirement.specifier.contains, versions)), requirement
+
+
+def test_credits_name_the_source_of_all_weights_and_photos() -> None:
+    text = (REPOSITORY / "NOTICE").read_text(encoding="utf-8")
+    for variant in LITE_VARIANTS.values():
+        assert variant.package.replace("_", "-") in text
+    for name, family in FAMILIES.items():
+        assert re.search(rf"^  {name} +{re.escape(family.licence)} +\w", text, re.M), name
+    assert CATS_AND_DOGS.file_name in text
+    assert f"{SOLAR_CELLS} {SOLAR_CELLS_VERSION}" in text
+
+
+def test_the_licence_is_the_one_the_package_names() -> None:
+    facts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    words = (REPOSITORY / "LICENSE").read_text(encoding="utf-8").split()
+    assert facts["license"] == "Apache-2.0"
+    assert words[:4] == ["Apache", "License", "Version", "2.0,"] and len(words) > 1500
+
+
+def test_the_changelog_knows_this_version() -> None:
+    text = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## \[{re.escape(handful.__version__)}\] - \S", text, re.M)
+
+
+def test_every_benchmark_that_make_runs_is_there() -> None:
+    text = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    listed = re.search(r"^BENCHMARKS \?= (.+)$", text, re.M)
+    assert listed
+    scripts = listed[1].split()
+    assert scripts and [name for name in scripts if not (REPOSITORY / name).is_file()] == []

@@ -1,0 +1,384 @@
+import csv
+import errno
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import draw_photo, write_photo
+from handful import runs
+from handful.backbones import frozen_network
+from handful.cache import ContentCache
+from handful.classifier import Classifier
+from handful.config import TrainConfig
+from handful.errors import DataError, OutputError, WeightsError
+
+pytestmark = pytest.mark.usefixtures("tiny_backbone")
+
+
+def split_folder(root: Path, *, leak: bool = False) -> Path:
+    """train/, validation/ and test/ of two classes; with a leak, one photo is in two of them."""
+    for part, count, first in (("train", 16, 0), ("validation", 8, 100), ("test", 6, 200)):
+        for kind in ("round", "square"):
+            for number in range(count):
+                seed = first + number + (1000 if kind == "square" else 0)
+                write_photo(root / part / kind / f"{seed}.png", draw_photo(kind, seed))
+    if leak:
+        shutil.copy(root / "train/round/3.png", root / "validation/round/copied.png")
+    return root
+
+
+def test_a_run_from_start_to_end(photo_folder: Path, tmp_path: Path) -> None:
+    steps: list[tuple[str, int, int]] = []
+    run = runs.train(
+        photo_folder, output=tmp_path / "run", progress=lambda *step: steps.append(step)
+    )
+    assert run.evaluation.accuracy >= 0.9
+    assert (len(run.split.train), len(run.split.validation)) == (38, 10)
+    assert run.cache == {"hits": 0, "misses": 48}
+    assert set(run.seconds) == {
+        "total",
+        "index",
+        "convert",
+        "decode",
+        "embed",
+        "fit",
+        "evaluate",
+        "report",
+    }
+    assert all(value >= 0 for value in run.seconds.values())
+    assert run.seconds["total"] >= run.seconds["embed"]
+    assert [name for name, done, total in steps if (done, total) == (0, 0)] == [
+        "index",
+        "convert",
+        "embed",
+        "fit",
+        "evaluate",
+        "report",
+    ]
+    assert ("embed", 48, 48) in steps
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"report.html", "run.json", "split.csv", "history.csv", "classifier"} <= names
+    assert any(name.endswith(".png") for name in names)
+
+
+def test_run_json_holds_what_repeats_the_run(photo_folder: Path, tmp_path: Path) -> None:
+    config = TrainConfig(seed=5, validation_fraction=0.3, views=2)
+    first = runs.train(photo_folder, config, output=tmp_path / "first")
+    photos, again = runs.read_run_config(tmp_path / "first" / "run.json")
+    assert again == config and photos == photo_folder
+    assert runs.read_run_config(tmp_path / "first") == (photos, again)
+    second = runs.train(photos, again, output=tmp_path / "second")
+    assert np.array_equal(first.evaluation.probabilities, second.evaluation.probabilities)
+    facts = [json.loads((tmp_path / n / "run.json").read_text()) for n in ("first", "second")]
+    assert facts[0]["data_digest"] == facts[1]["data_digest"]
+    assert facts[0]["config"] == facts[1]["config"]
+    assert facts[0]["result"]["accuracy"] == first.evaluation.accuracy
+    assert facts[0]["versions"]["handful"]
+    for name in ("split.csv", "history.csv"):
+        texts = [(tmp_path / folder / name).read_text() for folder in ("first", "second")]
+        assert texts[0] == texts[1]
+
+
+def test_history_is_the_heads_cross_validation(photo_folder: Path, tmp_path: Path) -> None:
+    run = runs.train(photo_folder, output=tmp_path / "run")
+    with (tmp_path / "run" / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    best = min(rows, key=lambda row: float(row["log_loss"]))
+    assert float(best["strength"]) == run.classifier.head.strength
+
+
+def test_nothing_is_written_without_an_output(photo_folder: Path, tmp_path: Path) -> None:
+    before = sorted(path.name for path in tmp_path.iterdir())
+    run = runs.train(photo_folder, use_cache=False)
+    assert run.path is None and run.to_dict()["run_path"] is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrainConfig(views=3),
+        TrainConfig(test_time_mirror=True),
+        TrainConfig(resize="crop"),
+        TrainConfig(precision="f32", class_weight="balanced"),
+    ],
+)
+def test_options_reach_the_saved_classifier(
+    photo_folder: Path, tmp_path: Path, config: TrainConfig
+) -> None:
+    run = runs.train(photo_folder, config, output=tmp_path / "run")
+    assert run.evaluation.accuracy >= 0.8
+    loaded = Classifier.load(tmp_path / "run")
+    evaluation, index = runs.evaluate(loaded, photo_folder)
+    held = [index.paths.index(path) for path in run.evaluation.paths]
+    assert np.array_equal(evaluation.probabilities[held], run.evaluation.probabilities)
+
+
+def test_views_are_made_of_training_photos_alone(photo_folder: Path) -> None:
+    run = runs.train(photo_folder, TrainConfig(views=3))
+    assert run.cache["misses"] == 48 + 2 * len(run.split.train)
+
+
+def test_a_second_run_embeds_nothing(photo_folder: Path, tmp_path: Path) -> None:
+    first = runs.train(photo_folder)
+    second = runs.train(photo_folder)
+    third = runs.train(photo_folder, use_cache=False)
+    assert second.cache == {"hits": 48, "misses": 0}
+    assert third.cache == {"hits": 0, "misses": 48}
+    for run in (second, third):
+        assert np.array_equal(run.evaluation.probabilities, first.evaluation.probabilities)
+
+
+def test_a_folder_its_zip_and_its_csv_give_one_result(photo_folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for path in sorted(photo_folder.rglob("*.jpg")):
+            archive.write(path, Path("top") / path.relative_to(photo_folder))
+    with (tmp_path / "photos.csv").open("w") as file:
+        file.write("path,label\n")
+        for path in sorted(photo_folder.rglob("*.jpg"), reverse=True):
+            file.write(f"{path},{path.parent.name}\n")
+    results = [
+        runs.train(source)
+        for source in (photo_folder, tmp_path / "photos.zip", tmp_path / "photos.csv")
+    ]
+    assert len({run.split.index.digest() for run in results}) == 1
+    first = dict(
+        zip(results[0].split.index.content_hashes, results[0].split.part_names(), strict=True)
+    )
+    for run in results[1:]:
+        parts = dict(zip(run.split.index.content_hashes, run.split.part_names(), strict=True))
+        assert parts == first
+        # The fit sums photos in another order, so the last bits may differ.
+        assert run.evaluation.log_loss == pytest.approx(results[0].evaluation.log_loss, abs=1e-3)
+
+
+def test_given_parts_are_used_as_given(tmp_path: Path) -> None:
+    run = runs.train(split_folder(tmp_path / "photos"))
+    assert [len(getattr(run.split, part)) for part in ("train", "validation", "test")] == [
+        32,
+        16,
+        12,
+    ]
+    assert all(path.startswith("validation/") for path in run.evaluation.paths)
+
+
+def test_evaluation_takes_the_test_part_first(tmp_path: Path) -> None:
+    folder = split_folder(tmp_path / "photos")
+    classifier = runs.train(folder).classifier
+    for part, count in ((None, 12), ("test", 12), ("validation", 16), ("train", 32)):
+        evaluation, _ = runs.evaluate(classifier, folder, part=part)
+        assert len(evaluation.labels) == count
+    evaluation, _ = runs.evaluate(classifier, folder / "test")
+    assert len(evaluation.labels) == 12
+    with pytest.raises(DataError, match='has no "test" part; it has none'):
+        runs.evaluate(classifier, folder / "train", part="test")
+
+
+def test_evaluation_maps_classes_by_name(photo_folder: Path, tmp_path: Path) -> None:
+    classifier = runs.train(photo_folder).classifier
+    shutil.copytree(photo_folder / "square", tmp_path / "one" / "square")
+    evaluation, _ = runs.evaluate(classifier, tmp_path / "one")
+    assert evaluation.accuracy >= 0.9
+    assert evaluation.confusion[0].sum() == 0
+    shutil.copytree(photo_folder / "square", tmp_path / "one" / "triangle")
+    with pytest.raises(DataError, match="triangle"):
+        runs.evaluate(classifier, tmp_path / "one")
+
+
+def test_leaks_are_listed_and_can_be_dropped(tmp_path: Path) -> None:
+    folder = split_folder(tmp_path / "photos", leak=True)
+    run = runs.train(folder)
+    pair = ["train/round/3.png", "validation/round/copied.png"]
+    assert run.problems()["leaks"] == [pair]
+    dropped = runs.train(folder, TrainConfig(drop_leaks=True))
+    assert dropped.problems()["dropped"] == [pair[0]]
+    assert len(dropped.split.train) == len(run.split.train) - 1
+
+
+def test_a_manifest_keeps_photos_in_place(photo_folder: Path, tmp_path: Path) -> None:
+    first = runs.train(photo_folder, output=tmp_path / "run")
+    folder = tmp_path / "photos"
+    shutil.copytree(photo_folder, folder)
+    for number in range(12):
+        write_photo(folder / "round" / f"new{number}.jpg", draw_photo("round", 700 + number))
+    second = runs.train(folder, TrainConfig(seed=9), manifest=tmp_path / "run" / "split.csv")
+    parts = dict(zip(second.split.index.content_hashes, second.split.part_names(), strict=True))
+    for key, part in zip(first.split.index.content_hashes, first.split.part_names(), strict=True):
+        assert parts[key] == part
+    assert len(second.split.index) == 60
+
+
+def test_bad_photos_are_reported_not_hidden(photo_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photo_folder, folder)
+    good = (folder / "round" / "001.jpg").read_bytes()
+    (folder / "round" / "text.jpg").write_text("no picture")
+    (folder / "round" / "empty.jpg").write_bytes(b"")
+    (folder / "square" / "cut.jpg").write_bytes(good[: len(good) // 2])
+    write_photo(folder / "square" / "dot.png", draw_photo("round", 1)[:1, :1])
+    run = runs.train(folder, output=tmp_path / "run")
+    rejected = {file["path"]: file["reason"] for file in run.problems()["rejected"]}
+    assert sorted(rejected) == [
+        "round/empty.jpg",
+        "round/text.jpg",
+        "square/cut.jpg",
+        "square/dot.png",
+    ]
+    page = (tmp_path / "run" / "report.html").read_text()
+    for path in rejected:
+        assert path in page
+    assert (folder / "round" / "text.jpg").exists()
+
+
+def test_too_few_readable_photos_are_an_error(tmp_path: Path) -> None:
+    for kind in ("round", "square"):
+        for number in range(2):
+            write_photo(tmp_path / "p" / kind / f"{number}.jpg", draw_photo(kind, number))
+    path = tmp_path / "p" / "square" / "1.jpg"
+    path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(DataError, match=r'Class "square" in .* has 1 readable image'):
+        runs.train(tmp_path / "p")
+
+
+def test_a_file_that_vanishes_is_named(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photo_folder, folder)
+    real = runs.load_index
+
+    def load_then_lose(*args: object, **options: object) -> object:
+        index = real(*args, **options)  # type: ignore[arg-type]
+        (folder / "round" / "000.jpg").unlink()
+        return index
+
+    monkeypatch.setattr(runs, "load_index", load_then_lose)
+    run = runs.train(folder)
+    (file,) = run.problems()["rejected"]
+    assert file["path"] == "round/000.jpg"
+
+
+@pytest.mark.parametrize("phase", ["index", "convert", "embed", "fit", "evaluate", "report"])
+def test_an_interrupt_in_any_phase_leaves_nothing(
+    photo_folder: Path, tmp_path: Path, phase: str
+) -> None:
+    def interrupt(name: str, done: int, total: int) -> None:
+        if name == phase:
+            raise KeyboardInterrupt
+
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        runs.train(photo_folder, output=tmp_path / "runs" / "run", progress=interrupt)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_an_existing_run_is_never_overwritten(photo_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match="exists already; choose another place with --output"):
+        runs.train(photo_folder, output=tmp_path / "run")
+    assert (tmp_path / "run" / "mine.txt").read_text() == "mine"
+
+
+def test_an_unwritable_output_is_found_before_the_work(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(runs, "load_index", lambda *_: pytest.fail("work began"))
+    with pytest.raises(OutputError, match="a file stands where a folder is needed"):
+        runs.train(photo_folder, output=tmp_path / "file" / "run")
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(runs, "write_report", full)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(OutputError, match="run cannot be written: the disk is full"):
+        runs.train(photo_folder, output=tmp_path / "runs" / "run")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_the_next_run_gets_a_free_name(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    assert runs.next_run_path("some/photos.zip", folder) == folder / "photos"
+    (folder / "photos").mkdir(parents=True)
+    assert runs.next_run_path("some/photos.zip", folder) == folder / "photos-2"
+    (folder / "photos-2").mkdir()
+    assert runs.next_run_path("some/photos", folder) == folder / "photos-3"
+
+
+def test_what_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"run\.json is not the run\.json of a run"):
+        runs.read_run_config(tmp_path)
+    (tmp_path / "run.json").write_text('{"photos": "x", "config": {"speed": 1}}')
+    with pytest.raises(DataError, match=r"is not the run\.json of a run"):
+        runs.read_run_config(tmp_path / "run.json")
+
+
+def test_wrong_weights_are_refused(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "frozen_network", frozen_network)
+    (tmp_path / "weights.pth").write_bytes(b"not weights")
+    with pytest.raises(WeightsError, match=r"weights\.pth"):
+        runs.train(photo_folder, TrainConfig(weights=str(tmp_path / "weights.pth")))
+
+
+def test_check_finds_what_is_wrong(tmp_path: Path) -> None:
+    folder = split_folder(tmp_path / "photos", leak=True)
+    (folder / "train" / "round" / "text.jpg").write_text("no picture")
+    image = draw_photo("square", 5000, (300, 400))
+    write_photo(folder / "train" / "square" / "large.png", image)
+    write_photo(folder / "train" / "square" / "large_again.jpg", image)
+    facts = runs.check(folder).to_dict()
+    assert facts["num_images"] == 63
+    assert facts["formats"] == {"JPEG": 1, "PNG": 62}
+    assert facts["sizes"]["width"] == {"smallest": 120, "median": 120.0, "largest": 400}
+    assert facts["counts"]["train"] == {"round": 16, "square": 18}
+    assert [f["path"] for f in facts["problems"]["rejected"]] == ["train/round/text.jpg"]
+    assert facts["problems"]["leaks"] == [["train/round/3.png", "validation/round/copied.png"]]
+    pair = ["train/square/large.png", "train/square/large_again.jpg"]
+    assert pair in facts["problems"]["near_duplicates"]
+    assert facts["obstacle"] == ""
+
+
+def test_check_says_what_stands_in_the_way(tmp_path: Path) -> None:
+    write_photo(tmp_path / "p" / "a" / "1.png", draw_photo("round", 1))
+    for number in range(3):
+        write_photo(tmp_path / "p" / "b" / f"{number}.png", draw_photo("square", number))
+    facts = runs.check(tmp_path / "p").to_dict()
+    assert 'Class "a"' in facts["obstacle"]
+    assert facts["num_images"] == 4
+
+
+def test_cache_info_and_clearing(photo_folder: Path) -> None:
+    assert runs.cache_info()["embeddings"] == 0
+    runs.train(photo_folder)
+    facts = runs.cache_info()
+    assert (facts["embeddings"], facts["pictures"]) == (48, 48)
+    assert facts["bytes"] > 48 * 48 * 4
+    runs.clear_cache()
+    assert runs.cache_info()["bytes"] == 0
+    assert runs.train(photo_folder).cache["misses"] == 48
+
+
+def test_a_damaged_cache_changes_no_result(
+    photo_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = runs.train(photo_folder)
+    runs.embedding_cache_path().write_bytes(b"damaged" * 1000)
+    second = runs.train(photo_folder)
+    assert "set aside" in caplog.text
+    assert second.cache["misses"] == 48
+    assert np.array_equal(first.evaluation.probabilities, second.evaluation.probabilities)
+    with ContentCache(runs.embedding_cache_path()) as cache:
+        assert cache.info().num_rows["embedding"] == 48
