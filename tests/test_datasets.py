@@ -277,7 +277,7 @@ def test_the_public_archive_comes_next(
     assert told == found.note.splitlines()
     assert told[2].startswith("Downloading http://photos.invalid/pets.zip")
     assert told[3].startswith(f"Taking {found.path}, the public archive, verified by its size")
-    assert "no digest of it is published" in told[3]
+    assert "no digest of it is published" in told[3] and told[4] == "Photos: somebody."
 
 
 def test_with_no_network_the_solar_cells_are_taken(
@@ -295,6 +295,7 @@ def test_with_no_network_the_solar_cells_are_taken(
         "cats_and_dogs_filtered.zip could not be downloaded: Name or service not known.",
         "Installing.",
         "Taking the 2,624 solar cells of PyPI's elpv-dataset.",
+        found.credit,
     ]
     assert found.note == "\n".join(told)
 

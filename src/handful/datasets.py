@@ -48,7 +48,8 @@ class DemoData:
     Args:
         path: What `load_index` takes.
         name: Name of the data set, for people.
-        note: Lines on which photos were taken, and why the ones preferred to them were not.
+        note: Lines on which photos were taken, why the ones preferred to them were not, and the
+            credit.
         credit: Who made them, and on what terms; empty for photos of the user's own.
     """
 
@@ -179,6 +180,7 @@ def _find_published(
             f"Taking {path}, the public archive, verified by its size, the checksums inside and "
             "its layout (no digest of it is published)."
         )
+        story.add(CATS_AND_DOGS.credit)
         return DemoData(path, path.stem, "\n".join(story.lines), CATS_AND_DOGS.credit)
     try:
         path = fetch_solar_cells(folder, story.add)
@@ -189,6 +191,7 @@ def _find_published(
             f"{folder / CATS_AND_DOGS.file_name}."
         ) from error
     story.add(f"Taking the {NUM_SOLAR_CELLS:,} solar cells of PyPI's {SOLAR_CELLS}.")
+    story.add(SOLAR_CELLS_CREDIT)
     return DemoData(path, SOLAR_CELLS, "\n".join(story.lines), SOLAR_CELLS_CREDIT)
 
 
