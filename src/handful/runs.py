@@ -22,7 +22,6 @@ from handful.embeddings import (
     Embedder,
     EmbeddingTable,
     View,
-    available_cores,
     embed_index,
     scan_index,
 )
@@ -417,7 +416,6 @@ def _train(
             groups=split.groups[split.train],
             class_weight=config.class_weight,
             seed=config.seed,
-            threads=available_cores(),
         )
     classifier = Classifier(
         index.class_names,
