@@ -27,11 +27,11 @@ from handful.embeddings import (
 )
 from handful.errors import DataError
 from handful.evaluation import Evaluation, score
+from handful.figure_process import FigureProcess
 from handful.files import new_folder
 from handful.heads import fit_head
 from handful.index import ImageIndex, load_index
 from handful.pixels import DecodeSettings, read_header, thumbnail
-from handful.plots import save_figures
 from handful.report import ReportData, ReportPicture, write_report
 from handful.splits import (
     Split,
@@ -217,10 +217,12 @@ def train(
     if output is None:
         return _train(Path(photos), config, manifest, use_cache, clock)
     # Making the folder first: an output that cannot be written is found before the work.
-    with new_folder(Path(output)) as folder:
+    with new_folder(Path(output)) as folder, FigureProcess() as figures:
         run = _train(Path(photos), config, manifest, use_cache, clock)
         with clock.phase("report"):
+            figures.start(run.evaluation, folder)
             _write_run(run, folder)
+            figures.finish()
         clock.seconds["total"] = time.perf_counter() - clock.started
         run = Run(**{**_fields(run), "path": Path(output)})
         _write_facts(run, folder)
@@ -504,7 +506,6 @@ def _write_run(run: Run, folder: Path) -> None:
         writer.writerow(("strength", "log_loss", "accuracy"))
         for row in run.classifier.head.scores:
             writer.writerow((row.strength, row.log_loss, row.accuracy))
-    save_figures(run.evaluation, folder)
     write_report(report_data(run), folder)
 
 
