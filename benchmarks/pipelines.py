@@ -7,15 +7,13 @@ to the report on disk, without cached embeddings; then again with them; then one
 Each handful command runs several times; medians are given. The one-time conversion of the network
 is timed apart.
 
-    python benchmarks/pipelines.py ../shared/data/cats_and_dogs_filtered.zip \
-        --weights ../shared/weights/xception_imagenet_notop.weights.h5
+    python benchmarks/pipelines.py [cats_and_dogs_filtered.zip] [--weights xception.weights.h5]
 """
 
 import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,6 +24,32 @@ from pathlib import Path
 
 EPOCHS_TIMED = 2
 EPOCHS_RECKONED = 10
+WEIGHTS = Path("../shared/weights/xception_imagenet_notop.weights.h5")
+
+
+def find_photos(given: Path | None) -> Path:
+    """The photos given, or those that `handful demo` would take."""
+    if given is not None:
+        return given
+    from handful.config import cache_folder
+    from handful.datasets import find_demo_data
+
+    return find_demo_data(None, cache_folder()).path
+
+
+def machine() -> str:
+    """Processor, cores used and system, for the head of a table."""
+    names = (
+        [
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if Path("/proc/cpuinfo").exists()
+        else []
+    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{names[0] if names else platform.machine()}, {cores} cores, {platform.system()}"
 
 
 def run_exercise(folder: Path, weights: str) -> None:
@@ -113,8 +137,12 @@ def measure(photos: Path, work: Path, repeats: int) -> dict[str, object]:
 def main() -> None:
     """Run both and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("photos", type=Path, help="cats_and_dogs_filtered.zip")
-    parser.add_argument("--weights", default="", help="Xception's weights; random without")
+    parser.add_argument("photos", type=Path, nargs="?", help="cats_and_dogs_filtered.zip")
+    parser.add_argument(
+        "--weights",
+        default=str(WEIGHTS) if WEIGHTS.exists() else "",
+        help="Xception's weights; random without, which takes the same time",
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--skip-exercise", action="store_true")
     parser.add_argument("--exercise", type=Path, help=argparse.SUPPRESS)
@@ -122,6 +150,7 @@ def main() -> None:
     if arguments.exercise:
         run_exercise(arguments.exercise, arguments.weights)
         return
+    arguments.photos = find_photos(arguments.photos)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         with zipfile.ZipFile(arguments.photos) as archive:
@@ -136,8 +165,7 @@ def main() -> None:
             theirs = json.loads(output.splitlines()[-1])
             first, second = theirs["epochs"]
             ten = theirs["ready"] + first + (EPOCHS_RECKONED - 1) * second
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"{platform.processor() or platform.machine()}, {cores} cores, {platform.platform()}")
+    print(machine())
     print("| what | seconds | note |")
     print("|---|---|---|")
     if ten is not None:
@@ -154,8 +182,6 @@ def main() -> None:
     print(f"| `handful train` again, cached | {ours['warm']:.2f} | |")
     print(f"| `handful predict`, one photo | {ours['predict']:.2f} | |")
     print(f"\nphases of the uncached run: {ours['phases']}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"(this script itself: {peak:.0f} MB)")
 
 
 if __name__ == "__main__":
