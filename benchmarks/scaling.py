@@ -15,10 +15,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pipelines import find_photos, machine, timed
 
 from handful.index import ImageIndex, load_index
 from handful.pixels import decode_picture
+from pipelines import find_photos, machine, timed
 
 
 def make_photos(index: ImageIndex, folder: Path, count: int) -> None:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -123,9 +124,8 @@ class Embedder:
         self.network = network
         self.embedding_dim = network.embedding_dim
         self.precision = resolve_precision(precision)
-        self._compiled: Any = None
+        self._requests: SimpleQueue[Any] | None = None
         self._lock = threading.Lock()
-        self._local = threading.local()
 
     def key(self) -> str:
         """Identity of the function from pixels to embeddings, for cache keys.
@@ -147,11 +147,13 @@ class Embedder:
         Raises:
             ModelFileError: When the network's files cannot be read.
         """
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._compile().create_infer_request()
-        request.infer({0: image[np.newaxis]}, share_inputs=True)
-        return np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
+        requests = self._ready()
+        request = requests.get()
+        try:
+            request.infer({0: image[np.newaxis]}, share_inputs=True)
+            return np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
+        finally:
+            requests.put(request)
 
     def embed_all(self, images: Sequence[Sequence[NDArray[np.uint8]]]) -> NDArray[np.float32]:
         """Embed pictures that are in memory.
@@ -167,13 +169,22 @@ class Embedder:
             rows = list(pool.map(self.embed, flat))
         return np.reshape(rows, (len(images), -1, self.embedding_dim)).astype(np.float32)
 
-    def _compile(self) -> Any:
-        with self._lock:
-            if self._compiled is None:
-                self._compiled = self._read_and_compile()
-            return self._compiled
+    def _ready(self) -> "SimpleQueue[Any]":
+        """Idle inference requests, one for each worker.
 
-    def _read_and_compile(self) -> Any:
+        All are made before the first is used: OpenVINO makes one in the thread pool that also
+        infers, while holding Python's lock that the inferring threads wait for.
+        """
+        with self._lock:
+            if self._requests is None:
+                compiled = self._compile()
+                requests: SimpleQueue[Any] = SimpleQueue()
+                for _ in range(num_workers()):
+                    requests.put(compiled.create_infer_request())
+                self._requests = requests
+            return self._requests
+
+    def _compile(self) -> Any:
         import openvino
 
         core = openvino.Core()
