@@ -172,15 +172,19 @@ class Embedder:
     def _ready(self) -> "SimpleQueue[Any]":
         """Idle inference requests, one for each worker.
 
-        All are made before the first is used: OpenVINO makes one in the thread pool that also
-        infers, while holding Python's lock that the inferring threads wait for.
+        The first inference is made here, by one thread: OpenVINO's Python side sets itself up
+        then, and two threads doing so at once each wait for a lock that the other holds.
         """
         with self._lock:
             if self._requests is None:
                 compiled = self._compile()
+                size = self.network.image_size
                 requests: SimpleQueue[Any] = SimpleQueue()
                 for _ in range(num_workers()):
                     requests.put(compiled.create_infer_request())
+                first = requests.get()
+                first.infer({0: np.zeros((1, size, size, 3), np.uint8)}, share_inputs=True)
+                requests.put(first)
                 self._requests = requests
             return self._requests
 
