@@ -134,8 +134,17 @@ def read_header(data: bytes) -> PictureHeader:
             raise DataError(f"has no readable JPEG header ({_brief(error)})") from error
         return PictureHeader(name, width, height, space, _jpeg_orientation(data), 1)
     with _opened(name, data) as image:
-        frames = getattr(image, "n_frames", 1) if name != "TIFF" else 1
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        try:
+            frames = getattr(image, "n_frames", 1) if name != "TIFF" else 1
+            # Pillow's getexif decodes all of a PNG in search of it.
+            block = image.info.get("exif", b"").removeprefix(b"Exif\0\0") if name == "PNG" else None
+            orientation = (
+                image.getexif().get(_ORIENTATION_TAG, 1)
+                if block is None
+                else _tiff_orientation(block)
+            )
+        except Exception as error:  # Pillow raises whatever a broken file makes it
+            raise DataError(_damage(error)) from error
         width, height = image.size
         return PictureHeader(name, width, height, image.mode, _valid(orientation), frames)
 
@@ -247,13 +256,15 @@ def thumbnail(data: bytes, size: int = 160, max_megapixels: float = 100.0) -> by
     header = _checked_header(data, max_megapixels)
     if header.format != "JPEG" or header.mode in ("CMYK", "YCCK"):
         image = _decode_with_pillow(header, data)
+        height, width = image.shape[:2]
     else:
         scale = size / max(header.height, header.width)
-        image = _decode_jpeg(
-            data, math.ceil(header.height * scale), math.ceil(header.width * scale)
-        )
-        image = _upright(image, header.orientation)
-    height, width = image.shape[:2]
+        least = (math.ceil(header.height * scale), math.ceil(header.width * scale))
+        image = _upright(_decode_jpeg(data, *least), header.orientation)
+        # The decoder rounds each side up; proportions are the header's.
+        height, width = header.height, header.width
+        if header.orientation >= 5:
+            height, width = width, height
     scale = min(1.0, size / max(height, width))
     target = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = np.ascontiguousarray(cv2.resize(image, target, interpolation=cv2.INTER_AREA))
@@ -290,7 +301,9 @@ def _decode_jpeg(data: bytes, min_height: int, min_width: int) -> NDArray[np.uin
     try:
         image = simplejpeg.decode_jpeg(data, "RGB", min_height=min_height, min_width=min_width)
     except ValueError as error:
-        if "extraneous bytes" not in str(error) or not _ends_as_jpeg(data):
+        if not _ends_as_jpeg(data):
+            raise DataError(f"is truncated ({_brief(error)})") from error
+        if "extraneous bytes" not in str(error):
             raise DataError(_damage(error)) from error
         # Stray bytes between segments: cameras write them, and no pixel is lost.
         try:
