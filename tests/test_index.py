@@ -1,0 +1,343 @@
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from handful.errors import DataError
+from handful.index import ImageIndex, load_index, load_unlabelled
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def put(root: Path, *names: str) -> Path:
+    """Files that begin as a PNG does, each of its own content."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(PNG + name.encode())
+    return root
+
+
+def pack(path: Path, *names: str) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, PNG + name.encode())
+    return path
+
+
+def labelled(index: ImageIndex) -> dict[str, str]:
+    return {
+        path: f"{index.class_names[label]} {split}".strip()
+        for path, label, split in zip(index.paths, index.labels, index.splits, strict=True)
+    }
+
+
+def test_class_folders(tmp_path: Path) -> None:
+    put(tmp_path, "dogs/b.png", "cats/deep/er/c.png", "cats/a.png")
+    index = load_index(tmp_path)
+    assert index.paths == ("cats/a.png", "cats/deep/er/c.png", "dogs/b.png")
+    assert index.labels.tolist() == [0, 0, 1] and index.labels.dtype == np.int64
+    assert index.class_names == ("cats", "dogs")
+    assert index.splits == ("", "", "")
+    assert index.read(1) == PNG + b"cats/deep/er/c.png"
+    assert index.counts() == {"all": {"cats": 2, "dogs": 1}}
+    assert index.rejected == () and index.warnings == ()
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "validation", "Validation", "VAL"])
+def test_split_folders_by_any_of_their_names(tmp_path: Path, validation: str) -> None:
+    put(
+        tmp_path, "train/a/1.png", "train/b/2.png", f"{validation}/a/3.png", f"{validation}/b/4.png"
+    )
+    put(tmp_path, "test/a/5.png", "test/b/6.png")
+    index = load_index(tmp_path)
+    assert index.splits == ("train", "train", "validation", "validation", "test", "test")
+    assert index.class_names == ("a", "b")
+
+
+def test_classes_are_mapped_by_name_not_by_place(tmp_path: Path) -> None:
+    put(tmp_path, "train/b/1.png", "train/c/2.png", "train/a/0.png")
+    put(tmp_path, "test/c/3.png", "test/a/5.png")
+    with pytest.raises(DataError, match='the test part has no picture of "b", which other parts'):
+        load_index(tmp_path)
+    put(tmp_path, "test/b/4.png")
+    assert labelled(load_index(tmp_path))["test/c/3.png"] == "c test"
+
+
+@pytest.mark.parametrize("wrapper", ["", "photos/", "one/two/"])
+@pytest.mark.parametrize("parts", [("",), ("train/", "valid/")])
+def test_a_zip_is_its_folder(tmp_path: Path, wrapper: str, parts: tuple[str, ...]) -> None:
+    names = [f"{wrapper}{part}{kind}/{n}.png" for part in parts for kind in "ab" for n in "12"]
+    noise = ["__MACOSX/a/._1.png", f"{wrapper}.DS_Store", f"{wrapper}a/.ipynb_checkpoints/x.png"]
+    packed = load_index(pack(tmp_path / "photos.zip", *names, *noise))
+    plain = load_index(put(tmp_path / "photos", *names, *noise))
+    assert labelled(packed) == labelled(plain)
+    assert len(packed) == len(names) and packed.rejected == plain.rejected == ()
+    assert packed.content_hashes == plain.content_hashes
+    assert packed.digest() == plain.digest()
+    assert packed.read(0) == plain.read(0)
+
+
+def test_hidden_and_system_files_are_ignored(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "b/2.png", "a/Thumbs.db", "a/desktop.ini", ".git/x.png", "a/.x.png")
+    put(tmp_path, "a/.ipynb_checkpoints/1.png", "__MACOSX/a/1.png")
+    assert len(load_index(tmp_path)) == 2
+    assert load_index(tmp_path).rejected == ()
+
+
+def test_files_beside_the_classes_are_reported(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "b/2.png", "3.png")
+    (file,) = load_index(tmp_path).rejected
+    assert (file.path, file.reason) == ("3.png", "lies outside every class folder")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", r"is empty (0 bytes)"),
+        (b"hello, I am a text\n" * 9, "is not a picture: it looks like text"),
+        (b"<!DOCTYPE html><html>", "it looks like a web page"),
+        (b"%PDF-1.7", "it looks like a PDF"),
+        (b"<svg xmlns='x'/>", "it looks like an SVG drawing; convert it to PNG"),
+        (b"\0\0\0\x18ftypheic\0\0", "it looks like a HEIC picture, which is not supported"),
+        (b"\0\0\0\x18ftypavif\0\0", "it looks like a AVIF picture"),
+        (b"\0\0\0\x18ftypisom\0\0", "it looks like a video"),
+        (b"PK\x03\x04" + bytes(40), "it looks like a zip archive or office document"),
+        (bytes(range(200, 256)) * 9, "it looks like data of an unknown kind"),
+    ],
+)
+def test_what_is_no_picture_is_rejected_with_its_looks(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    put(tmp_path, "a/1.png", "b/2.png")
+    (tmp_path / "a" / "photo.jpg").write_bytes(content)
+    (file,) = load_index(tmp_path).rejected
+    assert file.path == "a/photo.jpg"
+    assert reason in file.reason
+
+
+def test_names_do_not_decide_formats(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.jpg", "a/2.txt", "b/no_extension")
+    assert len(load_index(tmp_path)) == 3
+
+
+def test_one_picture_in_two_classes_is_a_warning(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "b/2.png")
+    shutil.copy(tmp_path / "a" / "1.png", tmp_path / "b" / "copy.png")
+    shutil.copy(tmp_path / "a" / "1.png", tmp_path / "a" / "copy.png")
+    (warning,) = load_index(tmp_path).warnings
+    assert warning == "The same picture is labelled a and b: a/1.png, b/copy.png"
+
+
+def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere", "1.png", "2.png")
+    put(tmp_path / "photos", "b/3.png")
+    (tmp_path / "photos" / "a").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos" / "b" / "loop").symlink_to(tmp_path / "photos")
+    index = load_index(tmp_path / "photos")
+    assert labelled(index) == {"a/1.png": "a", "a/2.png": "a", "b/3.png": "b"}
+
+
+def test_a_missing_path_is_named_with_what_is_near(tmp_path: Path) -> None:
+    put(tmp_path / "photos", "a/1.png")
+    with pytest.raises(DataError, match=r"photo does not exist; did you mean .*photos\?"):
+        load_index(tmp_path / "photo")
+    with pytest.raises(DataError, match=r"elsewhere does not exist\."):
+        load_index(tmp_path / "elsewhere")
+
+
+def test_nothing_to_learn_from_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no pictures\. Expected a folder for each class"):
+        load_index(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.jpg").write_text("text")
+    with pytest.raises(DataError, match=r"has 1 files, none of them a usable picture: a/x\.jpg is"):
+        load_index(tmp_path)
+    put(tmp_path, "a/1.png", "a/2.png")
+    with pytest.raises(DataError, match='has one class, "a"; a classifier needs 2'):
+        load_index(tmp_path)
+    assert len(load_index(tmp_path, least_classes=1)) == 2
+
+
+def test_a_flat_folder_of_pictures_is_told_so(tmp_path: Path) -> None:
+    put(tmp_path, "1.png", "2.png")
+    with pytest.raises(DataError, match=r"1\.png lies outside every class folder"):
+        load_index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "looks"),
+    [(PNG + b"x", "a single picture"), (b"just words here", "text"), (b"", "data of an unknown")],
+)
+def test_a_file_instead_of_a_folder(tmp_path: Path, content: bytes, looks: str) -> None:
+    (tmp_path / "photos").write_bytes(content)
+    with pytest.raises(DataError, match=f"photos is {looks}.*; expected a folder of class folders"):
+        load_index(tmp_path / "photos")
+
+
+def test_a_folder_the_system_refuses_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"cannot be read \(Permission denied\); check its perm"):
+        load_index(tmp_path)
+
+
+def test_a_changed_or_lost_file_is_noticed(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "b/2.png")
+    index = load_index(tmp_path)
+    (tmp_path / "a" / "1.png").write_bytes(PNG + b"other")
+    with pytest.raises(DataError, match="has changed while it was being used"):
+        index.read(0)
+    (tmp_path / "b" / "2.png").unlink()
+    with pytest.raises(DataError, match=r"cannot be read \(No such file"):
+        index.read(1)
+
+
+def write_csv(tmp_path: Path, text: str, encoding: str = "utf-8") -> Path:
+    put(tmp_path, "p/1.png", "p/2.png", "p/3.png", "p/4.png")
+    (tmp_path / "labels.csv").write_text(text, encoding=encoding)
+    return tmp_path / "labels.csv"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_table(tmp_path: Path, separator: str, encoding: str) -> None:
+    lines = ["path,label,split", "p/1.png,Ärger,train", "p/2.png,b,train", "p/3.png,Ärger,val"]
+    lines += [f"{tmp_path}/p/4.png,b,valid"]
+    text = "\n".join(lines).replace(",", separator)
+    index = load_index(write_csv(tmp_path, text, encoding))
+    assert labelled(index) == {
+        "p/1.png": "Ärger train",
+        "p/2.png": "b train",
+        "p/3.png": "Ärger validation",
+        f"{tmp_path}/p/4.png": "b validation",
+    }
+    assert index.read(0).endswith((b"p/1.png", b"p/2.png"))
+
+
+def test_a_table_without_splits_and_with_repeated_rows(tmp_path: Path) -> None:
+    text = "label,path\na,p/1.png\nb,p/2.png\na,p/1.png\n"
+    index = load_index(write_csv(tmp_path, text))
+    assert len(index) == 2
+    assert index.warnings == ("labels.csv lists 1 rows twice; each counts once",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has the columns none; expected path,label or path,label,split"),
+        ("file,class\nx,y\n", 'has the columns "file", "class"; expected path,label'),
+        ("path,label,weight\np/1.png,a,3\n", 'has unknown columns "weight"; expected path,label'),
+        ("path,label\np/1.png,a\np/9.png,b\n", '1 files that do not exist: "p/9.png"'),
+        ("path,label\np/1.png,a\np/1.png,b\n", 'lines 2 and 3: p/1.png is "a" .* and "b"'),
+        ("path,label\np/1.png,\n", "line 2: the label is empty"),
+        ("path,label\n,a\n", "line 2: the path is empty"),
+        ("path,label,split\np/1.png,a,tests\n", "line 2: the split is 'tests'; expected one of"),
+        ("path,label\np/1.png,a\np/2.png,a\n", 'has one class, "a"'),
+    ],
+)
+def test_a_wrong_table_is_explained(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_index(write_csv(tmp_path, text))
+
+
+def test_a_table_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00p")
+    with pytest.raises(DataError, match="cannot be read as UTF-8 text"):
+        load_index(tmp_path / "labels.csv")
+
+
+def test_selecting_and_rejecting_leave_the_rest_alone(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "a/2.png", "b/3.png", "b/4.png")
+    index = load_index(tmp_path)
+    some = index.select([2, 0])
+    assert some.paths == ("b/3.png", "a/1.png") and some.labels.tolist() == [1, 0]
+    assert some.class_names == ("a", "b") and some.read(0) == index.read(2)
+    rest = index.without({1: "is truncated"})
+    assert rest.paths == ("a/1.png", "b/3.png", "b/4.png")
+    assert [(f.path, f.reason) for f in rest.rejected] == [("a/2.png", "is truncated")]
+    assert len(index) == 4 and index.rejected == ()
+
+
+def test_labels_are_carried_to_another_list_of_classes(tmp_path: Path) -> None:
+    put(tmp_path, "b/1.png", "c/2.png")
+    index = load_index(tmp_path).with_class_names(("a", "c", "b"))
+    assert labelled(index) == {"b/1.png": "b", "c/2.png": "c"}
+    with pytest.raises(DataError, match='has the class "c"; the classifier knows "a", "b"'):
+        load_index(tmp_path).with_class_names(("a", "b"))
+
+
+def test_the_digest_is_that_of_contents_classes_and_parts(tmp_path: Path) -> None:
+    put(tmp_path / "one", "a/1.png", "b/2.png")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    (tmp_path / "two" / "a" / "1.png").rename(tmp_path / "two" / "a" / "renamed.png")
+    first = load_index(tmp_path / "one").digest()
+    assert load_index(tmp_path / "two").digest() == first
+    (tmp_path / "two" / "a").rename(tmp_path / "two" / "z")
+    assert load_index(tmp_path / "two").digest() != first
+
+
+def test_unlabelled_photos_of_all_kinds_of_places(tmp_path: Path) -> None:
+    put(tmp_path, "one.png", "more/b.png", "more/a/c.png", "more/.hidden.png")
+    (tmp_path / "more" / "note.txt").write_text("a note")
+    pack(tmp_path / "packed.zip", "x/d.png", "__MACOSX/._d.png")
+    sources = ["one.png", "more", "packed.zip", "absent.png"]
+    index = load_unlabelled([tmp_path / source for source in sources])
+    assert [path.removeprefix(f"{tmp_path}/") for path in index.paths] == [
+        "one.png",
+        "more/a/c.png",
+        "more/b.png",
+        "packed.zip/x/d.png",
+    ]
+    assert index.labels.tolist() == [-1] * 4 and index.class_names == ()
+    assert index.read(3) == PNG + b"x/d.png"
+    reasons = {file.path.removeprefix(f"{tmp_path}/"): file.reason for file in index.rejected}
+    assert sorted(reasons) == ["absent.png", "more/note.txt"]
+    assert reasons["absent.png"].startswith("does not exist")
+    with pytest.raises(ValueError, match="no photos were given"):
+        load_unlabelled([])
+
+
+def test_a_hostile_zip_among_photos_is_reported_not_raised(tmp_path: Path) -> None:
+    put(tmp_path, "one.png")
+    pack(tmp_path / "bad.zip", "../../out.png")
+    index = load_unlabelled([tmp_path / "one.png", tmp_path / "bad.zip"])
+    assert len(index) == 1
+    assert "points outside the archive" in index.rejected[0].reason
+
+
+NAMES = st.text("abcxyz .-_äß", min_size=1, max_size=6).filter(
+    lambda name: name.strip(" .") == name and not name.startswith(".")
+)
+
+
+@given(st.dictionaries(NAMES, st.sets(NAMES, min_size=1, max_size=4), min_size=2, max_size=5))
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_labels_never_shift(tmp_path: Path, tree: dict[str, set[str]]) -> None:
+    shutil.rmtree(tmp_path / "t", ignore_errors=True)
+    put(tmp_path / "t", *(f"{kind}/{name}.png" for kind, names in tree.items() for name in names))
+    index = load_index(tmp_path / "t")
+    assert index.class_names == tuple(sorted(tree))
+    for path, label in zip(index.paths, index.labels, strict=True):
+        assert index.class_names[label] == path.split("/")[0]
+
+
+@pytest.mark.real
+def test_the_real_archive(shared_folder: Path) -> None:
+    index = load_index(shared_folder / "data" / "cats_and_dogs_filtered.zip")
+    assert index.counts() == {
+        "train": {"cats": 1000, "dogs": 1000},
+        "validation": {"cats": 500, "dogs": 500},
+    }
+    assert index.rejected == () and index.warnings == ()
