@@ -121,6 +121,17 @@ def test_no_group_straddles(rows: list[tuple[int, int]], seed: int) -> None:
         assert set(split.index.labels[part].tolist()) == {0, 1, 2}
 
 
+def test_large_groups_are_not_held_out_more_often() -> None:
+    """Validation would be all copies and training all single photos, or the reverse."""
+    groups = [number for number in range(40) for _ in range(5)] + list(range(40, 240))
+    pairs = [(row - 1, row) for row in range(1, 200) if groups[row - 1] == groups[row]]
+    shares = []
+    for seed in range(20):
+        split = split_index(make_index([0, 1] * 200), pairs=pairs, seed=seed)
+        shares.append(float(np.mean(split.validation < 200)))
+    assert 0.4 < np.mean(shares) < 0.6
+
+
 def test_equal_contents_are_one_group_whatever_their_names() -> None:
     index = make_index([0] * 6 + [1] * 6, hashes=[*"aaabcdeefghi"])
     split = split_index(index, validation_fraction=0.5)

@@ -339,11 +339,12 @@ def _content_order(
     index: ImageIndex, rows: NDArray[np.int64], groups: NDArray[np.int64], seed: int
 ) -> NDArray[np.str_]:
     """A random-looking text of each group, made from its contents and the seed alone."""
-    texts = ["~"] * (int(groups.max()) + 1)
+    first = ["~"] * (int(groups.max()) + 1)
     for row, group in zip(rows, groups, strict=True):
-        keyed = hashlib.blake2b(index.content_hashes[row].encode(), key=seed.to_bytes(8, "little"))
-        texts[group] = min(texts[group], keyed.hexdigest()[:32])
-    return np.array(texts)
+        first[group] = min(first[group], index.content_hashes[row])
+    # Hashed again: the least of many hashes is small, and large groups would come first.
+    key = seed.to_bytes(8, "little")
+    return np.array([hashlib.blake2b(text.encode(), key=key).hexdigest()[:32] for text in first])
 
 
 def _assign(
@@ -358,7 +359,8 @@ def _assign(
         labels: (N,) class numbers.
         groups: (N,) group numbers 0 to G - 1.
         targets: (P, C) photos of each class wanted in each part; the last takes what is left.
-        order: (G,) order in which groups are offered; large ones go first, while there is room.
+        order: (G,) order in which groups are offered; it must not depend on their size, or a
+            part would get the large groups and another the single photos.
 
     Returns:
         (N,) part of each photo, 0 to P - 1.
@@ -366,15 +368,13 @@ def _assign(
     num_groups, num_classes = int(groups.max()) + 1, targets.shape[1]
     counts = np.zeros((num_groups, num_classes), dtype=np.int64)
     np.add.at(counts, (groups, labels), 1)
-    rank = np.empty(num_groups, dtype=np.int64)
-    rank[order] = np.arange(num_groups)
     members: dict[int, list[int]] = {}
     for row, group in enumerate(groups.tolist()):
         members.setdefault(group, []).append(row)
     classes_of = [np.unique(labels[members[group]]) for group in range(num_groups)]
     need = targets.copy()
     part_of = np.full(num_groups, len(targets) - 1, dtype=np.int64)
-    for group in np.lexsort((rank, -counts.sum(axis=1))).tolist():
+    for group in order.tolist():
         columns = classes_of[group]
         size = counts[group, columns]
         for part in range(len(targets) - 1):
