@@ -24,8 +24,9 @@ from pipelines import find_photos, machine, timed
 def make_photos(index: ImageIndex, folder: Path, count: int) -> None:
     """Write `count` JPEG crops, 60 to 95 % of each side, into class folders."""
     rng = np.random.default_rng(count)
+    order = rng.permutation(len(index))
     for number in range(count):
-        row = number % len(index)
+        row = int(order[number % len(index)])
         image = decode_picture(index.read(row))
         sides = [int(side * rng.uniform(0.6, 0.95)) for side in image.shape[:2]]
         top, left = (int(rng.integers(0, image.shape[axis] - sides[axis] + 1)) for axis in (0, 1))
