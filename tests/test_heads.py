@@ -43,7 +43,8 @@ def test_the_optimum_is_scikit_learns() -> None:
 def test_standardisation_is_scikit_learns_for_many_photos() -> None:
     inputs, _ = blobs([20_000, 20_000], dim=6, spread=3.0)
     theirs = StandardScaler().fit(inputs)
-    np.testing.assert_allclose(_scale(inputs), theirs.scale_, rtol=1e-2)
+    centred = inputs - inputs.mean(axis=0)
+    np.testing.assert_allclose(_scale(centred), theirs.scale_, rtol=1e-2)
 
 
 def test_a_constant_feature_does_no_harm() -> None:

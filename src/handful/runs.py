@@ -458,6 +458,8 @@ def _split(
 
 
 def _readable(index: ImageIndex, table: EmbeddingTable) -> tuple[ImageIndex, EmbeddingTable]:
+    if not table.rejected:
+        return index, table
     rows = np.array([row for row in range(len(index)) if row not in table.rejected], dtype=np.int64)
     return index.without(table.rejected), table.select(rows)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,23 +86,24 @@ def near_duplicate_pairs(
         Pairs (i, j), i < j, sorted. A photo with very many copies is paired with the next 64
         only, which is enough to connect them into one group.
     """
-    thumbnails = _residual_directions(fingerprints.astype(np.float32), contrast=1.0)
-    directions = None if embeddings is None else _residual_directions(embeddings, contrast=0.0)
-    threshold = CORRELATION if directions is None else CORRELATION_WITH_EMBEDDINGS
-    pairs: list[tuple[int, int]] = []
-    for first in range(0, len(thumbnails), _BLOCK):
-        block = thumbnails[first : first + _BLOCK]
-        found = np.triu(block @ thumbnails[first:].T >= threshold, k=1)
-        left, right = np.nonzero(found)
-        rank = np.arange(len(left)) - np.searchsorted(left, left)
-        left, right = left[rank < _MATCHES_A_ROW] + first, right[rank < _MATCHES_A_ROW] + first
-        if directions is not None:
-            cosines = np.einsum("pd,pd->p", directions[left], directions[right])
-            sure = np.einsum("pd,pd->p", thumbnails[left], thumbnails[right]) >= CORRELATION
-            keep = (cosines >= EMBEDDING_COSINE) | (sure & (cosines >= EMBEDDING_COSINE - 0.1))
-            left, right = left[keep], right[keep]
-        pairs.extend(zip(left.tolist(), right.tolist(), strict=True))
-    return pairs
+    thumbnails = _Residuals(fingerprints, contrast=1.0)
+    directions = thumbnails[np.arange(len(fingerprints))]
+    threshold = CORRELATION if embeddings is None else CORRELATION_WITH_EMBEDDINGS
+    found: list[NDArray[np.int64]] = []
+    for first in range(0, len(directions), _BLOCK):
+        block = directions[first : first + _BLOCK]
+        pairs = np.argwhere(np.triu(block @ directions[first:].T >= threshold, k=1))
+        rank = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
+        found.append(pairs[rank < _MATCHES_A_ROW] + first)
+    left, right = np.concatenate([np.zeros((0, 2), np.int64), *found]).T
+    if embeddings is not None:
+        alike = _Residuals(embeddings, contrast=0.0)
+        correlations = _row_products(thumbnails, left, right)
+        cosines = _row_products(alike, left, right)
+        sure = (correlations >= CORRELATION) & (cosines >= EMBEDDING_COSINE - 0.1)
+        keep = (cosines >= EMBEDDING_COSINE) | sure
+        left, right = left[keep], right[keep]
+    return list(zip(left.tolist(), right.tolist(), strict=True))
 
 
 def duplicate_groups(
@@ -273,18 +275,47 @@ def read_manifest(path: Path) -> dict[str, str]:
     return parts
 
 
-def _residual_directions(values: NDArray[np.float32], contrast: float) -> NDArray[np.float32]:
-    """Unit vectors of each row less what all rows share; rows below the contrast become zero."""
-    centred = values - values.mean(axis=1, keepdims=True)
-    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    flat = lengths[:, 0] <= contrast * np.sqrt(values.shape[1])
-    centred /= np.maximum(lengths, 1e-6)
-    centred[flat] = 0.0
-    # With few photos the mean is mostly the photos themselves, so it is shrunk.
-    centred -= centred.mean(axis=0) * (len(values) / (len(values) + 32.0))
-    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
-    centred[flat] = 0.0
-    return np.asarray(centred, dtype=np.float32)
+class _Residuals:
+    """Unit vectors of rows less what all rows share, made for the rows that are asked for.
+
+    Rows whose contrast (root mean square about their mean) is not above the limit become zero.
+    """
+
+    def __init__(self, values: NDArray[Any], contrast: float) -> None:
+        self.values, self.contrast = values, contrast
+        total = np.zeros(values.shape[1], dtype=np.float64)
+        for first in range(0, len(values), _BLOCK):
+            total += self._units(slice(first, first + _BLOCK)).sum(axis=0, dtype=np.float64)
+        # The mean of few rows is mostly those rows themselves, so it is shrunk.
+        self.shared = (total / (len(values) + 32.0)).astype(np.float32)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        units = self._units(rows)
+        flat = ~units.any(axis=1)
+        units -= self.shared
+        units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-6)
+        units[flat] = 0.0
+        return units
+
+    def _units(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        units = self.values[rows].astype(np.float32)
+        units -= units.mean(axis=1, keepdims=True)
+        lengths = np.linalg.norm(units, axis=1, keepdims=True)
+        units /= np.maximum(lengths, 1e-6)
+        units[lengths[:, 0] <= self.contrast * np.sqrt(units.shape[1])] = 0.0
+        return units
+
+
+def _row_products(
+    residuals: _Residuals, left: NDArray[np.int64], right: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Cosine of each pair of rows."""
+    products = np.empty(len(left), dtype=np.float32)
+    for first in range(0, len(left), _BLOCK):
+        part = slice(first, first + _BLOCK)
+        rows = residuals[left[part]], residuals[right[part]]
+        products[part] = np.einsum("pd,pd->p", *rows)
+    return products
 
 
 def _given_parts(index: ImageIndex, manifest: Mapping[str, str]) -> NDArray[np.object_]:
