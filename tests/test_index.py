@@ -231,6 +231,13 @@ def test_a_table_without_splits_and_with_repeated_rows(tmp_path: Path) -> None:
     assert index.warnings == ("labels.csv lists 1 rows twice; each counts once",)
 
 
+def test_absolute_paths_are_shown_without_what_they_share(tmp_path: Path) -> None:
+    text = f"path,label\n{tmp_path}/p/1.png,a\n{tmp_path}/p/2.png,b\n"
+    index = load_index(write_csv(tmp_path, text))
+    assert index.paths == ("1.png", "2.png")
+    assert index.read(1) == PNG + b"p/2.png"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -385,6 +385,12 @@ def _from_csv(path: Path, warnings: list[str]) -> list[_File]:
         )
     if duplicates:
         warnings.append(f"{path.name} lists {duplicates} rows twice; each counts once")
+    if files and all(PurePosixPath(file.path).is_absolute() for file in files):
+        # What all paths share tells people nothing.
+        shared = os.path.commonpath([PurePosixPath(file.path).parent for file in files])
+        files = [
+            replace(f, path=PurePosixPath(f.path).relative_to(shared).as_posix()) for f in files
+        ]
     return files
 
 
