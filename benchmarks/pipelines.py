@@ -107,29 +107,31 @@ def measure(photos: Path, work: Path, repeats: int) -> dict[str, object]:
         [*handful, "train", str(photos), "--json", "-o", str(work / "first")], cache
     )
     conversion = json.loads(output)["seconds"]["convert"]
-    rows: dict[str, list[float]] = {"cold": [], "warm": [], "predict": []}
-    memory, result = 0.0, {}
+    bf16 = ["--precision", "bf16"]
+    timed([*handful, "train", str(photos), *bf16, "-o", str(work / "first16")], cache)
+    rows: dict[str, list[float]] = {"cold": [], "warm": [], "bf16": [], "predict": []}
+    memory, results = 0.0, {}
     for number in range(repeats):
-        (cache / "embeddings.sqlite").unlink(missing_ok=True)
-        for leftover in cache.glob("embeddings.sqlite-*"):
-            leftover.unlink()
-        for name in ("cold", "warm"):
+        for name, options in (("cold", []), ("warm", []), ("bf16", bf16)):
+            if name != "warm":
+                for leftover in cache.glob("embeddings.sqlite*"):
+                    leftover.unlink()
             run = work / f"{name}{number}"
-            command = [*handful, "train", str(photos), "--json", "-o", str(run)]
+            command = [*handful, "train", str(photos), "--json", "-o", str(run), *options]
             seconds, megabytes, output = timed(command, cache)
             rows[name].append(seconds)
             memory = max(memory, megabytes)
-            if name == "cold":
-                result = json.loads(output)
+            results[name] = json.loads(output)
         picture = next((work / "photos").rglob("*.jpg"))
-        seconds, _, _ = timed([*handful, "predict", str(run), str(picture)], cache)
+        seconds, _, _ = timed([*handful, "predict", str(work / "cold0"), str(picture)], cache)
         rows["predict"].append(seconds)
     return {
         "first run": first,
         "conversion": conversion,
         "peak MB": memory,
-        "accuracy": result["accuracy"],
-        "phases": result["seconds"],
+        "accuracy": results["cold"]["accuracy"],
+        "bf16 accuracy": results["bf16"]["accuracy"],
+        "phases": results["cold"]["seconds"],
         **{name: statistics.median(values) for name, values in rows.items()},
     }
 
@@ -177,6 +179,11 @@ def main() -> None:
     print(
         f"| `handful train`, nothing cached | {ours['cold']:.2f} | {faster}"
         f"accuracy {ours['accuracy']:.4f}; peak {ours['peak MB']:.0f} MB |"
+    )
+    faster = f"{ten / ours['bf16']:.0f} times faster; " if ten else ""
+    print(
+        f"| the same with `--precision bf16` | {ours['bf16']:.2f} | {faster}"
+        f"accuracy {ours['bf16 accuracy']:.4f} |"
     )
     print(f"| converting the network, once | {ours['conversion']:.2f} | |")
     print(f"| `handful train` again, cached | {ours['warm']:.2f} | |")

@@ -93,5 +93,5 @@ def tiny_network(tmp_path_factory: pytest.TempPathFactory) -> FrozenNetwork:
 @pytest.fixture
 def tiny_backbone(tiny_network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch) -> FrozenNetwork:
     """Jobs take the stand-in for whatever backbone they are asked for."""
-    monkeypatch.setattr(runs, "frozen_network", lambda backbone: tiny_network)
+    monkeypatch.setattr(runs, "frozen_network", lambda backbone, precision: tiny_network)
     return tiny_network

@@ -22,7 +22,7 @@ def counted(monkeypatch):
     """Replaces the conversion by one that writes two small files, and counts its calls."""
     calls = []
 
-    def convert(backbone: Backbone, folder: Path) -> None:
+    def convert(backbone: Backbone, folder: Path, int8: bool) -> None:
         calls.append(backbone.name)
         (folder / "network.xml").write_text("<net/>")
         (folder / "network.bin").write_bytes(b"weights of " + backbone.name.encode())
@@ -86,7 +86,7 @@ def test_a_damaged_network_is_set_aside_and_made_again(
 def test_two_processes_convert_at_once(tmp_path, monkeypatch):
     both_inside = threading.Barrier(2, timeout=10)
 
-    def convert(backbone: Backbone, folder: Path) -> None:
+    def convert(backbone: Backbone, folder: Path, int8: bool) -> None:
         both_inside.wait()
         (folder / "network.xml").write_text("<net/>")
         (folder / "network.bin").write_bytes(folder.name.encode())
@@ -107,7 +107,7 @@ def test_two_processes_convert_at_once(tmp_path, monkeypatch):
 
 
 def test_an_interrupted_conversion_leaves_nothing(tmp_path, monkeypatch):
-    def interrupt(backbone: Backbone, folder: Path) -> None:
+    def interrupt(backbone: Backbone, folder: Path, int8: bool) -> None:
         (folder / "network.xml").write_text("<ne")
         raise KeyboardInterrupt
 
@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_written(counted, tmp_path):
 
 
 def test_a_full_disk(tmp_path, monkeypatch):
-    def fill(backbone: Backbone, folder: Path) -> None:
+    def fill(backbone: Backbone, folder: Path, int8: bool) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(backbones, "_convert", fill)

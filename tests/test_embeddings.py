@@ -229,7 +229,7 @@ def test_precision_is_what_the_processor_does() -> None:
     import openvino
 
     native = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    assert resolve_precision("f32") == "f32"
+    assert resolve_precision("f32") == "f32" and resolve_precision("int8") == "int8"
     assert resolve_precision("auto") == ("bf16" if native else "f32")
 
 

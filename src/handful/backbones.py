@@ -30,6 +30,7 @@ from handful.efficientnet_lite import (
 )
 from handful.errors import HandfulError, MissingExtraError, OutputError, WeightsError
 from handful.keras_bodies import FAMILIES, KERAS_BODIES, KerasBody, find_official_weights
+from handful.quantisation import QUANTISATION_VERSION
 from handful.torch_file import check_sha256, read_state_dict
 
 if TYPE_CHECKING:
@@ -172,32 +173,49 @@ def build_network(backbone: Backbone, include_top: bool = False) -> "keras.Model
         return _build_loaded_body(backbone, include_top)
 
 
-def frozen_network(backbone: Backbone, cache_folder: Path | None = None) -> FrozenNetwork:
+def frozen_network(
+    backbone: Backbone, cache_folder: Path | None = None, precision: str = "f32"
+) -> FrozenNetwork:
     """Give a backbone's network in OpenVINO's format, converting it when it was not before.
 
     Args:
         backbone: From `find_backbone`.
         cache_folder: Folder whose subfolder `networks` keeps converted networks; None takes
             `handful.config.cache_folder()`.
+        precision: "int8" gives a network that computes in 8 bits, with a digest of its own, for
+            the EfficientNet-Lites. Anything else gives float32 weights, which OpenVINO can also
+            compute with in bf16.
 
     Returns:
         The network on disk, its digests compared.
 
     Raises:
-        ValueError: When the network cannot take pictures of this size.
+        ValueError: When the network cannot take pictures of this size or has no 8-bit form.
         WeightsError: When the weights are absent, are not the known ones, or do not fit.
         OutputError: When the folder cannot be written.
         HandfulError: When the conversion fails.
     """
+    int8 = precision == "int8"
+    if int8 and backbone.name not in LITE_VARIANTS:
+        raise ValueError(
+            f"precision is 'int8' and the backbone {backbone.name}; expected one of "
+            f"{', '.join(LITE_VARIANTS)}, or another precision."
+        )
+    digest = _int8_digest(backbone) if int8 else backbone.digest
     folder = (cache_folder or default_cache_folder()) / "networks"
-    folder = folder / f"{backbone.name}-{backbone.digest[:16]}"
-    stored = open_stored(folder, backbone.digest)
+    folder = folder / f"{backbone.name}{'-int8' if int8 else ''}-{digest[:16]}"
+    stored = open_stored(folder, digest)
     if stored is not None:
         return stored
     _check_weights(backbone)
     _logger.info("Converting %s for OpenVINO, once", backbone.name)
-    facts = {**asdict(backbone), "weights_path": backbone.weights_path.name}
-    return store(folder, backbone.digest, facts, lambda target: _convert(backbone, target))
+    facts = {**asdict(backbone), "weights_path": backbone.weights_path.name, "int8": int8}
+    return store(folder, digest, facts, lambda target: _convert(backbone, target, int8))
+
+
+def _int8_digest(backbone: Backbone) -> str:
+    text = f"{backbone.digest}\nint8\n{QUANTISATION_VERSION}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def prepare_keras() -> None:
@@ -393,14 +411,15 @@ _CHILD_ERRORS: dict[str, type[Exception]] = {
 }
 
 
-def _convert(backbone: Backbone, folder: Path) -> None:
+def _convert(backbone: Backbone, folder: Path, int8: bool) -> None:
     """Convert in another process.
 
     TensorFlow takes 0.7 GB to import and convert with, and gives none of it back: in this process
     that would lie under everything that follows. The other one also has a backend and logging of
     its own, whatever this one is set to.
     """
-    order = {**asdict(backbone), "weights_path": str(backbone.weights_path), "folder": str(folder)}
+    fields = {**asdict(backbone), "weights_path": str(backbone.weights_path)}
+    order = {"backbone": fields, "folder": str(folder), "int8": int8}
     package_folder = str(Path(__file__).resolve().parent.parent)
     search_path = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
@@ -434,11 +453,11 @@ def convert_in_child(order_text: str) -> None:
     """Convert as `_convert` ordered, and put an error into a line that it understands.
 
     Args:
-        order_text: JSON: the backbone's fields, and `folder`.
+        order_text: JSON: "backbone", its fields; "folder"; "int8".
     """
     order = json.loads(order_text)
-    folder = Path(order.pop("folder"))
-    backbone = Backbone(**{**order, "weights_path": Path(order["weights_path"])})
+    fields = order["backbone"]
+    backbone = Backbone(**{**fields, "weights_path": Path(fields["weights_path"])})
     try:
         network = build_network(backbone)
         if network.output_shape != (None, backbone.embedding_dim):
@@ -446,7 +465,7 @@ def convert_in_child(order_text: str) -> None:
                 f"{backbone.name} gives features of shape {network.output_shape}; expected "
                 f"{backbone.embedding_dim} a picture. Try another version of Keras."
             )
-        write_network(network, folder)
+        write_network(network, Path(order["folder"]), order["int8"])
     except (HandfulError, ValueError, OSError) as error:
         kind = "OutputError" if isinstance(error, OSError) else type(error).__name__
         print(json.dumps({"kind": kind, "message": str(error)}))

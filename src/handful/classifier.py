@@ -73,7 +73,7 @@ class Classifier:
         network: The frozen network.
         head: The fitted head on its embeddings.
         settings: How photos are decoded.
-        precision: "auto", "bf16" or "f32", see `TrainConfig`.
+        precision: "auto", "bf16", "f32" or "int8", see `TrainConfig`.
         test_time_mirror: Average the embeddings of a photo and of its mirror image.
         about: Further facts to keep with the classifier: backbone name, licence, source.
 

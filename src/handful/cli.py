@@ -83,7 +83,10 @@ def train(
     image_size: ImageSize = None,
     resize: Resize = TrainConfig.resize,
     precision: Annotated[
-        str, typer.Option(help="auto, bf16 or f32 arithmetic in the network.")
+        str,
+        typer.Option(
+            help="auto, int8, bf16 or f32 arithmetic in the network; int8 is efficientnet-lite's."
+        ),
     ] = TrainConfig.precision,
     views: Annotated[
         int, typer.Option(help="Augmented views of each training photo, itself included.")

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-PRECISIONS = ("auto", "bf16", "f32")
+PRECISIONS = ("auto", "bf16", "f32", "int8")
 RESIZES = ("squash", "crop", "halfway")
 CLASS_WEIGHTS = ("auto", "balanced", "none")
 
@@ -35,8 +35,9 @@ class TrainConfig:
         image_size: Side in pixels that photos are decoded to; None takes the backbone's own.
         resize: "squash" keeps the whole photo and not its proportions, "crop" the reverse,
             "halfway" does half of each.
-        precision: "bf16" or "f32" arithmetic in the network; "auto" takes bf16 where the
-            processor computes it natively.
+        precision: "int8", "bf16" or "f32" arithmetic in the network; "auto" takes int8 for the
+            EfficientNet-Lites, which alone have it, and for others bf16 where the processor
+            computes it natively, else f32.
         views: Augmented views of each training photo to fit the head on; 1 is the photo alone.
         test_time_mirror: Average a photo's and its mirror image's embedding when predicting.
         class_weight: "balanced" weighs classes by inverse frequency, "none" does not, "auto"

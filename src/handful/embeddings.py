@@ -98,14 +98,14 @@ def resolve_precision(precision: str) -> str:
     """Precision that the processor will really compute in.
 
     Args:
-        precision: "auto", "bf16" or "f32".
+        precision: "auto", "bf16", "f32" or "int8".
 
     Returns:
-        "bf16" or "f32"; "auto" is bf16 where the processor has instructions for it, and a
-        processor without them computes in f32 whatever was asked.
+        "bf16", "f32" or "int8"; "auto" is bf16 where the processor has instructions for it, and
+        a processor without them computes in f32 instead.
     """
-    if precision == "f32":
-        return "f32"
+    if precision in ("f32", "int8"):
+        return precision
     import openvino
 
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -117,7 +117,7 @@ class Embedder:
 
     Args:
         network: The converted network.
-        precision: "auto", "bf16" or "f32".
+        precision: "auto", "bf16", "f32", or "int8" for a network that was converted to it.
     """
 
     def __init__(self, network: FrozenNetwork, precision: str = "auto") -> None:
@@ -202,7 +202,8 @@ class Embedder:
         model.reshape([1, size, size, 3])
         options = {
             "PERFORMANCE_HINT": "THROUGHPUT",
-            "INFERENCE_PRECISION_HINT": self.precision,
+            # What an int8 network leaves in floating point stays float32.
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": available_cores(),
         }
         return core.compile_model(model, "CPU", options)

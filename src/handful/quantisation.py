@@ -186,8 +186,11 @@ def round_rows(rows: FloatArray, direction: FloatArray, spread: FloatArray) -> F
     """
     direction, spread = (np.broadcast_to(part, rows.shape) for part in (direction, spread))
     rounded = np.round(rows)
+    # Far below any change that matters and above what sums of float64 can err by.
+    enough = 1e-9 * (direction**2 + spread).mean(1)
     active = np.arange(len(rows))
-    while len(active):
+    # One change a weight is far more than it ever takes.
+    for _ in range(rows.shape[1]):
         error = rounded[active] - rows[active]
         along, own = direction[active], spread[active]
         # The whole number on the other side of the weight.
@@ -195,8 +198,10 @@ def round_rows(rows: FloatArray, direction: FloatArray, spread: FloatArray) -> F
         total = (along * error).sum(1, keepdims=True)
         gain = 2 * total * along * change + along**2 + own * (2 * error * change + 1)
         best = gain.argmin(1)
-        helps = gain[np.arange(len(active)), best] < -1e-12
+        helps = gain[np.arange(len(active)), best] < -enough[active]
         active, best = active[helps], best[helps]
+        if not len(active):
+            break
         rounded[active, best] += change[helps, best]
     return rounded
 
