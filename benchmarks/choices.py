@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("photos", type=Path, nargs="?", help="labelled photos")
     index = training_part(load_index(find_photos(parser.parse_args().photos)))
-    embedder = Embedder(frozen_network(find_backbone()))
+    embedder = Embedder(frozen_network(find_backbone()), "bf16")
     print(f"{machine()}; {len(index):,} training photos of {index.source.name}\n")
     print("| choice | log loss | accuracy |\n|---|---|---|")
     for how in RESIZES:
@@ -87,6 +87,10 @@ def main() -> None:
         unsplit = ImageIndex(**{**vars(index), "splits": ("",) * len(index)})
         groups = split_index(unsplit, pairs=pairs).groups[whole]
         cross_validate(f"--resize {how}", table.embeddings[:, :1], index.labels, groups)
+    for precision in ("f32", "int8"):
+        other = Embedder(frozen_network(find_backbone(), precision=precision), precision)
+        alone = embed_index(index, other, settings).embeddings
+        cross_validate(f"{how}, --precision {precision}", alone, index.labels, groups)
     everything = table.embeddings
     mirrored = everything[:, :2].mean(axis=1)
     cross_validate(f"{how}, mirror averaged", mirrored, index.labels, groups)
