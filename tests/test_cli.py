@@ -3,6 +3,7 @@ import inspect
 import io
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -267,6 +268,34 @@ def test_a_signalled_process_leaves_nothing_half_written(
     assert process.returncode == 130
     assert errors.startswith("Error: interrupted") and "Traceback" not in errors
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_people_watching_see_progress(run_path: Path, photo_folder: Path) -> None:
+    """On a terminal a bar is drawn and wiped away; results on stdout stay clean."""
+    for arguments in (["check", photo_folder], ["evaluate", run_path, photo_folder]):
+        terminal, end = pty.openpty()
+        command = [sys.executable, "-m", "handful", *map(str, arguments), "--no-cache"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end, text=True) as process:
+            os.close(end)
+            shown = read_terminal(terminal)
+            assert process.stdout is not None
+            printed = process.stdout.read()
+        assert process.returncode == 0, shown
+        assert "48/48" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+        assert "Traceback" not in shown
+        assert "\x1b" not in printed and "48" in printed
+
+
+def read_terminal(terminal: int) -> str:
+    """All that is written to a terminal until its last writer is gone."""
+    shown = b""
+    try:
+        while part := os.read(terminal, 65_536):
+            shown += part
+    except OSError:  # Linux's way of saying that nobody writes any more
+        pass
+    os.close(terminal)
+    return shown.decode()
 
 
 def test_a_closed_pipe_is_no_error(run_path: Path, photo_folder: Path) -> None:

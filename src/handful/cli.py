@@ -381,8 +381,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
     columns = (
         TextColumn("{task.description:<9}"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[count]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -390,10 +389,13 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
 
         def tell(phase: str, done: int, total: int) -> None:
             if phase not in tasks:
-                tasks[phase] = bar.add_task(phase, total=None, rate="")
-            task = bar.tasks[tasks[phase]]
-            speed = f"{task.speed:,.0f}/s" if task.speed else ""
-            bar.update(tasks[phase], completed=done, total=total or None, rate=speed)
+                while tasks:
+                    bar.remove_task(tasks.popitem()[1])
+                tasks[phase] = bar.add_task(phase, total=None, count="")
+            speed = bar.tasks[0].speed
+            count = f"{done:,}/{total:,}" if total else ""
+            count += f"  {speed:,.0f}/s" if speed and total else ""
+            bar.update(tasks[phase], completed=done, total=total or None, count=count)
 
         yield tell
 
@@ -433,12 +435,12 @@ def _print_run(run: Any) -> None:
     )
     problems = run.problems()
     for name, what in (
-        ("rejected", "files could not be used"),
-        ("leaks", "near-duplicate pairs leak between parts; --drop-leaks leaves them out"),
-        ("near_duplicates", "pairs of near-duplicates"),
+        ("rejected", "Files that could not be used"),
+        ("leaks", "Near-duplicate pairs that leak between parts (--drop-leaks leaves them out)"),
+        ("near_duplicates", "Pairs of near-duplicates"),
     ):
         if problems[name]:
-            print(f"{len(problems[name])} {what}")
+            print(f"{what}: {len(problems[name]):,}")
     for warning in problems["warnings"]:
         print(f"Warning: {warning}")
     print(f"Report: {run.path / 'report.html'}")
