@@ -1,6 +1,6 @@
 # A machine with Python 3.11, 3.12 or 3.13 and a package registry is enough:
 #   make demo    the main job on a default data set; DATA=photos.zip or ARGS="..." for its options
-#   make test    all tests; ARGS="-k words" for pytest's options
+#   make test    all tests, on all cores; ARGS="-k words" for pytest's options
 #   make check   style, types, and the lock file
 #   make bench   every benchmark, one after the other
 #   make lock    write requirements.lock anew after a change of pyproject.toml
@@ -24,7 +24,7 @@ demo: $(BIN)/.installed
 	$(BIN)/handful demo $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: $(BIN)/.installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(BIN)/.installed-test
 	$(BIN)/ruff check

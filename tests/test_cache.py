@@ -1,6 +1,7 @@
 import logging
 import multiprocessing
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,22 @@ def test_processes_write_at_the_same_time(tmp_path: Path, caplog: pytest.LogCapt
     assert [process.exitcode for process in processes] == [0, 0, 0]
     with ContentCache(path) as cache:
         assert cache.get_many(list(values(0, 1000))) == values(0, 1000)
+    assert caplog.records == []
+
+
+def test_opening_waits_for_another_process_that_is_making_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "cache.sqlite"
+    other = sqlite3.connect(path, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.3, other.rollback)
+    release.start()
+    with ContentCache(path) as cache:
+        cache.put_many("embedding", values(0, 1))
+        assert cache.get_many(list(values(0, 1))) == values(0, 1)
+    release.join()
+    other.close()
     assert caplog.records == []
 
 

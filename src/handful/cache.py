@@ -208,11 +208,24 @@ def _checksum(key: bytes, value: bytes) -> bytes:
     return hashlib.blake2b(value, digest_size=8, key=key).digest()
 
 
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch to WAL; SQLite does not wait for another process's lock there, so this does."""
+    give_up = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.02)
+
+
 def _prepare(connection: sqlite3.Connection) -> None:
     """Make the table in an empty file; refuse a file of another program or version."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_write_ahead_log(connection)
     # With WAL a crash of the machine can lose the last commits, never the file.
     connection.execute("PRAGMA synchronous = NORMAL")
     if (application_id, version) == (APPLICATION_ID, FORMAT_VERSION):
