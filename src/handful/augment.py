@@ -1,138 +1,364 @@
-"""Random views of a picture: every parameter of a policy drawn, fused into ONE affine warp.
+"""Random views of pictures: everything a policy draws, fused into ONE affine warp a picture.
 
 One bilinear resampling instead of five keeps the picture sharper and is an order of magnitude
-faster than a chain of rotation, shift, shear and zoom.
+faster than a chain of rotation, shift, shear and zoom. Brightness and the like follow as one table
+of 256 values.
 """
 
 import hashlib
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_BORDERS = {"nearest": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT, "wrap": cv2.BORDER_WRAP}
+FILL_MODES = ("nearest", "reflect", "wrap", "constant")
+_BORDERS = {"nearest": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT}
+_LUMA = np.array([[0.299, 0.587, 0.114]] * 3, np.float32)  # ITU-R BT.601, as Pillow's "L"
+
+Shift = float | int | tuple[float, ...]
+Pair = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class AugmentationPolicy:
-    """Ranges to draw a view from; the defaults are those of the well-known Keras exercise.
+    """Ranges to draw views from. Nothing is changed by default.
 
     Args:
         rotation_range: Rotation in degrees, uniform in [-r, r].
-        width_shift_range: Shift as a share of the width, uniform in [-r, r].
-        height_shift_range: Shift as a share of the height, uniform in [-r, r].
-        shear_range: Shear angle in DEGREES, as in Keras: 0.2 is hardly any.
-        zoom_range: Zoom of each axis on its own, uniform in [1 - r, 1 + r].
-        horizontal_flip: Mirror half of the views.
-        fill_mode: What lies outside the picture: "nearest", "reflect" or "wrap".
+        width_shift_range: Shift to the sides. A float below 1 is a share of the width, from 1 on
+            pixels, both uniform in [-r, r]; an int n is a whole number of pixels below n; of a
+            tuple one value is taken, with either sign.
+        height_shift_range: Shift up and down, likewise.
+        shear_range: Shear angle in DEGREES, uniform in [-s, s]: 0.2 is hardly any.
+        zoom_range: Factor on the coordinates of each axis on its own, uniform in [low, high];
+            a number z means [1 - z, 1 + z]. Below 1 things get larger.
+        horizontal_flip: Mirror half of the views left to right.
+        vertical_flip: Turn half of the views upside down.
+        brightness_range: Factor on all values, uniform in [low, high], or None.
+        channel_shift_range: Added to all values, uniform in [-c, c], of 255.
+        fill_mode: What lies outside the picture: "nearest" its edge, "reflect" its mirror image,
+            "wrap" its other side, "constant" `cval`.
+        cval: Value outside for "constant", 0 to 255.
+        rescale: Factor on the values in the end, such as 1 / 255, or None; `batches` applies it.
+        aspect_range: Not in Keras. None draws both axes' zooms on their own; a number a draws
+            one zoom and a ratio of the axes, log-uniform in [exp(-a), exp(a)].
+        contrast_range: Not in Keras. Factor on the distance to the picture's mean, or None.
+        saturation_range: Not in Keras. Factor on the distance to grey, or None.
 
     Raises:
-        ValueError: When a range is negative, or the zoom could reach 0.
+        ValueError: When a range is impossible.
 
     Source:
-        The meanings and their order are those of `keras.preprocessing.image.ImageDataGenerator`
-        (rotation, shift, shear, zoom about the centre, then flip).
+        Names, meanings and distributions are those of Keras'
+        `keras.preprocessing.image.ImageDataGenerator`, with two deviations: its
+        `height_shift_range` really shifts to the sides and its `width_shift_range` up and down,
+        here they do what they say; and pictures that are not square turn about their centre.
     """
 
-    rotation_range: float = 40.0
-    width_shift_range: float = 0.2
-    height_shift_range: float = 0.2
-    shear_range: float = 0.2
-    zoom_range: float = 0.2
-    horizontal_flip: bool = True
+    rotation_range: float = 0.0
+    width_shift_range: Shift = 0.0
+    height_shift_range: Shift = 0.0
+    shear_range: float = 0.0
+    zoom_range: float | Pair = 0.0
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    brightness_range: Pair | None = None
+    channel_shift_range: float = 0.0
     fill_mode: str = "nearest"
+    cval: float = 0.0
+    rescale: float | None = None
+    aspect_range: float | None = None
+    contrast_range: Pair | None = None
+    saturation_range: Pair | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rotation", "width_shift", "height_shift", "shear", "zoom"):
-            if getattr(self, f"{name}_range") < 0:
-                value = getattr(self, f"{name}_range")
-                raise ValueError(f"{name}_range is {value}; expected 0 or more.")
-        if self.zoom_range >= 1:
-            raise ValueError(f"zoom_range is {self.zoom_range}; expected less than 1.")
-        if self.fill_mode not in _BORDERS:
+        for name in ("rotation_range", "shear_range", "channel_shift_range", "aspect_range"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more.")
+        for name in ("width_shift_range", "height_shift_range"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple) and value < 0:
+                raise ValueError(f"{name} is {value}; expected 0 or more.")
+            if value == ():
+                raise ValueError(f"{name} is empty; expected a number, or one or more shifts.")
+        low, high = self.zoom_interval
+        if not 0 < low <= high:
             raise ValueError(
-                f"fill_mode is {self.fill_mode!r}; expected one of {', '.join(_BORDERS)}."
+                f"zoom_range is {self.zoom_range}; expected less than 1, or (low, high) above 0."
             )
+        for name in ("brightness_range", "contrast_range", "saturation_range"):
+            pair = getattr(self, name)
+            if pair is not None and not (len(pair) == 2 and 0 <= pair[0] <= pair[1]):
+                raise ValueError(f"{name} is {pair}; expected (low, high), 0 or more.")
+        if self.fill_mode not in FILL_MODES:
+            raise ValueError(
+                f"fill_mode is {self.fill_mode!r}; expected one of {', '.join(FILL_MODES)}."
+            )
+
+    @property
+    def zoom_interval(self) -> Pair:
+        """Smallest and largest factor of `zoom_range`."""
+        if isinstance(self.zoom_range, tuple):
+            return self.zoom_range
+        return 1 - self.zoom_range, 1 + self.zoom_range
 
     def key(self) -> str:
         """Stable text of all values, for cache keys.
 
         Returns:
-            Such as "affine1:40:0.2:0.2:0.2:0.2:True:nearest"; the number is this code's version.
+            Such as "views2:40:0.2:...:nearest:..."; the number is this code's version.
         """
-        values = (
-            self.rotation_range,
-            self.width_shift_range,
-            self.height_shift_range,
-            self.shear_range,
-            self.zoom_range,
+        values = (getattr(self, field.name) for field in fields(self))
+        return "views2:" + ":".join(
+            f"{value:g}" if isinstance(value, float) else str(value) for value in values
         )
-        numbers = ":".join(f"{value:g}" for value in values)
-        return f"affine1:{numbers}:{self.horizontal_flip}:{self.fill_mode}"
 
 
-def sample_matrix(
-    policy: AugmentationPolicy, height: int, width: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Draw one view as the affine map from its pixels back to the picture's.
+# The well-known exercise's; the first photo of a cat that many people augmented.
+EXERCISE_POLICY = AugmentationPolicy(
+    rotation_range=40,
+    width_shift_range=0.2,
+    height_shift_range=0.2,
+    shear_range=0.2,
+    zoom_range=0.2,
+    horizontal_flip=True,
+)
+
+# Ours, for training from scratch: milder turns, closer crops, light and colour.
+HANDFUL_POLICY = AugmentationPolicy(
+    rotation_range=20,
+    width_shift_range=0.1,
+    height_shift_range=0.1,
+    zoom_range=(0.65, 1.05),
+    horizontal_flip=True,
+    brightness_range=(0.7, 1.3),
+    fill_mode="reflect",
+    aspect_range=0.2,
+    contrast_range=(0.7, 1.3),
+    saturation_range=(0.7, 1.3),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What was drawn for N views; every member is an (N,) float64 array, flips are (N,) bool.
+
+    Args:
+        rotation: Degrees.
+        shift_x: Pixels of the picture.
+        shift_y: Pixels of the picture.
+        shear: Degrees.
+        zoom_x: Factor.
+        zoom_y: Factor.
+        flip_horizontal: Whether mirrored.
+        flip_vertical: Whether upside down.
+        channel_shift: Added to all values.
+        brightness: Factor.
+        contrast: Factor.
+        saturation: Factor.
+    """
+
+    rotation: NDArray[np.float64]
+    shift_x: NDArray[np.float64]
+    shift_y: NDArray[np.float64]
+    shear: NDArray[np.float64]
+    zoom_x: NDArray[np.float64]
+    zoom_y: NDArray[np.float64]
+    flip_horizontal: NDArray[np.bool_]
+    flip_vertical: NDArray[np.bool_]
+    channel_shift: NDArray[np.float64]
+    brightness: NDArray[np.float64]
+    contrast: NDArray[np.float64]
+    saturation: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.rotation)
+
+
+def draw_views(
+    policy: AugmentationPolicy, count: int, height: int, width: int, rng: np.random.Generator
+) -> Views:
+    """Draw views of pictures of one size.
 
     Args:
         policy: Ranges to draw from.
-        height: Picture's height H in pixels.
-        width: Picture's width W in pixels.
-        rng: Source of randomness; seven numbers are drawn, whatever the policy.
+        count: Number N of views.
+        height: Pictures' height H in pixels.
+        width: Pictures' width W in pixels.
+        rng: Source of randomness.
 
     Returns:
-        (2, 3) float64: (x, y) of the picture = matrix @ (x, y, 1) of the view.
+        The N views' parameters.
     """
-    draws = rng.uniform(-1.0, 1.0, 7)
-    angle = math.radians(policy.rotation_range * draws[0])
-    shift_y = policy.height_shift_range * draws[1] * height
-    shift_x = policy.width_shift_range * draws[2] * width
-    shear = math.radians(policy.shear_range * draws[3])
-    zoom_y, zoom_x = 1.0 + policy.zoom_range * draws[4:6]
-    # Keras counts rows first: these three act on (y, x, 1).
-    rotate_shift = np.array(
-        [
-            [math.cos(angle), -math.sin(angle), 0.0],
-            [math.sin(angle), math.cos(angle), 0.0],
-            [0.0, 0.0, 1.0],
-        ]
-    ) @ np.array([[1.0, 0.0, shift_y], [0.0, 1.0, shift_x], [0.0, 0.0, 1.0]])
-    shear_zoom = np.array(
-        [[1.0, -math.sin(shear), 0.0], [0.0, math.cos(shear), 0.0], [0.0, 0.0, 1.0]]
-    ) @ np.diag([zoom_y, zoom_x, 1.0])
-    centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
-    to_centre = np.array([[1.0, 0.0, -centre_y], [0.0, 1.0, -centre_x], [0.0, 0.0, 1.0]])
-    from_centre = np.array([[1.0, 0.0, centre_y], [0.0, 1.0, centre_x], [0.0, 0.0, 1.0]])
-    matrix = from_centre @ rotate_shift @ shear_zoom @ to_centre
-    if policy.horizontal_flip and draws[6] < 0:
-        matrix = matrix @ np.array([[1.0, 0.0, 0.0], [0.0, -1.0, width - 1.0], [0.0, 0.0, 1.0]])
-    swap = [1, 0, 2]
-    return np.asarray(matrix[np.ix_(swap, swap)][:2], dtype=np.float64)
+
+    def spread(reach: float) -> NDArray[np.float64]:
+        return rng.uniform(-reach, reach, count) if reach else np.zeros(count)
+
+    def factor(pair: Pair | None) -> NDArray[np.float64]:
+        return np.ones(count) if pair is None else rng.uniform(*pair, count)
+
+    zoom_x, zoom_y = factor(policy.zoom_interval), factor(policy.zoom_interval)
+    if policy.aspect_range is not None:
+        root = np.exp(spread(policy.aspect_range) / 2)
+        zoom_x, zoom_y = zoom_x * root, zoom_x / root
+    return Views(
+        rotation=spread(policy.rotation_range),
+        shift_x=_draw_shifts(policy.width_shift_range, width, count, rng),
+        shift_y=_draw_shifts(policy.height_shift_range, height, count, rng),
+        shear=spread(policy.shear_range),
+        zoom_x=zoom_x,
+        zoom_y=zoom_y,
+        flip_horizontal=policy.horizontal_flip & (rng.random(count) < 0.5),
+        flip_vertical=policy.vertical_flip & (rng.random(count) < 0.5),
+        channel_shift=spread(policy.channel_shift_range),
+        brightness=factor(policy.brightness_range),
+        contrast=factor(policy.contrast_range),
+        saturation=factor(policy.saturation_range),
+    )
 
 
-def warp(
-    image: NDArray[np.uint8], matrix: NDArray[np.float64], fill_mode: str = "nearest"
+def _draw_shifts(
+    given: Shift, size: int, count: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Keras' three ways to say how far, in pixels."""
+    largest = max(given) if isinstance(given, tuple) else given
+    if isinstance(given, tuple):
+        drawn = rng.choice(np.array(given, float), count) * rng.choice((-1.0, 1.0), count)
+    elif isinstance(given, int) and given > 0:
+        drawn = rng.integers(0, given, count) * rng.choice((-1.0, 1.0), count)
+    else:
+        drawn = rng.uniform(-given, given, count) if given else np.zeros(count)
+    return np.asarray(drawn * size if largest < 1 else drawn, np.float64)
+
+
+def view_matrices(
+    views: Views, size: tuple[int, int], view_size: tuple[int, int] | None = None
+) -> NDArray[np.float64]:
+    """Affine maps from the views' pixels back to their pictures'.
+
+    Args:
+        views: N views.
+        size: Height and width of the pictures in pixels.
+        view_size: Height and width of the views; None takes the pictures'.
+
+    Returns:
+        (N, 2, 3) float64: (x, y) of the picture = matrix @ (x, y, 1) of the view.
+
+    Source:
+        Keras' `apply_affine_transform`: centre @ rotation @ shift @ shear @ zoom @ -centre on
+        (x, y, 1), multiplied out, then the flips.
+    """
+    height, width = size
+    view_height, view_width = view_size or size
+    angle, slant = np.radians(views.rotation), np.radians(views.rotation + views.shear)
+    across = views.zoom_x * (width / view_width) * np.where(views.flip_horizontal, -1.0, 1.0)
+    down = views.zoom_y * (height / view_height) * np.where(views.flip_vertical, -1.0, 1.0)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    matrices = np.empty((len(views), 2, 3))
+    matrices[:, 0, 0], matrices[:, 0, 1] = cosine * across, -np.sin(slant) * down
+    matrices[:, 1, 0], matrices[:, 1, 1] = sine * across, np.cos(slant) * down
+    matrices[:, 0, 2] = (width - 1) / 2 + cosine * views.shift_x - sine * views.shift_y
+    matrices[:, 1, 2] = (height - 1) / 2 + sine * views.shift_x + cosine * views.shift_y
+    matrices[:, :, 2] -= matrices[:, :, :2] @ np.array(
+        [(view_width - 1) / 2, (view_height - 1) / 2]
+    )
+    return matrices
+
+
+def apply_views(
+    images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    views: Views,
+    policy: AugmentationPolicy,
+    view_size: tuple[int, int] | None = None,
 ) -> NDArray[np.uint8]:
+    """Make views: one warp a picture, straight into the result.
+
+    Args:
+        images: (N, H, W, 3) uint8.
+        views: What to do with each.
+        policy: Where the views were drawn from; says which steps there are, and the fill mode.
+        view_size: Height and width of the views; None takes the pictures'.
+
+    Returns:
+        (N, h, w, 3) uint8.
+    """
+    height, width = images[0].shape[:2]
+    matrices = view_matrices(views, (height, width), view_size)
+    result = np.empty((len(images), *(view_size or (height, width)), 3), np.uint8)
+    for number, image in enumerate(images):
+        view = result[number]
+        warp_into(view, image, matrices[number], policy.fill_mode, policy.cval)
+        if policy.saturation_range is not None:
+            share = np.float32(views.saturation[number])
+            mix = np.eye(3, dtype=np.float32) * share + _LUMA * (1 - share)
+            cv2.transform(view, mix, dst=view)
+        if policy.channel_shift_range or policy.brightness_range or policy.contrast_range:
+            cv2.LUT(view, _table(view, views, number, policy), dst=view)
+    return result
+
+
+def warp_into(
+    view: NDArray[np.uint8],
+    image: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    fill_mode: str = "nearest",
+    cval: float = 0.0,
+) -> None:
     """Resample a picture once, bilinearly.
 
     Args:
+        view: (h, w, 3) uint8, C-contiguous; is written to.
         image: (H, W, 3) uint8.
         matrix: (2, 3) map from the view's (x, y) to the picture's.
-        fill_mode: What lies outside the picture: "nearest", "reflect" or "wrap".
+        fill_mode: What lies outside the picture.
+        cval: Value outside for "constant".
 
-    Returns:
-        (H, W, 3) uint8.
+    Source:
+        Borders as in `scipy.ndimage.affine_transform`, which Keras uses: "constant" begins at the
+        outermost pixels' centres without blending, and "wrap" has a period of W - 1 pixels.
     """
-    height, width = image.shape[:2]
+    size = (view.shape[1], view.shape[0])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(
-        image, matrix, (width, height), flags=flags, borderMode=_BORDERS[fill_mode]
-    )
-    return np.asarray(warped, dtype=np.uint8)
+    if fill_mode in _BORDERS:
+        cv2.warpAffine(image, matrix, size, view, flags, borderMode=_BORDERS[fill_mode])
+        return
+    columns, rows = np.arange(size[0]), np.arange(size[1])[:, None]
+    x = matrix[0, 0] * columns + (matrix[0, 1] * rows + matrix[0, 2])
+    y = matrix[1, 0] * columns + (matrix[1, 1] * rows + matrix[1, 2])
+    inside_x, inside_y = _is_inside(x, image.shape[1]), _is_inside(y, image.shape[0])
+    if fill_mode == "constant":
+        cv2.warpAffine(image, matrix, size, view, flags, borderMode=cv2.BORDER_REPLICATE)
+        view[~(inside_x & inside_y)] = round(cval)
+        return
+    x = np.where(inside_x, x, np.mod(x, max(image.shape[1] - 1, 1))).astype(np.float32)
+    y = np.where(inside_y, y, np.mod(y, max(image.shape[0] - 1, 1))).astype(np.float32)
+    cv2.remap(image, x, y, cv2.INTER_LINEAR, view, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _is_inside(places: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
+    # A pixel's own place comes out of the multiplication a rounding beside it.
+    return (places > -1e-6) & (places < count - 1 + 1e-6)
+
+
+def _table(
+    view: NDArray[np.uint8], views: Views, number: int, policy: AugmentationPolicy
+) -> NDArray[np.uint8]:
+    """What each of the 256 values becomes by channel shift, brightness and contrast."""
+    values = np.arange(256, dtype=np.float32)
+    if policy.channel_shift_range:
+        # Keras keeps within the values that the picture has.
+        shifted = values + np.float32(views.channel_shift[number])
+        values = np.clip(shifted, view.min(), view.max())
+    if policy.brightness_range is not None:
+        # Pillow's enhancer, which Keras calls, cuts fractions off, before and after.
+        brighter = np.floor(values) * np.float32(views.brightness[number])
+        values = np.minimum(np.floor(brighter), 255)
+    if policy.contrast_range is not None:
+        mean = float(np.mean(cv2.mean(view)[:3]) * views.brightness[number])
+        values = (values - mean) * np.float32(views.contrast[number]) + mean
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def content_view(
@@ -154,4 +380,5 @@ def content_view(
         return image
     seed = hashlib.blake2b(f"{content_hash}:{view}".encode(), digest_size=8).digest()
     rng = np.random.default_rng(int.from_bytes(seed, "little"))
-    return warp(image, sample_matrix(policy, image.shape[0], image.shape[1], rng), policy.fill_mode)
+    drawn = draw_views(policy, 1, image.shape[0], image.shape[1], rng)
+    return np.asarray(apply_views(image[None], drawn, policy)[0], np.uint8)

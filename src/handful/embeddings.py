@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.augment import AugmentationPolicy, content_view
+from handful.augment import EXERCISE_POLICY, AugmentationPolicy, content_view
 from handful.backbones import FrozenNetwork
 from handful.cache import ContentCache, content_key
 from handful.errors import DataError, ModelFileError
@@ -270,7 +270,7 @@ class _Work:
         self.settings = settings
         self.views = views
         self.network = embedder
-        policy = AugmentationPolicy()
+        policy = EXERCISE_POLICY
         self.policy = policy
         dim = 0 if embedder is None else embedder.embedding_dim
         self.embeddings = np.zeros((len(index), len(views) if dim else 0, dim), dtype=np.float32)
