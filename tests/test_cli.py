@@ -20,7 +20,7 @@ from handful import cli, runs
 from handful.backbones import FrozenNetwork
 from handful.cli import app
 
-VERBS = ("train", "evaluate", "predict", "check", "cache", "demo")
+VERBS = ("train", "evaluate", "predict", "check", "cache", "demo", "preview", "summary", "data")
 
 
 def invoke(*arguments: object) -> Result:
@@ -344,6 +344,92 @@ def test_every_option_says_what_it_does() -> None:
         for name, parameter in inspect.signature(command.callback).parameters.items():  # type: ignore[arg-type]
             (info,) = parameter.annotation.__metadata__
             assert info.help, f"{verb} {name}"
+
+
+def test_preview_makes_one_picture(photo_folder: Path, tmp_path: Path) -> None:
+    photo, path = photo_folder / "round" / "003.jpg", tmp_path / "views.png"
+    result = invoke("preview", photo, "-o", path)
+    assert result.exit_code == 0 and result.stderr == ""
+    assert result.stdout.splitlines()[0].split() == ["rotation_range", "−40°", "to", "40°"]
+    assert result.stdout.splitlines()[-1] == f"Picture: {path}" and path.exists()
+    result = invoke("preview", photo, "-o", path)
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert "views.png exists already; choose another place with --output" in result.stderr
+
+
+def test_preview_json_has_the_documented_names(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photo = photo_folder / "round" / "003.jpg"
+    options = ("--recipe", "handful", "--image-size", 32, "--seed", 5, "--json")
+    facts = json.loads(invoke("preview", photo, *options).stdout)
+    assert facts["picture"] == "003-preview.png" and (tmp_path / "003-preview.png").exists()
+    assert (facts["recipe"], facts["seed"], facts["height"]) == ("handful", 5, 32)
+    documented = (REPOSITORY / "docs" / "file-formats.md").read_text()
+    for name in (*facts, *facts["parameters"][0]):
+        assert f"`{name}`" in documented
+
+
+@pytest.mark.parametrize("verb", ["preview", "summary", "data"])
+def test_what_cannot_be_done_is_one_line(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HANDFUL_DATA", "no/such.zip")
+    missing = {"preview": "none.jpg", "summary": "none.py:build", "data": "mnist"}[verb]
+    result = invoke(verb, missing)
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    options = {"preview": ("--recipe", "mine"), "summary": ("--num-classes", 1), "data": ()}[verb]
+    result = invoke(verb, {"preview": "none.jpg", "summary": "small", "data": "x"}[verb], *options)
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1
+
+
+def test_summary_prints_layers_and_parameters() -> None:
+    result = invoke("summary", "small", "--num-classes", 3)
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 0
+    assert lines[0].split() == ["layer", "type", "output", "parameters"]
+    assert re.search(r"Conv2D +112 x 112 x 24 +648$", lines[2])
+    assert lines[-2:] == [
+        "small: 112 x 112 x 3 in, 3 out",
+        "867,307 parameters: 865,691 trainable, 1,616 not",
+    ]
+
+
+def test_summary_tells_the_frozen_body_apart() -> None:
+    result = invoke("summary", "xception")
+    assert result.stdout.splitlines()[-2:] == [
+        "20,863,529 parameters: 2,049 trainable, 20,861,480 not",
+        "Frozen in it, xception alone: 20,861,480 parameters, 54,528 of them not trainable",
+    ]
+
+
+def test_summary_json_has_the_documented_names() -> None:
+    facts = json.loads(invoke("summary", "efficientnet-lite0", "--json").stdout)
+    assert facts["input_shape"] == [224, 224, 3] and facts["trainable"] == 1281
+    documented = (REPOSITORY / "docs" / "file-formats.md").read_text()
+    for name in (*facts, *facts["layers"][0], *facts["body"]):
+        assert f"`{name}`" in documented
+
+
+@pytest.mark.real
+def test_data_unpacks_and_says_when_it_is_there(
+    shared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HANDFUL_DATA", str(shared_folder / "data"))
+    folder = tmp_path / "digits"
+    result = invoke("data", "mnist", "-o", folder)
+    assert result.exit_code == 0
+    assert f"Taking {shared_folder / 'data' / 'mnist_10k.npz'}" in result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"{folder}: 20,000 pictures."
+    assert lines[1].startswith("  train: 0 (1,001), 1 (1,127)")
+    assert lines[3] == f"Examples: {tmp_path / 'digits-examples.png'}"
+    facts = json.loads(invoke("data", "mnist", "-o", folder, "--json", "--quiet").stdout)
+    assert facts["is_new"] is False and facts["counts"]["test"]["9"] == 1009
+    documented = (REPOSITORY / "docs" / "file-formats.md").read_text()
+    assert all(f"`{name}`" in documented for name in facts)
+    assert "It was there already, and is whole." in invoke("data", "mnist", "-o", folder).stdout
 
 
 def test_version() -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from handful import datasets
-from handful.datasets import CATS_AND_DOGS, Archive, archive_problem, fetch_archive, find_demo_data
+from handful.datasets import (
+    CATS_AND_DOGS,
+    Archive,
+    archive_problem,
+    fetch_archive,
+    find_archive,
+    find_demo_data,
+)
 from handful.downloads import DownloadError
 from handful.errors import DataError, OutputError
 from handful.index import load_index
@@ -349,3 +356,68 @@ def test_two_processes_do_not_fetch_at_once(
     monkeypatch.setattr(datasets, "fetch_solar_cells", fetch)
     find_demo_data(None, tmp_path / "cache")
     assert busy == [True]
+
+
+def test_an_archive_is_found_where_the_variable_says(
+    alone: Path, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    # Packed by other hands, of another size, under another name.
+    path = write_zip(given / "mine.zip", COUNTS, filler=b"the same photo, packed otherwise")
+    monkeypatch.setenv("HANDFUL_DATA", str(path))
+    told: list[str] = []
+    assert find_archive(archive, tmp_path / "cache", say=told.append) == path
+    assert told == [f"Taking {path}, given by the environment variable HANDFUL_DATA."]
+    monkeypatch.setenv("HANDFUL_DATA", str(given))
+    path.rename(given / "pets.zip")
+    assert find_archive(archive, tmp_path / "cache") == given / "pets.zip"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_another_archive_is_refused_and_a_folder_without_it_passed_over(
+    alone: Path,
+    archive: Archive,
+    tmp_path: Path,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = write_zip(tmp_path / "other.zip", {"pets/train/cats": 1})
+    monkeypatch.setenv("HANDFUL_DATA", str(other))
+    expected = r"other\.zip holds pets/train/cats/ \(1\); expected .*Put http://photos\.invalid/pe"
+    with pytest.raises(DataError, match=expected):
+        find_archive(archive, tmp_path / "cache")
+    monkeypatch.setenv("HANDFUL_DATA", str(tmp_path))
+    shared = alone.parent / "shared" / "data"
+    shared.mkdir(parents=True)
+    write_zip(shared / "pets.zip", COUNTS)
+    told: list[str] = []
+    assert find_archive(archive, tmp_path / "cache", say=told.append) == Path(
+        "../shared/data/pets.zip"
+    )
+    assert told[0] == f"{tmp_path}, given by HANDFUL_DATA, has no pets.zip."
+    monkeypatch.setenv("HANDFUL_DATA", "no/such")
+    with pytest.raises(DataError, match=r"no/such, given by .* does not exist; expected pets\.zip"):
+        find_archive(archive, tmp_path / "cache")
+
+
+def test_an_archive_is_fetched_into_the_cache_and_nothing_else_is_taken_instead(
+    alone: Path,
+    archive: Archive,
+    tmp_path: Path,
+    cells: None,
+    serve: Callable[[bytes | str], list[str]],
+    source: Path,
+) -> None:
+    serve("Name or service not known")
+    expected = (
+        r"pets\.zip could not be downloaded: Name or service not known\. Put http://\S+/pets\.zip "
+        r"at \S+/data/pets\.zip, or name the file .* HANDFUL_DATA\."
+    )
+    with pytest.raises(DataError, match=expected):
+        find_archive(archive, tmp_path / "cache")
+    calls = serve(source.read_bytes())
+    for _ in range(2):
+        path = find_archive(archive, tmp_path / "cache")
+        assert path == tmp_path / "cache" / "data" / "pets.zip"
+    assert calls == [archive.url] * 2

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from handful.errors import OutputError
-from handful.files import new_folder, sha256_of
+from handful.files import new_file, new_folder, sha256_of
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:
@@ -71,3 +71,40 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     assert sha256_of(tmp_path / "empty").startswith("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b")
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "a.png"
+    with new_file(target) as path:
+        path.write_text("a")
+        assert not target.exists()
+    assert target.read_text() == "a"
+    assert [path.name for path in target.parent.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_nothing_is_left_of_a_broken_file(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), new_file(tmp_path / "a.png") as path:
+        path.write_text("half")
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_file_is_kept_unless_it_may_be_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "a.png"
+    target.write_text("old")
+    with pytest.raises(OutputError, match=r"a\.png exists already; choose .* with --output"):
+        with new_file(target):
+            raise AssertionError("never entered")
+    with new_file(target, replace=True) as path:
+        path.write_text("new")
+    assert target.read_text() == "new"
+    with pytest.raises(OutputError, match="exists already"), new_file(tmp_path, replace=True):
+        raise AssertionError("never entered")
+
+
+def test_a_file_that_cannot_be_written_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"a folder is needed\. Free it, or"):
+        with new_file(tmp_path / "file" / "a.png"):
+            raise AssertionError("never entered")

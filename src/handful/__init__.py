@@ -2,17 +2,21 @@
 
 from handful.augment import AugmentationPolicy
 from handful.classifier import Classifier, Prediction
-from handful.config import TrainConfig
+from handful.compare_runs import compare
+from handful.comparison import Comparison
+from handful.config import CompareConfig, TrainConfig
 from handful.errors import (
     DataError,
     HandfulError,
     MissingExtraError,
     ModelFileError,
     OutputError,
+    TrainingError,
     WeightsError,
 )
 from handful.evaluation import Evaluation
 from handful.index import ImageIndex, load_index
+from handful.minibatches import batches
 from handful.runs import PhotoCheck, Run, check, evaluate, train
 from handful.splits import Split, split_index
 
@@ -21,6 +25,8 @@ __version__ = "0.1.0"
 __all__ = [
     "AugmentationPolicy",
     "Classifier",
+    "CompareConfig",
+    "Comparison",
     "DataError",
     "Evaluation",
     "HandfulError",
@@ -33,8 +39,11 @@ __all__ = [
     "Run",
     "Split",
     "TrainConfig",
+    "TrainingError",
     "WeightsError",
+    "batches",
     "check",
+    "compare",
     "evaluate",
     "load_index",
     "split_index",

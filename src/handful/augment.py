@@ -104,6 +104,14 @@ class AugmentationPolicy:
             return self.zoom_range
         return 1 - self.zoom_range, 1 + self.zoom_range
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether every view is the picture itself; `rescale` is no matter of views."""
+        plain = AugmentationPolicy(
+            fill_mode=self.fill_mode, cval=self.cval, rescale=self.rescale
+        )
+        return self == plain
+
     def key(self) -> str:
         """Stable text of all values, for cache keys.
 

@@ -173,6 +173,23 @@ def build_network(backbone: Backbone, include_top: bool = False) -> "keras.Model
         return _build_loaded_body(backbone, include_top)
 
 
+def build_body(name: str, image_size: int) -> "keras.Model":
+    """Build a backbone with fresh weights: its architecture alone.
+
+    Args:
+        name: As in `backbone_names`.
+        image_size: Side of the pictures in pixels.
+
+    Returns:
+        Model from RGB pictures (N, S, S, 3) to features (N, D).
+    """
+    prepare_keras()
+    with _usual_keras():
+        if name in LITE_VARIANTS:
+            return build_lite(LITE_VARIANTS[name], image_size, include_top=False)
+        return _build_body(KERAS_BODIES[name], image_size, include_top=False)
+
+
 def frozen_network(
     backbone: Backbone, cache_folder: Path | None = None, precision: str = "f32"
 ) -> FrozenNetwork:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from handful.config import TrainConfig, cache_folder
+from handful.config import CompareConfig, TrainConfig, cache_folder
 from handful.errors import HandfulError
 
 app = typer.Typer(
@@ -41,8 +41,34 @@ Photos = Annotated[
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `train` made.")]
 Resize = Annotated[
-    str, typer.Option(help='"squash" keeps the whole photo, "crop" its proportions.')
+    str | None,
+    typer.Option(
+        help='"squash" keeps the whole photo, "crop" its proportions, "halfway" half of each '
+        "[the recipe's own]."
+    ),
 ]
+Recipe = Annotated[
+    str, typer.Option(help="handful (ours), exercise (the well-known one's), or mnist.")
+]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        help="Pretrained network: efficientnet-lite0, -lite1, -lite2, or a Keras Applications "
+        "name such as xception [the recipe's]."
+    ),
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="Weights file to use instead of the backbone's own.")
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.py:FUNCTION",
+        help="A network of your own for scratch and augmented: build(input_shape, num_classes) "
+        "returns a Keras model.",
+    ),
+]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training photos [the recipe's].")]
 ImageSize = Annotated[
     int | None, typer.Option(help="Side that photos are decoded to, in pixels [backbone's own].")
 ]
@@ -70,16 +96,36 @@ def train(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to make [runs/NAME].")
     ] = None,
-    backbone: Annotated[
+    strategy: Annotated[
         str,
         typer.Option(
-            help="Pretrained network: efficientnet-lite0, -lite1, -lite2, or a Keras "
-            "Applications name such as xception."
+            help="transfer (a head on a pretrained network), scratch, augmented, fine-tune or "
+            "distilled."
         ),
-    ] = TrainConfig.backbone,
-    weights: Annotated[
-        Path | None, typer.Option(help="Weights file to use instead of the backbone's own.")
+    ] = TrainConfig.strategy,
+    recipe: Recipe = TrainConfig.recipe,
+    backbone: Backbone = TrainConfig.backbone,
+    weights: Weights = None,
+    network: Network = None,
+    epochs: Epochs = None,
+    batch_size: Annotated[int | None, typer.Option(help="Photos a step [the recipe's].")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Largest learning rate [the recipe's].")
     ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Stop after so many epochs without a better validation loss, and go back to the "
+            "best."
+        ),
+    ] = None,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(metavar="MINUTES", help="Plan as many epochs as this allows."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted training ended.")
+    ] = False,
     image_size: ImageSize = None,
     resize: Resize = TrainConfig.resize,
     precision: Annotated[
@@ -123,8 +169,16 @@ def train(
             photos, config = runs.read_run_config(from_run)
         else:
             config = TrainConfig(
+                strategy=strategy,
+                recipe=recipe,
                 backbone=backbone,
                 weights=str(weights) if weights else None,
+                network=network,
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                patience=patience,
+                time_budget_minutes=time_budget,
                 image_size=image_size,
                 resize=resize,
                 precision=precision,
@@ -137,19 +191,98 @@ def train(
                 max_megapixels=max_megapixels,
             )
         assert photos is not None
+        if output is None:
+            place = runs.unfinished_run_path if resume else runs.next_run_path
+            output = place(photos)
         with _progress(quiet) as progress:
             run = runs.train(
                 photos,
                 config,
-                output=output or runs.next_run_path(photos),
+                output=output,
                 manifest=split,
+                resume=resume,
                 use_cache=not no_cache,
                 progress=progress,
+                say=None if quiet else _say,
             )
         if as_json:
             _print_json(run.to_dict())
         else:
             _print_run(run)
+        if run.trained is not None and run.stopped in ("interrupted", "time"):
+            fitted = run.trained.fitted
+            _say(
+                f"Stopped ({run.stopped}) after epoch {fitted.epochs} of {fitted.planned_epochs}; "
+                f"{output} holds the classifier as it was then. The same command with --output "
+                f"{output} --resume goes on."
+            )
+        if run.stopped == "interrupted":
+            raise typer.Exit(130)
+
+
+@app.command()
+def compare(
+    photos: Photos,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make [runs/NAME-compare].")
+    ] = None,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(help="Strategy to train; once for each. [those of the recipe]"),
+    ] = None,
+    recipe: Recipe = CompareConfig.recipe,
+    seeds: Annotated[
+        int, typer.Option(help="Trainings of each strategy, to see how much is luck.")
+    ] = CompareConfig.num_seeds,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A first look in under three minutes.")
+    ] = CompareConfig.quick,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted comparison ended.")
+    ] = False,
+    backbone: Backbone = CompareConfig.backbone,
+    weights: Weights = None,
+    network: Network = None,
+    epochs: Epochs = None,
+    validation_fraction: ValidationFraction = CompareConfig.validation_fraction,
+    seed: Seed = CompareConfig.seed,
+    max_megapixels: Megapixels = CompareConfig.max_megapixels,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train several strategies on one split: table, curves, and which is better by how much."""
+    from handful import compare_runs
+    from handful.comparison_report import COMPARISON_FILE
+
+    with _errors("what was trained is kept; the same command with --resume goes on"):
+        config = CompareConfig(
+            strategies=tuple(strategy or ()),
+            recipe=recipe,
+            num_seeds=seeds,
+            quick=quick,
+            backbone=backbone,
+            weights=str(weights) if weights else None,
+            network=network,
+            epochs=epochs,
+            validation_fraction=validation_fraction,
+            seed=seed,
+            max_megapixels=max_megapixels,
+        )
+        output = output or Path("runs") / f"{photos.resolve().stem}-compare"
+        with _progress(quiet) as progress:
+            comparison = compare_runs.compare(
+                photos,
+                config,
+                output=output,
+                resume=resume,
+                progress=progress,
+                say=None if quiet else _say,
+            )
+        if as_json:
+            _print_json(comparison.to_dict())
+        else:
+            _print_comparison(comparison)
+            print(f"Report: {output / COMPARISON_FILE}")
 
 
 @app.command()
@@ -320,6 +453,85 @@ def demo(
             _print_run(run)
 
 
+@app.command()
+def preview(
+    photo: Annotated[Path, typer.Argument(help="The photo.")],
+    recipe: Annotated[str, typer.Option(help="Whose views: exercise or handful.")] = "exercise",
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of what the network sees, in pixels [recipe's own].")
+    ] = None,
+    seed: Seed = TrainConfig.seed,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="PNG file to make [NAME-preview.png].")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw what augmentation does to a photo: random views, and each parameter by itself."""
+    from handful.plots import save_preview
+    from handful.previews import preview_photo
+
+    with _errors():
+        shown = preview_photo(photo, recipe, image_size, seed)
+        path = output or Path(f"{photo.stem}-preview.png")
+        save_preview(shown, path)
+        if as_json:
+            facts = {"photo": str(photo), "recipe": recipe, "seed": seed, "picture": str(path)}
+            _print_json({**facts, **shown.to_dict()})
+        else:
+            for strip in shown.strips:
+                print(f"{strip.name:<20} {strip.range}")
+            print(f"Picture: {path}")
+
+
+@app.command()
+def summary(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="scratch, mnist or small; a pretrained network such as xception or "
+            "efficientnet-lite0; or file.py:build."
+        ),
+    ],
+    num_classes: Annotated[int | None, typer.Option(help="Classes to tell [2; mnist 10].")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the pictures, in pixels [network's own].")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print a network's layers, shapes and parameters; no weights are needed."""
+    from handful.summaries import summarise
+
+    with _errors():
+        found = summarise(name, num_classes, image_size)
+        if as_json:
+            _print_json(found.to_dict())
+        else:
+            _print_summary(found)
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help="cats-vs-dogs or mnist.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make [data/NAME].")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Unpack a known data set into a folder, fetched if need be, with a picture of examples."""
+    from handful.picture_folders import make_picture_folder
+
+    with _errors():
+        with _progress(quiet) as progress:
+            found = make_picture_folder(
+                name, cache_folder(), output, progress, None if quiet else _say
+            )
+        if as_json:
+            _print_json(found.to_dict())
+        else:
+            _print_picture_folder(found)
+
+
 @app.callback(invoke_without_command=True)
 def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -342,7 +554,9 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def _errors(
+    kept: str = "nothing half-written is left, finished embeddings are cached",
+) -> Iterator[None]:
     """Turn what a user can mend into one line and exit code 1, Ctrl-C into 130."""
     try:
         yield
@@ -351,7 +565,7 @@ def _errors() -> Iterator[None]:
     except ValueError as error:
         _fail(str(error), 2)
     except KeyboardInterrupt:
-        _fail("interrupted; nothing half-written is left, finished embeddings are cached", 130)
+        _fail(f"interrupted; {kept}", 130)
     except BrokenPipeError:
         # The reader (head, less) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -423,15 +637,12 @@ def _print_run(run: Any) -> None:
         f"{_percent(run.evaluation.accuracy)} of {num:,} validation photos named right "
         f"(95 % interval {_percent(low)} to {_percent(high)})"
     )
-    seconds = run.seconds["total"] - run.seconds["convert"]
+    converting = run.seconds.get("convert", 0.0)
+    seconds = run.seconds["total"] - converting
     print(
         f"{len(run.split.train):,} training photos of {len(run.classifier.class_names)} classes, "
-        f"{run.config.backbone}, {seconds:.1f} s"
-        + (
-            f" and {run.seconds['convert']:.1f} s to convert the network once"
-            if run.seconds["convert"] > 1
-            else ""
-        )
+        f"{run.classifier.about['backbone']}, {seconds:.1f} s"
+        + (f" and {converting:.1f} s to convert the network once" if converting > 1 else "")
     )
     problems = run.problems()
     for name, what in (
@@ -444,6 +655,34 @@ def _print_run(run: Any) -> None:
     for warning in problems["warnings"]:
         print(f"Warning: {warning}")
     print(f"Report: {run.path / 'report.html'}")
+
+
+def _print_comparison(comparison: Any) -> None:
+    rows = [("strategy", "accuracy", "95 % interval", "gap", "seconds", "parameters", "photos/s")]
+    for found in comparison.summaries:
+        low, high = found.accuracy_interval
+        spread = found.accuracy_deviation
+        rows.append(
+            (
+                found.name,
+                _percent(found.accuracy) + ("" if spread is None else f" ± {100 * spread:.1f}"),
+                f"{_percent(low)} to {_percent(high)}",
+                "-" if found.overfitting_gap is None else f"{100 * found.overfitting_gap:+.1f}",
+                f"{found.seconds:,.0f}",
+                f"{found.num_parameters:,}",
+                f"{found.photos_per_second:,.0f}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *rest = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        print("  ".join([f"{first.strip():<{widths[0]}}", *rest]))
+    print()
+    for difference in comparison.differences:
+        print(difference.sentence)
+    print(f"\n{comparison.verdict}")
+    for caution in comparison.cautions:
+        print(caution)
 
 
 def _print_evaluation(evaluation: Any) -> None:
@@ -477,6 +716,38 @@ def _print_predictions(predictions: list[Any]) -> None:
 def _warn_rejected(rejected: Any) -> None:
     for file in rejected:
         print(f"Error: {file.path} {file.reason}", file=sys.stderr)
+
+
+def _print_summary(found: Any) -> None:
+    rows = [("layer", "type", "output", "parameters")]
+    for layer in found.layers:
+        rows.append((layer.name, layer.type, _size(layer.output_shape), f"{layer.parameters:,}"))
+    first, second, third, last = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for row in rows:
+        print(f"{row[0]:<{first}}  {row[1]:<{second}}  {row[2]:<{third}}  {row[3]:>{last}}")
+    print(f"\n{found.name}: {_size(found.input_shape)} in, {_size(found.output_shape)} out")
+    print(
+        f"{found.parameters:,} parameters: {found.trainable:,} trainable, "
+        f"{found.non_trainable:,} not"
+    )
+    if found.body is not None:
+        print(
+            f"Frozen in it, {found.body.name} alone: {found.body.parameters:,} parameters, "
+            f"{found.body.non_trainable:,} of them not trainable"
+        )
+
+
+def _size(shape: tuple[int | None, ...] | None) -> str:
+    return "?" if shape is None else " x ".join("any" if n is None else f"{n}" for n in shape)
+
+
+def _print_picture_folder(found: Any) -> None:
+    before = "" if found.is_new else " It was there already, and is whole."
+    print(f"{found.path}: {found.num_images:,} pictures.{before}")
+    for part, classes in found.counts.items():
+        print(f"  {part}: " + ", ".join(f"{name} ({count:,})" for name, count in classes.items()))
+    print(f"Examples: {found.examples}")
+    print(found.credit)
 
 
 def _print_check(facts: dict[str, Any]) -> None:

@@ -7,6 +7,15 @@ from pathlib import Path
 PRECISIONS = ("auto", "bf16", "f32", "int8")
 RESIZES = ("squash", "crop", "halfway")
 CLASS_WEIGHTS = ("auto", "balanced", "none")
+STRATEGIES = ("transfer", "scratch", "augmented", "fine-tune", "distilled")
+RECIPES = ("handful", "exercise", "mnist")
+# What `compare` trains of each recipe.
+_COMPARED = {
+    "handful": ("scratch", "augmented", "transfer", "fine-tune"),
+    "exercise": ("scratch", "augmented", "transfer"),
+    "mnist": ("scratch",),
+}
+QUICK_MINUTES = 0.4  # for each network of a quick comparison
 
 
 def cache_folder() -> Path:
@@ -30,11 +39,24 @@ class TrainConfig:
     """Everything that decides what `train` makes from a set of photos.
 
     Args:
-        backbone: Name of the pretrained network, see `handful.backbones`.
+        strategy: "transfer" fits a head to a pretrained network's features; "scratch" trains a
+            network on the photos alone, "augmented" on ever new views of them; "fine-tune" trains
+            the pretrained network on; "distilled" has the small network imitate it.
+        recipe: "handful" is our way, "exercise" the well-known exercise's, "mnist" its way for
+            handwritten digits; see `handful.recipes`.
+        backbone: Name of the pretrained network, see `handful.backbones`; None takes the
+            recipe's: efficientnet-lite0, or xception in the exercise.
         weights: Weights file to use instead of the backbone's own, or None.
-        image_size: Side in pixels that photos are decoded to; None takes the backbone's own.
+        network: "file.py:build" for a network of the user's own instead of the recipe's.
+        epochs: Passes over the training photos; None takes the recipe's, as do the next three.
+        batch_size: Photos a step.
+        learning_rate: The largest one.
+        patience: Epochs without a better validation loss after which training stops, and goes
+            back to the best.
+        time_budget_minutes: Time that training may take: as many epochs are planned as fit.
+        image_size: Side in pixels that photos are decoded to; None takes the network's own.
         resize: "squash" keeps the whole photo and not its proportions, "crop" the reverse,
-            "halfway" does half of each.
+            "halfway" does half of each; None takes the recipe's, which is "halfway" in our way.
         precision: "int8", "bf16" or "f32" arithmetic in the network; "auto" takes int8 for the
             EfficientNet-Lites, which alone have it, and for others bf16 where the processor
             computes it natively, else f32.
@@ -51,10 +73,18 @@ class TrainConfig:
         ValueError: When a value is outside its range.
     """
 
-    backbone: str = "efficientnet-lite0"
+    strategy: str = "transfer"
+    recipe: str = "handful"
+    backbone: str | None = None
     weights: str | None = None
+    network: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    patience: int | None = None
+    time_budget_minutes: float | None = None
     image_size: int | None = None
-    resize: str = "halfway"
+    resize: str | None = None
     precision: str = "auto"
     views: int = 1
     test_time_mirror: bool = False
@@ -65,10 +95,27 @@ class TrainConfig:
     max_megapixels: float = 100.0
 
     def __post_init__(self) -> None:
-        _check_choice("resize", self.resize, RESIZES)
+        _check_choice("strategy", self.strategy, STRATEGIES)
+        _check_choice("recipe", self.recipe, RECIPES)
+        _check_choice("resize", self.resize or "halfway", RESIZES)
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("class_weight", self.class_weight, CLASS_WEIGHTS)
         _check_range("image_size", self.image_size or 224, 32, 1024)
+        _check_range("epochs", self.epochs or 1, 1, 100_000)
+        _check_range("batch_size", self.batch_size or 1, 1, 4096)
+        _check_range("patience", self.patience or 1, 1, 100_000)
+        for name in ("learning_rate", "time_budget_minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} is {value}; expected more than 0.")
+        for name in ("epochs", "batch_size", "patience", "image_size"):
+            if getattr(self, name) == 0:
+                raise ValueError(f"{name} is 0; expected 1 or more.")
+        if self.network is not None and self.strategy not in ("scratch", "augmented"):
+            raise ValueError(
+                f"network is {self.network!r} and strategy {self.strategy!r}; a network of one's "
+                "own is trained by the strategies scratch and augmented."
+            )
         _check_range("views", self.views, 1, 64)
         _check_range("seed", self.seed, 0, 2**32 - 1)
         _check_range("max_megapixels", self.max_megapixels, 0.001, 4_000)
@@ -77,6 +124,85 @@ class TrainConfig:
                 f"validation_fraction is {self.validation_fraction}; expected a share between "
                 "0 and 1, such as 0.2."
             )
+
+    @property
+    def decode_resize(self) -> str:
+        """How the frozen network's photos are resized."""
+        return self.resize or "halfway"
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """What `compare` trains.
+
+    Args:
+        strategies: Which ones, in this order; empty takes those of the recipe.
+        recipe: As in `TrainConfig`.
+        num_seeds: Trainings of each strategy, with the seeds `seed`, `seed` + 1, ...
+        quick: Cut training short to have a first look in a few minutes.
+        backbone: As in `TrainConfig`, as are the rest.
+        weights: Weights file to use instead of the backbone's own, or None.
+        network: "file.py:build" for a network of the user's own in scratch and augmented.
+        epochs: Passes over the training photos, for all networks; None takes the recipe's.
+        validation_fraction: Share of each class held out when the photos bring no split.
+        seed: First seed; the split's too.
+        max_megapixels: Larger pictures are rejected before they are decoded.
+
+    Raises:
+        ValueError: When a value is outside its range.
+    """
+
+    strategies: tuple[str, ...] = ()
+    recipe: str = "handful"
+    num_seeds: int = 1
+    quick: bool = False
+    backbone: str | None = None
+    weights: str | None = None
+    network: str | None = None
+    epochs: int | None = None
+    validation_fraction: float = 0.2
+    seed: int = 0
+    max_megapixels: float = 100.0
+
+    def __post_init__(self) -> None:
+        _check_choice("recipe", self.recipe, RECIPES)
+        _check_range("num_seeds", self.num_seeds, 1, 100)
+        for name in self.strategies:
+            _check_choice("strategies", name, STRATEGIES)
+        if len(set(self.strategies)) < len(self.strategies):
+            raise ValueError(f"strategies are {', '.join(self.strategies)}; expected each once.")
+        for strategy in self.chosen:
+            self.train_config(strategy, self.seed)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The strategies to train."""
+        return self.strategies or _COMPARED[self.recipe]
+
+    def train_config(self, strategy: str, seed: int) -> TrainConfig:
+        """One training's configuration.
+
+        Args:
+            strategy: Which one.
+            seed: Its seed.
+
+        Returns:
+            What `train` takes.
+        """
+        pictures = strategy in ("scratch", "augmented")
+        epochs = strategy != "transfer" or self.recipe != "handful"
+        return TrainConfig(
+            strategy=strategy,
+            recipe=self.recipe,
+            backbone=None if pictures else self.backbone,
+            weights=None if pictures else self.weights,
+            network=self.network if pictures else None,
+            epochs=self.epochs if epochs else None,
+            time_budget_minutes=QUICK_MINUTES if self.quick and epochs else None,
+            validation_fraction=self.validation_fraction,
+            seed=seed,
+            max_megapixels=self.max_megapixels,
+        )
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

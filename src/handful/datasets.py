@@ -5,9 +5,10 @@ import json
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from handful.downloads import DownloadError, download, remove_part
 from handful.errors import DataError, OutputError
@@ -20,6 +21,8 @@ from handful.solar_cells import (
 )
 
 DATA_VARIABLE = "HANDFUL_DATA"
+
+Fetched = TypeVar("Fetched")
 
 
 @dataclass(frozen=True)
@@ -115,14 +118,101 @@ def find_demo_data(
         OutputError: When the cache folder cannot be written.
     """
     story = _Story(say)
-    path = _find_given(data, story) or _find_shared(story)
+    path = _find_given(data, story) or _find_shared([CATS_AND_DOGS.file_name], story.add)
     if path is not None:
         return DemoData(path, path.stem, "\n".join(story.lines), "")
+    return fetch_into(cache_folder, lambda folder: _find_published(folder, progress, story))
+
+
+def find_archive(
+    archive: Archive,
+    cache_folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Path:
+    """Find a published archive, fetching it if it is not there.
+
+    The first of these is taken: the file that `HANDFUL_DATA` names, or the archive in the folder
+    that it names; the archive in `../shared/data` beside the current folder or beside the project;
+    in the cache; the published one, downloaded once.
+
+    Args:
+        archive: Which one.
+        cache_folder: What is fetched is kept in its folder `data`.
+        progress: Told (bytes so far, bytes in all) of a download.
+        say: Told each step before it is taken.
+
+    Returns:
+        Path of the zip, its checksums and layout verified.
+
+    Raises:
+        DataError: When a file is not that archive, or none can be had.
+        OutputError: When the cache folder cannot be written.
+    """
+    tell = say or (lambda line: None)
+    path = find_named_file([archive.file_name], tell)
+    if path is None:
+        return fetch_into(cache_folder, lambda folder: _fetch_only(archive, folder, progress, tell))
+    # Packed again by other hands it has another size, and the same photos.
+    problem = archive_problem(path, replace(archive, num_bytes=path.stat().st_size))
+    if problem:
+        raise DataError(
+            f"{path} {problem}. Put {archive.url} in its place, or name another in {DATA_VARIABLE}."
+        )
+    return path
+
+
+def find_named_file(file_names: Sequence[str], say: Callable[[str], None]) -> Path | None:
+    """Find a data set's file where the user keeps it: `HANDFUL_DATA`, then `../shared/data`.
+
+    Args:
+        file_names: Names that it may have, the one to prefer first.
+        say: Told what was found or not.
+
+    Returns:
+        A file of one of these names, or any of the same ending that the variable names outright;
+        None when there is none.
+
+    Raises:
+        DataError: When the variable names something that does not exist.
+    """
+    named = os.environ.get(DATA_VARIABLE)
+    if named:
+        path = Path(named).expanduser()
+        if not path.exists():
+            raise DataError(
+                f"{path}, given by the environment variable {DATA_VARIABLE}, does not exist; "
+                f"expected {' or '.join(file_names)}, or a folder with it. Correct the path, or "
+                "unset the variable to have it fetched."
+            )
+        found = [path / name for name in file_names if (path / name).is_file()]
+        if path.is_file() and path.suffix in {Path(name).suffix for name in file_names}:
+            found = [path]
+        if found:
+            say(f"Taking {found[0]}, given by the environment variable {DATA_VARIABLE}.")
+            return found[0]
+        say(f"{path}, given by {DATA_VARIABLE}, has no {' or '.join(file_names)}.")
+    return _find_shared(file_names, say)
+
+
+def fetch_into(cache_folder: Path, fetch: Callable[[Path], Fetched]) -> Fetched:
+    """Fetch into the cache's folder `data`, one process at a time.
+
+    Args:
+        cache_folder: The cache.
+        fetch: Called with the folder, which exists.
+
+    Returns:
+        What it gave.
+
+    Raises:
+        OutputError: When the folder cannot be written.
+    """
     folder = cache_folder / "data"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _one_at_a_time(folder / ".lock"):
-            return _find_published(folder, progress, story)
+            return fetch(folder)
     except OSError as error:
         raise OutputError(
             f"{folder} cannot be written: {error.strerror or error}. Free it, or name another "
@@ -151,19 +241,36 @@ def _find_given(data: Path | None, story: _Story) -> Path | None:
     return path
 
 
-def _find_shared(story: _Story) -> Path | None:
-    """The archive in `../shared/data`, seen from here or from the project's own checkout."""
+def _find_shared(file_names: Sequence[str], say: Callable[[str], None]) -> Path | None:
+    """A file in `../shared/data`, seen from here or from the project's own checkout."""
     places = [Path("..")]
     project = Path(__file__).resolve().parents[2]
     if (project / "pyproject.toml").is_file():
         places.append(project.parent)
     for place in places:
-        path = place / "shared" / "data" / CATS_AND_DOGS.file_name
-        if path.is_file():
-            story.add(f"Taking {path}.")
-            return path
-    story.add(f"There is no {CATS_AND_DOGS.file_name} in ../shared/data.")
+        for name in file_names:
+            path = place / "shared" / "data" / name
+            if path.is_file():
+                say(f"Taking {path}.")
+                return path
+    say(f"There is no {' or '.join(file_names)} in ../shared/data.")
     return None
+
+
+def _fetch_only(
+    archive: Archive,
+    folder: Path,
+    progress: Callable[[int, int], None] | None,
+    say: Callable[[str], None],
+) -> Path:
+    """The published archive, with no other photos to fall back on."""
+    try:
+        return fetch_archive(archive, folder, progress, say)
+    except DataError as error:
+        raise DataError(
+            f"{error} Put {archive.url} at {folder / archive.file_name}, or name the file or its "
+            f"folder in the environment variable {DATA_VARIABLE}."
+        ) from error
 
 
 def _find_published(
@@ -279,14 +386,22 @@ def archive_problem(path: Path, archive: Archive) -> str:
             names = (Path(member.filename) for member in members)
             found = Counter(p.parent.as_posix() for p in names if p.suffix.lower() == ".jpg")
             if found != archive.counts:
-                return f"holds {_list_counts(found)}; expected {_list_counts(archive.counts)}"
+                return f"holds {list_counts(found)}; expected {list_counts(archive.counts)}"
             damaged = file.testzip()
     except Exception as error:  # zipfile lets through what each decompressor raises
         return f"is not a whole zip: {str(error).rstrip('.')}"
     return f"is damaged: {damaged} does not match its checksum" if damaged else ""
 
 
-def _list_counts(counts: Mapping[str, int]) -> str:
+def list_counts(counts: Mapping[str, int]) -> str:
+    """Say how many files lie in which folders.
+
+    Args:
+        counts: Folder -> number of files in it; of more than six the first are named.
+
+    Returns:
+        Such as "train/cats/ (1,000), train/dogs/ (1,000)", or "no photos".
+    """
     rows = [f"{folder}/ ({count:,})" for folder, count in sorted(counts.items())]
     more = [f"and {len(rows) - 6} more folders"] if len(rows) > 6 else []
     return ", ".join(rows[:6] + more) or "no photos"

@@ -27,3 +27,7 @@ class OutputError(HandfulError):
 
 class MissingExtraError(HandfulError):
     """An optional dependency is needed and not installed; the message names the extra."""
+
+
+class TrainingError(HandfulError):
+    """Training cannot go on: the loss is no number any more."""

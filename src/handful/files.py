@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from handful.errors import OutputError
@@ -41,13 +41,14 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     """Fill a folder under a temporary name beside its place, then move it there.
 
     An error or Ctrl-C inside the block removes the temporary folder and leaves no trace.
 
     Args:
         path: Folder to make; its parents are made too.
+        replace: Whether a folder there may be replaced; it stays until the new one is whole.
 
     Yields:
         The temporary folder to write into.
@@ -55,7 +56,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: When the folder exists, or writing fails: disk full, no permission, ...
     """
-    if path.exists() or path.is_symlink():
+    if not replace and (path.exists() or path.is_symlink()):
         raise OutputError(
             f"{path} exists already; choose another place with --output, or remove it first."
         )
@@ -68,12 +69,52 @@ def new_folder(path: Path) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o777 & ~mask)
+        if replace and path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
+            path.rename(old / path.name)
+            shutil.rmtree(old, ignore_errors=True)
         temporary.rename(path)
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-        raise OutputError(
-            f"{path} cannot be written: {reason}. Free it, or choose another place with --output."
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def new_file(path: Path, replace: bool = False) -> Iterator[Path]:
+    """Write a file under a temporary name beside its place, then move it there.
+
+    An error or Ctrl-C inside the block removes the temporary file and leaves no trace.
+
+    Args:
+        path: File to make; its parents are made too.
+        replace: Whether a file there may be replaced.
+
+    Yields:
+        The temporary path to write to.
+
+    Raises:
+        OutputError: When the file exists and may not be replaced, or writing fails.
+    """
+    if path.is_dir() or (not replace and (path.exists() or path.is_symlink())):
+        raise OutputError(
+            f"{path} exists already; choose another place with --output, or remove it first."
+        )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    return OutputError(
+        f"{path} cannot be written: {reason}. Free it, or choose another place with --output."
+    )

@@ -48,7 +48,8 @@ class LinearHead:
         scale: (D,) float32 that they are then divided by, positive.
         weights: (D, C) float32.
         bias: (C,) float32.
-        strength: Inverse regularisation strength that it was fitted with.
+        strength: Inverse regularisation strength that it was fitted with; None for the last layer
+            of a network that was trained in another way.
         scores: Cross-validation of the strengths tried; empty where there were too few photos.
     """
 
@@ -56,7 +57,7 @@ class LinearHead:
     scale: NDArray[np.float32]
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
-    strength: float
+    strength: float | None
     scores: tuple[StrengthScore, ...] = ()
 
     def predict_proba(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:

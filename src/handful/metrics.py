@@ -7,6 +7,7 @@ all scores of a run together.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 from typing import Any
 
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
+# Whether a photo was named right: (N,), or (S, N) with a row for each training.
+Outcomes = NDArray[np.bool_] | NDArray[np.floating[Any]]
 
 CALIBRATION_BINS = 15
 # Classes whose columns are sorted together: one cache-friendly copy at a time.
@@ -45,19 +48,10 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
     """
     if not 0 <= successes <= trials:
         raise ValueError(f"successes is {successes}; expected 0 to trials, which is {trials}.")
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence is {confidence}; expected a share in (0, 1), such as 0.95.")
+    _check_confidence(confidence)
     if trials == 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    rate = successes / trials
-    centre = rate + z * z / (2 * trials)
-    spread = z * math.sqrt(rate * (1 - rate) / trials + (z / (2 * trials)) ** 2)
-    scale = 1 + z * z / trials
-    # Rounding must not push the range's ends past the rate, nor past 0 or 1.
-    low = 0.0 if successes == 0 else min((centre - spread) / scale, rate)
-    high = 1.0 if successes == trials else max((centre + spread) / scale, rate)
-    return max(low, 0.0), min(high, 1.0)
+    return _wilson_ends(successes / trials, trials, NormalDist().inv_cdf(0.5 + confidence / 2))
 
 
 def confusion_matrix(labels: Integers, predicted: Integers, num_classes: int) -> NDArray[np.int64]:
@@ -295,6 +289,160 @@ def expected_calibration_error(curve: ReliabilityCurve) -> float:
     return float(np.average(gaps, weights=curve.counts[filled]))
 
 
+def mcnemar_test(only_first: int, only_second: int) -> float:
+    """Chance of such an uneven count, or a more uneven one, between two equally good classifiers.
+
+    Photos that both name right, or both wrong, say nothing about which is better; each of the
+    others is a coin toss if they are equally good.
+
+    Args:
+        only_first: Photos that only the first classifier named right.
+        only_second: Photos that only the second one named right.
+
+    Returns:
+        Two-sided p-value in [0, 1]; 1 when no photo decides. It is exact, computed in whole
+        numbers, and 0 only below what a float can hold.
+
+    Raises:
+        ValueError: When a count is negative.
+
+    Source:
+        Q. McNemar, "Note on the sampling error of the difference between correlated proportions
+        or percentages", Psychometrika 12 (1947), in its exact binomial form.
+    """
+    if min(only_first, only_second) < 0:
+        raise ValueError(
+            f"only_first is {only_first} and only_second {only_second}; expected counts of photos."
+        )
+    tosses = only_first + only_second
+    term = total = 1
+    for heads in range(min(only_first, only_second)):
+        term = term * (tosses - heads) // (heads + 1)
+        total += term
+    # Dividing two integers rounds once, however large they are.
+    return min(1.0, total / 2 ** (tosses - 1)) if tosses else 1.0
+
+
+def accuracy_interval(correct: Outcomes, confidence: float = 0.95) -> tuple[float, float]:
+    """Range in which a way of training's true accuracy lies, from one or more trainings.
+
+    Args:
+        correct: (S, N) whether training s named photo i right, or (N,) of one training.
+        confidence: How often such a range contains the truth, in (0, 1).
+
+    Returns:
+        Lower and upper end, fractions in [0, 1] around the mean accuracy. Of one training it is
+        `wilson_interval`, which allows for the luck of the photos; of several it allows for the
+        luck of training as well.
+
+    Raises:
+        ValueError: When there is no photo or no training, or confidence is not in (0, 1).
+
+    Source:
+        Wilson's interval for the number of photos n, N or fewer, with which p(1-p)/n is
+        p(1-p)/N + s^2/S, where s^2 is the variance of the accuracy over trainings: an effective
+        sample size, as for surveys (Korn & Graubard, Survey Methodology 24, 1998). Student's t
+        takes the normal's place, see `paired_difference_interval`.
+    """
+    right = _as_trainings("correct", correct)
+    _check_confidence(confidence)
+    seeds, photos = right.shape
+    if seeds == 1:
+        return wilson_interval(int(right.sum()), photos, confidence)
+    rate = float(right.mean())
+    spread = _Spread.of_photos(max(rate * (1 - rate), 0.0) / photos, photos - 1).plus_seeds(right)
+    alike = rate * (1 - rate) / spread.variance if spread.variance else float(photos)
+    return _wilson_ends(rate, alike, _student_quantile(confidence, spread.freedom))
+
+
+def paired_difference_interval(
+    first: Outcomes, second: Outcomes, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Range of the true difference of two accuracies measured on the same photos.
+
+    Being paired it is narrower than two separate intervals suggest: photos that are hard for
+    both cancel out.
+
+    Args:
+        first: (S, N) whether the first way of training, in its training s, named photo i right;
+            or (N,) of one training.
+        second: (T, N) or (N,) the same of the second, on the same photos in the same order.
+        confidence: How often such a range contains the truth, in (0, 1).
+
+    Returns:
+        Lower and upper end of first minus second, fractions in [-1, 1]. Where both were trained
+        once it speaks of these two classifiers, and not of what another seed would give.
+
+    Raises:
+        ValueError: When the photos' numbers differ or are 0, or confidence is not in (0, 1).
+
+    Source:
+        D. G. Bonett & R. M. Price, "Adjusted Wald confidence interval for a difference of
+        binomial proportions based on paired data", Journal of Educational and Behavioral
+        Statistics 37 (2012): two photos are added, one that only the first named right and one
+        that only the second did. With d_i the difference of photo i's share of trainings that
+        named it right, and sums over the N + 2 photos,
+
+            D = sum(d_i) / (N + 2)
+            V = (sum(d_i^2) / (N + 2) - D^2) / (N + 2) + s_1^2 / S + s_2^2 / T
+            D +- t sqrt(V)
+
+        where s^2 is the variance of a way's accuracies over its trainings (S - 1 in the divisor;
+        0 for one training). Without it this is their interval, t being the normal's 1.96. With it
+        t is Student's, of Welch and Satterthwaite's degrees of freedom: three trainings tell
+        little about the spread of all. The trainings' chance disagreement on single photos is in
+        both parts of V, which makes the range a little too wide rather than too narrow.
+    """
+    _check_confidence(confidence)
+    difference, spread = _paired_spread(first, second)
+    reach = _student_quantile(confidence, spread.freedom) * math.sqrt(spread.variance)
+    return max(difference - reach, -1.0), min(difference + reach, 1.0)
+
+
+def paired_difference_test(first: Outcomes, second: Outcomes) -> float:
+    """Chance of such a difference, or a larger one, between two equally good ways of training.
+
+    Args:
+        first: (S, N) whether training s of the first named photo i right; or (N,).
+        second: (T, N) or (N,) the same of the second, on the same photos in the same order.
+
+    Returns:
+        Two-sided p-value in [0, 1]: `mcnemar_test` for one training each; with more, Student's t
+        of the numbers behind `paired_difference_interval`, below 0.05 where its range leaves 0
+        out.
+
+    Raises:
+        ValueError: When the photos' numbers differ or are 0.
+    """
+    ours, theirs = _as_pair(first, second)
+    if len(ours) == len(theirs) == 1:
+        return mcnemar_test(int((ours > theirs).sum()), int((ours < theirs).sum()))
+    difference, spread = _paired_spread(first, second)
+    return _student_tails(abs(difference) / math.sqrt(spread.variance), spread.freedom)
+
+
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
+    """Raise p-values for their number: of twenty tests of nothing, one is below 0.05.
+
+    Args:
+        p_values: (M,) in [0, 1], in any order.
+
+    Returns:
+        (M,) in the same order, each its own or larger. Calling real what stays below 0.05 makes
+        one false claim or more in at most one of twenty such families.
+
+    Source:
+        S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal
+        of Statistics 6 (1979): the k-th smallest times M - k + 1, none below the one before it.
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for done, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - done) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
 def _check_labels(name: str, values: Integers, num_classes: int) -> None:
     if len(values) and not 0 <= values.min() <= values.max() < num_classes:
         raise ValueError(
@@ -321,3 +469,113 @@ def _rank_area(ranked: Floats, positives: Floats) -> float:
     rank_sum = float((below + upto + 1).sum()) / 2
     wins = rank_sum - num_positive * (num_positive + 1) / 2
     return wins / (num_positive * num_negative)
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """A variance that is a sum of estimated parts, and its degrees of freedom."""
+
+    variance: float
+    freedom: float
+
+    @staticmethod
+    def of_photos(variance: float, freedom: int) -> "_Spread":
+        # Of photos alone the interval's source takes the normal distribution.
+        return _Spread(variance, math.inf if freedom < 1 else freedom)
+
+    def plus_seeds(self, *trainings: NDArray[np.float64]) -> "_Spread":
+        """Add the variance of each mean accuracy over its trainings."""
+        parts = [(self.variance, self.freedom)]
+        parts += [
+            (float(right.mean(axis=1).var(ddof=1)) / len(right), len(right) - 1)
+            for right in trainings
+            if len(right) > 1
+        ]
+        total = sum(variance for variance, _ in parts)
+        noise = sum(variance**2 / freedom for variance, freedom in parts)
+        return _Spread(total, total**2 / noise if noise and len(parts) > 1 else math.inf)
+
+
+def _paired_spread(first: Outcomes, second: Outcomes) -> tuple[float, _Spread]:
+    """Difference D and its variance, in the terms of `paired_difference_interval`."""
+    ours, theirs = _as_pair(first, second)
+    differences = ours.mean(axis=0) - theirs.mean(axis=0)
+    photos = len(differences) + 2
+    difference = float(differences.sum()) / photos
+    variance = (float((differences**2).sum()) + 2) / photos - difference**2
+    spread = _Spread.of_photos(variance / photos, photos - 1)
+    return difference, spread.plus_seeds(ours, theirs)
+
+
+def _as_pair(first: Outcomes, second: Outcomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ours, theirs = _as_trainings("first", first), _as_trainings("second", second)
+    if ours.shape[1] != theirs.shape[1]:
+        raise ValueError(
+            f"first has {ours.shape[1]} photos and second {theirs.shape[1]}; "
+            "expected the same photos."
+        )
+    return ours, theirs
+
+
+def _as_trainings(name: str, outcomes: Outcomes) -> NDArray[np.float64]:
+    """(S, N) of 0 and 1."""
+    given: NDArray[np.float64] = np.atleast_2d(np.asarray(outcomes, np.float64))
+    if given.ndim != 2 or given.size == 0:
+        raise ValueError(
+            f"{name} has shape {np.shape(outcomes)}; "
+            "expected a row for each training, a column for each photo."
+        )
+    if not np.isin(given, (0, 1)).all():
+        raise ValueError(f"{name} holds other values than right (1) and wrong (0).")
+    return given
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence is {confidence}; expected a share in (0, 1), such as 0.95.")
+
+
+def _wilson_ends(rate: float, trials: float, z: float) -> tuple[float, float]:
+    """Wilson's interval; the number of trials need not be whole."""
+    centre = rate + z * z / (2 * trials)
+    spread = z * math.sqrt(rate * (1 - rate) / trials + (z / (2 * trials)) ** 2)
+    scale = 1 + z * z / trials
+    # Rounding must not push the range's ends past the rate, nor past 0 or 1.
+    low = 0.0 if rate == 0 else min((centre - spread) / scale, rate)
+    high = 1.0 if rate == 1 else max((centre + spread) / scale, rate)
+    return max(low, 0.0), min(high, 1.0)
+
+
+def _student_tails(t: float, freedom: float) -> float:
+    """Chance that Student's t is farther from 0 than `t`, 0 or more; freedom 1 or more."""
+    if math.isinf(freedom):
+        return math.erfc(t / math.sqrt(2))
+    # With t = sqrt(freedom) tan(angle) the density is a power of the cosine.
+    start = math.atan(t / math.sqrt(freedom))
+    end = min(math.pi / 2, start + 12 / math.sqrt(freedom))
+    nodes, weights = _gauss_legendre()
+    angles = start + (end - start) * (nodes + 1) / 2
+    area = float((weights * np.cos(angles) ** (freedom - 1)).sum()) * (end - start) / 2
+    scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)
+    return min(1.0, 2 * area * math.exp(scale) / math.sqrt(math.pi))
+
+
+@cache
+def _gauss_legendre() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    return nodes, weights
+
+
+def _student_quantile(confidence: float, freedom: float) -> float:
+    """The t that a share of `confidence` lies within."""
+    if math.isinf(freedom):
+        return NormalDist().inv_cdf(0.5 + confidence / 2)
+    low, high = 0.0, 1.0
+    while _student_tails(high, freedom) > 1 - confidence:
+        high *= 2
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if _student_tails(middle, freedom) > 1 - confidence else (low, middle)
+        )
+    return high

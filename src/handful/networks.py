@@ -126,7 +126,7 @@ def build_small(
     pooling costs a quarter. Height and width are free, so that training can begin small.
 
     Args:
-        input_shape: Height, width and channels of the pictures; values of about unit variance.
+        input_shape: Height, width and channels of the pictures, values in [0, 255].
         num_classes: 2 gives one sigmoid neuron, more a softmax.
         width: Factor on the numbers of filters, rounded to multiples of 8.
 
@@ -138,7 +138,8 @@ def build_small(
     """
     _check_side(input_shape, 32)
     layers = _layers()
-    images = x = layers.Input((None, None, input_shape[2]), name="images")
+    images = layers.Input((None, None, input_shape[2]), name="images")
+    x = layers.Rescaling(1 / 58, -2.0)(images)  # to about unit variance around 0
     for number, filters in enumerate(SMALL_WIDTHS, 1):
         x = layers.Conv2D(
             8 * round(filters * width / 8),

@@ -10,11 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handful.evaluation import Evaluation
 from handful.metrics import ReliabilityCurve
 from handful.plots import root_ticks
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 REPORT_FILE = "report.html"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -122,6 +125,16 @@ def render_report(data: ReportData) -> str:
     Returns:
         The whole document; it has no script and asks for nothing from outside.
     """
+    return page_environment().get_template(REPORT_FILE).render(_view(data))
+
+
+def page_environment() -> "Environment":
+    """Jinja2 as all of handful's pages use it: escaping, strict, with filters for numbers.
+
+    Returns:
+        An environment that finds the templates; "percent", "percent_range", "decimal", "count",
+        "seconds", "breakable" and "jpeg_uri" are its filters.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -142,7 +155,7 @@ def render_report(data: ReportData) -> str:
         "seconds": _seconds,
         "jpeg_uri": _jpeg_uri,
     }
-    return environment.get_template(REPORT_FILE).render(_view(data))
+    return environment
 
 
 def format_percent(fraction: float | None, digits: int = 1) -> str:

@@ -1,20 +1,17 @@
 """The jobs behind the commands: from photos to a run, a check, or an evaluation."""
 
-import csv
-import json
-import platform
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from handful.backbones import find_backbone, frozen_network
+from handful.backbones import DEFAULT_BACKBONE, find_backbone, frozen_network
 from handful.cache import ContentCache
 from handful.classifier import Classifier
 from handful.config import TrainConfig, cache_folder
@@ -32,8 +29,15 @@ from handful.figure_process import FigureProcess
 from handful.files import new_folder
 from handful.heads import fit_head
 from handful.index import ImageIndex, load_index
-from handful.pixels import DecodeSettings, read_header, thumbnail
-from handful.report import ReportData, ReportPicture, write_report
+from handful.pixels import DecodeSettings, read_header
+from handful.run_files import (
+    Run,
+    next_run_path,
+    read_run_config,
+    split_problems,
+    write_facts,
+    write_run,
+)
 from handful.splits import (
     Split,
     near_duplicate_pairs,
@@ -41,67 +45,20 @@ from handful.splits import (
     split_index,
     write_manifest,
 )
+from handful.strategies import TrainingJob, chosen_recipe, train_strategy
+
+__all__ = [
+    "PhotoCheck",
+    "Run",
+    "check",
+    "evaluate",
+    "next_run_path",
+    "read_run_config",
+    "train",
+]
 
 PhaseProgress = Callable[[str, int, int], None]
-RUN_FILE = "run.json"
-MANIFEST_FILE = "split.csv"
-_PICTURES_A_SECTION = 24
-_EXAMPLES_A_CLASS = 6
-_CLASSES_WITH_EXAMPLES = 40
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What `train` made.
-
-    Args:
-        classifier: Ready to predict.
-        evaluation: Its scores on the validation photos, which fitting never saw.
-        split: Which photo went where, with near-duplicates and leaks.
-        config: What was asked.
-        photos: The folder, zip or CSV trained on.
-        seconds: Time of each phase and in all; "decode" is summed over threads and overlaps
-            "embed", "convert" is the network's one-time conversion.
-        cache: "hits" and "misses" of the embedding cache.
-        path: The run's folder, or None when nothing was written.
-    """
-
-    classifier: Classifier
-    evaluation: Evaluation
-    split: Split
-    config: TrainConfig
-    photos: Path
-    seconds: dict[str, float]
-    cache: dict[str, int]
-    path: Path | None = None
-
-    def problems(self) -> dict[str, Any]:
-        """What was found wrong with the photos.
-
-        Returns:
-            "rejected" (path and reason), "near_duplicates" and "leaks" (pairs of paths),
-            "dropped" (paths), "warnings" (texts).
-        """
-        return split_problems(self.split)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The run in plain values, as `handful train --json` prints it.
-
-        Returns:
-            Names and values are described in docs/file-formats.md.
-        """
-        return {
-            "accuracy": self.evaluation.accuracy,
-            "accuracy_interval": list(self.evaluation.accuracy_interval),
-            "num_train": len(self.split.train),
-            "num_validation": len(self.split.validation),
-            "class_names": list(self.classifier.class_names),
-            "backbone": self.config.backbone,
-            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
-            "cache": dict(self.cache),
-            "problems": self.problems(),
-            "run_path": None if self.path is None else str(self.path),
-        }
+_PHOTOS_TIMED = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,14 +122,17 @@ class _Clock:
     seconds: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        begun = time.perf_counter()
-
-        def tell(done: int, total: int) -> None:
+    def tell(self, name: str) -> Callable[[int, int], None]:
+        def told(done: int, total: int) -> None:
             if self.progress is not None:
                 self.progress(name, done, total)
 
+        return told
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        begun = time.perf_counter()
+        tell = self.tell(name)
         tell(0, 0)
         yield tell
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
@@ -184,8 +144,12 @@ def train(
     *,
     output: str | Path | None = None,
     manifest: str | Path | None = None,
+    network: Callable[..., Any] | None = None,
+    resume: bool = False,
     use_cache: bool = True,
+    measure_speed: bool = False,
     progress: PhaseProgress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Run:
     """Make a classifier from labelled photos.
 
@@ -194,10 +158,16 @@ def train(
             either, or a CSV with the columns path,label[,split].
         config: What to make; None takes the defaults.
         output: Folder to write the run to: report, figures, classifier, run.json. None writes
-            nothing.
+            nothing. While a network trains, its state after each epoch is kept in the folder of
+            that name with ".checkpoint" added; it goes when training has ended.
         manifest: split.csv of an earlier run: its photos stay in their parts.
+        network: Builds a network of your own for the strategies "scratch" and "augmented":
+            `network(input_shape, num_classes)` returns a Keras model that ends in probabilities.
+        resume: Go on from the checkpoint of `output`, where there is one.
         use_cache: Look embeddings up and keep them.
+        measure_speed: Time prediction too, see `Run.photos_per_second`.
         progress: Called with (phase, photos done, photos in all).
+        say: Told how long training will take, before it begins.
 
     Returns:
         The run: `run.classifier`, `run.evaluation`, `run.split`.
@@ -205,6 +175,7 @@ def train(
     Raises:
         DataError: When no classifier can be made of the photos; says why.
         WeightsError: When the backbone's weights are missing or wrong.
+        TrainingError: When training diverges.
         OutputError: When the output exists or cannot be written.
 
     Example:
@@ -214,20 +185,73 @@ def train(
         ```
     """
     config = config or TrainConfig()
+    recipe = chosen_recipe(config)  # Wrong options are found before the work.
+    if network is not None and config.strategy not in ("scratch", "augmented"):
+        raise ValueError(
+            f"network is given and strategy {config.strategy!r}; a network of one's own is "
+            'trained by the strategies "scratch" and "augmented".'
+        )
     clock = _Clock(progress)
+    task = _Task(Path(photos), config, manifest, use_cache, measure_speed, network, say)
     if output is None:
-        return _train(Path(photos), config, manifest, use_cache, clock)
+        return _train(task, clock, None, resume)
+    checkpoint = checkpoint_path(Path(output)) if recipe is not None else None
+    goes_on = resume and checkpoint is not None and checkpoint.is_dir()
     # Making the folder first: an output that cannot be written is found before the work.
-    with new_folder(Path(output)) as folder, FigureProcess() as figures:
-        run = _train(Path(photos), config, manifest, use_cache, clock)
+    with (
+        new_folder(Path(output), replace=goes_on) as folder,
+        FigureProcess() as figures,
+    ):
+        run = _train(task, clock, checkpoint, resume)
         with clock.phase("report"):
             figures.start(run.evaluation, folder)
-            _write_run(run, folder)
+            write_run(run, folder)
             figures.finish()
         clock.seconds["total"] = time.perf_counter() - clock.started
-        run = Run(**{**_fields(run), "path": Path(output)})
-        _write_facts(run, folder)
+        run = replace(run, path=Path(output))
+        write_facts(run, folder)
+    if checkpoint is not None and run.stopped not in ("interrupted", "time"):
+        shutil.rmtree(checkpoint, ignore_errors=True)
     return run
+
+
+def checkpoint_path(output: Path) -> Path:
+    """Folder that keeps the state of the training of a run.
+
+    Args:
+        output: The run's folder.
+
+    Returns:
+        A folder beside it.
+    """
+    return output.with_name(output.name + ".checkpoint")
+
+
+def unfinished_run_path(photos: str | Path, folder: Path = Path("runs")) -> Path:
+    """Place of the latest run on these photos whose training did not end.
+
+    Args:
+        photos: Path of the photos.
+        folder: Folder of all runs.
+
+    Returns:
+        The run's place, such as runs/photos-2.
+
+    Raises:
+        DataError: When there is none.
+    """
+    name = Path(photos).resolve().stem or "photos"
+    found = [
+        path.with_name(path.name.removesuffix(".checkpoint"))
+        for path in folder.glob("*.checkpoint")
+        if re.fullmatch(re.escape(name) + r"(-\d+)?\.checkpoint", path.name)
+    ]
+    if not found:
+        raise DataError(
+            f"There is no unfinished training on {photos} in {folder}; give its place with "
+            "--output, or leave --resume out."
+        )
+    return max(found, key=lambda path: checkpoint_path(path).stat().st_mtime)
 
 
 def evaluate(
@@ -293,7 +317,7 @@ def check(
     clock = _Clock(progress)
     with clock.phase("index"):
         index = load_index(photos)
-    settings = DecodeSettings(config.image_size or 224, config.resize, config.max_megapixels)
+    settings = DecodeSettings(config.image_size or 224, config.decode_resize, config.max_megapixels)
     with clock.phase("decode") as tell, _open_cache(use_cache) as cache:
         table = scan_index(index, settings, cache=cache, progress=tell)
     index, table = _readable(index, table)
@@ -313,90 +337,113 @@ def check(
     )
 
 
-def split_problems(split: Split) -> dict[str, Any]:
-    """What a split's photos have wrong with them, in plain values.
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """The arguments of `train`."""
+
+    photos: Path
+    config: TrainConfig
+    manifest: str | Path | None
+    use_cache: bool
+    measure_speed: bool
+    network: Callable[..., Any] | None
+    say: Callable[[str], None] | None
+
+
+def _train(task: _Task, clock: _Clock, checkpoint: Path | None, resume: bool) -> Run:
+    known = read_manifest(Path(task.manifest)) if task.manifest is not None else {}
+    with clock.phase("index"):
+        index = load_index(task.photos)
+    if chosen_recipe(task.config) is None:
+        run = _fit_head(task, index, known, clock)
+    else:
+        run = _train_network(task, index, known, clock, checkpoint, resume)
+    if task.measure_speed:
+        run = replace(run, photos_per_second=_prediction_speed(run))
+    clock.seconds["total"] = time.perf_counter() - clock.started
+    return run
+
+
+def _prediction_speed(run: Run) -> float:
+    """Photos a second from files to probabilities, nothing cached."""
+    index = run.split.index.select(run.split.validation[:_PHOTOS_TIMED])
+    run.classifier.predict_index(index.select([0]))  # the first compiles
+    started = time.perf_counter()
+    run.classifier.predict_index(index)
+    return len(index) / (time.perf_counter() - started)
+
+
+def _train_network(
+    task: _Task,
+    index: ImageIndex,
+    known: Mapping[str, str],
+    clock: _Clock,
+    checkpoint: Path | None,
+    resume: bool,
+) -> Run:
+    """Train a network in epochs; near-duplicates are found by thumbnails alone."""
+    config = task.config
+    with _open_cache(task.use_cache) as cache:
+        with clock.phase("decode") as tell:
+            settings = DecodeSettings(224, config.decode_resize, config.max_megapixels)
+            table = scan_index(index, settings, cache=cache, progress=tell)
+        index, table = _readable(index, table)
+        split = _split(index, near_duplicate_pairs(table.fingerprints), config, known)
+        with clock.phase("train"):
+            trained = train_strategy(
+                TrainingJob(
+                    split, config, checkpoint, resume, cache, clock.tell, task.say, task.network
+                )
+            )
+    with clock.phase("evaluate") as tell:
+        found = trained.classifier.predict_index(split.part("validation"), progress=tell)
+        evaluation = score(
+            found.probabilities, found.index.labels, index.class_names, found.index.paths
+        )
+    counts = {"hits": trained.hits, "misses": trained.misses}
+    return Run(
+        trained.classifier,
+        evaluation,
+        split,
+        config,
+        task.photos,
+        clock.seconds,
+        counts,
+        trained=trained,
+    )
+
+
+def freeze_split(photos: str | Path, config: TrainConfig, manifest: Path) -> None:
+    """Split photos once, and write down which went where.
 
     Args:
-        split: The split.
-
-    Returns:
-        As `Run.problems`.
-    """
-    index = split.index
-
-    def paths(pairs: Sequence[tuple[int, int]]) -> list[list[str]]:
-        return [[index.paths[i], index.paths[j]] for i, j in pairs]
-
-    return {
-        "rejected": [asdict(file) for file in index.rejected],
-        "near_duplicates": paths(split.duplicates),
-        "leaks": paths(split.leaks),
-        "dropped": [index.paths[row] for row in split.dropped],
-        "warnings": list(index.warnings),
-    }
-
-
-def next_run_path(photos: str | Path, folder: Path = Path("runs")) -> Path:
-    """First free place for a run on these photos: runs/photos, runs/photos-2, ...
-
-    Args:
-        photos: Path of the photos; its name becomes the run's.
-        folder: Folder of all runs.
-
-    Returns:
-        A path where nothing is.
-    """
-    name = Path(photos).resolve().stem or "photos"
-    number = 1
-    while (path := folder / (name if number == 1 else f"{name}-{number}")).exists():
-        number += 1
-    return path
-
-
-def read_run_config(path: str | Path) -> tuple[Path, TrainConfig]:
-    """Photos and configuration of an earlier run.
-
-    Args:
-        path: A run.json, or the run's folder.
-
-    Returns:
-        Path of the photos, and the configuration.
+        photos: As for `train`.
+        config: Its split and seed are used; near-duplicates are found by thumbnails.
+        manifest: CSV file to write, for `train`.
 
     Raises:
-        DataError: When the file is missing or not a run's.
+        DataError: When the photos cannot be split.
     """
-    file = Path(path) / RUN_FILE if Path(path).is_dir() else Path(path)
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        return Path(facts["photos"]), TrainConfig(**facts["config"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{file} is not the run.json of a run ({error}); give the folder that "
-            "`handful train` made."
-        ) from error
+    index = load_index(photos)
+    settings = DecodeSettings(224, config.decode_resize, config.max_megapixels)
+    index, table = _readable(index, scan_index(index, settings))
+    write_manifest(_split(index, near_duplicate_pairs(table.fingerprints), config, {}), manifest)
 
 
-def _train(
-    photos: Path,
-    config: TrainConfig,
-    manifest: str | Path | None,
-    use_cache: bool,
-    clock: _Clock,
-) -> Run:
-    known = read_manifest(Path(manifest)) if manifest is not None else {}
-    with clock.phase("index"):
-        index = load_index(photos)
+def _fit_head(task: _Task, index: ImageIndex, known: Mapping[str, str], clock: _Clock) -> Run:
+    """Fit a head to a frozen network's embeddings."""
+    config = task.config
     with clock.phase("convert"):
         weights = Path(config.weights) if config.weights else None
-        backbone = find_backbone(config.backbone, weights, config.image_size)
+        backbone = find_backbone(config.backbone or DEFAULT_BACKBONE, weights, config.image_size)
         # 8 bits cost no accuracy that could be measured, and suit any processor.
         eight_bits = config.precision == "auto" and backbone.name in LITE_VARIANTS
         precision = "int8" if eight_bits else config.precision
         network = frozen_network(backbone, precision=precision)
     embedder = Embedder(network, precision)
-    settings = DecodeSettings(network.image_size, config.resize, config.max_megapixels)
+    settings = DecodeSettings(network.image_size, config.decode_resize, config.max_megapixels)
     views: tuple[View, ...] = (0, "mirror") if config.test_time_mirror else (0,)
-    with clock.phase("embed") as tell, _open_cache(use_cache) as cache:
+    with clock.phase("embed") as tell, _open_cache(task.use_cache) as cache:
         table = embed_index(index, embedder, settings, views=views, cache=cache, progress=tell)
         index, table = _readable(index, table)
         pairs = near_duplicate_pairs(table.fingerprints, table.embeddings[:, 0])
@@ -440,9 +487,8 @@ def _train(
             index.class_names,
             [index.paths[row] for row in held],
         )
-    clock.seconds["total"] = time.perf_counter() - clock.started
     counts = {"hits": sum(t.hits for t in tables), "misses": sum(t.misses for t in tables)}
-    return Run(classifier, evaluation, split, config, photos, clock.seconds, counts)
+    return Run(classifier, evaluation, split, config, task.photos, clock.seconds, counts)
 
 
 def _split(
@@ -498,126 +544,6 @@ def _part_of(index: ImageIndex, part: str | None) -> ImageIndex:
             f'{index.source} has no "{part}" part; it has {", ".join(sorted(given)) or "none"}.'
         )
     return index.select([row for row, name in enumerate(index.splits) if name == part])
-
-
-def _fields(run: Run) -> dict[str, Any]:
-    return {name: getattr(run, name) for name in Run.__dataclass_fields__}
-
-
-def _write_run(run: Run, folder: Path) -> None:
-    run.classifier.save(folder / "classifier")
-    write_manifest(run.split, folder / MANIFEST_FILE)
-    with (folder / "history.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("strength", "log_loss", "accuracy"))
-        for row in run.classifier.head.scores:
-            writer.writerow((row.strength, row.log_loss, row.accuracy))
-    write_report(report_data(run), folder)
-
-
-def _write_facts(run: Run, folder: Path) -> None:
-    facts = {
-        "format": "handful run",
-        "format_version": 1,
-        "photos": str(run.photos.resolve()),
-        "data_digest": run.split.index.digest(),
-        "config": asdict(run.config),
-        "result": {**run.to_dict(), "evaluation": run.evaluation.to_dict()},
-        "versions": {
-            "handful": version("handful"),
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "openvino", "opencv-python-headless")},
-        },
-    }
-    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-    (folder / RUN_FILE).write_text(text, encoding="utf-8")
-
-
-def report_data(run: Run) -> ReportData:
-    """Gather what the report page shows.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Scores, thumbnails and texts.
-    """
-    index, evaluation = run.split.index, run.evaluation
-    row_of = {index.paths[row]: int(row) for row in run.split.validation}
-    predicted = evaluation.predicted
-
-    def judged(number: int) -> ReportPicture:
-        path = evaluation.paths[number]
-        return ReportPicture(
-            path,
-            thumbnail(index.read(row_of[path])),
-            index.class_names[evaluation.labels[number]],
-            index.class_names[predicted[number]],
-            float(evaluation.probabilities[number, predicted[number]]),
-        )
-
-    examples = {
-        name: [
-            ReportPicture(index.paths[row], thumbnail(index.read(row)), name, None, None)
-            for row in run.split.train[index.labels[run.split.train] == number][:_EXAMPLES_A_CLASS]
-        ]
-        for number, name in enumerate(index.class_names[:_CLASSES_WITH_EXAMPLES])
-    }
-    return ReportData(
-        title=run.photos.resolve().stem,
-        evaluation=evaluation,
-        evaluated_on="validation photos, which fitting never saw",
-        counts=_part_counts(run.split),
-        examples=examples,
-        mistakes=[judged(number) for number in evaluation.mistakes(_PICTURES_A_SECTION)],
-        least_certain=[judged(number) for number in evaluation.least_certain(_PICTURES_A_SECTION)],
-        problems=_problem_lines(run.problems()),
-        settings=_settings(run),
-        seconds=run.seconds,
-    )
-
-
-def _part_counts(split: Split) -> dict[str, dict[str, int]]:
-    names = split.index.class_names
-    return {
-        part: {
-            name: int((split.index.labels[getattr(split, part)] == number).sum())
-            for number, name in enumerate(names)
-        }
-        for part in ("train", "validation", "test")
-        if len(getattr(split, part))
-    }
-
-
-def _problem_lines(problems: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Problems as headings with lines, for people; headings without lines are left out."""
-    lines = {
-        "Files that could not be used": [
-            f"{file['path']} {file['reason']}" for file in problems["rejected"]
-        ],
-        "Leaks: near-duplicates in different parts": [" = ".join(p) for p in problems["leaks"]],
-        "Near-duplicates, kept together": [
-            " = ".join(p) for p in problems["near_duplicates"] if p not in problems["leaks"]
-        ],
-        "Training photos left out because they leaked": problems["dropped"],
-        "Warnings": problems["warnings"],
-    }
-    return {heading: found for heading, found in lines.items() if found}
-
-
-def _settings(run: Run) -> dict[str, str]:
-    config, network = run.config, run.classifier.network
-    return {
-        "Backbone": f"{config.backbone}, frozen, {network.embedding_dim} features",
-        "Picture size": f"{network.image_size} x {network.image_size} pixels, {config.resize}",
-        "Precision": run.classifier.embedder.precision,
-        "Head": f"logistic regression, strength C = {run.classifier.head.strength:.2g}, "
-        "chosen by cross-validation on the training photos",
-        "Views of each training photo": str(config.views),
-        "Mirror at prediction": "yes" if config.test_time_mirror else "no",
-        "Seed": str(config.seed),
-        "handful": version("handful"),
-    }
 
 
 def cache_info() -> dict[str, Any]:

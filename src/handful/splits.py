@@ -56,6 +56,22 @@ class Split:
     leaks: tuple[tuple[int, int], ...]
     dropped: NDArray[np.int64]
 
+    def part(self, name: str) -> ImageIndex:
+        """The photos of one part.
+
+        Args:
+            name: "train", "validation" or "test".
+
+        Returns:
+            An index of them, with the class names of all.
+
+        Raises:
+            ValueError: For another name.
+        """
+        if name not in SPLIT_NAMES:
+            raise ValueError(f"part is {name!r}; expected one of {', '.join(SPLIT_NAMES)}.")
+        return self.index.select(getattr(self, name))
+
     def part_names(self) -> list[str]:
         """Part of each photo.
 

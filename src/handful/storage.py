@@ -1,7 +1,8 @@
 """Where photos' bytes come from: files, or members of a zip that is read in place.
 
-Archives are never unpacked, so a hostile one has nowhere to write; its names are checked all the
-same, since a path like `../x` says that the archive is not what it seems.
+Archives are not unpacked, but for a known one by `handful data`, so a hostile one has nowhere to
+write; its names are checked all the same, since a path like `../x` says that the archive is not
+what it seems.
 """
 
 import threading
