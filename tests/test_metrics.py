@@ -11,13 +11,20 @@ from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sklearn_metrics
 
 from handful.metrics import (
+    _student_quantile,
+    _student_tails,
+    accuracy_interval,
     balanced_accuracy,
     class_rates,
     class_roc_auc,
     confusion_matrix,
     expected_calibration_error,
+    holm_adjusted,
     log_loss,
     macro_roc_auc,
+    mcnemar_test,
+    paired_difference_interval,
+    paired_difference_test,
     reliability_curve,
     roc_auc,
     wilson_interval,
@@ -335,3 +342,173 @@ def test_scores_do_not_load_scikit_learn() -> None:
     code += "('sklearn', 'scipy', 'matplotlib', 'keras', 'jinja2')])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+# Comparing
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(0, 0), (1, 0), (0, 6), (5, 5), (3, 12), (12, 3), (40, 41), (180, 9), (1200, 1100)],
+)
+def test_mcnemar_is_the_exact_binomial_test(first: int, second: int) -> None:
+    from scipy.stats import binomtest
+
+    expected = binomtest(first, first + second).pvalue if first + second else 1.0
+    assert mcnemar_test(first, second) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar_test(first, second) == mcnemar_test(second, first)
+
+
+def test_mcnemar_of_many_photos_is_quick_and_a_number() -> None:
+    assert 0.3 < mcnemar_test(4900, 5000) < 0.33
+    assert mcnemar_test(0, 5000) == 0.0
+
+
+def test_mcnemar_counts_photos() -> None:
+    with pytest.raises(ValueError, match="only_first is -1 and only_second 3; expected counts"):
+        mcnemar_test(-1, 3)
+
+
+def outcomes(both: int, first: int, second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each of two classifiers was right, from how often both, one or none was."""
+    ours = np.repeat([True, True, False, False], [both, first, second, neither])
+    theirs = np.repeat([True, False, True, False], [both, first, second, neither])
+    return ours, theirs
+
+
+def test_the_paired_interval_by_hand() -> None:
+    # Bonett and Price's: p12 = 16/102, p21 = 5/102, D = 11/102,
+    # D -+ 1.959964 sqrt((p12 + p21 - D^2) / 102).
+    interval = paired_difference_interval(*outcomes(70, 15, 4, 11))
+    assert interval == pytest.approx((0.0223107, 0.1933756), abs=1e-6)
+
+
+@given(
+    st.tuples(*[st.integers(0, 60)] * 4).filter(lambda counts: sum(counts) > 0),
+    st.sampled_from([0.5, 0.9, 0.95, 0.999]),
+)
+def test_the_paired_interval_is_symmetric_and_holds_the_difference(
+    counts: tuple[int, int, int, int], confidence: float
+) -> None:
+    ours, theirs = outcomes(*counts)
+    low, high = paired_difference_interval(ours, theirs, confidence)
+    assert paired_difference_interval(theirs, ours, confidence) == pytest.approx((-high, -low))
+    assert -1 <= low < high <= 1
+    if confidence > 0.9:
+        assert low <= ours.mean() - theirs.mean() <= high
+
+
+@pytest.mark.parametrize(
+    ("num", "shares"),
+    [(30, (0.6, 0.2, 0.1, 0.1)), (100, (0.9, 0.05, 0.01, 0.04)), (1000, (0.97, 0.01, 0.01, 0.01))],
+)
+def test_the_paired_interval_holds_the_truth_as_often_as_it_says(
+    num: int, shares: tuple[float, float, float, float]
+) -> None:
+    drawn = np.random.default_rng(0).multinomial(num, shares, size=800)
+    held = [
+        low <= shares[1] - shares[2] <= high
+        for low, high in (paired_difference_interval(*outcomes(*counts)) for counts in drawn)
+    ]
+    assert 0.935 < np.mean(held) < 0.985
+
+
+def train_often(
+    rng: np.random.Generator, hardness: np.ndarray, skill: float, seeds: int, luck: float
+) -> np.ndarray:
+    """(S, N) outcomes of trainings whose skill varies by `luck` from seed to seed."""
+    chance = rng.normal(size=(seeds, len(hardness))) + luck * rng.normal(size=(seeds, 1))
+    return skill + hardness + chance > 0
+
+
+def test_the_interval_over_seeds_allows_for_the_luck_of_training() -> None:
+    from scipy.stats import norm
+
+    rng, luck = np.random.default_rng(0), 0.25
+    spread = np.sqrt(2 + luck**2)
+    truth = norm.cdf(1.5 / spread) - norm.cdf(1.2 / spread)
+    held, alone, own = [], [], []
+    for _ in range(400):
+        hardness = rng.normal(size=400)
+        ours = train_often(rng, hardness, 1.5, 3, luck)
+        theirs = train_often(rng, hardness, 1.2, 3, luck)
+        low, high = paired_difference_interval(ours, theirs)
+        held.append(low <= truth <= high)
+        low, high = paired_difference_interval(ours[0], theirs[0])
+        alone.append(low <= truth <= high)
+        low, high = accuracy_interval(ours)
+        own.append(low <= norm.cdf(1.5 / spread) <= high)
+    assert np.mean(held) > 0.945 and np.mean(own) > 0.93
+    # One training each says nothing about other seeds, as its description warns.
+    assert np.mean(alone) < 0.8
+
+
+def test_the_test_over_seeds_agrees_with_the_interval() -> None:
+    rng = np.random.default_rng(1)
+    for skill in np.linspace(1.0, 1.5, 12):
+        hardness = rng.normal(size=300)
+        ours = train_often(rng, hardness, skill, 4, 0.1)
+        theirs = train_often(rng, hardness, 1.0, 2, 0.1)
+        low, high = paired_difference_interval(ours, theirs)
+        p_value = paired_difference_test(ours, theirs)
+        assert (p_value < 0.05) == (low > 0 or high < 0)
+        assert paired_difference_test(theirs, ours) == pytest.approx(p_value)
+
+
+def test_one_training_each_is_mcnemars_test() -> None:
+    assert paired_difference_test(*outcomes(70, 15, 4, 11)) == mcnemar_test(15, 4)
+    once = [row[None] for row in outcomes(70, 15, 4, 11)]
+    assert paired_difference_test(*once) == mcnemar_test(15, 4)
+
+
+def test_trainings_that_always_end_the_same_add_nothing() -> None:
+    ours, theirs = outcomes(700, 150, 40, 110)
+    single = paired_difference_interval(ours, theirs)
+    repeated = paired_difference_interval(np.stack([ours, ours]), theirs)
+    assert repeated == pytest.approx(single, abs=2e-4)
+    assert accuracy_interval(np.stack([ours, ours])) == pytest.approx(
+        accuracy_interval(ours), abs=2e-4
+    )
+
+
+def test_the_accuracys_interval_is_wilsons_for_one_training_and_wider_for_scattered_ones() -> None:
+    right = np.arange(100) < 90
+    assert accuracy_interval(right) == wilson_interval(90, 100)
+    low, high = accuracy_interval(np.stack([np.arange(100) < 85, np.arange(100) < 95]))
+    assert low < wilson_interval(90, 100)[0] and high > wilson_interval(90, 100)[1]
+    low, high = accuracy_interval(np.ones((3, 20), bool))
+    assert high == 1.0 and 0.8 < low < 0.87
+
+
+def test_outcomes_must_fit() -> None:
+    with pytest.raises(ValueError, match="first has 3 photos and second 4; expected the same"):
+        paired_difference_interval(np.ones(3), np.ones(4))
+    with pytest.raises(ValueError, match=r"second has shape \(2, 0\); expected a row for each"):
+        paired_difference_test(np.ones(3), np.ones((2, 0)))
+    with pytest.raises(ValueError, match="correct holds other values than right"):
+        accuracy_interval(np.array([0.5, 1.0]))
+    with pytest.raises(ValueError, match="confidence is 95"):
+        paired_difference_interval(np.ones(3), np.ones(3), 95)
+
+
+def test_holm_by_hand() -> None:
+    assert holm_adjusted([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm_adjusted([0.9, 0.8]) == [1.0, 1.0] and holm_adjusted([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_holm_raises_and_keeps_the_order(p_values: list[float]) -> None:
+    adjusted = holm_adjusted(p_values)
+    order = np.argsort(p_values, kind="stable")
+    assert np.all(np.diff(np.array(adjusted)[order]) >= 0)
+    assert all(p <= q <= 1 for p, q in zip(p_values, adjusted, strict=True))
+
+
+@pytest.mark.parametrize("freedom", [1.0, 1.3, 2.0, 3.7, 12.0, 200.0, 1e5])
+def test_students_t_is_scipys(freedom: float) -> None:
+    from scipy.stats import t
+
+    for value in (0.0, 0.3, 1.0, 2.5, 12.0):
+        expected = 2 * t.sf(value, freedom)
+        assert _student_tails(value, freedom) == pytest.approx(expected, rel=1e-4)
+    assert _student_quantile(0.95, freedom) == pytest.approx(t.ppf(0.975, freedom), rel=1e-5)

@@ -2,23 +2,43 @@ import logging
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
+from conftest import draw_photo
 from handful import plots
+from handful.augment import HANDFUL_POLICY, AugmentationPolicy
+from handful.comparison import Comparison, StrategyRun, build_comparison
+from handful.errors import OutputError
 from handful.evaluation import Evaluation, score
 from handful.metrics import ReliabilityCurve, reliability_curve
 from handful.plots import (
+    STRATEGY_COLOURS,
+    history_curve,
+    loss_limit,
     plot_class_scores,
+    plot_comparison,
     plot_confusion,
+    plot_examples,
+    plot_histories,
+    plot_history,
+    plot_preview,
     plot_probabilities,
     plot_reliability,
     root_ticks,
+    save_comparison_figures,
+    save_examples,
     save_figures,
+    save_preview,
+    spread_apart,
 )
+from handful.previews import preview
 
 
 def draw_evaluation(num: int, names: list[str], seed: int = 0, strength: float = 2) -> Evaluation:
@@ -176,3 +196,201 @@ def test_a_curve_of_nothing_can_be_drawn() -> None:
     assert isinstance(empty, ReliabilityCurve)
     assert not plot_reliability(empty).axes[0].patches
     assert {bar.get_height() for bar in plot_probabilities(empty).axes[0].patches} == {0}
+
+
+def tiles(figure: object) -> list[tuple[float, ...]]:
+    from matplotlib.image import AxesImage
+
+    return [image.get_extent() for image in figure.findobj(AxesImage)]  # type: ignore[attr-defined]
+
+
+PHOTO = draw_photo("round", 0, (72, 96))
+POLICY = AugmentationPolicy(
+    rotation_range=40, width_shift_range=(3, 5), horizontal_flip=True, rescale=1 / 255
+)
+
+
+def test_a_preview_shows_the_photo_its_views_and_every_strip() -> None:
+    shown = preview(PHOTO, POLICY, name="cat & $dog$.jpg, recipe exercise")
+    figure = plot_preview(shown)
+    written = set(texts(figure))
+    assert {"cat & $dog$.jpg, recipe exercise", "16 random views", *shown.notes} <= written
+    for strip in shown.strips:
+        assert {strip.name, strip.range, *strip.labels} <= written
+    places = tiles(figure)
+    assert len(places) == 1 + 16 + 8 + 4 + 2
+    width, height = figure.get_size_inches()
+    for left, right, bottom, top in places:
+        assert 0 < left < right < width and 0 < top < bottom < height
+        # A photo keeps its proportions.
+        assert (bottom - top) / (right - left) == pytest.approx(72 / 96, rel=0.03)
+
+
+def test_nothing_in_a_preview_overlaps() -> None:
+    figure = plot_preview(preview(PHOTO, HANDFUL_POLICY, name="cat.jpg"))
+    places = sorted(tiles(figure))
+    for number, (left, right, bottom, top) in enumerate(places):
+        for other in places[number + 1 :]:
+            apart = right <= other[0] or other[1] <= left or bottom <= other[3] or other[2] <= top
+            assert apart
+    boxes = [
+        text.get_window_extent(figure.canvas.get_renderer())
+        for text in figure.axes[0].texts
+        if text.get_text()
+    ]
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+    assert all(box.x0 > 0 and box.x1 < figure.bbox.width for box in boxes)
+
+
+def test_a_preview_is_saved_once(tmp_path: Path) -> None:
+    shown = preview(PHOTO, AugmentationPolicy())
+    path = tmp_path / "deep" / "preview.png"
+    save_preview(shown, path)
+    with Image.open(path) as picture:
+        assert picture.format == "PNG" and picture.width > 1300
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match=r"preview\.png exists already; choose .* --output"):
+        save_preview(shown, path)
+    assert path.read_bytes() == before
+    with pytest.raises(ValueError, match=r"output is a\.jpg; expected a name that ends in \.png"):
+        save_preview(shown, Path("a.jpg"))
+
+
+def test_examples_have_their_names_and_replace_older_ones(tmp_path: Path) -> None:
+    pictures = [np.full((side, side, 3), side, np.uint8) for side in range(10, 26)]
+    names = [f"class {number}" for number in range(16)]
+    figure = plot_examples(pictures, names, "mnist: 16 pictures")
+    assert {"mnist: 16 pictures", *names} <= set(texts(figure))
+    assert len(tiles(figure)) == 16
+    path = tmp_path / "examples.png"
+    path.write_text("old")
+    save_examples(pictures, names, "mnist", path)
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+
+
+# Comparisons
+
+
+def rising(epochs: int, top: float, gap: float) -> dict[str, list[float]]:
+    share = np.linspace(0.5, top, epochs)
+    validated = np.minimum(share, top - gap)
+    columns = {"accuracy": share, "val_accuracy": validated, "loss": 1 - share}
+    return {name: column.tolist() for name, column in columns.items()} | {
+        "val_loss": [float("nan"), *np.full(epochs - 1, 0.6)]
+    }
+
+
+def test_histories_are_two_panels_with_training_dashed() -> None:
+    histories = {"scratch": rising(20, 1.0, 0.22), "_$x^{": rising(8, 0.9, 0.0)}
+    figure = plot_histories(histories)
+    left, right = figure.axes
+    assert (left.get_title(), right.get_title()) == ("Accuracy", "Loss")
+    trained, validated = left.lines[:2]
+    np.testing.assert_allclose(trained.get_ydata(), histories["scratch"]["accuracy"])
+    np.testing.assert_allclose(validated.get_ydata(), histories["scratch"]["val_accuracy"])
+    assert trained.is_dashed() and not validated.is_dashed()
+    assert trained.get_color() == validated.get_color() == STRATEGY_COLOURS[0]
+    assert len(left.lines[2].get_xdata()) == 8
+    np.testing.assert_array_equal(right.lines[1].get_xdata(), np.arange(2, 21))
+    shown = texts(figure)
+    assert {"+22 points", "+0 points", "validation", "training"} <= set(shown)
+    assert any("_$x^{" in text for text in shown)
+    # Brackets reach from one curve's end to the other's.
+    bracket = left.lines[4]
+    assert {round(float(value), 6) for value in bracket.get_ydata()} == {1.0, 0.78}
+
+
+def test_of_many_strategies_the_gaps_are_labels_apart() -> None:
+    histories = {f"way {at}": rising(100, 0.95, 0.1 + at / 1000) for at in range(4)}
+    figure = plot_histories(histories)
+    labels = [text for text in figure.axes[0].texts if text.get_text().startswith("+")]
+    assert [text.get_text() for text in labels] == [f"+10  way {at}" for at in range(4)]
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in labels]
+    assert not any(a.overlaps(b) for at, a in enumerate(boxes) for b in boxes[:at])
+
+
+def test_one_wild_epoch_does_not_flatten_the_losses() -> None:
+    history = rising(60, 0.9, 0.1)
+    assert loss_limit([history]) == pytest.approx(1.08 * 0.6)
+    history["val_loss"][3] = 900.0
+    assert loss_limit([history]) < 1
+    figure = plot_history(history, "scratch", "#123456")
+    assert figure.axes[1].get_ylim() == (0, loss_limit([history]))
+    assert figure.axes[1].get_ylabel() == "peaks above are cut off"
+    assert figure.axes[0].lines[0].get_color() == "#123456"
+    assert loss_limit([]) == 1.0
+
+
+def test_no_history_is_an_error() -> None:
+    with pytest.raises(ValueError, match="0 histories to draw; expected 1 or more"):
+        plot_histories({})
+
+
+def test_a_curve_leaves_out_what_was_not_looked_at() -> None:
+    history = {"loss": [1.0, float("nan"), float("inf"), 0.5]}
+    assert history_curve(history, "loss") == ([1, 4], [1.0, 0.5])
+    assert history_curve(history, "absent") == ([], [])
+
+
+@given(st.lists(st.floats(-50, 50), max_size=9), st.floats(0.1, 20))
+def test_labels_are_spread_apart_and_stay_in_order(places: list[float], gap: float) -> None:
+    spread = spread_apart(places, gap)
+    order = np.argsort(places, kind="stable")
+    assert np.all(np.diff(np.array(spread)[order]) >= gap - 1e-6)
+    assert np.mean(spread or [0.0]) == pytest.approx(np.mean(places or [0.0]), abs=1e-6)
+    far = [place * 100 for place in range(len(places))]
+    assert spread_apart(far, gap) == far
+
+
+def draw_comparison() -> Comparison:
+    runs = []
+    for strategy, strength, seconds in (("scratch", 1, 300), ("a/b $", 3, 0), ("a b $", 3, 0.0)):
+        for seed in range(2):
+            evaluation = draw_evaluation(120, ["a", "b"], seed=0, strength=strength + seed)
+            history = rising(2 + seed, 0.9, 0.1) if seconds or strategy == "a b $" else None
+            runs.append(
+                StrategyRun(strategy, seed, evaluation, history, seconds, 9, 9, 9, 9.0, 2, None)
+            )
+    return build_comparison(runs, photos="pets", recipe="ours", num_train=9)
+
+
+def test_a_comparison_is_drawn_where_its_numbers_are() -> None:
+    comparison = draw_comparison()
+    axes = plot_comparison(comparison).axes[0]
+    assert axes.get_xscale() == "log"
+    first = comparison.summaries[0]
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [(300, first.accuracy)])
+    each = [(300, run.evaluation.accuracy) for run in first.runs]
+    np.testing.assert_allclose(axes.lines[1].get_xydata(), each)
+    reach = axes.collections[0].get_segments()[0][:, 1]
+    np.testing.assert_allclose(reach, first.accuracy_interval)
+    labels = [text.get_text().split("  ")[0] for text in axes.texts]
+    assert sorted(labels) == ["a b $", "a/b $", "scratch"]
+    axes.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(a.overlaps(b) for at, a in enumerate(boxes) for b in boxes[:at])
+
+
+def test_a_comparisons_figures_are_saved_quietly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "_DOTS_PER_INCH", 60)
+    comparison = draw_comparison()
+    paths = save_comparison_figures(comparison, tmp_path)
+    names = ["comparison.png", "histories.png", "curves-scratch.png", "curves-a-b-.png"]
+    assert [path.name for path in paths] == names and caplog.records == []
+    assert all(path.stat().st_size > 1000 for path in paths)
+    heads = [replace(run, history=None) for row in comparison.summaries for run in row.runs]
+    plain = build_comparison(heads, photos="pets", recipe="ours", num_train=9)
+    assert [path.name for path in save_comparison_figures(plain, tmp_path)] == ["comparison.png"]
+
+
+def test_files_of_strategies_with_like_names_are_kept_apart(tmp_path: Path) -> None:
+    runs = [run for row in draw_comparison().summaries[1:] for run in row.runs]
+    both = [replace(run, history=rising(1, 0.9, 0.1)) for run in runs]
+    comparison = build_comparison(both, photos="pets", recipe="ours", num_train=9)
+    names = [path.name for path in save_comparison_figures(comparison, tmp_path)]
+    assert names[2:] == ["curves-a-b-.png", "curves-a-b--again.png"]

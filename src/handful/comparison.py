@@ -333,7 +333,8 @@ class Comparison:
         if len(once) == len(self.summaries):
             found.append(
                 "Each way was trained once: the intervals allow for the luck of the photos, not "
-                "for that of training. Another seed may move a network by a point or more."
+                "for that of training. Another seed may move a network by a point or more, and "
+                "turn a small difference round."
             )
         elif once:
             found.append(

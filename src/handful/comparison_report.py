@@ -205,7 +205,6 @@ def _panel(
         for key, curve in curves.items()
     }
     return {
-        "kind": column,
         "cut_off": not shares and max(values, default=0.0) > high,
         "lines": [
             {
