@@ -5,6 +5,7 @@ import math
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from handful.pixels import DecodeSettings, decode
 
 # Decoded pictures past this size lie in a temporary file that the system pages in and out.
 MEMORY_BYTES = 1 << 30
+Teacher = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 LABEL_KINDS = ("binary", "sparse", "categorical")
 
 
@@ -105,6 +107,8 @@ class BatchSource:
         scale: Factor on the values.
         grey: Give one channel, the mean of the three, instead of three.
         seed: Seed of order and views.
+        teacher: Gives the probabilities (B, C) of uint8 views (B, h, w, 3), which take the place
+            of the labels; called in several threads at once.
         threads: Threads that work ahead; None takes as many as there are cores.
 
     Raises:
@@ -125,6 +129,7 @@ class BatchSource:
         scale: float = 1.0,
         grey: bool = False,
         seed: int = 0,
+        teacher: Teacher | None = None,
         threads: int | None = None,
     ) -> None:
         if len(images) != len(labels) or not len(images):
@@ -144,6 +149,7 @@ class BatchSource:
         self.images, self.labels, self.num_classes = images, labels, num_classes
         self.batch_size, self.policy, self.label_kind = batch_size, policy, label_kind
         self.shuffle, self.scale, self.grey, self.seed = shuffle, scale, grey, seed
+        self.teacher = teacher
         whole = len(images) // batch_size
         self.drop_last = drop_last and whole > 0
         self.num_batches = whole if self.drop_last else math.ceil(len(images) / batch_size)
@@ -228,10 +234,13 @@ class BatchSource:
             height, width = images.shape[1:3]
             views = draw_views(self.policy, len(rows), height, width, rng)
             images = apply_views(images, views, self.policy, plan.view_size)
+        taught = None if self.teacher is None else self.teacher(images)
         if self.grey:
             images = images.mean(axis=3, keepdims=True, dtype=np.float32)
         values = np.multiply(images, np.float32(self.scale), dtype=np.float32)
-        return values, self._coded(self.labels[rows])
+        if taught is None:
+            return values, self._coded(self.labels[rows])
+        return values, (taught[:, 1] if self.label_kind == "binary" else taught).astype(np.float32)
 
     def _coded(self, labels: NDArray[np.int64]) -> NDArray[Any]:
         if self.label_kind == "binary":
@@ -250,42 +259,35 @@ def _dataset_class() -> Any:
     class ImageBatches(keras.utils.PyDataset):  # type: ignore[misc]
         """Minibatches that any Keras model's `fit` takes."""
 
-        def __init__(self, source: BatchSource, one_epoch: bool) -> None:
+        def __init__(self, source: BatchSource, counts_epochs: bool) -> None:
             super().__init__()
-            self.source = source
-            self.last: Any = None
-            self.one_epoch, self.ended = one_epoch, False
+            self.source, self.counts_epochs = source, counts_epochs
 
         def __len__(self) -> int:
             return len(self.source)
 
         def __getitem__(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
-            # After an epoch Keras begins to read ahead for the next, and then throws that away.
-            if not self.ended:
-                self.last = self.source.batch(number)
-            return self.last  # type: ignore[no-any-return]
+            return self.source.batch(number)
 
         def on_epoch_end(self) -> None:
-            if self.one_epoch:
-                self.ended = True
-            else:
+            if self.counts_epochs:
                 self.source.start_epoch(self.source.epoch + 1)
 
     return ImageBatches
 
 
-def keras_dataset(source: BatchSource, one_epoch: bool = False) -> Any:
+def keras_dataset(source: BatchSource, counts_epochs: bool = True) -> Any:
     """Wrap a source for Keras.
 
     Args:
         source: The batches.
-        one_epoch: For one epoch only, by a training loop that starts the epochs itself;
-            else each epoch of Keras' is one of the source's.
+        counts_epochs: Whether each epoch of Keras' is one of the source's; a training loop that
+            starts the epochs itself says False.
 
     Returns:
         A `keras.utils.PyDataset`.
     """
-    return _dataset_class()(source, one_epoch)
+    return _dataset_class()(source, counts_epochs)
 
 
 def batches(

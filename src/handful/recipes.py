@@ -32,7 +32,6 @@ class Recipe:
         patience: Epochs without a better validation loss after which training stops, and goes
             back to the best; None trains to the end.
         validate_every: Epochs from one look at the validation photos to the next.
-        frozen_layers: Of a "body": share of its layers, from the input, that stay as they are.
         backbone: The pretrained network of "head" and "body"; None leaves it to the user.
     """
 
@@ -54,7 +53,6 @@ class Recipe:
     mirror: bool = False
     patience: int | None = None
     validate_every: int = 1
-    frozen_layers: float = 0.0
     backbone: str | None = None
 
     def size_at(self, epoch: int, epochs: int) -> int:
@@ -78,7 +76,7 @@ _HANDFUL_SCRATCH = Recipe(
     "small",
     128,
     resize="halfway",
-    epochs=120,
+    epochs=100,
     batch_size=25,
     optimizer="adamw",
     learning_rate=2e-3,
@@ -101,9 +99,24 @@ _TABLE = {
     ),
     # The same network and schedule without views: what augmentation is worth.
     ("handful", "scratch"): replace(
-        _HANDFUL_SCRATCH, policy=None, stored_size=None, sizes=(), epochs=30
+        _HANDFUL_SCRATCH, policy=None, stored_size=None, sizes=(), epochs=20
     ),
     ("handful", "augmented"): _HANDFUL_SCRATCH,
+    ("handful", "fine-tune"): Recipe(
+        "body",
+        224,
+        resize="halfway",
+        epochs=12,
+        batch_size=32,
+        learning_rate=1e-4,
+        cosine=True,
+        label_smoothing=0.05,
+        scale=1.0,
+        patience=3,
+        backbone="efficientnet-lite0",
+    ),
+    # Its teacher looks at every view too, so that an epoch takes longer.
+    ("handful", "distilled"): replace(_HANDFUL_SCRATCH, epochs=70, label_smoothing=0.0),
     ("mnist", "scratch"): Recipe(
         "mnist", 28, epochs=20, batch_size=128, learning_rate=0.01, optimizer="sgd", grey=True
     ),

@@ -84,7 +84,7 @@ def compile_network(
 
     if network.output_shape[-1] == 1:
         loss: Any = keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
-        metric: Any = keras.metrics.BinaryAccuracy(name="accuracy")
+        metric: Any = keras.metrics.MeanMetricWrapper(_binary_matches, name="accuracy")
     else:
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
         metric = keras.metrics.CategoricalAccuracy(name="accuracy")
@@ -96,6 +96,14 @@ def compile_network(
         jit_compile=False,
     )
     network.optimizer.build(network.trainable_variables)
+
+
+def _binary_matches(labels: Any, probabilities: Any) -> Any:
+    """Binary accuracy whose labels may be a teacher's probabilities."""
+    from keras import ops
+
+    labels = ops.reshape(labels, ops.shape(probabilities))
+    return ops.cast(ops.equal(labels > 0.5, probabilities > 0.5), "float32")
 
 
 def _optimizer(recipe: Recipe, num_steps: int, rates: Mapping[str, float] | None) -> Any:
@@ -127,8 +135,13 @@ def _layerwise_adam(rate: Any, rates: dict[str, float]) -> Any:
     class LayerwiseAdam(optimizers.Adam):  # type: ignore[misc]
         """Adam with a factor on the learning rate of each variable."""
 
+        def build(self, variables: list[Any]) -> None:
+            super().build(variables)
+            self.factors = [rates.get(variable.path, 1.0) for variable in variables]
+
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            super().update_step(gradient, variable, learning_rate * rates.get(variable.path, 1.0))
+            factor = self.factors[self._get_variable_index(variable)]
+            super().update_step(gradient, variable, learning_rate * factor)
 
     return LayerwiseAdam(rate)
 
@@ -145,6 +158,7 @@ def fit_network(
     time_budget_seconds: float | None = None,
     class_weights: NDArray[np.float64] | None = None,
     rates: Mapping[str, float] | None = None,
+    count_start: bool = False,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Fitted:
@@ -162,6 +176,7 @@ def fit_network(
         time_budget_seconds: Plan as many of the recipe's epochs as fit, by a few timed steps.
         class_weights: (C,) weight of each class in the loss, or None.
         rates: See `compile_network`.
+        count_start: With patience: the weights before the first epoch may be the best, epoch 0.
         progress: Called with (work done, work in all), in an arbitrary unit.
         say: Told the estimate of the time before training begins.
 
@@ -179,6 +194,8 @@ def fit_network(
         loop.restore(saved)
     else:
         loop.plan(time_budget_seconds)
+        if count_start:
+            loop.look_at_start()
     if say is not None and not math.isnan(loop.estimate):
         say(
             f"About {_duration(loop.estimate)} for {loop.epochs} epochs of {len(train)} steps"
@@ -211,6 +228,7 @@ class _Loop:
         self.history: History = {name: [] for name in COLUMNS}
         self.best_loss, self.best_epoch = math.inf, 0
         self.best_state: State | None = None
+        self.ended = ""
         self.epochs, self.estimate, self.earlier_seconds = recipe.epochs, math.nan, 0.0
         self.compile()
 
@@ -246,7 +264,7 @@ class _Loop:
             self.train.start_epoch(0, self._view_size(size))
             started = time.perf_counter()
             steps = min(_TIMED_STEPS, len(self.train))
-            self.network.fit(_first(keras_dataset(self.train, True), steps), verbose=0)
+            self.network.fit(_first(keras_dataset(self.train, False), steps), verbose=0)
             seconds = (time.perf_counter() - started) / steps
         self.set_state(before)
         looks = math.ceil(self.epochs / self.recipe.validate_every)
@@ -269,6 +287,12 @@ class _Loop:
         last = self.recipe.size_at(self.epochs - 1, self.epochs)
         return (self.recipe.size_at(epoch, self.epochs) / last) ** 2
 
+    def look_at_start(self) -> None:
+        """Take the weights as they are for the best so far."""
+        held_out = keras_dataset(self.validation, counts_epochs=False)
+        self.best_loss = self.network.evaluate(held_out, verbose=0, return_dict=True)["loss"]
+        self.best_state = self.state()
+
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on where a checkpoint ends."""
         self.epochs, self.estimate = saved["planned_epochs"], saved["estimated_seconds"]
@@ -276,12 +300,13 @@ class _Loop:
         self.set_state(saved["state"])
         self.history, self.earlier_seconds = saved["history"], saved["seconds"]
         self.best_loss, self.best_epoch = saved["best_loss"], saved["best_epoch"]
-        self.best_state = saved["best_state"]
+        self.best_state, self.ended = saved["best_state"], saved["ended"]
 
     def run(self, checkpoint: Path | None, key: str, budget: float | None) -> Fitted:
         """Train epoch by epoch."""
         started = time.perf_counter()
-        stopped, state = "", self.state()
+        # Out of patience once is out of patience for good; time may be given again.
+        stopped, state = self.ended, self.state()
 
         def seconds() -> float:
             return self.earlier_seconds + time.perf_counter() - started
@@ -292,7 +317,7 @@ class _Loop:
                 state = self.state()
                 stopped = self._reason_to_stop(state, seconds(), budget)
                 if checkpoint is not None:
-                    self._keep(checkpoint, key, state, seconds())
+                    self._keep(checkpoint, key, state, seconds(), stopped)
         except KeyboardInterrupt:
             if not self.done:
                 raise
@@ -316,10 +341,10 @@ class _Loop:
         rate = float(self.network.optimizer.learning_rate)
         started = time.perf_counter()
         logs = self.network.fit(
-            keras_dataset(self.train, one_epoch=True),
+            keras_dataset(self.train, counts_epochs=False),
             epochs=number + 1,
             initial_epoch=number,
-            validation_data=keras_dataset(self.validation, one_epoch=True) if due else None,
+            validation_data=keras_dataset(self.validation, counts_epochs=False) if due else None,
             class_weight=self.class_weights,
             callbacks=self._callbacks(number),
             verbose=0,
@@ -370,10 +395,11 @@ class _Loop:
         late = budget is not None and seconds + self.history["seconds"][-1] > 1.1 * budget
         return "time" if late and self.done < self.epochs else ""
 
-    def _keep(self, folder: Path, key: str, state: State, seconds: float) -> None:
+    def _keep(self, folder: Path, key: str, state: State, seconds: float, stopped: str) -> None:
         facts = {
             "format": _CHECKPOINT_FORMAT,
             "key": key,
+            "ended": stopped if stopped == "patience" else "",
             "planned_epochs": self.epochs,
             "estimated_seconds": self.estimate,
             "history": self.history,
