@@ -1,5 +1,6 @@
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from conftest import draw_photo, write_photo
 from handful.augment import EXERCISE_POLICY, AugmentationPolicy
 from handful.errors import DataError
 from handful.index import ImageIndex, load_index
-from handful.minibatches import BatchSource, batches, decode_photos, keras_dataset
+from handful.minibatches import BatchSource, batches, decode_photos, epoch_dataset
 from handful.pixels import DecodeSettings, decode
 from handful.splits import split_index
 
@@ -142,8 +143,7 @@ def test_any_keras_model_can_be_fitted(index: ImageIndex) -> None:
     assert losses[-1] < 0.8 * max(losses) and made.source.epoch >= 12
 
 
-@pytest.mark.parametrize("counts_epochs", [True, False])
-def test_keras_sees_every_batch_of_an_epoch_once(counts_epochs: bool) -> None:
+def test_keras_sees_every_batch_of_an_epoch_once(photo_folder: Path) -> None:
     import keras
 
     values = np.arange(100, dtype=np.float32)[:, None]
@@ -154,12 +154,34 @@ def test_keras_sees_every_batch_of_an_epoch_once(counts_epochs: bool) -> None:
     model.layers[-1].set_weights([np.array([[1.0]]), np.array([-29.5])])
     metric = keras.metrics.BinaryAccuracy(name="accuracy")
     model.compile(keras.optimizers.SGD(0.0), "binary_crossentropy", metrics=[metric])
-    train = keras_dataset(BatchSource(values, labels, 2, 16, seed=1), counts_epochs)
-    held_out = keras_dataset(BatchSource(values, labels, 2, 16, shuffle=False), counts_epochs)
-    history = model.fit(train, validation_data=held_out, epochs=2, verbose=0).history
-    assert history["accuracy"] == pytest.approx([0.8, 0.8])
-    assert history["val_accuracy"] == pytest.approx([0.8, 0.8])
-    assert model.evaluate(held_out, verbose=0)[1] == pytest.approx(0.8)
+    train = BatchSource(values, labels, 2, 16, seed=1)
+    held_out = BatchSource(values, labels, 2, 16, shuffle=False)
+    history = model.fit(
+        epoch_dataset(train), validation_data=epoch_dataset(held_out), shuffle=False, verbose=0
+    ).history
+    assert history["accuracy"] == pytest.approx([0.8])
+    assert history["val_accuracy"] == pytest.approx([0.8])
+    assert model.evaluate(epoch_dataset(held_out), verbose=0)[1] == pytest.approx(0.8)
+    assert model.evaluate(epoch_dataset(held_out, 3), verbose=0)[1] == pytest.approx(30 / 48)
+
+
+def test_the_users_batches_are_all_seen_too(photo_folder: Path, index: ImageIndex) -> None:
+    import keras
+
+    seen: list[np.ndarray] = []
+
+    class Watched(keras.Model):  # type: ignore[misc]
+        def call(self, images: Any) -> Any:
+            return images[:, 0, 0, :1] * 0 + 0.5
+
+        def test_step(self, data: Any) -> Any:
+            seen.append(data[0].numpy())
+            return {"loss": 0.0}
+
+    model = Watched()
+    model.compile(run_eagerly=True)
+    model.evaluate(batches(photo_folder, (48, 48), 10, shuffle=False), verbose=0)
+    assert np.array_equal(np.concatenate(seen), decode_photos(index, SETTINGS))
 
 
 @pytest.mark.parametrize(

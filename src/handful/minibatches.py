@@ -259,9 +259,11 @@ def _dataset_class() -> Any:
     class ImageBatches(keras.utils.PyDataset):  # type: ignore[misc]
         """Minibatches that any Keras model's `fit` takes."""
 
-        def __init__(self, source: BatchSource, counts_epochs: bool) -> None:
-            super().__init__()
-            self.source, self.counts_epochs = source, counts_epochs
+        def __init__(self, source: BatchSource) -> None:
+            # With two workers Keras leaves TensorFlow's tuning of data sets off: it would have each
+            # epoch wait for up to ten seconds for a thread that sleeps.
+            super().__init__(workers=2)
+            self.source = source
 
         def __len__(self) -> int:
             return len(self.source)
@@ -270,24 +272,61 @@ def _dataset_class() -> Any:
             return self.source.batch(number)
 
         def on_epoch_end(self) -> None:
-            if self.counts_epochs:
-                self.source.start_epoch(self.source.epoch + 1)
+            self.source.start_epoch(self.source.epoch + 1)
 
     return ImageBatches
 
 
-def keras_dataset(source: BatchSource, counts_epochs: bool = True) -> Any:
-    """Wrap a source for Keras.
+def epoch_dataset(source: BatchSource, num_batches: int | None = None) -> Any:
+    """The batches of a source's present epoch, for Keras' `fit` and `evaluate`.
 
     Args:
-        source: The batches.
-        counts_epochs: Whether each epoch of Keras' is one of the source's; a training loop that
-            starts the epochs itself says False.
+        source: The batches; the caller starts its epochs.
+        num_batches: The first ones only; None takes all.
 
     Returns:
-        A `keras.utils.PyDataset`.
+        A `tf.data.Dataset` where Keras computes with TensorFlow, else a `keras.utils.PyDataset`.
     """
-    return _dataset_class()(source, counts_epochs)
+    prepare_keras()
+    import keras
+
+    count = len(source) if num_batches is None else min(num_batches, len(source))
+    if keras.backend.backend() != "tensorflow":
+        return _epoch_class()(source, count)
+    import tensorflow as tf
+
+    first = source.batch(0)
+    signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in first)
+    dataset = tf.data.Dataset.from_generator(
+        lambda: map(source.batch, range(count)), output_signature=signature
+    )
+    options = tf.data.Options()
+    # There is nothing to tune, and the end of an epoch would wait for the tuner to wake up: up to
+    # ten seconds each time.
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = 1
+    dataset = dataset.prefetch(2).with_options(options)
+    return dataset.apply(tf.data.experimental.assert_cardinality(count))
+
+
+@functools.cache
+def _epoch_class() -> Any:
+    import keras
+
+    class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]
+        """One epoch's batches."""
+
+        def __init__(self, source: BatchSource, count: int) -> None:
+            super().__init__()
+            self.source, self.count = source, count
+
+        def __len__(self) -> int:
+            return self.count
+
+        def __getitem__(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
+            return self.source.batch(number)
+
+    return EpochBatches
 
 
 def batches(
@@ -353,4 +392,4 @@ def batches(
         scale=1.0 if policy is None or policy.rescale is None else policy.rescale,
         seed=seed,
     )
-    return keras_dataset(source)
+    return _dataset_class()(source)

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from handful.backbones import prepare_keras
 from handful.embeddings import Progress
 from handful.errors import DataError, TrainingError
-from handful.minibatches import BatchSource, keras_dataset
+from handful.minibatches import BatchSource, epoch_dataset
 from handful.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -264,7 +265,7 @@ class _Loop:
             self.train.start_epoch(0, self._view_size(size))
             started = time.perf_counter()
             steps = min(_TIMED_STEPS, len(self.train))
-            self.network.fit(_first(keras_dataset(self.train, False), steps), verbose=0)
+            self.network.fit(epoch_dataset(self.train, steps), shuffle=False, verbose=0)
             seconds = (time.perf_counter() - started) / steps
         self.set_state(before)
         looks = math.ceil(self.epochs / self.recipe.validate_every)
@@ -289,7 +290,7 @@ class _Loop:
 
     def look_at_start(self) -> None:
         """Take the weights as they are for the best so far."""
-        held_out = keras_dataset(self.validation, counts_epochs=False)
+        held_out = epoch_dataset(self.validation)
         self.best_loss = self.network.evaluate(held_out, verbose=0, return_dict=True)["loss"]
         self.best_state = self.state()
 
@@ -341,12 +342,14 @@ class _Loop:
         rate = float(self.network.optimizer.learning_rate)
         started = time.perf_counter()
         logs = self.network.fit(
-            keras_dataset(self.train, counts_epochs=False),
+            epoch_dataset(self.train),
             epochs=number + 1,
             initial_epoch=number,
-            validation_data=keras_dataset(self.validation, counts_epochs=False) if due else None,
+            validation_data=epoch_dataset(self.validation) if due else None,
             class_weight=self.class_weights,
             callbacks=self._callbacks(number),
+            # Keras would ask for the batches in an order of its own, drawn from nobody's seed.
+            shuffle=False,
             verbose=0,
         ).history
         passed = time.perf_counter() - started
@@ -419,33 +422,19 @@ class _Loop:
         os.replace(temporary, folder / CHECKPOINT_FILE)
 
 
-def _first(dataset: Any, count: int) -> Any:
-    """A dataset of the first batches of another."""
-    import keras
-
-    class FirstBatches(keras.utils.PyDataset):  # type: ignore[misc]
-        def __len__(self) -> int:
-            return count
-
-        def __getitem__(self, number: int) -> Any:
-            return dataset[number]
-
-    return FirstBatches()
-
-
 def _read_checkpoint(folder: Path, key: str) -> dict[str, Any] | None:
     """What a checkpoint holds; None where there is none."""
     path = folder / CHECKPOINT_FILE
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             facts: dict[str, Any] = json.loads(str(file["facts"]))
             count = sum(name.startswith("state_") for name in file.files)
             facts["state"] = [file[f"state_{number}"] for number in range(count)]
             best = [file[f"best_{number}"] for number in range(facts["num_best"])]
             facts["best_state"] = best or None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"The checkpoint {path} cannot be read ({error}); delete its folder and train anew."
         ) from error
