@@ -243,6 +243,8 @@ def prepare_keras() -> None:
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend == "tensorflow" and "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        # Else it warns of every second network in a process that its functions are traced anew.
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
         if "tensorflow" not in sys.modules:
             # Its first lines come before it reads the level.
             with _standard_error_closed():

@@ -555,7 +555,8 @@ def _interrupt(*_: object) -> NoReturn:
 
 @contextmanager
 def _errors(
-    kept: str = "nothing half-written is left, finished embeddings are cached",
+    kept: str = "nothing half-written is left; finished embeddings are cached, and finished "
+    "epochs kept for --resume",
 ) -> Iterator[None]:
     """Turn what a user can mend into one line and exit code 1, Ctrl-C into 130."""
     try:

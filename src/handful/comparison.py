@@ -39,7 +39,7 @@ class StrategyRun:
         seed: What its chance was drawn from.
         evaluation: Its answers on the validation photos, which are the same for all trainings.
         history: Columns by epoch, see `History`; None for a head that is fitted without epochs.
-        seconds: The whole training, from decoded photos to a classifier.
+        seconds: The whole training, from photo files to a classifier.
         num_parameters: Parameters of the whole network.
         num_trainable: Those that were trained.
         num_bytes: Size of the saved classifier.

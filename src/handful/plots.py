@@ -483,9 +483,24 @@ def plot_comparison(comparison: Comparison) -> "Figure":
         axes.grid(axis="y", color=_FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.set_title("Accuracy against the time of training, with 95 % intervals")
-        axes.set_xlabel("from decoded photos to a classifier")
+        axes.set_xlabel("from photo files to a classifier")
         _name_points(figure, axes, comparison, colours)
     return figure
+
+
+def save_history(history: History, name: str, path: Path) -> None:
+    """Draw one training's curves as a PNG file.
+
+    Args:
+        history: Columns by epoch.
+        name: What was trained, for the legend.
+        path: File to write; one that is there is replaced.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    with _quiet():
+        plot_history(history, name).savefig(path, dpi=_DOTS_PER_INCH, format="png")
 
 
 def save_comparison_figures(comparison: Comparison, folder: Path) -> list[Path]:

@@ -38,6 +38,7 @@ _PHASES = {
     "decode": "reading the pictures while embedding; added up over threads",
     "embed": "running the network",
     "fit": "fitting the classifier to the training photos",
+    "train": "training the network",
     "evaluate": "scoring",
     "report": "writing the results",
     "total": "until this page was written",
@@ -83,6 +84,7 @@ class ReportData:
         settings: What was chosen -> its value.
         seconds: Phase -> its duration; "total" is the whole, and "decode" is taken to overlap
             with other phases.
+        curves: PNG file's bytes: accuracy and loss by epoch; empty where there were no epochs.
     """
 
     title: str
@@ -95,6 +97,7 @@ class ReportData:
     problems: Mapping[str, Sequence[str]]
     settings: Mapping[str, str]
     seconds: Mapping[str, float]
+    curves: bytes = b""
 
 
 def write_report(data: ReportData, folder: Path) -> Path:
@@ -153,7 +156,8 @@ def page_environment() -> "Environment":
         "decimal": _decimal,
         "count": _count,
         "seconds": _seconds,
-        "jpeg_uri": _jpeg_uri,
+        "jpeg_uri": lambda data: _data_uri("jpeg", data),
+        "png_uri": lambda data: _data_uri("png", data),
     }
     return environment
 
@@ -371,5 +375,5 @@ def _seconds(value: float) -> str:
     return f"{value:,.{digits}f}{_NARROW_SPACE}s"
 
 
-def _jpeg_uri(data: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii")

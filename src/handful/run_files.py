@@ -5,7 +5,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from handful.config import TrainConfig
 from handful.errors import DataError
 from handful.evaluation import Evaluation, score
 from handful.pixels import thumbnail
+from handful.plots import save_history
 from handful.report import ReportData, ReportPicture, write_report
 from handful.splits import Split, write_manifest
 from handful.strategies import Trained
@@ -25,6 +26,7 @@ RUN_FILE = "run.json"
 MANIFEST_FILE = "split.csv"
 PREDICTIONS_FILE = "predictions.csv"
 HISTORY_FILE = "history.csv"
+CURVES_FILE = "curves.png"
 _VERSIONS_KEPT = ("numpy", "openvino", "opencv-python-headless", "keras")
 _PICTURES_A_SECTION = 24
 _EXAMPLES_A_CLASS = 6
@@ -182,9 +184,13 @@ def write_run(run: Run, folder: Path) -> None:
             name: ["" if math.isnan(value) else value for value in values]
             for name, values in run.trained.fitted.history.items()
         }
+        save_history(run.trained.fitted.history, run.config.strategy, folder / CURVES_FILE)
     rows = zip(*columns.values(), strict=True)
     _write_csv(folder / HISTORY_FILE, [list(columns), *map(list, rows)])
-    write_report(report_data(run), folder)
+    data = report_data(run)
+    if run.trained is not None:
+        data = replace(data, curves=(folder / CURVES_FILE).read_bytes())
+    write_report(data, folder)
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:

@@ -139,7 +139,7 @@ class _Clock:
 
 
 def train(
-    photos: str | Path,
+    photos: str | Path | Split,
     config: TrainConfig | None = None,
     *,
     output: str | Path | None = None,
@@ -155,7 +155,8 @@ def train(
 
     Args:
         photos: Class folders, `train/` and `validation/` (and `test/`) of them, a zip of
-            either, or a CSV with the columns path,label[,split].
+            either, or a CSV with the columns path,label[,split]. Or a split of photos, which is
+            taken as it is.
         config: What to make; None takes the defaults.
         output: Folder to write the run to: report, figures, classifier, run.json. None writes
             nothing. While a network trains, its state after each epoch is kept in the folder of
@@ -192,7 +193,11 @@ def train(
             'trained by the strategies "scratch" and "augmented".'
         )
     clock = _Clock(progress)
-    task = _Task(Path(photos), config, manifest, use_cache, measure_speed, network, say)
+    if isinstance(photos, Split) and manifest is not None:
+        raise ValueError("manifest is given beside a split; expected one of the two.")
+    given = photos if isinstance(photos, Split) else None
+    source = photos.index.source if isinstance(photos, Split) else Path(photos)
+    task = _Task(source, config, manifest, given, use_cache, measure_speed, network, say)
     if output is None:
         return _train(task, clock, None, resume)
     checkpoint = checkpoint_path(Path(output)) if recipe is not None else None
@@ -344,6 +349,7 @@ class _Task:
     photos: Path
     config: TrainConfig
     manifest: str | Path | None
+    split: Split | None
     use_cache: bool
     measure_speed: bool
     network: Callable[..., Any] | None
@@ -353,7 +359,7 @@ class _Task:
 def _train(task: _Task, clock: _Clock, checkpoint: Path | None, resume: bool) -> Run:
     known = read_manifest(Path(task.manifest)) if task.manifest is not None else {}
     with clock.phase("index"):
-        index = load_index(task.photos)
+        index = load_index(task.photos) if task.split is None else task.split.index
     if chosen_recipe(task.config) is None:
         run = _fit_head(task, index, known, clock)
     else:
@@ -387,8 +393,8 @@ def _train_network(
         with clock.phase("decode") as tell:
             settings = DecodeSettings(224, config.decode_resize, config.max_megapixels)
             table = scan_index(index, settings, cache=cache, progress=tell)
-        index, table = _readable(index, table)
-        split = _split(index, near_duplicate_pairs(table.fingerprints), config, known)
+        index, table = _readable(index, table, task.split)
+        split = task.split or _split(index, near_duplicate_pairs(table.fingerprints), config, known)
         with clock.phase("train"):
             trained = train_strategy(
                 TrainingJob(
@@ -445,9 +451,11 @@ def _fit_head(task: _Task, index: ImageIndex, known: Mapping[str, str], clock: _
     views: tuple[View, ...] = (0, "mirror") if config.test_time_mirror else (0,)
     with clock.phase("embed") as tell, _open_cache(task.use_cache) as cache:
         table = embed_index(index, embedder, settings, views=views, cache=cache, progress=tell)
-        index, table = _readable(index, table)
-        pairs = near_duplicate_pairs(table.fingerprints, table.embeddings[:, 0])
-        split = _split(index, pairs, config, known)
+        index, table = _readable(index, table, task.split)
+        split = task.split
+        if split is None:
+            pairs = near_duplicate_pairs(table.fingerprints, table.embeddings[:, 0])
+            split = _split(index, pairs, config, known)
         fitted, extra = table.embeddings[split.train][:, :1], None
         if config.views > 1:
             extra = embed_index(
@@ -507,9 +515,18 @@ def _split(
     )
 
 
-def _readable(index: ImageIndex, table: EmbeddingTable) -> tuple[ImageIndex, EmbeddingTable]:
+def _readable(
+    index: ImageIndex, table: EmbeddingTable, split: Split | None = None
+) -> tuple[ImageIndex, EmbeddingTable]:
+    """The photos that can be decoded; of a given split that must be all."""
     if not table.rejected:
         return index, table
+    if split is not None:
+        lines = [f"{index.paths[row]} {reason}" for row, reason in table.rejected.items()]
+        raise DataError(
+            f"{len(lines)} photos of the split cannot be decoded: {'; '.join(lines[:5])}. Leave "
+            "them out with `index.without`, and split again."
+        )
     rows = np.array([row for row in range(len(index)) if row not in table.rejected], dtype=np.int64)
     return index.without(table.rejected), table.select(rows)
 

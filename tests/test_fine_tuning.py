@@ -1,0 +1,99 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from handful.backbones import find_backbone
+from handful.config import TrainConfig
+from handful.fine_tuning import _as_dense, _cut_network, _inner_parts, _layer_rates, fine_tune
+from handful.heads import LinearHead, fit_head
+from handful.index import load_index
+from handful.recipes import Recipe, find_recipe
+from handful.splits import Split, split_index
+from handful.training_jobs import TrainingJob
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def split(photo_folder: Path) -> Split:
+    return split_index(load_index(photo_folder))
+
+
+def job(split: Split, **options: Any) -> TrainingJob:
+    config = TrainConfig(strategy="fine-tune", image_size=64, **options)
+    return TrainingJob(split, config, None, False, None, lambda name: lambda a, b: None, None)
+
+
+def recipe(**changes: Any) -> Recipe:
+    found = find_recipe("handful", "fine-tune")
+    assert found is not None
+    return replace(found, **changes)
+
+
+@pytest.fixture(scope="module")
+def cut() -> tuple[Any, Any, Any]:
+    return _cut_network(find_backbone("efficientnet-lite0", None, 64))
+
+
+def test_both_parts_make_the_whole_while_training_too(cut: tuple[Any, Any, Any]) -> None:
+    body, lower, upper = cut
+    images = np.random.default_rng(0).uniform(0, 255, (3, 64, 64, 3)).astype(np.float32)
+    expected = body(images, training=False).numpy()
+    maps = lower(images)
+    assert maps.shape == (3, 4 * 4 * 112)
+    for training in (False, True):  # batch norm is in inference mode
+        assert np.array_equal(upper(maps, training=training).numpy(), expected)
+
+
+def test_only_the_upper_parts_kernels_are_trained(cut: tuple[Any, Any, Any]) -> None:
+    body, lower, upper = cut
+    assert lower.trainable_weights == []
+    names = [weight.path for weight in upper.trainable_weights]
+    assert names and not [name for name in names if "norm" in name]
+    assert len(names) == len([w for w in body.trainable_weights])
+    rates = _layer_rates(upper)
+    assert set(rates) == set(names)
+    assert list(rates.values()) == sorted(rates.values()) and max(rates.values()) == 1.0
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_a_heads_layer_gives_its_probabilities(num_classes: int) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(2, 3, (60, 5)).astype(np.float32)
+    labels = rng.integers(0, num_classes, 60)
+    head = fit_head(features, labels, num_classes)
+    values = _as_dense(head)(features).numpy()
+    expected = head.predict_proba(features)
+    given = values if num_classes > 2 else np.hstack([1 - values, values])
+    assert isinstance(head, LinearHead) and np.allclose(given, expected, atol=1e-5)
+
+
+def test_the_photos_watched_are_not_learnt_from(split: Split) -> None:
+    learnt, watched = _inner_parts(job(split))
+    assert sorted([*learnt, *watched]) == sorted(split.train)
+    assert set(learnt).isdisjoint(watched) and len(watched) == pytest.approx(len(learnt) / 4, abs=2)
+    assert set(split.groups[learnt]).isdisjoint(split.groups[watched])
+
+
+def test_it_answers_and_says_how_many_epochs_helped(split: Split) -> None:
+    trained = fine_tune(job(split), recipe(epochs=2))
+    assert trained.note and trained.num_parameters == 3_413_024 - 0 + 1_281
+    found = trained.classifier.predict_index(split.part("validation"))
+    right = found.probabilities.argmax(axis=1) == found.index.labels
+    assert right.mean() >= 0.7
+    assert trained.classifier.about["backbone"] == "efficientnet-lite0"
+
+
+def test_where_nothing_helps_the_fitted_head_is_kept(split: Split) -> None:
+    # A step this large can only do harm.
+    trained = fine_tune(job(split), recipe(epochs=2, learning_rate=3.0, cosine=False))
+    assert trained.fitted.best_epoch == 0 and "fitted head alone, which is kept" in trained.note
+    assert trained.num_trainable == 1_281 and trained.classifier.head.strength is not None
+
+
+def test_backbones_without_a_known_cut_are_refused(split: Split) -> None:
+    with pytest.raises(ValueError, match=r"backbone is 'resnet50'; fine-tune takes efficientnet"):
+        fine_tune(job(split, backbone="resnet50"), recipe())
