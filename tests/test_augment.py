@@ -262,3 +262,19 @@ def test_key_tells_policies_apart() -> None:
 def test_wrong_ranges_are_named(option: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AugmentationPolicy(**option)
+
+
+def test_a_policy_knows_whether_it_changes_anything() -> None:
+    plain = AugmentationPolicy(fill_mode="constant", cval=7, rescale=1 / 255)
+    assert AugmentationPolicy().changes_nothing and plain.changes_nothing
+    for name, policy in POLICIES.items():
+        assert not policy.changes_nothing, name
+    for changed in (
+        dataclasses.replace(plain, aspect_range=0.1),
+        dataclasses.replace(plain, contrast_range=(0.9, 1.1)),
+        dataclasses.replace(plain, saturation_range=(0.9, 1.1)),
+    ):
+        assert not changed.changes_nothing
+    image = draw_photo("round", 0)
+    views = draw_views(plain, 3, *image.shape[:2], np.random.default_rng(0))
+    assert np.array_equal(apply_views([image] * 3, views, plain), [image] * 3)

@@ -15,6 +15,7 @@ from handful.backbones import (
     DEFAULT_BACKBONE,
     Backbone,
     backbone_names,
+    build_body,
     build_network,
     find_backbone,
     frozen_network,
@@ -340,3 +341,14 @@ def test_a_network_of_another_width_is_refused(tmp_path):
         HandfulError, match=r"features of shape \(None, 1280\); expected 1000 a pic"
     ):
         frozen_network(backbone, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "width", "parameters"),
+    [("xception", 150, 2048, 20_861_480), ("efficientnet-lite0", 64, 1280, 3_413_024)],
+)
+def test_a_body_needs_no_weights(name, size, width, parameters, monkeypatch):
+    monkeypatch.setattr(backbones, "_file_sha256", lambda _: pytest.fail("weights were read"))
+    body = build_body(name, size)
+    assert body.input_shape == (None, size, size, 3) and body.output_shape == (None, width)
+    assert body.count_params() == parameters

@@ -16,11 +16,26 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from conftest import REPOSITORY, draw_photo, write_photo
-from handful import cli, runs
+from handful import cli, compare_runs, runs
 from handful.backbones import FrozenNetwork
 from handful.cli import app
 
-VERBS = ("train", "evaluate", "predict", "check", "cache", "demo", "preview", "summary", "data")
+VERBS = (
+    "train",
+    "compare",
+    "evaluate",
+    "predict",
+    "check",
+    "cache",
+    "demo",
+    "preview",
+    "summary",
+    "data",
+)
+
+
+# A job in the background of a script is born deaf to SIGINT, and so are its children.
+_SIGNALS_COUNT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
 def invoke(*arguments: object) -> Result:
@@ -57,7 +72,11 @@ def test_train_json_is_one_object_with_the_documented_names(
         "num_train",
         "num_validation",
         "class_names",
+        "strategy",
+        "recipe",
         "backbone",
+        "training",
+        "photos_per_second",
         "seconds",
         "cache",
         "problems",
@@ -119,6 +138,10 @@ def test_every_train_option_reaches_the_job(
         "resize": "crop",
         "precision": "f32",
         "views": 3,
+        "epochs": 7,
+        "batch_size": 9,
+        "learning_rate": 0.25,
+        "patience": 4,
         "class_weight": "none",
         "validation_fraction": 0.3,
         "seed": 7,
@@ -128,12 +151,18 @@ def test_every_train_option_reaches_the_job(
         part for name, value in changes.items() for part in (f"--{name.replace('_', '-')}", value)
     ]
     result = invoke(
-        "train", photo_folder, *options, "--tta", "--drop-leaks", "--no-cache", "--split", "s.csv"
-    )
+        "train", photo_folder, *options, "--tta", "--drop-leaks", "--no-cache", "--split", "s.csv",
+        "--time-budget", 1.5, "--recipe", "exercise", "--resume", "-o", "run",
+    )  # fmt: skip
     assert result.exit_code == 1
+    changes |= {"recipe": "exercise", "time_budget_minutes": 1.5}
     expected = runs.TrainConfig(**changes, test_time_mirror=True, drop_leaks=True)  # type: ignore[arg-type]
     assert asked["config"] == expected
     assert asked["use_cache"] is False and asked["manifest"] == Path("s.csv")
+    assert asked["resume"] is True and asked["output"] == Path("run")
+    scratch = ("--strategy", "scratch", "--network", "mine.py:build")
+    invoke("train", photo_folder, *scratch, "-o", "run")
+    assert asked["config"] == runs.TrainConfig(strategy="scratch", network="mine.py:build")
 
 
 def test_predict_prints_a_table_json_or_csv(run_path: Path, photo_folder: Path) -> None:
@@ -222,6 +251,14 @@ def test_wrong_usage_exits_with_2(photo_folder: Path) -> None:
         (("train", photo_folder, "--validation-fraction", "2"), "validation_fraction is 2.0"),
         (("train", photo_folder, "--backbone", "resnet-9000"), "resnet-9000"),
         (("train", photo_folder, "--views", "0"), "views is 0; expected 1 to 64"),
+        (
+            ("train", photo_folder, "--recipe", "mnist", "--strategy", "augmented"),
+            "The recipe 'mnist' has no strategy 'augmented'; expected scratch, or another recipe",
+        ),
+        (("train", photo_folder, "--epochs", "0"), "epochs is 0; expected 1 or more"),
+        (("train", photo_folder, "--network", "m.py:b"), "a network of one's own is trained by"),
+        (("compare", photo_folder, "--strategy", "magic"), "strategies is 'magic'; expected one"),
+        (("compare", photo_folder, "--seeds", "0"), "num_seeds is 0; expected 1 to 100"),
         (("predict",), "Missing argument"),
         (("fly",), "No such command"),
     ):
@@ -249,7 +286,7 @@ def test_a_signalled_process_leaves_nothing_half_written(
     """The whole program, stopped while it indexes photos through a pipe that never ends."""
     (tmp_path / "photos.csv").write_text("path,label\n")
     script = (
-        "import sys, time; from handful import cli, runs\n"
+        f"{_SIGNALS_COUNT}import time; from handful import cli, runs\n"
         "def wait(*_, **__):\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
@@ -389,7 +426,7 @@ def test_summary_prints_layers_and_parameters() -> None:
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
     assert lines[0].split() == ["layer", "type", "output", "parameters"]
-    assert re.search(r"Conv2D +112 x 112 x 24 +648$", lines[2])
+    assert re.search(r"Conv2D +112 x 112 x 24 +648$", lines[3])
     assert lines[-2:] == [
         "small: 112 x 112 x 3 in, 3 out",
         "867,307 parameters: 865,691 trainable, 1,616 not",
@@ -441,3 +478,179 @@ def test_version() -> None:
         [sys.executable, "-m", "handful", "--version"], capture_output=True, text=True
     )
     assert result.stdout == f"handful {handful.__version__}\n", time.perf_counter() - started
+
+
+NETWORK_FILE = """
+import keras
+from keras import layers
+
+def build(input_shape, num_classes):
+    return keras.Sequential([
+        keras.Input(input_shape),
+        layers.Conv2D(4, 3, strides=4, activation="relu"),
+        layers.Dropout(0.3),
+        layers.Flatten(),
+        layers.Dense(1, activation="sigmoid"),
+    ])
+"""
+
+
+@pytest.fixture(scope="module")
+def training(
+    photo_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[object], Path]:
+    """The command of a short training of a network, and the run of one that was not stopped."""
+    folder = tmp_path_factory.mktemp("network")
+    (folder / "mine.py").write_text(NETWORK_FILE)
+    command: list[object] = ["train", photo_folder, "--network", f"{folder / 'mine.py'}:build"]
+    command += ["--strategy", "augmented", "--recipe", "exercise", "--image-size", 48]
+    command += ["--batch-size", 12, "--no-cache", "--quiet"]
+    result = invoke(*command, "--epochs", 20, "-o", folder / "run")
+    assert result.exit_code == 0, result.stderr
+    return command, folder / "run"
+
+
+def test_training_a_network_prints_a_summary(training: tuple[list[object], Path]) -> None:
+    command, run = training
+    result = invoke(*command, "--epochs", 1, "-o", run.with_name("short"))
+    assert re.match(r"\d+\.\d % of 10 validation photos named right", result.stdout)
+    assert "38 training photos of 2 classes, sequential" in result.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_training_goes_on_and_ends_the_same(
+    training: tuple[list[object], Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    """The whole program, stopped after its first epoch."""
+    words, whole = training
+    words = [*words, "--epochs", 20, "-o", tmp_path / "runs" / "run"]
+    script = f"{_SIGNALS_COUNT}from handful import cli\ncli.main()"
+    command = [sys.executable, "-c", script, *map(str, words)]
+    checkpoint = tmp_path / "runs" / "run.checkpoint" / "checkpoint.npz"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not checkpoint.exists() and process.poll() is None:
+            time.sleep(0.005)
+        os.kill(process.pid, number)
+        _, errors = process.communicate()
+    run = tmp_path / "runs" / "run"
+    if number == signal.SIGINT:
+        assert process.returncode == 130, errors
+        assert b"Traceback" not in errors
+        assert re.search(
+            rb"Stopped \(interrupted\) after epoch \d+ of 20; .* --resume goes", errors
+        )
+        facts = json.loads((run / "run.json").read_text())
+        assert facts["result"]["training"]["stopped"] == "interrupted"
+        assert invoke("predict", run, words[1]).exit_code == 0
+    else:
+        assert process.returncode == -signal.SIGKILL and not run.exists()
+    assert checkpoint.exists()
+    result = invoke(*words, "--resume", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["training"]["epochs"] == 20
+    assert not checkpoint.parent.exists()
+    for name in ("network.bin", "head.safetensors"):
+        ours, theirs = (folder / "classifier" / name for folder in (run, whole))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_resume_finds_the_latest_unfinished_run(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke("train", photo_folder, "--strategy", "scratch", "--resume")
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert "There is no unfinished training on" in result.stderr
+    asked: dict[str, object] = {}
+
+    def remember(*_: object, **options: object) -> None:
+        asked.update(options)
+        raise cli.HandfulError("enough")
+
+    monkeypatch.setattr(runs, "train", remember)
+    place = Path("runs") / f"{photo_folder.name}-2"
+    runs.checkpoint_path(place).mkdir(parents=True)
+    invoke("train", photo_folder, "--strategy", "scratch", "--resume")
+    assert asked["output"] == place and asked["resume"] is True
+
+
+def test_divergence_is_one_line(training: tuple[list[object], Path], tmp_path: Path) -> None:
+    command, _ = training
+    options = ("--epochs", 3, "--learning-rate", "1e38", "-o", tmp_path / "runs" / "run")
+    result = invoke(*command, *options)
+    assert result.exit_code == 1
+    message = r"Error: The loss is no number any more in epoch \d of 3: .* --learning-rate\.\n"
+    assert re.fullmatch(message, result.stderr)
+    assert not (tmp_path / "runs" / "run").exists()
+
+
+def test_a_time_budget_plans_fewer_epochs(
+    training: tuple[list[object], Path], tmp_path: Path
+) -> None:
+    command, _ = training
+    loud = [word for word in command if word != "--quiet"]
+    options = ("--epochs", 5000, "--time-budget", 0.02, "--json", "-o", tmp_path / "run")
+    result = invoke(*loud, *options)
+    facts = json.loads(result.stdout)["training"]
+    assert 1 <= facts["epochs"] <= facts["planned_epochs"] < 5000
+    assert re.match(r"About \d+ s for [\d,]+ epochs of 4 steps\n", result.stderr)
+
+
+def test_compare_prints_a_table_or_json(
+    photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    words = ("compare", photo_folder, "--strategy", "transfer", "-o", tmp_path / "out")
+    result = invoke(*words)
+    assert result.exit_code == 0 and result.stderr == "Training transfer-0\n"
+    lines = result.stdout.splitlines()
+    assert re.split("  +", lines[0]) == [
+        "strategy", "accuracy", "95 % interval", "gap", "seconds", "parameters", "photos/s"
+    ]  # fmt: skip
+    assert lines[1].startswith("transfer  ")
+    assert lines[-1] == f"Report: {tmp_path / 'out' / 'comparison.html'}"
+    result = invoke(*words)
+    assert result.exit_code == 1 and "go on in it with --resume" in result.stderr
+    facts = json.loads(invoke(*words, "--resume", "--json").stdout)
+    written = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert facts == written["result"]
+    documented = (REPOSITORY / "docs" / "file-formats.md").read_text()
+    (strategy,) = facts["strategies"]
+    for name in (*facts, *strategy, *strategy["runs"][0]):
+        assert f"`{name}`" in documented
+
+
+def test_every_compare_option_reaches_the_job(
+    photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def remember(photos: object, config: object, **options: object) -> None:
+        asked.update(photos=photos, config=config, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare_runs, "compare", remember)
+    result = invoke(
+        "compare", photo_folder, "--strategy", "transfer", "--strategy", "scratch", "--recipe",
+        "exercise", "--seeds", 2, "--quick", "--resume", "--backbone", "xception", "--weights",
+        "w.h5", "--network", "mine.py:build", "--epochs", 3, "--validation-fraction", 0.3,
+        "--seed", 5, "--max-megapixels", 9.0,
+    )  # fmt: skip
+    assert result.exit_code == 130
+    assert result.stderr.startswith(
+        "Error: interrupted; what was trained is kept; the same command"
+    )
+    assert asked["config"] == compare_runs.CompareConfig(
+        strategies=("transfer", "scratch"),
+        recipe="exercise",
+        num_seeds=2,
+        quick=True,
+        backbone="xception",
+        weights="w.h5",
+        network="mine.py:build",
+        epochs=3,
+        validation_fraction=0.3,
+        seed=5,
+        max_megapixels=9.0,
+    )
+    assert asked["output"] == Path("runs") / f"{photo_folder.name}-compare"
+    assert asked["resume"] is True

@@ -230,7 +230,23 @@ def test_precision_is_what_the_processor_does() -> None:
 
     native = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert resolve_precision("f32") == "f32" and resolve_precision("int8") == "int8"
-    assert resolve_precision("auto") == ("bf16" if native else "f32")
+    assert resolve_precision("bf16") == ("bf16" if native else "f32")
+
+
+@pytest.mark.parametrize(("units", "expected"), [(True, "bf16"), (False, "f32")])
+def test_bf16_is_chosen_where_there_are_matrix_units(
+    units: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
+    class Core:
+        def get_property(self, device: str, name: str) -> list[str]:
+            return ["FP32", "BF16"]
+
+    monkeypatch.setattr(openvino, "Core", Core)
+    monkeypatch.setattr(embeddings, "_has_matrix_units", lambda: units)
+    assert resolve_precision("auto") == expected
+    assert resolve_precision("bf16") == "bf16"
 
 
 def test_cores_are_those_this_process_may_use() -> None:

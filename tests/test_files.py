@@ -108,3 +108,34 @@ def test_a_file_that_cannot_be_written_says_why(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"a folder is needed\. Free it, or"):
         with new_file(tmp_path / "file" / "a.png"):
             raise AssertionError("never entered")
+
+
+def test_a_folder_may_be_replaced_once_the_new_one_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "run"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    with new_folder(target, replace=True) as folder:
+        (folder / "new.txt").write_text("new")
+        assert (target / "old.txt").read_text() == "old"
+    assert [path.name for path in target.iterdir()] == ["new.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_broken_replacement_keeps_the_old_folder(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    target = tmp_path / "run"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    with pytest.raises(error), new_folder(target, replace=True) as folder:
+        (folder / "new.txt").write_text("new")
+        raise error
+    assert [path.name for path in target.iterdir()] == ["old.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_may_be_replaced_need_not_be_there(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "run", replace=True) as folder:
+        (folder / "new.txt").write_text("new")
+    assert (tmp_path / "run" / "new.txt").exists()

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from handful.heads import (
     DEFAULT_STRENGTH,
     STRENGTHS,
+    LinearHead,
     _Problem,
     _scale,
     class_weights,
@@ -198,3 +199,16 @@ def test_wrong_arguments_are_named() -> None:
         fit_head(inputs, labels[:5], 2)
     with pytest.raises(ValueError, match="labels have 2 classes; expected all 3"):
         fit_head(inputs, labels, 3)
+
+
+def test_a_layer_trained_elsewhere_is_a_head_too() -> None:
+    """No strength, no scores: only the numbers count."""
+    rng = np.random.default_rng(0)
+    kernel, bias = rng.normal(size=(5, 3)).astype(np.float32), rng.normal(size=3)
+    head = LinearHead(
+        np.zeros(5, np.float32), np.ones(5, np.float32), kernel, bias.astype(np.float32), None
+    )
+    inputs = rng.normal(size=(7, 5)).astype(np.float32)
+    expected = softmax(inputs.astype(np.float64) @ kernel + bias)
+    np.testing.assert_allclose(head.predict_proba(inputs), expected, rtol=1e-5)
+    assert head.strength is None and head.scores == ()

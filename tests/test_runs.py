@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo, write_photo
-from handful import runs
+from handful import run_files, runs
 from handful.backbones import frozen_network
 from handful.cache import ContentCache
 from handful.classifier import Classifier
 from handful.config import TrainConfig
 from handful.errors import DataError, OutputError, WeightsError
+from test_strategies import tiny
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
@@ -300,7 +301,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(runs, "write_report", full)
+    monkeypatch.setattr(run_files, "write_report", full)
     (tmp_path / "runs").mkdir()
     with pytest.raises(OutputError, match="run cannot be written: the disk is full"):
         runs.train(photo_folder, output=tmp_path / "runs" / "run")
@@ -382,3 +383,126 @@ def test_a_damaged_cache_changes_no_result(
     assert np.array_equal(first.evaluation.probabilities, second.evaluation.probabilities)
     with ContentCache(runs.embedding_cache_path()) as cache:
         assert cache.info().num_rows["embedding"] == 48
+
+
+@pytest.mark.parametrize("strategy", ["scratch", "augmented"])
+def test_a_network_stops_with_a_usable_run(
+    photo_folder: Path, tmp_path: Path, strategy: str
+) -> None:
+    """Ctrl-C: what is learnt so far is a run; resumed, it ends as one that was never stopped."""
+    config = TrainConfig(
+        strategy=strategy, recipe="exercise", image_size=48, epochs=4, batch_size=12
+    )
+    steps: list[int] = []
+
+    def interrupt(phase: str, done: int, total: int) -> None:
+        if phase == "train" and total:
+            steps.append(done)
+            if len(steps) == 10:  # in the third epoch of four steps
+                raise KeyboardInterrupt
+
+    path = tmp_path / "run"
+    broken = runs.train(photo_folder, config, output=path, network=tiny, progress=interrupt)
+    assert broken.stopped == "interrupted" and broken.trained is not None
+    assert (broken.trained.fitted.epochs, broken.trained.fitted.planned_epochs) == (2, 4)
+    assert Classifier.load(path).predict([photo_folder / "round" / "000.jpg"])
+    assert json.loads((path / "run.json").read_text())["result"]["training"]["epochs"] == 2
+    assert runs.checkpoint_path(path).is_dir()
+    with pytest.raises(OutputError, match="exists already; choose another place with --output"):
+        runs.train(photo_folder, config, output=path, network=tiny)
+    resumed = runs.train(photo_folder, config, output=path, network=tiny, resume=True)
+    whole = runs.train(photo_folder, config, output=tmp_path / "whole", network=tiny)
+    assert resumed.stopped == "" and not runs.checkpoint_path(path).exists()
+    for name in ("network.bin", "head.safetensors"):
+        files = [folder / "classifier" / name for folder in (path, tmp_path / "whole")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    for run in (resumed, whole):
+        assert run.trained is not None and run.trained.fitted.epochs == 4
+    assert np.array_equal(resumed.evaluation.probabilities, whole.evaluation.probabilities)
+    assert sorted(item.name for item in tmp_path.iterdir() if item.name[0] == ".") == []
+
+
+def test_an_interrupt_before_the_first_epoch_leaves_nothing(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    def interrupt(phase: str, done: int, total: int) -> None:
+        if phase == "train" and total:
+            raise KeyboardInterrupt
+
+    config = TrainConfig(strategy="scratch", recipe="exercise", image_size=48, epochs=2)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        runs.train(
+            photo_folder,
+            config,
+            output=tmp_path / "runs" / "run",
+            network=tiny,
+            progress=interrupt,
+        )
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_resuming_with_other_options_is_refused(photo_folder: Path, tmp_path: Path) -> None:
+    def asked(seed: int) -> TrainConfig:
+        return TrainConfig(
+            strategy="scratch", recipe="exercise", image_size=48, epochs=2, batch_size=19, seed=seed
+        )
+
+    def interrupt(phase: str, done: int, total: int) -> None:
+        if phase == "train" and done > total // 2:  # in the second epoch
+            raise KeyboardInterrupt
+
+    path = tmp_path / "run"
+    runs.train(photo_folder, asked(0), output=path, network=tiny, progress=interrupt)
+    before = sorted(item.name for item in tmp_path.iterdir())
+    with pytest.raises(DataError, match=r"checkpoint\.npz is of another training"):
+        runs.train(photo_folder, asked(1), output=path, network=tiny, resume=True)
+    assert sorted(item.name for item in tmp_path.iterdir()) == before
+    assert Classifier.load(path)
+
+
+def test_resuming_where_nothing_was_begun_trains_anew(photo_folder: Path, tmp_path: Path) -> None:
+    config = TrainConfig(strategy="scratch", recipe="exercise", image_size=48, epochs=1)
+    run = runs.train(photo_folder, config, output=tmp_path / "run", network=tiny, resume=True)
+    assert run.stopped == "" and (tmp_path / "run" / "run.json").exists()
+
+
+def test_the_latest_unfinished_run_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    with pytest.raises(DataError, match=r"no unfinished training on some/photos\.zip in .*runs;"):
+        runs.unfinished_run_path("some/photos.zip", folder)
+    for age, name in enumerate(("photos-3", "photos", "photos-2", "photos-x", "other")):
+        runs.checkpoint_path(folder / name).mkdir(parents=True)
+        os.utime(runs.checkpoint_path(folder / name), (0, 1000 + age))
+    (folder / "photos-4").mkdir()
+    assert runs.unfinished_run_path("some/photos.zip", folder) == folder / "photos-2"
+    assert runs.unfinished_run_path("elsewhere/other", folder) == folder / "other"
+    assert runs.checkpoint_path(folder / "photos.v1") == folder / "photos.v1.checkpoint"
+
+
+def test_a_time_budget_shortens_a_training(photo_folder: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    config = TrainConfig(
+        strategy="augmented",
+        recipe="exercise",
+        image_size=48,
+        epochs=3000,
+        time_budget_minutes=0.03,
+    )
+    run = runs.train(photo_folder, config, network=tiny, say=said.append)
+    assert run.trained is not None and 1 <= run.trained.fitted.planned_epochs < 3000
+    assert run.trained.fitted.seconds < 20
+    assert len(said) == 1 and said[0].startswith("About ")
+
+
+def test_prediction_is_timed_when_asked(photo_folder: Path) -> None:
+    assert runs.train(photo_folder).photos_per_second is None
+    speed = runs.train(photo_folder, measure_speed=True).photos_per_second
+    assert speed is not None and speed > 1
+
+
+def test_a_split_can_be_frozen_before_training(photo_folder: Path, tmp_path: Path) -> None:
+    runs.freeze_split(photo_folder, TrainConfig(seed=3), tmp_path / "split.csv")
+    expected = runs.train(photo_folder, TrainConfig(seed=3)).split
+    run = runs.train(photo_folder, TrainConfig(seed=8), manifest=tmp_path / "split.csv")
+    assert np.array_equal(run.split.train, expected.train)

@@ -284,3 +284,17 @@ def test_a_wrong_manifest_is_refused(tmp_path: Path, content: bytes | None, mess
         path.write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_manifest(path)
+
+
+def test_a_part_is_an_index_of_its_photos() -> None:
+    index = make_index([0, 1, 2] * 8)
+    split = split_index(index, validation_fraction=0.25)
+    for name in ("train", "validation", "test"):
+        part, rows = split.part(name), getattr(split, name)
+        assert part.paths == tuple(index.paths[row] for row in rows)
+        assert part.class_names == index.class_names
+        assert np.array_equal(part.labels, index.labels[rows])
+    assert len(split.part("train")) + len(split.part("validation")) == 24
+    assert len(split.part("test")) == 0
+    with pytest.raises(ValueError, match="part is 'all'; expected one of train, validation, test"):
+        split.part("all")

@@ -107,9 +107,7 @@ class AugmentationPolicy:
     @property
     def changes_nothing(self) -> bool:
         """Whether every view is the picture itself; `rescale` is no matter of views."""
-        plain = AugmentationPolicy(
-            fill_mode=self.fill_mode, cval=self.cval, rescale=self.rescale
-        )
+        plain = AugmentationPolicy(fill_mode=self.fill_mode, cval=self.cval, rescale=self.rescale)
         return self == plain
 
     def key(self) -> str:

@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,19 @@ def compare(
         raise OutputError(f"{folder} cannot be made: {error.strerror or error}.") from error
     manifest = folder / MANIFEST_FILE
     if not manifest.is_file():
-        freeze_split(photos, config.train_config(config.chosen[0], config.seed), manifest)
+        try:
+            freeze_split(photos, config.train_config(config.chosen[0], config.seed), manifest)
+        except BaseException:
+            # Photos that cannot be used leave no empty folder in the way of the next try.
+            with suppress(OSError):
+                folder.rmdir()
+            raise
     found = []
     for seed in range(config.seed, config.seed + config.num_seeds):
         for strategy in config.chosen:
             name = f"{strategy}-{seed}"
             asked = config.train_config(strategy, seed)
-            if not _is_whole(folder / name, asked):
+            if not _is_whole(folder / name, asked, Path(photos)):
                 if say is not None:
                     say(f"Training {name}")
                 run = train(
@@ -160,11 +167,16 @@ def _facts(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _is_whole(path: Path, asked: TrainConfig) -> bool:
+def _is_whole(path: Path, asked: TrainConfig, photos: Path) -> bool:
     """Whether a run is there and finished; DataError when it is another one."""
     if not path.is_dir():
         return False
     facts = _facts(path)
+    if facts["photos"] != str(photos.resolve()):
+        raise DataError(
+            f"{path} was trained on other photos, {facts['photos']}; give the same ones to resume, "
+            "or choose another place with --output."
+        )
     if facts["config"] != asdict(asked):
         raise DataError(
             f"{path} was trained with other options; give the same ones to resume, or choose "
@@ -232,4 +244,6 @@ def command_line(config: CompareConfig, photos: str | Path) -> str:
         words += ["--validation-fraction", str(config.validation_fraction)]
     if config.seed:
         words += ["--seed", str(config.seed)]
+    if config.max_megapixels != CompareConfig.max_megapixels:
+        words += ["--max-megapixels", str(config.max_megapixels)]
     return shlex.join([*words, *(["--quick"] if config.quick else [])])

@@ -58,8 +58,8 @@ class TrainConfig:
         resize: "squash" keeps the whole photo and not its proportions, "crop" the reverse,
             "halfway" does half of each; None takes the recipe's, which is "halfway" in our way.
         precision: "int8", "bf16" or "f32" arithmetic in the network; "auto" takes int8 for the
-            EfficientNet-Lites, which alone have it, and for others bf16 where the processor
-            computes it natively, else f32.
+            EfficientNet-Lites, which alone have it, and for others bf16 where the processor has
+            matrix units for it, else f32; networks trained from scratch compute in f32.
         views: Augmented views of each training photo to fit the head on; 1 is the photo alone.
         test_time_mirror: Average a photo's and its mirror image's embedding when predicting.
         class_weight: "balanced" weighs classes by inverse frequency, "none" does not, "auto"
@@ -111,6 +111,10 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "patience", "image_size"):
             if getattr(self, name) == 0:
                 raise ValueError(f"{name} is 0; expected 1 or more.")
+        if self.precision == "int8" and self.strategy != "transfer":
+            raise ValueError(
+                f"precision is 'int8' and strategy {self.strategy!r}; 8 bits are for transfer."
+            )
         if self.network is not None and self.strategy not in ("scratch", "augmented"):
             raise ValueError(
                 f"network is {self.network!r} and strategy {self.strategy!r}; a network of one's "

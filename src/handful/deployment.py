@@ -32,6 +32,7 @@ def deploy(
     class_names: tuple[str, ...],
     settings: DecodeSettings,
     config: TrainConfig,
+    offset: float = 0.0,
 ) -> Classifier:
     """Make a classifier of a trained network.
 
@@ -41,6 +42,7 @@ def deploy(
         class_names: C names.
         settings: How photos are decoded for it.
         config: What was asked.
+        offset: Added to the scaled values.
 
     Returns:
         The classifier; its network's files lie in a temporary folder that goes with it.
@@ -55,8 +57,8 @@ def deploy(
     values = images
     if recipe.grey:
         values = keras.ops.mean(values, axis=-1, keepdims=True)
-    if recipe.scale != 1.0:
-        values = keras.layers.Rescaling(recipe.scale)(values)
+    if recipe.scale != 1.0 or offset:
+        values = keras.layers.Rescaling(recipe.scale, offset)(values)
     last = network.layers[-1]
     ends_in_head = (
         isinstance(last, keras.layers.Dense)

@@ -105,6 +105,7 @@ class BatchSource:
         shuffle: Draw the order of each epoch anew; else the order is that of the pictures.
         drop_last: Leave out what does not fill a batch.
         scale: Factor on the values.
+        offset: Added to them then.
         grey: Give one channel, the mean of the three, instead of three.
         seed: Seed of order and views.
         teacher: Gives the probabilities (B, C) of uint8 views (B, h, w, 3), which take the place
@@ -127,6 +128,7 @@ class BatchSource:
         shuffle: bool = True,
         drop_last: bool = False,
         scale: float = 1.0,
+        offset: float = 0.0,
         grey: bool = False,
         seed: int = 0,
         teacher: Teacher | None = None,
@@ -149,7 +151,7 @@ class BatchSource:
         self.images, self.labels, self.num_classes = images, labels, num_classes
         self.batch_size, self.policy, self.label_kind = batch_size, policy, label_kind
         self.shuffle, self.scale, self.grey, self.seed = shuffle, scale, grey, seed
-        self.teacher = teacher
+        self.offset, self.teacher = offset, teacher
         whole = len(images) // batch_size
         self.drop_last = drop_last and whole > 0
         self.num_batches = whole if self.drop_last else math.ceil(len(images) / batch_size)
@@ -213,6 +215,20 @@ class BatchSource:
         self.waited_seconds += time.perf_counter() - started
         return made
 
+    def signature(self) -> tuple[tuple[tuple[int, ...], Any], tuple[tuple[int, ...], Any]]:
+        """Shape and dtype of a batch's pictures and of its labels, in this epoch.
+
+        Returns:
+            Two pairs; the first axis is the batch's.
+        """
+        shape = (self.batch_size, *self.images.shape[1:])
+        if self.images.ndim == 4:
+            height, width = self._plan.view_size or shape[1:3]
+            shape = (self.batch_size, height, width, 1 if self.grey else shape[3])
+        classes = (self.num_classes,) if self.label_kind == "categorical" else ()
+        dtype = np.int64 if self.label_kind == "sparse" else np.float32
+        return (shape, np.float32), ((self.batch_size, *classes), dtype)
+
     def close(self) -> None:
         """End the threads; the source can be used again and starts new ones."""
         with self._lock:
@@ -238,6 +254,8 @@ class BatchSource:
         if self.grey:
             images = images.mean(axis=3, keepdims=True, dtype=np.float32)
         values = np.multiply(images, np.float32(self.scale), dtype=np.float32)
+        if self.offset:
+            values += np.float32(self.offset)
         if taught is None:
             return values, self._coded(self.labels[rows])
         return values, (taught[:, 1] if self.label_kind == "binary" else taught).astype(np.float32)
@@ -295,8 +313,9 @@ def epoch_dataset(source: BatchSource, num_batches: int | None = None) -> Any:
         return _epoch_class()(source, count)
     import tensorflow as tf
 
-    first = source.batch(0)
-    signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in first)
+    signature = tuple(
+        tf.TensorSpec((None, *shape[1:]), dtype) for shape, dtype in source.signature()
+    )
     dataset = tf.data.Dataset.from_generator(
         lambda: map(source.batch, range(count)), output_signature=signature
     )

@@ -216,6 +216,12 @@ def check_network(network: Any, input_shape: Shape, num_classes: int) -> None:
 
     if not isinstance(network, keras.Model):
         raise ValueError(f"The network is a {type(network).__name__}; expected a Keras model.")
+    # A subclassed model does not know its shapes.
+    if not isinstance(getattr(network, "output_shape", None), tuple):
+        raise ValueError(
+            "The network is no functional or sequential Keras model with one output; make it with "
+            "keras.Model(inputs, output)."
+        )
     wanted = network.input_shape
     fits = isinstance(wanted, tuple) and len(wanted) == 4
     if not fits or any(a not in (None, b) for a, b in zip(wanted[1:], input_shape, strict=True)):

@@ -27,6 +27,7 @@ class Recipe:
         sizes: (share of the epochs, side in pixels) in rising order, for training that begins
             small; empty trains at `image_size` throughout.
         scale: Factor on the pixels' values, 0 to 255.
+        centre: Take the training photos' mean value off, after scaling.
         grey: One channel instead of three.
         mirror: Average with the mirror image when predicting.
         patience: Epochs without a better validation loss after which training stops, and goes
@@ -49,6 +50,7 @@ class Recipe:
     stored_size: int | None = None
     sizes: tuple[tuple[float, int], ...] = ()
     scale: float = 1 / 255
+    centre: bool = False
     grey: bool = False
     mirror: bool = False
     patience: int | None = None
@@ -118,7 +120,14 @@ _TABLE = {
     # Its teacher looks at every view too, so that an epoch takes longer.
     ("handful", "distilled"): replace(_HANDFUL_SCRATCH, epochs=70, label_smoothing=0.0),
     ("mnist", "scratch"): Recipe(
-        "mnist", 28, epochs=20, batch_size=128, learning_rate=0.01, optimizer="sgd", grey=True
+        "mnist",
+        28,
+        epochs=20,
+        batch_size=32,
+        optimizer="sgd",
+        learning_rate=0.01,
+        centre=True,
+        grey=True,
     ),
 }
 

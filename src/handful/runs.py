@@ -401,11 +401,12 @@ def _train_network(
                     split, config, checkpoint, resume, cache, clock.tell, task.say, task.network
                 )
             )
+    held_out = split.part("validation")
     with clock.phase("evaluate") as tell:
-        found = trained.classifier.predict_index(split.part("validation"), progress=tell)
-        evaluation = score(
-            found.probabilities, found.index.labels, index.class_names, found.index.paths
-        )
+        probabilities = trained.probabilities
+        if probabilities is None:
+            probabilities = trained.classifier.predict_index(held_out, progress=tell).probabilities
+        evaluation = score(probabilities, held_out.labels, index.class_names, held_out.paths)
     counts = {"hits": trained.hits, "misses": trained.misses}
     return Run(
         trained.classifier,

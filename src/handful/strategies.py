@@ -21,7 +21,8 @@ from handful.backbones import (
 from handful.classifier import Classifier
 from handful.deployment import deploy, head_of_layer
 from handful.efficientnet_lite import LITE_VARIANTS
-from handful.embeddings import Embedder, embed_index
+from handful.embeddings import Embedder, View, embed_index
+from handful.errors import DataError
 from handful.fine_tuning import fine_tune
 from handful.minibatches import BatchSource, Teacher, decode_photos
 from handful.networks import NETWORKS, build_head, check_network, load_builder
@@ -81,15 +82,22 @@ def _train_pictures(job: TrainingJob, recipe: Recipe) -> Trained:
     stored = replace(settings, image_size=recipe.stored_size or recipe.image_size)
     tell = job.phase("decode")
 
-    def source(rows: NDArray[np.int64], decoding: DecodeSettings, learns: bool) -> BatchSource:
-        images = decode_photos(index.select(rows), decoding, progress=tell)
-        return make_source(job, recipe, network, images, index.labels[rows], learns)
+    def pixels(rows: NDArray[np.int64], decoding: DecodeSettings) -> NDArray[np.uint8]:
+        return decode_photos(index.select(rows), decoding, progress=tell)
 
-    train = source(job.split.train, stored, True)
+    def source(rows: NDArray[np.int64], images: NDArray[np.uint8], learns: bool) -> BatchSource:
+        return make_source(job, recipe, network, images, index.labels[rows], learns, offset)
+
+    learnt, held_out = job.split.train, job.split.validation
+    images = pixels(learnt, stored)
+    offset = -float(images.mean()) * recipe.scale if recipe.centre else 0.0
+    train = source(learnt, images, True)
     if job.config.strategy == "distilled":
         train.teacher = _teacher(job)
-    fitted = fit_job(job, recipe, network, train, source(job.split.validation, settings, False))
-    classifier = deploy(network, recipe, index.class_names, settings, job.config)
+    fitted = fit_job(
+        job, recipe, network, train, source(held_out, pixels(held_out, settings), False)
+    )
+    classifier = deploy(network, recipe, index.class_names, settings, job.config, offset)
     return Trained(classifier, fitted, recipe, *count_parameters(network))
 
 
@@ -100,7 +108,13 @@ def _build(job: TrainingJob, recipe: Recipe, num_classes: int) -> "keras.Model":
         build = load_builder(job.config.network)
     if build is None:
         return NETWORKS[recipe.network](shape, num_classes)
-    network = build(shape, num_classes)
+    try:
+        network = build(shape, num_classes)
+    except Exception as error:
+        raise DataError(
+            f"The network's function failed: {type(error).__name__}: {error}. It is called with "
+            f"the pictures' shape {shape} and the number of classes {num_classes}."
+        ) from error
     check_network(network, shape, num_classes)
     return network
 
@@ -117,7 +131,9 @@ def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
     frozen = frozen_network(backbone, precision=config.precision)
     embedder = Embedder(frozen, config.precision)
     settings = DecodeSettings(recipe.image_size, recipe.resize, config.max_megapixels)
-    table = embed_index(index, embedder, settings, cache=job.cache, progress=job.phase("embed"))
+    views: tuple[View, ...] = (0, "mirror") if config.test_time_mirror else (0,)
+    tell = job.phase("embed")
+    table = embed_index(index, embedder, settings, views=views, cache=job.cache, progress=tell)
     network = build_head(frozen.embedding_dim, num_classes)
 
     def source(rows: NDArray[np.int64], learns: bool) -> BatchSource:
@@ -132,6 +148,7 @@ def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
         head_of_layer(network.layers[-1]),
         settings,
         precision=config.precision,
+        test_time_mirror=config.test_time_mirror,
         about={
             "backbone": backbone.name,
             "licence": backbone.licence,
@@ -141,7 +158,19 @@ def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
     )
     body = count_body(backbone.name, recipe.image_size)
     total, trainable = count_parameters(network)
-    return Trained(classifier, fitted, recipe, body + total, trainable, table.hits, table.misses)
+    return Trained(
+        classifier,
+        fitted,
+        recipe,
+        body + total,
+        trainable,
+        table.hits,
+        table.misses,
+        # What `Classifier.predict_index` would compute a second time.
+        probabilities=classifier.head.predict_proba(
+            table.embeddings[job.split.validation].mean(axis=1)
+        ),
+    )
 
 
 def _teacher(job: TrainingJob) -> Teacher:

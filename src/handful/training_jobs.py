@@ -39,6 +39,7 @@ class Trained:
         hits: Embeddings that came from the cache.
         misses: Embeddings that were computed.
         note: What people should know of it.
+        probabilities: (M, C) of the validation photos, where they came out of training; else None.
     """
 
     classifier: Classifier
@@ -49,6 +50,7 @@ class Trained:
     hits: int = 0
     misses: int = 0
     note: str = ""
+    probabilities: NDArray[np.float64] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Facts in plain values, ready for JSON.
@@ -114,6 +116,9 @@ class TrainingJob:
                 recipe,
                 self.config.seed,
                 self.config.class_weight,
+                self.config.backbone,
+                self.config.weights,
+                self.config.network,
                 [tuple(variable.shape) for variable in network.variables],
             )
         )
@@ -167,6 +172,7 @@ def make_source(
     images: NDArray[Any],
     labels: NDArray[np.int64],
     learns: bool,
+    offset: float = 0.0,
 ) -> BatchSource:
     """Make the batches of one part.
 
@@ -177,6 +183,7 @@ def make_source(
         images: (N, H, W, 3) uint8 pictures, or (N, D) float32 features.
         labels: (N,) int64.
         learns: For training: shuffled, in views. Else in order, as they are.
+        offset: Added to the scaled values.
 
     Returns:
         The batches.
@@ -192,6 +199,7 @@ def make_source(
         # A last batch of two photos would move batch norm and the weights by chance.
         drop_last=learns and recipe.cosine,
         scale=recipe.scale,
+        offset=offset,
         grey=recipe.grey,
         seed=job.config.seed,
     )

@@ -1,0 +1,103 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handful.config import CompareConfig, TrainConfig, cache_folder
+
+
+def test_the_cache_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANDFUL_CACHE", str(tmp_path / "here"))
+    assert cache_folder() == tmp_path / "here"
+    monkeypatch.setenv("HANDFUL_CACHE", "~/there")
+    assert cache_folder() == Path.home() / "there"
+    monkeypatch.delenv("HANDFUL_CACHE")
+    assert cache_folder().name == "handful"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"strategy": "magic"},
+            "strategy is 'magic'; expected one of transfer, scratch, augmented",
+        ),
+        ({"recipe": "mine"}, "recipe is 'mine'; expected one of handful, exercise, mnist"),
+        ({"resize": "stretch"}, "resize is 'stretch'; expected one of squash, crop, halfway"),
+        ({"precision": "f64"}, "precision is 'f64'; expected one of auto, bf16, f32, int8"),
+        ({"class_weight": "some"}, "class_weight is 'some'; expected one of auto, balanced, none"),
+        ({"image_size": 31}, "image_size is 31; expected 32 to 1024"),
+        ({"image_size": 0}, "image_size is 0; expected 1 or more"),
+        ({"epochs": 0}, "epochs is 0; expected 1 or more"),
+        ({"epochs": -1}, "epochs is -1; expected 1 to 100000"),
+        ({"batch_size": 0}, "batch_size is 0; expected 1 or more"),
+        ({"batch_size": 5000}, "batch_size is 5000; expected 1 to 4096"),
+        ({"patience": 0}, "patience is 0; expected 1 or more"),
+        ({"learning_rate": 0.0}, r"learning_rate is 0\.0; expected more than 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; expected more than 0"),
+        ({"time_budget_minutes": -1.0}, r"time_budget_minutes is -1\.0; expected more than 0"),
+        ({"views": 65}, "views is 65; expected 1 to 64"),
+        ({"seed": -1}, "seed is -1; expected 0 to"),
+        ({"max_megapixels": 0.0}, "max_megapixels is 0.0; expected"),
+        ({"validation_fraction": 1.0}, r"validation_fraction is 1\.0; expected a share"),
+        (
+            {"network": "mine.py:build"},
+            "network is 'mine.py:build' and strategy 'transfer'; a network of one's own",
+        ),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**values)
+
+
+def test_photos_of_a_frozen_network_are_resized_halfway_unless_asked() -> None:
+    assert TrainConfig().decode_resize == "halfway"
+    assert TrainConfig(resize="crop").decode_resize == "crop"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"recipe": "mine"}, "recipe is 'mine'; expected one of"),
+        ({"strategies": ("magic",)}, "strategies is 'magic'; expected one of transfer"),
+        ({"strategies": ("scratch", "scratch")}, "strategies are scratch, scratch; expected each"),
+        ({"num_seeds": 0}, "num_seeds is 0; expected 1 to 100"),
+        ({"epochs": -3}, "epochs is -3; expected 1 to"),
+        ({"validation_fraction": 0.0}, r"validation_fraction is 0\.0"),
+        ({"seed": -1}, "seed is -1; expected 0 to"),
+    ],
+)
+def test_a_comparison_out_of_range_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CompareConfig(**values)
+
+
+def test_a_recipe_knows_what_is_compared() -> None:
+    assert CompareConfig(recipe="exercise").chosen == ("scratch", "augmented", "transfer")
+    assert CompareConfig(recipe="mnist").chosen == ("scratch",)
+    assert CompareConfig().chosen[:3] == ("scratch", "augmented", "transfer")
+    assert CompareConfig(strategies=("augmented",)).chosen == ("augmented",)
+
+
+def test_each_training_gets_the_options_that_are_its_own() -> None:
+    config = CompareConfig(
+        recipe="exercise",
+        backbone="xception",
+        weights="w.h5",
+        network="mine.py:build",
+        epochs=3,
+        validation_fraction=0.3,
+        max_megapixels=9.0,
+    )
+    shared = {"recipe": "exercise", "epochs": 3, "validation_fraction": 0.3, "max_megapixels": 9.0}
+    pictures = TrainConfig(strategy="augmented", network="mine.py:build", seed=4, **shared)  # type: ignore[arg-type]
+    head = TrainConfig(strategy="transfer", backbone="xception", weights="w.h5", seed=4, **shared)  # type: ignore[arg-type]
+    assert config.train_config("augmented", 4) == pictures
+    assert config.train_config("transfer", 4) == head
+    # Our head has no epochs, and is fast enough without a budget.
+    ours = dataclasses.replace(config, recipe="handful", network=None, quick=True)
+    assert ours.train_config("transfer", 0).epochs is None
+    assert ours.train_config("transfer", 0).time_budget_minutes is None
+    assert 0 < (ours.train_config("scratch", 0).time_budget_minutes or 0) < 1
