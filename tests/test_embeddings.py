@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo, write_photo
+from handful import embeddings
 from handful.backbones import FrozenNetwork
 from handful.cache import ContentCache
 from handful.embeddings import (

@@ -1,0 +1,121 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from conftest import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "tools"))
+from build_guides import (
+    FIGURES,
+    GUIDES,
+    LARGEST_FIGURE,
+    STRATEGIES,
+    build_pages,
+    compared_figures,
+    drawn_figures,
+    guide_scripts,
+)
+
+# What each page draws when it is run.
+DRAWN = {
+    "1_data": ("1-photos",),
+    "2_from_scratch": ("2-by-hand", "2-curves", "2-own"),
+    "3_augmentation": ("3-views", "3-curves"),
+    "4_transfer": ("4-curves", "4-comparison"),
+}
+PAGES = [pytest.param(script, id=script.stem) for script in guide_scripts()]
+
+
+def test_there_are_four_pages() -> None:
+    assert [script.stem for script in guide_scripts()] == list(DRAWN)
+
+
+@pytest.mark.parametrize("script", PAGES)
+def test_a_page_runs_and_its_assertions_hold(
+    script: Path, photo_folder: Path, tmp_path: Path
+) -> None:
+    given = {"PHOTOS": photo_folder, "OUTPUT": tmp_path / "out", "QUICK": "1", "XCEPTION": ""}
+    settings = {f"HANDFUL_GUIDE_{name}": str(value) for name, value in given.items()}
+    answer = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONOPTIMIZE": "", **settings},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    number = script.stem[0]
+    assert answer.stdout.splitlines()[-1] == f"Page {number}: all assertions held"
+    assert script.read_text(encoding="utf-8").count("\nassert ") >= 2
+    pictures = {path.stem for path in (tmp_path / "out").glob("*.png")}
+    assert pictures == set(DRAWN[script.stem])
+    # Nothing is written anywhere else.
+    assert {path.name for path in tmp_path.iterdir()} <= {"out", "handful-cache"}
+
+
+@pytest.mark.parametrize("script", PAGES)
+def test_notebook_and_page_are_those_of_the_script(script: Path) -> None:
+    for path, text in build_pages(script).items():
+        assert path.read_text(encoding="utf-8") == text, "run: python tools/build_guides.py"
+
+
+@pytest.mark.parametrize("script", PAGES)
+def test_a_notebook_has_the_script_in_it_and_no_outputs(script: Path) -> None:
+    notebook = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    source = script.read_text(encoding="utf-8")
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(code) == len(re.findall(r"^# %%$", source, re.MULTILINE)) >= 5
+    assert all(cell.source in source and cell.outputs == [] for cell in code)
+
+
+@pytest.mark.parametrize("page", [*(GUIDES / f"{stem}.md" for stem in DRAWN), GUIDES / "README.md"])
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:\s]+)\)", page.read_text(encoding="utf-8"))
+    assert targets
+    for target in targets:
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("script", PAGES)
+def test_every_question_has_an_answer(script: Path) -> None:
+    _, _, text = script.read_text(encoding="utf-8").partition("# ## Questions\n")
+    numbers = [int(number) for number in re.findall(r"^# \*\*(\d)\. ", text, re.MULTILINE)]
+    assert numbers == [1, 2, 3, 4, 5]
+    assert text.count("<details><summary>Answer</summary>") == text.count("</details>") == 5
+
+
+@pytest.mark.parametrize("script", PAGES)
+def test_measured_figures_stand_between_their_marks(script: Path) -> None:
+    text = script.read_text(encoding="utf-8")
+    outside = re.sub(r"<!-- measured -->.*?<!-- /measured -->", "", text, flags=re.DOTALL)
+    assert "measured -->" not in outside and "TODO" not in outside
+
+
+def test_the_figures_are_small_and_each_is_shown() -> None:
+    texts = "".join(script.read_text(encoding="utf-8") for script in guide_scripts())
+    shown = set(re.findall(r"\(figures/([\w-]+\.png)\)", texts))
+    assert {path.name for path in FIGURES.iterdir()} == shown
+    assert all(path.stat().st_size <= LARGEST_FIGURE for path in FIGURES.iterdir())
+
+
+def test_the_tool_draws_every_figure(tmp_path: Path) -> None:
+    for name in STRATEGIES:
+        (tmp_path / f"{name}-0").mkdir()
+        (tmp_path / f"{name}-0" / "history.csv").write_text(
+            "epoch,loss,accuracy,val_loss,val_accuracy\n1,0.7,0.5,0.7,0.5\n2,0.6,0.7,0.6,0.6\n"
+        )
+    drawn = {name for name, _ in (*drawn_figures(), *compared_figures(tmp_path))}
+    # The last one is the comparison's own.
+    assert {f"{name}.png" for name in drawn | {"4-comparison"}} == {
+        path.name for path in FIGURES.iterdir()
+    }
+
+
+def test_a_comparison_without_a_strategy_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no history of scratch; compare with --strategy"):
+        list(compared_figures(tmp_path))
