@@ -40,7 +40,7 @@ lock: $(BIN)/.installed-test
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
-	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks tools docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/.installed: $(MADE_FROM)
 	$(PYTHON) tools/environment.py install

@@ -363,6 +363,8 @@ def batches(
 
     Photos are decoded once, views are made in threads ahead of the step, anew in each epoch. For
     validation give no policy but, where values are to be rescaled, one with `rescale` alone.
+    Keras' `fit` draws an order of the batches of its own; `fit(..., shuffle=False)` leaves theirs,
+    and the same seed gives the same training.
 
     Args:
         photos: Photos of one part, such as `split.part("train")`; or a folder, zip or CSV.
