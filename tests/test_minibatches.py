@@ -95,6 +95,16 @@ def test_every_photo_comes_once_an_epoch(index: ImageIndex) -> None:
     assert np.array_equal(np.concatenate(epoch_of(still, 5)), values)
 
 
+def test_of_several_views_one_is_drawn(index: ImageIndex) -> None:
+    values = np.arange(48, dtype=np.float32)[:, None, None] + np.array([[[0.0], [0.5]]])
+    made = BatchSource(values.astype(np.float32), index.labels, 2, 10)
+    seen = np.concatenate(epoch_of(made, 0))[:, 0]
+    assert sorted(np.floor(seen)) == list(range(48)) and 10 < (seen % 1 > 0).sum() < 38
+    assert not np.array_equal(np.sort(np.concatenate(epoch_of(made, 1))[:, 0]), np.sort(seen))
+    still = BatchSource(values.astype(np.float32), index.labels, 2, 10, shuffle=False)
+    assert np.array_equal(np.concatenate(epoch_of(still, 1)), values[:, 0])
+
+
 def test_labels_come_in_three_kinds(index: ImageIndex) -> None:
     images = decode_photos(index, SETTINGS)
     for kind, dtype, shape in (

@@ -150,10 +150,9 @@ def _train_upper(
     body, _, upper = _cut_network(parts.backbone)
     head = _as_dense(fit_head_on(job, parts.table, learnt))
     network = keras.Model(upper.inputs[0], head(upper.outputs[0]))
-    # Photos and mirror images to learn from, photos alone to look at.
-    both = maps[learnt].reshape(-1, maps.shape[2])
-    train = make_source(job, recipe, network, both, np.repeat(labels[learnt], 2), True)
-    held_out = make_source(job, recipe, network, maps[seen, 0], labels[seen], False)
+    # Each time the photo or its mirror image to learn from, the photo to look at.
+    train = make_source(job, recipe, network, maps[learnt], labels[learnt], True)
+    held_out = make_source(job, recipe, network, maps[seen], labels[seen], False)
     checkpoint = None if job.checkpoint is None else job.checkpoint / name
     fitted = fit_job(
         replace(job, checkpoint=checkpoint),

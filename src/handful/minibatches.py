@@ -95,7 +95,9 @@ class BatchSource:
     whatever was made before: training that goes on after a break sees the same pictures.
 
     Args:
-        images: (N, H, W, 3) uint8 pictures, or (N, D) float32 features.
+        images: (N, H, W, 3) uint8 pictures; or (N, D) float32 features; or (N, V, D) features of
+            V views of each picture, of which one is drawn for each batch, or the first where
+            there is no shuffling.
         labels: (N,) int64 class numbers.
         num_classes: Number of classes C.
         batch_size: Pictures a batch B; the last of an epoch may have fewer.
@@ -221,10 +223,10 @@ class BatchSource:
         Returns:
             Two pairs; the first axis is the batch's.
         """
-        shape = (self.batch_size, *self.images.shape[1:])
+        shape: tuple[int, ...] = (self.batch_size, self.images.shape[-1])
         if self.images.ndim == 4:
-            height, width = self._plan.view_size or shape[1:3]
-            shape = (self.batch_size, height, width, 1 if self.grey else shape[3])
+            height, width = self._plan.view_size or self.images.shape[1:3]
+            shape = (self.batch_size, height, width, 1 if self.grey else 3)
         classes = (self.num_classes,) if self.label_kind == "categorical" else ()
         dtype = np.int64 if self.label_kind == "sparse" else np.float32
         return (shape, np.float32), ((self.batch_size, *classes), dtype)
@@ -244,9 +246,13 @@ class BatchSource:
 
     def _make(self, number: int, plan: "_Plan") -> tuple[NDArray[Any], NDArray[Any]]:
         rows = plan.order[number * self.batch_size : (number + 1) * self.batch_size]
-        images = self.images[rows]
+        rng = np.random.default_rng((self.seed, plan.epoch, number))
+        if self.images.ndim == 3:
+            num_views = self.images.shape[1] if self.shuffle else 1
+            images = self.images[rows, rng.integers(0, num_views, len(rows))]
+        else:
+            images = self.images[rows]
         if self.policy is not None:
-            rng = np.random.default_rng((self.seed, plan.epoch, number))
             height, width = images.shape[1:3]
             views = draw_views(self.policy, len(rows), height, width, rng)
             images = apply_views(images, views, self.policy, plan.view_size)

@@ -108,7 +108,7 @@ _TABLE = {
         "body",
         224,
         resize="halfway",
-        epochs=6,
+        epochs=4,
         batch_size=32,
         learning_rate=1e-4,
         cosine=True,

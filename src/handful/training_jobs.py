@@ -180,7 +180,7 @@ def make_source(
         job: What is trained on.
         recipe: How.
         network: What is trained; its output decides the kind of labels.
-        images: (N, H, W, 3) uint8 pictures, or (N, D) float32 features.
+        images: As in `BatchSource`.
         labels: (N,) int64.
         learns: For training: shuffled, in views. Else in order, as they are.
         offset: Added to the scaled values.
