@@ -74,7 +74,7 @@ def test_classes_and_size_can_be_chosen() -> None:
     found = summarise("small", num_classes=4, image_size=64)
     assert (found.input_shape, found.output_shape) == ((64, 64, 3), (4,))
     # Its own size is open; the summary's is not.
-    assert found.layers[1].output_shape == (64, 64, 24)
+    assert found.layers[2].output_shape == (64, 64, 24)
     facts = found.to_dict()
     assert list(facts) == [
         "name",

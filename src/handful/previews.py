@@ -138,7 +138,7 @@ def preview_photo(
         path: The photo.
         recipe: "exercise" or "handful".
         image_size: Side in pixels of the square that the network sees; None takes the recipe's:
-            150 for the exercise, 112 for ours.
+            150 for the exercise, 128 for ours.
         seed: Seed of the random views, 0 or more.
 
     Returns:
