@@ -678,7 +678,8 @@ def _print_comparison(comparison: Any) -> None:
     for row in rows:
         first, *rest = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
         print("  ".join([f"{first.strip():<{widths[0]}}", *rest]))
-    print()
+    if comparison.differences:
+        print()
     for difference in comparison.differences:
         print(difference.sentence)
     print(f"\n{comparison.verdict}")
