@@ -235,7 +235,7 @@ def compare(
         int, typer.Option(help="Trainings of each strategy, to see how much is luck.")
     ] = CompareConfig.num_seeds,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A first look in under three minutes.")
+        bool, typer.Option("--quick", help="A first look in under three minutes, no fine-tune.")
     ] = CompareConfig.quick,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted comparison ended.")

@@ -143,7 +143,8 @@ class CompareConfig:
         strategies: Which ones, in this order; empty takes those of the recipe.
         recipe: As in `TrainConfig`.
         num_seeds: Trainings of each strategy, with the seeds `seed`, `seed` + 1, ...
-        quick: Cut training short to have a first look in a few minutes.
+        quick: Cut training short to have a first look in a few minutes, without "fine-tune"
+            unless it is named.
         backbone: As in `TrainConfig`, as are the rest.
         weights: Weights file to use instead of the backbone's own, or None.
         network: "file.py:build" for a network of the user's own in scratch and augmented.
@@ -180,8 +181,10 @@ class CompareConfig:
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The strategies to train."""
-        return self.strategies or _COMPARED[self.recipe]
+        """The strategies to train; a quick comparison leaves the slowest to those who ask."""
+        known = _COMPARED[self.recipe]
+        quick = tuple(name for name in known if name != "fine-tune")
+        return self.strategies or (quick if self.quick else known)
 
     def train_config(self, strategy: str, seed: int) -> TrainConfig:
         """One training's configuration.
