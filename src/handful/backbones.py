@@ -87,6 +87,11 @@ class Backbone:
         parts = (str(GRAPH_VERSION), self.name, str(self.image_size), self.weights_sha256)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
+    @property
+    def about(self) -> dict[str, str]:
+        """Facts to keep with a classifier: "backbone", "licence", "source"."""
+        return {"backbone": self.name, "licence": self.licence, "source": self.source}
+
 
 def backbone_names() -> tuple[str, ...]:
     """Every name that `find_backbone` knows, the default first."""

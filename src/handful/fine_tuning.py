@@ -116,7 +116,7 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
         probe.settings,
         config,
     )
-    classifier.about |= {key: probe.about[key] for key in ("backbone", "licence", "source")}
+    classifier.about |= backbone.about
     note = (
         f"Trained for {epochs} epochs, a number found on a held-out fifth of the training photos."
     )

@@ -486,7 +486,7 @@ def _fit_head(task: _Task, index: ImageIndex, known: Mapping[str, str], clock: _
         settings,
         precision=precision,
         test_time_mirror=config.test_time_mirror,
-        about={"backbone": backbone.name, "licence": backbone.licence, "source": backbone.source},
+        about=backbone.about,
     )
     with clock.phase("evaluate"):
         held = split.validation

@@ -149,12 +149,7 @@ def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
         settings,
         precision=config.precision,
         test_time_mirror=config.test_time_mirror,
-        about={
-            "backbone": backbone.name,
-            "licence": backbone.licence,
-            "source": backbone.source,
-            **about_job(config),
-        },
+        about=backbone.about | about_job(config),
     )
     body = count_body(backbone.name, recipe.image_size)
     total, trainable = count_parameters(network)

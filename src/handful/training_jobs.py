@@ -268,14 +268,13 @@ def fit_probe(
     embedder = Embedder(frozen, precision)
     table = embed_index(index, embedder, settings, cache=job.cache, progress=job.phase("embed"))
     head = fit_head_on(job, table, rows)
-    about = {"backbone": backbone.name, "licence": backbone.licence, "source": backbone.source}
     classifier = Classifier(
         index.class_names,
         frozen,
         head,
         settings,
         precision=precision,
-        about=about | about_job(config),
+        about=backbone.about | about_job(config),
     )
     return classifier, table
 
