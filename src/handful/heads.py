@@ -190,6 +190,7 @@ def fit_head(
     *,
     groups: NDArray[np.int64] | None = None,
     class_weight: str = "auto",
+    strength: float | None = None,
     seed: int = 0,
 ) -> LinearHead:
     """Fit a head, its strength chosen by cross-validation on these embeddings alone.
@@ -206,6 +207,7 @@ def fit_head(
         num_classes: Number of classes C, 2 or more.
         groups: (N,) int64, photos with equal numbers are in one fold; None: each on its own.
         class_weight: "auto", "balanced" or "none".
+        strength: Inverse regularisation strength to use without cross-validation, or None.
         seed: Seed of the folds.
 
     Returns:
@@ -218,6 +220,81 @@ def fit_head(
         Minimises sum_i w_i * -log softmax(x_i W + b)[y_i] + |W|^2 / (2 C) by L-BFGS, as
         scikit-learn's `LogisticRegression` does.
     """
+    embeddings = _with_views(embeddings, labels, num_classes)
+    if groups is None:
+        groups = np.arange(len(labels))
+    rows = np.random.default_rng(seed).permutation(len(labels))[:_MOST_CROSS_VALIDATED]
+    # Matrices this narrow gain nothing from BLAS threads: on a busy machine they wait for one
+    # another, ten times longer. With one, the result does not depend on the number of cores.
+    with threadpool_limits(1, user_api="blas"):
+        scores: list[StrengthScore] = []
+        if strength is None:
+            scores = _cross_validate(
+                embeddings[rows], labels[rows], groups[rows], class_weight, seed
+            )
+            best = min(scores, key=lambda score: score.log_loss, default=None)
+            strength = best.strength if best else DEFAULT_STRENGTH
+        weights_of = class_weights(labels, num_classes, class_weight)[labels]
+        problem = _Problem(embeddings, labels, weights_of[:, np.newaxis])
+        parameters = problem.minimise(strength, None, _MOST_ITERATIONS, 1e-7)
+    weights, bias = problem.unpack(parameters)
+    return LinearHead(
+        problem.mean, problem.scale, weights[:, 0].copy(), bias[0], strength, tuple(scores)
+    )
+
+
+def out_of_fold_logits(
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    num_classes: int,
+    strength: float,
+    *,
+    groups: NDArray[np.int64] | None = None,
+    class_weight: str = "auto",
+    num_folds: int = 5,
+    seed: int = 0,
+) -> NDArray[np.float64] | None:
+    """Logits of every photo from heads that were fitted without it and its near-duplicates.
+
+    For all that must not be judged on what was learnt by heart: calibration, thresholds, label
+    review. Folds are stratified and hold groups together; past 100 classes there are 2.
+
+    Args:
+        embeddings: (N, D) float32, or (N, V, D) with V views of each photo, the photo first.
+        labels: (N,) int64, 0 to C - 1, each class at least once.
+        num_classes: Number of classes C, 2 or more.
+        strength: Inverse regularisation strength, such as a fitted head's.
+        groups: (N,) int64, photos with equal numbers are in one fold; None: each on its own.
+        class_weight: "auto", "balanced" or "none".
+        num_folds: Folds, 2 or more; fewer where a class has fewer groups.
+        seed: Seed of the folds.
+
+    Returns:
+        (N, C) float64, or None where a class has one group only and nothing can be held out.
+
+    Raises:
+        ValueError: When shapes disagree or a class has no photo.
+    """
+    embeddings = _with_views(embeddings, labels, num_classes)
+    _, groups = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
+    few = num_classes <= _CLASSES_FOR_FIVE_FOLDS
+    num_folds = fold_count(labels, groups, num_folds if few else 2)
+    if num_folds < 2:
+        return None
+    folds = stratified_folds(labels, groups, num_folds, seed)
+    photo_weights = class_weights(labels, num_classes, class_weight)[labels]
+    fitted = folds[:, np.newaxis] != np.arange(num_folds)
+    with threadpool_limits(1, user_api="blas"):
+        problem = _Problem(embeddings, labels, photo_weights[:, np.newaxis] * fitted)
+        parameters = problem.minimise(strength, None, _MOST_ITERATIONS, 1e-6)
+        logits = problem.logits(parameters)[:: embeddings.shape[1]]
+    return logits[np.arange(len(labels)), folds].astype(np.float64)
+
+
+def _with_views(
+    embeddings: NDArray[np.float32], labels: NDArray[np.int64], num_classes: int
+) -> NDArray[np.float32]:
+    """Embeddings as (N, V, D), checked against the labels."""
     if embeddings.ndim == 2:
         embeddings = embeddings[:, np.newaxis]
     if len(embeddings) != len(labels) or embeddings.ndim != 3:
@@ -229,22 +306,7 @@ def fit_head(
         raise ValueError(
             f"labels have {len(np.unique(labels))} classes; expected all {num_classes}."
         )
-    if groups is None:
-        groups = np.arange(len(labels))
-    rows = np.random.default_rng(seed).permutation(len(labels))[:_MOST_CROSS_VALIDATED]
-    # Matrices this narrow gain nothing from BLAS threads: on a busy machine they wait for one
-    # another, ten times longer. With one, the result does not depend on the number of cores.
-    with threadpool_limits(1, user_api="blas"):
-        scores = _cross_validate(embeddings[rows], labels[rows], groups[rows], class_weight, seed)
-        best = min(scores, key=lambda score: score.log_loss, default=None)
-        strength = best.strength if best else DEFAULT_STRENGTH
-        weights_of = class_weights(labels, num_classes, class_weight)[labels]
-        problem = _Problem(embeddings, labels, weights_of[:, np.newaxis])
-        parameters = problem.minimise(strength, None, _MOST_ITERATIONS, 1e-7)
-    weights, bias = problem.unpack(parameters)
-    return LinearHead(
-        problem.mean, problem.scale, weights[:, 0].copy(), bias[0], strength, tuple(scores)
-    )
+    return embeddings
 
 
 class _Problem:
