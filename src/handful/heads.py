@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,18 @@ class LinearHead:
         # BLAS sums in an order that depends on the number of rows. Rounding away the last bits of
         # a double makes a photo's answer the same alone and among others.
         return softmax(logits.astype(np.float32).astype(np.float64))
+
+    def at_temperature(self, temperature: float) -> "LinearHead":
+        """The same head with its logits divided by a number.
+
+        Args:
+            temperature: Positive; above 1 makes probabilities less extreme.
+
+        Returns:
+            A head that names the same classes.
+        """
+        weights, bias = self.weights / np.float32(temperature), self.bias / np.float32(temperature)
+        return replace(self, weights=weights, bias=bias)
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,172 @@
+"""Are probabilities honest, does abstaining keep its error rate, do sets keep their coverage?
+
+A classifier is trained as `handful train` does; temperature and thresholds come from out-of-fold
+answers on its training photos. All figures below are then measured on the validation photos,
+which chose nothing. Cats and dogs come split; the solar cells are split with several seeds. Small
+samples of the cats and dogs show what few photos do to it.
+
+    python benchmarks/trust_calibration.py [cats_and_dogs_filtered.zip] [--seeds 5]
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful import runs
+from handful.calibration import COVERAGES, ERROR_RATES, Calibration
+from handful.config import TrainConfig
+from handful.errors import DataError
+from handful.heads import softmax
+from handful.metrics import expected_calibration_error, log_loss, reliability_curve
+from handful.solar_cells import fetch_solar_cells
+from handful.splits import Split, split_index
+from pipelines import find_photos, machine
+
+SAMPLE = 100
+PROMISED = 0.02
+
+
+def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Expected calibration error, 15 equal bins."""
+    return expected_calibration_error(reliability_curve(probabilities, labels))
+
+
+def least_error(probabilities: NDArray[np.float64], draws: int = 200) -> float:
+    """What the calibration error would be by chance alone, were the probabilities the truth."""
+    rng = np.random.default_rng(0)
+    chances = probabilities.cumsum(axis=1)
+    found = []
+    for _ in range(draws):
+        labels = (rng.random((len(chances), 1)) > chances).sum(axis=1)
+        found.append(calibration_error(probabilities, np.minimum(labels, chances.shape[1] - 1)))
+    return float(np.mean(found))
+
+
+def figures(run: runs.Run) -> dict[str, float]:
+    """Accuracy, calibration error and log loss on validation, with and without the temperature."""
+    evaluation, calibration = run.evaluation, run.classifier.calibration
+    assert calibration is not None
+    logits = np.log(np.maximum(evaluation.probabilities, 1e-300)) * calibration.temperature
+    before = softmax(logits)
+    return {
+        "accuracy": evaluation.accuracy,
+        "accuracy_before": float((before.argmax(axis=1) == evaluation.labels).mean()),
+        "temperature": calibration.temperature,
+        "error_before": calibration_error(before, evaluation.labels),
+        "error": evaluation.expected_calibration_error,
+        "error_by_chance": least_error(evaluation.probabilities),
+        "loss_before": log_loss(before, evaluation.labels),
+        "loss": evaluation.log_loss,
+    }
+
+
+def print_calibration(name: str, found: Sequence[dict[str, float]]) -> None:
+    """Print a line of the table: means over the runs, and the largest calibration error."""
+    mean = {key: float(np.mean([one[key] for one in found])) for key in found[0]}
+    worst = max(one["error"] for one in found)
+    print(
+        f"| {name} | {100 * mean['accuracy_before']:.1f} -> {100 * mean['accuracy']:.1f} % "
+        f"| {mean['temperature']:.2f} | {100 * mean['error_before']:.1f} % "
+        f"| {100 * mean['error']:.1f} % (largest {100 * worst:.1f}) "
+        f"| {100 * mean['error_by_chance']:.1f} % "
+        f"| {mean['loss_before']:.4f} -> {mean['loss']:.4f} |",
+        flush=True,
+    )
+
+
+def print_promises(name: str, found: Sequence[runs.Run]) -> None:
+    """Print what was promised out of fold beside what validation shows."""
+    for rate in ERROR_RATES:
+        rows = [row for run in found if (row := abstained(run, rate)) is not None]
+        if not rows:
+            print(f"| {name} | error {100 * rate:g} % | refused: too few photos | | |")
+            continue
+        coverage, error, held, held_error = np.mean(rows, axis=0)
+        print(
+            f"| {name} | error {100 * rate:g} % | {100 * coverage:.1f} % answered, "
+            f"{100 * error:.2f} % wrong | {100 * held:.1f} % answered, "
+            f"{100 * held_error:.2f} % wrong"
+            f" | {len(rows)} of {len(found)} |"
+        )
+    for coverage in COVERAGES:
+        sizes, covered = np.mean([covered_by_sets(run, coverage) for run in found], axis=0)
+        print(
+            f"| {name} | sets {100 * coverage:g} % | | {100 * covered:.1f} % hold the class, "
+            f"{sizes:.2f} classes a set | {len(found)} of {len(found)} |"
+        )
+
+
+def abstained(run: runs.Run, rate: float) -> tuple[float, float, float, float] | None:
+    """Coverage and error, out of fold and on validation; None where it is refused."""
+    calibration, evaluation = run.classifier.calibration, run.evaluation
+    assert calibration is not None
+    try:
+        rule = calibration.abstain_at(rate)
+    except DataError:
+        return None
+    answered = evaluation.confidence.astype(np.float32) >= np.float32(rule.threshold)
+    wrong = (evaluation.predicted != evaluation.labels)[answered]
+    held_error = float(wrong.mean()) if answered.any() else 0.0
+    return rule.coverage, rule.observed_error, float(answered.mean()), held_error
+
+
+def covered_by_sets(run: runs.Run, coverage: float) -> tuple[float, float]:
+    """Mean size of the sets, and the share that holds the right class, on validation."""
+    calibration, evaluation = run.classifier.calibration, run.evaluation
+    assert isinstance(calibration, Calibration)
+    sets = calibration.sets_of(evaluation.probabilities, coverage)
+    held = sets[np.arange(len(sets)), evaluation.labels]
+    return float(sets.sum(axis=1).mean()), float(held.mean())
+
+
+def small_run(whole: Split, seed: int) -> runs.Run:
+    """Train on a few of the training photos, checked on all validation photos."""
+    rng = np.random.default_rng(seed)
+    labels = whole.index.labels[whole.train]
+    rows = [
+        rng.choice(whole.train[labels == number], SAMPLE // 2, replace=False)
+        for number in range(len(whole.index.class_names))
+    ]
+    kept = np.sort(np.concatenate([*rows, whole.validation]))
+    return runs.train(split_index(whole.index.select(kept)))
+
+
+def main() -> None:
+    """Train, measure, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", type=Path, nargs="?")
+    parser.add_argument("--seeds", type=int, default=5)
+    options = parser.parse_args()
+    print(f"{machine()}\n")
+    cats = runs.train(find_photos(options.photos))
+    with tempfile.TemporaryDirectory() as folder:
+        table = fetch_solar_cells(Path(folder))
+        cells = [runs.train(table, TrainConfig(seed=seed)) for seed in range(options.seeds)]
+        small = [small_run(cats.split, seed) for seed in range(options.seeds)]
+    named = {
+        f"cats and dogs, {len(cats.split.train):,} photos": [cats],
+        f"cats and dogs, {SAMPLE} photos, {options.seeds} draws": small,
+        f"solar cells, {len(cells[0].split.train):,} photos, {options.seeds} splits": cells,
+    }
+    print(
+        "| photos | accuracy | temperature | calibration error before | after | of honest "
+        "probabilities, by chance | log loss |\n|---|---|---|---|---|---|---|"
+    )
+    for name, found in named.items():
+        print_calibration(name, [figures(run) for run in found])
+    print(
+        "\n| photos | asked | out of fold, on training photos | on validation | runs that promise "
+        "it |\n|---|---|---|---|---|"
+    )
+    for name, found in named.items():
+        print_promises(name, found)
+    error = cats.evaluation.expected_calibration_error
+    print(f"\nCats and dogs: calibration error {100 * error:.2f} %, asked {100 * PROMISED:g} %.")
+
+
+if __name__ == "__main__":
+    main()
