@@ -14,9 +14,11 @@ from handful.comparison import (
     Comparison,
     Difference,
     StrategyRun,
+    about,
     build_comparison,
     format_points,
     format_share,
+    too_few_photos,
 )
 from handful.evaluation import Evaluation, score
 from handful.metrics import accuracy_interval, mcnemar_test, paired_difference_interval
@@ -106,7 +108,8 @@ def test_a_difference_is_the_metrics(comparison: Comparison) -> None:
 def test_sentences_are_plain(comparison: Comparison) -> None:
     sentences = [row.sentence for row in comparison.differences]
     assert sentences[0] == (
-        "no real difference between transfer and fine-tune (0.5 points, 95 % interval -1.2 to 2.2)"
+        "no real difference between transfer and fine-tune (0.5 points, 95 % interval -1.2 to "
+        "2.2); about 7,200 photos would show one of this size"
     )
     assert sentences[2] == "transfer beats scratch by 28.0 points (95 % interval 21.4 to 34.0)"
 
@@ -177,8 +180,51 @@ def test_seeds_are_summed_up() -> None:
         "Trained once, so that the luck of training is not in the intervals: b.",
     )
     again = [replace(one, strategy="b") for one in seeds]
-    assert compare(*seeds, *again).cautions == ()
+    assert compare(*seeds, *again).cautions == (
+        "Trainings of one way vary so much from seed to seed that 2 points between two ways cannot "
+        "be shown with any number of photos: more seeds would help.",
+    )
     assert "Each way was trained once" in compare(seeds[0]).cautions[0]
+
+
+def test_too_few_photos_are_cautioned(comparison: Comparison) -> None:
+    # Only transfer and fine-tune are not told apart; one photo of 200 is named right by one alone.
+    assert comparison.cautions[1:] == (
+        "200 validation photos are too few to show a difference of 2 points in each pair that is "
+        "not told apart: about 610 would do.",
+    )
+    assert comparison.to_dict()["asked_difference"] == 0.02
+    options = {"photos": "pets", "recipe": "ours", "num_train": 800, "difference": 0.2}
+    runs = [summary.runs[0] for summary in comparison.summaries]
+    assert len(build_comparison(runs, **options).cautions) == 1
+    steady = [run(name, first_right(150), seed) for name in "ab" for seed in range(2)]
+    assert compare(*steady).cautions == (
+        "200 validation photos are too few to show a difference of 2 points in each pair that is "
+        "not told apart: about 400 would do.",
+    )
+    (alike,) = compare(*steady).differences
+    assert alike.photos_needed is None and alike.sentence.endswith("-1.4 to 1.4)")
+
+
+def test_a_number_that_would_do_is_said_of_one_classifier() -> None:
+    assert too_few_photos(40, 1, 0.02) == (
+        "40 validation photos cannot show a difference of 2 points between two classifiers: about "
+        "1,800 would; these can show one of 19 points."
+    )
+    assert too_few_photos(100, 10, 0.01).startswith(
+        "100 validation photos cannot show a difference of 1 point between"
+    )
+    assert too_few_photos(2000, 20, 0.02) == ""
+    # What it names is enough.
+    assert too_few_photos(40, 0, 0.5) == "" and too_few_photos(1, 0, 1.0) != ""
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(1, "about 1"), (99, "about 99"), (101, "about 110"), (7_164, "about 7,200")],
+)
+def test_estimates_are_rounded_up(number: int, text: str) -> None:
+    assert about(number) == text
 
 
 def test_the_gap_is_taken_where_both_accuracies_are_known(comparison: Comparison) -> None:

@@ -18,15 +18,21 @@ from handful.metrics import (
     class_rates,
     class_roc_auc,
     confusion_matrix,
+    discordant_share,
     expected_calibration_error,
     holm_adjusted,
+    independent_discordance,
     log_loss,
     macro_roc_auc,
     mcnemar_test,
     paired_difference_interval,
     paired_difference_test,
+    photos_for_difference,
     reliability_curve,
+    resampled_interval,
     roc_auc,
+    seed_variance,
+    smallest_difference,
     wilson_interval,
 )
 
@@ -502,6 +508,111 @@ def test_holm_raises_and_keeps_the_order(p_values: list[float]) -> None:
     order = np.argsort(p_values, kind="stable")
     assert np.all(np.diff(np.array(adjusted)[order]) >= 0)
     assert all(p <= q <= 1 for p, q in zip(p_values, adjusted, strict=True))
+
+
+# Resamples
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
+def test_the_resampled_interval_by_hand(confidence: float) -> None:
+    from scipy.stats import t
+
+    values = [0.9, 0.95, 0.85, 0.9, 1.0]
+    width = t.ppf(0.5 + confidence / 2, 4) * np.std(values, ddof=1) * math.sqrt(1 / 5 + 20 / 80)
+    low, high = resampled_interval(np.array(values), 80, 20, confidence)
+    assert (low, high) == pytest.approx((0.92 - width, 0.92 + width), rel=1e-5)
+
+
+def test_more_resamples_of_the_same_photos_never_make_it_narrow() -> None:
+    pair = [0.8, 0.9]
+    low, high = resampled_interval(np.array(pair * 5000), 80, 20)
+    assert high - low == pytest.approx(2 * 1.96 * 0.05 * math.sqrt(0.25), rel=1e-3)
+
+
+@given(st.floats(0, 1), st.integers(2, 30))
+def test_equal_values_have_an_interval_of_no_width(value: float, number: int) -> None:
+    assert resampled_interval(np.full(number, value), 80, 20) == (value, value)
+
+
+def test_resamples_are_checked() -> None:
+    with pytest.raises(ValueError, match="There are 1 values; expected those of 2 or more"):
+        resampled_interval(np.array([0.9]), 80, 20)
+    with pytest.raises(ValueError, match="num_fit is 0 and num_held_out 20; expected photos in"):
+        resampled_interval(np.array([0.9, 0.8]), 0, 20)
+    with pytest.raises(ValueError, match="confidence is 95"):
+        resampled_interval(np.array([0.9, 0.8]), 80, 20, 95)
+
+
+# Photos that a difference takes
+
+
+def test_photos_for_a_difference_are_connors() -> None:
+    # The example of his formula in powerandsamplesize.com: 0.45 and 0.05, power 0.9, one side.
+    assert photos_for_difference(0.4, 0.5, confidence=0.9, power=0.9) == 23
+    assert photos_for_difference(1.0, 1.0) == 4  # 1.96 squared
+    assert photos_for_difference(0.1, 0.1, seed_variance=0.1) is None
+    needed = photos_for_difference(0.1, 0.2)
+    assert needed is not None
+    assert (photos_for_difference(0.1, 0.2, seed_variance=0.0005) or 0) > needed
+
+
+@pytest.mark.parametrize(("difference", "share"), [(0.05, 0.1), (0.1, 0.12), (0.02, 0.04)])
+def test_so_many_photos_do_show_it(difference: float, share: float) -> None:
+    """4 times in 5 by our exact test, which is a little stricter than the formula's."""
+    num = photos_for_difference(difference, share)
+    assert num is not None
+    rng = np.random.default_rng(0)
+    wins, losses = (share + difference) / 2, (share - difference) / 2
+    counts = rng.multinomial(num, [wins, losses, 1 - share], size=2000)
+    shown = np.mean([mcnemar_test(int(b), int(c)) < 0.05 for b, c, _ in counts])
+    assert 0.72 <= shown <= 0.84
+
+
+@given(st.floats(0, 1), st.floats(0.001, 1))
+def test_independent_errors_leave_room_for_the_difference(error: float, difference: float) -> None:
+    share = independent_discordance(error, difference)
+    assert difference - 1e-9 <= share <= 1 + 1e-9
+    assert (photos_for_difference(difference, share) or 0) >= 1
+
+
+def test_independent_errors_by_hand() -> None:
+    # Error rates of 9 and 11 %.
+    assert independent_discordance(0.1, 0.02) == pytest.approx(0.09 * 0.89 + 0.91 * 0.11)
+    assert independent_discordance(0.0, 0.02) == independent_discordance(0.01, 0.02)
+    assert independent_discordance(1.0, 0.02) == pytest.approx(0.02)
+
+
+@given(st.integers(4, 100_000), st.floats(0, 1))
+def test_the_smallest_difference_takes_just_these_photos(num: int, error: float) -> None:
+    found = smallest_difference(num, error)
+    for factor, enough in ((1.001, True), (0.999, False)):
+        difference = min(found * factor, 1.0)
+        needed = photos_for_difference(difference, independent_discordance(error, difference))
+        assert needed is not None
+        assert needed <= num if enough else needed >= num
+    assert smallest_difference(3, error) == 1.0
+
+
+def test_a_measured_discordant_share_by_hand() -> None:
+    ours, theirs = np.array([1, 1, 1, 0, 0, 1]), np.array([1, 0, 1, 1, 0, 1])
+    assert discordant_share(ours, theirs) == pytest.approx((2 + 2) / (6 + 2))
+    half = np.stack([ours, theirs])
+    assert discordant_share(half, theirs) == pytest.approx((2 * 0.25 + 2) / (6 + 2))
+    assert seed_variance(ours, theirs) == 0
+    uneven = np.array([[1, 1, 1, 1], [1, 1, 0, 0]])
+    assert seed_variance(uneven, uneven[:1]) == pytest.approx(np.var([1, 0.5], ddof=1) / 2)
+
+
+def test_a_difference_out_of_range_is_refused() -> None:
+    for difference in (0.0, 1.1):
+        with pytest.raises(ValueError, match=rf"difference is {difference}; expected a share"):
+            photos_for_difference(difference, 1.0)
+    with pytest.raises(ValueError, match=r"discordant_share is 0\.01; expected 0\.04 to 1,"):
+        photos_for_difference(0.2, 0.01)
+    with pytest.raises(ValueError, match=r"power is 1\.0; expected a share in"):
+        photos_for_difference(0.2, 0.3, power=1.0)
+    with pytest.raises(ValueError, match=r"confidence is 1\.0"):
+        photos_for_difference(0.2, 0.3, confidence=1.0)
 
 
 @pytest.mark.parametrize("freedom", [1.0, 1.3, 2.0, 3.7, 12.0, 200.0, 1e5])

@@ -19,6 +19,7 @@ from handful.splits import (
     read_manifest,
     split_index,
     stratified_folds,
+    stratified_holdout,
     write_manifest,
 )
 
@@ -259,6 +260,17 @@ def test_folds_keep_groups() -> None:
     folds = stratified_folds(labels, groups, 4)
     assert all(len(set(folds[groups == group].tolist())) == 1 for group in range(25))
     assert np.bincount(folds).min() >= 20
+
+
+def test_a_holdout_takes_a_share_of_each_class() -> None:
+    labels = np.repeat([0, 1, 2], [50, 20, 2])
+    held = stratified_holdout(labels, np.arange(72), 0.2)
+    assert np.bincount(labels[held]).tolist() == [10, 4, 1]
+    assert not np.array_equal(held, stratified_holdout(labels, np.arange(72), 0.2, seed=1))
+    # The groups of class 0 are larger than its share: the smallest is held out.
+    groups = np.repeat([0, 1, 2, 3, 4], [4, 6, 1, 1, 1])
+    held = stratified_holdout(np.repeat([0, 1], [10, 3]), groups, 0.1)
+    assert held[:10].tolist() == [True] * 4 + [False] * 6 and held[10:].sum() == 1
 
 
 def test_fold_count_is_what_the_smallest_class_allows() -> None:

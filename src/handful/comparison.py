@@ -18,9 +18,14 @@ from numpy.typing import NDArray
 from handful.evaluation import Evaluation
 from handful.metrics import (
     accuracy_interval,
+    discordant_share,
     holm_adjusted,
+    independent_discordance,
     paired_difference_interval,
     paired_difference_test,
+    photos_for_difference,
+    seed_variance,
+    smallest_difference,
 )
 
 # Columns by epoch: "loss", "accuracy", "val_loss", "val_accuracy", "seconds", ... NaN where an
@@ -221,6 +226,9 @@ class Difference:
         p_value: Chance of such a difference if both are equally good; of this pair alone.
         adjusted_p_value: The same, raised for the number of pairs.
         num_pairs: Pairs in the comparison.
+        photos_needed: Validation photos of which a difference of this size would be called real
+            4 times in 5, p-values raised for the number of pairs and all; None where there is no
+            difference, or more photos alone would not do.
     """
 
     first: str
@@ -230,6 +238,7 @@ class Difference:
     p_value: float
     adjusted_p_value: float
     num_pairs: int = 1
+    photos_needed: int | None = None
 
     @property
     def is_real(self) -> bool:
@@ -252,7 +261,13 @@ class Difference:
             interval += f"; too little for one of {self.num_pairs} pairs compared"
         elif self._excludes_zero:
             interval += f", but p = {self.adjusted_p_value:.2f}"
-        return f"no real difference between {self.first} and {self.second} ({points}, {interval})"
+        wanted = ""
+        if self.photos_needed is not None:
+            wanted = f"; {about(self.photos_needed)} photos would show one of this size"
+        return (
+            f"no real difference between {self.first} and {self.second} ({points}, {interval})"
+            f"{wanted}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The figures in plain values, ready for JSON.
@@ -268,6 +283,7 @@ class Difference:
             "p_value": self.p_value,
             "adjusted_p_value": self.adjusted_p_value,
             "is_real": self.is_real,
+            "photos_needed": self.photos_needed,
             "sentence": self.sentence,
         }
 
@@ -285,6 +301,7 @@ class Comparison:
         class_names: The C classes' names.
         summaries: The ways of training, in the order given.
         differences: All pairs; the most accurate way's come first.
+        asked_difference: Difference of two accuracies that the photos should be able to show.
     """
 
     photos: str
@@ -295,6 +312,7 @@ class Comparison:
     class_names: tuple[str, ...]
     summaries: tuple[StrategySummary, ...]
     differences: tuple[Difference, ...]
+    asked_difference: float = 0.02
 
     @property
     def ranked(self) -> list[StrategySummary]:
@@ -341,7 +359,35 @@ class Comparison:
                 f"Trained once, so that the luck of training is not in the intervals: "
                 f"{', '.join(once)}."
             )
-        return tuple(found)
+        return (*found, *filter(None, [self._too_few]))
+
+    @property
+    def _too_few(self) -> str:
+        """Which number of photos would tell apart the pairs that are not, or ""."""
+        runs = {summary.name: summary.correct for summary in self.summaries}
+        open_pairs = [row for row in self.differences if not row.is_real]
+        needed = [
+            photos_for_difference(
+                self.asked_difference,
+                max(discordant_share(runs[row.first], runs[row.second]), self.asked_difference),
+                confidence=1 - _SIGNIFICANCE / row.num_pairs,
+                seed_variance=seed_variance(runs[row.first], runs[row.second]),
+            )
+            for row in open_pairs
+        ]
+        points = f"{self.asked_difference * 100:g} point{'s' * (self.asked_difference != 0.01)}"
+        if None in needed:
+            return (
+                f"Trainings of one way vary so much from seed to seed that {points} between two "
+                "ways cannot be shown with any number of photos: more seeds would help."
+            )
+        most = max(filter(None, needed), default=0)
+        if most <= self.num_validation:
+            return ""
+        return (
+            f"{self.num_validation:,} validation photos are too few to show a difference of "
+            f"{points} in each pair that is not told apart: {about(most)} would do."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The figures in plain values, ready for JSON; undefined ones are None.
@@ -359,12 +405,19 @@ class Comparison:
             "verdict": self.verdict,
             "cautions": list(self.cautions),
             "strategies": [summary.to_dict() for summary in self.summaries],
+            "asked_difference": self.asked_difference,
             "differences": [difference.to_dict() for difference in self.differences],
         }
 
 
 def build_comparison(
-    runs: Sequence[StrategyRun], *, photos: str, recipe: str, num_train: int, quick: bool = False
+    runs: Sequence[StrategyRun],
+    *,
+    photos: str,
+    recipe: str,
+    num_train: int,
+    quick: bool = False,
+    difference: float = 0.02,
 ) -> Comparison:
     """Compare trainings that were scored on the same photos.
 
@@ -374,6 +427,7 @@ def build_comparison(
         recipe: Name of the recipe that all followed.
         num_train: Training photos.
         quick: Whether training was cut short to have a first look.
+        difference: Difference of two accuracies that the photos should be able to show.
 
     Returns:
         The comparison; its strategies are in the order in which they first appear.
@@ -397,7 +451,49 @@ def build_comparison(
         class_names=evaluation.class_names,
         summaries=summaries,
         differences=_differences(summaries),
+        asked_difference=difference,
     )
+
+
+def too_few_photos(num_photos: int, num_wrong: int, difference: float) -> str:
+    """Say whether photos are too few to show a difference between two classifiers.
+
+    Args:
+        num_photos: Photos that a classifier was scored on.
+        num_wrong: Those that it named wrong.
+        difference: Difference of two accuracies that the photos should show, in (0, 1].
+
+    Returns:
+        A sentence with the number that would do and the difference that these do show; "" where
+        they are enough. Both classifiers are taken to err as often as this one, give or take half
+        the difference, and independently; "show" is p below 0.05 in 4 of 5 cases. See
+        `handful.metrics.photos_for_difference`.
+    """
+    # As if one more had been named wrong and one right: none wrong of twenty is not never wrong.
+    error_rate = (num_wrong + 1) / (num_photos + 2)
+    share = independent_discordance(error_rate, difference)
+    needed = photos_for_difference(difference, share)
+    if needed is None or needed <= num_photos:
+        return ""
+    shown = smallest_difference(num_photos, error_rate)
+    return (
+        f"{num_photos:,} validation photos cannot show a difference of {difference * 100:g} "
+        f"point{'s' * (difference != 0.01)} between two classifiers: {about(needed)} would; these "
+        f"can show one of {math.ceil(shown * 100)} points."
+    )
+
+
+def about(number: int) -> str:
+    """Write an estimated number of photos with two digits, rounded up.
+
+    Args:
+        number: 1 or more.
+
+    Returns:
+        Such as "about 7", "about 1,300".
+    """
+    unit = 10 ** max(len(str(number)) - 2, 0)
+    return f"about {-(-number // unit) * unit:,}"
 
 
 def format_points(fraction: float) -> str:
@@ -447,10 +543,24 @@ def _differences(summaries: Sequence[StrategySummary]) -> tuple[Difference, ...]
             p_value=p_value,
             adjusted_p_value=adjusted,
             num_pairs=len(pairs),
+            photos_needed=_photos_needed(first, second, len(pairs)),
         )
         for (first, second), p_value, adjusted in zip(
             pairs, p_values, holm_adjusted(p_values), strict=True
         )
+    )
+
+
+def _photos_needed(first: StrategySummary, second: StrategySummary, num_pairs: int) -> int | None:
+    difference = first.accuracy - second.accuracy
+    if difference <= 0:
+        return None
+    return photos_for_difference(
+        difference,
+        discordant_share(first.correct, second.correct),
+        # The most that Holm's correction may ask for.
+        confidence=1 - _SIGNIFICANCE / num_pairs,
+        seed_variance=seed_variance(first.correct, second.correct),
     )
 
 

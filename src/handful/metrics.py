@@ -443,6 +443,182 @@ def holm_adjusted(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def resampled_interval(
+    values: Floats, num_fit: float, num_held_out: float, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Range of a score's true mean over training sets, from scores on J resamples of one set.
+
+    The J scores share most of their photos, so that the usual interval, of variance s^2 / J, is
+    far too narrow, and ever more so with more resamples.
+
+    Args:
+        values: (J,) scores on held-out photos, J of 2 or more.
+        num_fit: Photos that each was fitted to.
+        num_held_out: Photos that each was scored on.
+        confidence: How often such a range should contain the truth, in (0, 1).
+
+    Returns:
+        Lower and upper end around the mean of the values; no wider than a point when they are all
+        equal, which is no certainty.
+
+    Raises:
+        ValueError: When there are fewer than two values, a number of photos is not above 0, or
+            confidence is not in (0, 1).
+
+    Source:
+        C. Nadeau & Y. Bengio, "Inference for the Generalization Error", Machine Learning 52
+        (2003): mean +- t sqrt((1/J + n_2/n_1) s^2), Student's t of J - 1 degrees of freedom, with
+        n_1 photos to fit and n_2 held out. It rests on the guess that two scores correlate by
+        n_2 / (n_1 + n_2): an approximation, for random splits; R. R. Bouckaert & E. Frank
+        (PAKDD 2004) use it for repeated cross-validation too. No estimate from one
+        cross-validation is unbiased (Y. Bengio & Y. Grandvalet, JMLR 5, 2004).
+    """
+    _check_confidence(confidence)
+    if len(values) < 2:
+        raise ValueError(f"There are {len(values)} values; expected those of 2 or more resamples.")
+    if not (num_fit > 0 and num_held_out > 0):
+        raise ValueError(
+            f"num_fit is {num_fit} and num_held_out {num_held_out}; expected photos in both."
+        )
+    if np.ptp(values) == 0:
+        # Their mean may differ from them by rounding.
+        return float(values[0]), float(values[0])
+    variance = (1 / len(values) + num_held_out / num_fit) * float(np.var(values, ddof=1))
+    mean = float(np.mean(values))
+    reach = _student_quantile(confidence, len(values) - 1) * math.sqrt(variance)
+    return mean - reach, mean + reach
+
+
+def photos_for_difference(
+    difference: float,
+    discordant_share: float,
+    *,
+    confidence: float = 0.95,
+    power: float = 0.8,
+    seed_variance: float = 0.0,
+) -> int | None:
+    """Photos it takes to tell two classifiers apart, both scored on the same ones.
+
+    Args:
+        difference: Difference of their true accuracies, a fraction in (0, 1].
+        discordant_share: Share of photos that only one of them names right, in
+            [difference, 1]; of means over several trainings, the mean squared difference.
+        confidence: 1 minus the p-value below which they count as told apart.
+        power: How often so many photos should tell them apart, in (0, 1).
+        seed_variance: Variance of the difference by the luck of training, which no photos lessen.
+
+    Returns:
+        Photos, 1 or more; None where training's luck hides the difference whatever their number.
+
+    Raises:
+        ValueError: When a share is out of its range.
+
+    Source:
+        R. J. Connor, "Sample size for testing differences in proportions for the paired-sample
+        design", Biometrics 43 (1987), for McNemar's test: with the difference d and the
+        discordant share p, n = (z_a sqrt(p) + z_b sqrt(p - d^2))^2 / d^2. The variance of
+        training is taken from d^2, as what photos must show beyond it.
+    """
+    _check_confidence(confidence)
+    if not 0.0 < power < 1.0:
+        raise ValueError(f"power is {power}; expected a share in (0, 1), such as 0.8.")
+    if not 0.0 < difference <= 1.0:
+        raise ValueError(f"difference is {difference}; expected a share above 0, up to 1.")
+    least = difference**2
+    if not least * (1 - 1e-9) <= discordant_share <= 1.0 + 1e-9:
+        raise ValueError(
+            f"discordant_share is {discordant_share}; expected {least:g} to 1, for two accuracies "
+            f"that differ by {difference}."
+        )
+    z_alpha = NormalDist().inv_cdf(0.5 + confidence / 2)
+    z_beta = NormalDist().inv_cdf(power)
+    room = least - (z_alpha + z_beta) ** 2 * seed_variance
+    if room <= 0:
+        return None
+    spread = z_alpha * math.sqrt(discordant_share)
+    spread += z_beta * math.sqrt(max(discordant_share - least, 0.0))
+    # A hair less than a whole number must not become the next one.
+    return max(1, math.ceil(spread**2 / room - 1e-9))
+
+
+def independent_discordance(error_rate: float, difference: float) -> float:
+    """Share of photos that only one of two classifiers names right, if they err independently.
+
+    Classifiers of the same photos mostly fail on the same hard ones; then the share is smaller,
+    and fewer photos tell them apart. So this is the cautious assumption.
+
+    Args:
+        error_rate: Mean error rate of the two, in [0, 1].
+        difference: Difference of their accuracies, in [0, 1].
+
+    Returns:
+        In [difference, 1]. The mean is moved where the two rates would leave [0, 1].
+
+    Source:
+        R. J. Connor, Biometrics 43 (1987), who advises the share under independence as its upper
+        bound where the two correlate positively.
+    """
+    low = min(max(error_rate - difference / 2, 0.0), 1.0 - difference)
+    high = low + difference
+    return low * (1 - high) + (1 - low) * high
+
+
+def smallest_difference(num_photos: int, error_rate: float) -> float:
+    """Smallest difference of two accuracies that so many photos show, 4 times in 5.
+
+    Args:
+        num_photos: Photos that both classifiers are scored on.
+        error_rate: Their mean error rate, in [0, 1].
+
+    Returns:
+        A fraction in (0, 1]: where `photos_for_difference` under `independent_discordance` is
+        the number of photos; 1 where they are too few for any.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        share = independent_discordance(error_rate, middle)
+        enough = (photos_for_difference(middle, share) or math.inf) <= num_photos
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
+def discordant_share(first: Outcomes, second: Outcomes) -> float:
+    """Share of photos that only one of two ways of training names right.
+
+    Args:
+        first: (S, N) whether training s of the first named photo i right; or (N,).
+        second: (T, N) or (N,) the same of the second, on the same photos in the same order.
+
+    Returns:
+        In (0, 1]: with one photo added for each side, as in `paired_difference_interval`, so that
+        few photos without any such do not promise that there are none. Of several trainings, the
+        mean squared difference of a photo's shares.
+
+    Raises:
+        ValueError: When the photos' numbers differ or are 0.
+    """
+    ours, theirs = _as_pair(first, second)
+    squares = (ours.mean(axis=0) - theirs.mean(axis=0)) ** 2
+    return (float(squares.sum()) + 2) / (len(squares) + 2)
+
+
+def seed_variance(first: Outcomes, second: Outcomes) -> float:
+    """Variance of the difference of two mean accuracies by the luck of their trainings.
+
+    Args:
+        first: (S, N) whether training s of the first named photo i right; or (N,).
+        second: (T, N) or (N,) the same of the second, on the same photos in the same order.
+
+    Returns:
+        0 or more; a way that was trained once adds 0, for its luck is not known.
+
+    Raises:
+        ValueError: When the photos' numbers differ or are 0.
+    """
+    return _Spread(0.0, math.inf).plus_seeds(*_as_pair(first, second)).variance
+
+
 def _check_labels(name: str, values: Integers, num_classes: int) -> None:
     if len(values) and not 0 <= values.min() <= values.max() < num_classes:
         raise ValueError(

@@ -239,6 +239,31 @@ def stratified_folds(
     return _assign(labels, groups, targets, order)
 
 
+def stratified_holdout(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int = 0
+) -> NDArray[np.bool_]:
+    """Hold out a random share of every class, no group divided.
+
+    Args:
+        labels: (N,) int64 class numbers.
+        groups: (N,) int64 group numbers 0, 1, ..., none left out.
+        fraction: Share of each class to hold out, in (0, 1).
+        seed: Another seed, other photos.
+
+    Returns:
+        (N,) whether a photo is held out. Of every class at least one is; where groups are single
+        photos, and a class has two of them, at least one is not.
+    """
+    counts = np.bincount(labels)
+    targets = np.clip(np.rint(fraction * counts), 1, np.maximum(counts - 1, 1)).astype(np.int64)
+    targets = np.minimum(targets, counts)
+    order = np.random.default_rng(seed).permutation(int(groups.max()) + 1)
+    parts = _assign(labels, groups, np.stack([targets, counts - targets]), order)
+    held: NDArray[np.bool_] = parts == 0
+    _hold_smallest(held, labels, groups, np.flatnonzero(counts))
+    return held
+
+
 def write_manifest(split: Split, path: Path) -> None:
     """Write each photo's content hash, part, class and path as CSV.
 
@@ -372,14 +397,24 @@ def _hold_out(
     order = np.argsort(_content_order(index, free, dense, seed))
     counts = np.bincount(index.labels[free], minlength=len(target))
     target = np.clip(target, 0, counts)
-    chosen = _assign(index.labels[free], dense, np.stack([target, counts - target]), order)
-    for label in np.flatnonzero((target > 0) & (counts > 0)):
-        mine = index.labels[free] == label
-        if not np.any(mine & (chosen == 0)):
-            # Every group was larger than the target: the smallest does the least harm.
-            sizes = np.bincount(dense)
-            chosen[dense == min(dense[mine], key=lambda group: sizes[group])] = 0
-    parts[free] = np.where(chosen == 0, "validation", "train")
+    held = _assign(index.labels[free], dense, np.stack([target, counts - target]), order) == 0
+    _hold_smallest(held, index.labels[free], dense, np.flatnonzero((target > 0) & (counts > 0)))
+    parts[free] = np.where(held, "validation", "train")
+
+
+def _hold_smallest(
+    held: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    classes: NDArray[np.int64],
+) -> None:
+    """Mark a group as held out for each class of which none is, all being above the target."""
+    sizes = np.bincount(groups)
+    for label in classes:
+        mine = labels == label
+        if not np.any(mine & held):
+            # The smallest does the least harm.
+            held[groups == min(groups[mine], key=lambda group: sizes[group])] = True
 
 
 def _content_order(
