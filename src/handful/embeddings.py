@@ -25,6 +25,15 @@ from handful.backbones import FrozenNetwork
 from handful.cache import ContentCache, content_key
 from handful.errors import DataError, ModelFileError
 from handful.index import ImageIndex
+from handful.picture_facts import (
+    FACTS_VERSION,
+    MEASURES,
+    FileFacts,
+    measure,
+    pack_facts,
+    read_facts,
+    unpack_facts,
+)
 from handful.pixels import DecodeSettings, decode, fingerprint, mirror
 
 Progress = Callable[[int, int], None]
@@ -32,6 +41,7 @@ View = int | str  # 0 the picture, 1, 2, ... drawn views, "mirror" its mirror im
 
 _ROWS_A_COMMIT = 256
 _REJECTED, _READABLE = b"R", b"F"
+_FINGERPRINT_BYTES = 256
 
 logger = logging.getLogger("handful")
 
@@ -43,6 +53,8 @@ class EmbeddingTable:
     Args:
         embeddings: (N, V, D) float32, V views of each photo; zeros for a rejected photo.
         fingerprints: (N, 256) uint8 thumbnails for finding near-duplicates.
+        measures: (N, 18) float32 brightness and the like, see `picture_facts.measure`.
+        facts: (N,) what each file says of itself; None for a rejected photo.
         rejected: Row to the reason why its photo cannot be decoded.
         hits: Embeddings that came from the cache.
         misses: Embeddings that were computed.
@@ -52,6 +64,8 @@ class EmbeddingTable:
 
     embeddings: NDArray[np.float32]
     fingerprints: NDArray[np.uint8]
+    measures: NDArray[np.float32]
+    facts: tuple[FileFacts | None, ...]
     rejected: dict[int, str]
     hits: int
     misses: int
@@ -70,6 +84,8 @@ class EmbeddingTable:
         return EmbeddingTable(
             self.embeddings[rows],
             self.fingerprints[rows],
+            self.measures[rows],
+            tuple(self.facts[row] for row in rows),
             {},
             self.hits,
             self.misses,
@@ -286,16 +302,19 @@ class _Work:
         self.policy = policy
         dim = 0 if embedder is None else embedder.embedding_dim
         self.embeddings = np.zeros((len(index), len(views) if dim else 0, dim), dtype=np.float32)
-        self.fingerprints = np.zeros((len(index), 256), dtype=np.uint8)
+        self.fingerprints = np.zeros((len(index), _FINGERPRINT_BYTES), dtype=np.uint8)
+        self.measures = np.zeros((len(index), len(MEASURES)), dtype=np.float32)
+        self.facts: list[FileFacts | None] = [None] * len(index)
         self.seen = np.zeros(len(index), dtype=bool)
-        self.have = np.zeros((len(index), len(views)), dtype=bool)
+        self.have = np.zeros((len(index), len(views) if embedder else 0), dtype=bool)
         self.rejected: dict[int, str] = {}
         self.hits = 0
         self.num_computed = 0
         self.decode_times: list[float] = []  # appending is safe between threads, adding is not
         self.unkept: list[int] = []
         decoding = settings.key()
-        self.picture_keys = [content_key("picture", h, decoding) for h in index.content_hashes]
+        kind = f"facts{FACTS_VERSION}"
+        self.picture_keys = [content_key(kind, h, decoding) for h in index.content_hashes]
         names = [_view_name(view, policy) for view in views] if embedder else []
         function = embedder.key() if embedder else ""
         self.keys = [
@@ -316,7 +335,7 @@ class _Work:
                 num_done += 1
                 self.unkept.append(row)
                 if row not in self.rejected:
-                    self.num_computed += len(missing[row])
+                    self.num_computed += len(missing[row]) if self.network else 1
                 if cache is not None and len(self.unkept) >= _ROWS_A_COMMIT:
                     self.keep_in(cache)
                 if progress is not None:
@@ -330,6 +349,8 @@ class _Work:
         return EmbeddingTable(
             self.embeddings,
             self.fingerprints,
+            self.measures,
+            tuple(self.facts),
             self.rejected,
             self.hits,
             self.num_computed,
@@ -347,26 +368,30 @@ class _Work:
             if value[:1] == _REJECTED:
                 self.rejected[row] = value[1:].decode()
             else:
-                self.fingerprints[row] = np.frombuffer(value, dtype=np.uint8, offset=1)
+                end = 1 + _FINGERPRINT_BYTES
+                self.fingerprints[row] = np.frombuffer(value[1:end], dtype=np.uint8)
+                self.facts[row], self.measures[row] = unpack_facts(value[end:])
             self.seen[row] = True
         if self.network is None:
-            self.have[:, 0] = self.seen
             self.hits = int(self.seen.sum())
             return
         values = cache.get_many(list({key for keys in self.keys for key in keys}))
         for row, keys in enumerate(self.keys):
             for place, key in enumerate(keys):
-                if key in values and self.seen[row]:
+                if key in values:
                     self.embeddings[row, place] = np.frombuffer(values[key], dtype="<f4")
                     self.have[row, place] = True
                     self.hits += 1
 
     def missing_rows(self) -> dict[int, list[int]]:
-        """Rows to work on, with the places of the views that are missing."""
+        """Rows to work on, with the places of the views that are missing.
+
+        A photo may only have to be decoded again, when what is kept of decoding has changed.
+        """
         return {
             row: np.flatnonzero(~self.have[row]).tolist()
             for row in range(len(self.index))
-            if row not in self.rejected and not self.have[row].all()
+            if row not in self.rejected and not (self.seen[row] and self.have[row].all())
         }
 
     def computed(self, missing: dict[int, list[int]]) -> Iterator[int]:
@@ -396,10 +421,13 @@ class _Work:
         """Decode and embed one photo; the reason if it cannot be decoded."""
         started = time.perf_counter()
         try:
-            image = decode(self.index.read(row), self.settings)
+            data = self.index.read(row)
+            image = decode(data, self.settings)
+            self.facts[row] = read_facts(data)
         except DataError as error:
             return str(error)
         self.fingerprints[row] = fingerprint(image)
+        self.measures[row] = measure(image)
         content_hash = self.index.content_hashes[row]
         images = [
             mirror(image)
@@ -424,9 +452,12 @@ class _Work:
                 for place, key in enumerate(self.keys[row])
             },
         )
-        pictures = {
-            self.picture_keys[row]: _READABLE + self.fingerprints[row].tobytes() for row in readable
-        }
+        pictures: dict[bytes, bytes] = {}
+        for row in readable:
+            facts = self.facts[row]
+            assert facts is not None  # set with the fingerprint
+            packed = pack_facts(facts, self.measures[row])
+            pictures[self.picture_keys[row]] = _READABLE + self.fingerprints[row].tobytes() + packed
         for row in set(self.unkept) - set(readable):
             pictures[self.picture_keys[row]] = _REJECTED + self.rejected[row].encode()
         cache.put_many("picture", pictures)

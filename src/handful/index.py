@@ -243,7 +243,7 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
             "CSV with path,label."
         )
     index = _build(path, files, outside, warnings)
-    _check_classes(index, least_classes)
+    check_classes(index, least_classes)
     return index
 
 
@@ -415,8 +415,7 @@ def _build(
     class_names = tuple(sorted({file.class_name for file in files} - {""}))
     numbers = {name: number for number, name in enumerate(class_names)}
     if not keep_order:
-        order = {name: place for place, name in enumerate((*SPLIT_NAMES, ""))}
-        files = sorted(files, key=lambda file: (order[file.split], file.class_name, file.path))
+        files = sorted(files, key=lambda file: sort_key(file.split, file.class_name, file.path))
     with ThreadPoolExecutor(_THREADS) as pool:
         looked = list(pool.map(_look, files, chunksize=16))
     kept = [
@@ -438,7 +437,21 @@ def _build(
         tuple(warnings),
         tuple(file.read for file, _ in kept),
     )
-    return replace(index, warnings=(*warnings, *_conflicts(index)))
+    return replace(index, warnings=(*warnings, *label_conflicts(index)))
+
+
+def sort_key(split: str, class_name: str, path: str) -> tuple[int, str, str]:
+    """Place of a photo in an index.
+
+    Args:
+        split: "train", "validation", "test", or "".
+        class_name: Its class.
+        path: As shown to people.
+
+    Returns:
+        What photos are sorted by.
+    """
+    return (*SPLIT_NAMES, "").index(split), class_name, path
 
 
 def _look(file: _File) -> tuple[str, str]:
@@ -485,8 +498,15 @@ def _starts(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-def _conflicts(index: ImageIndex) -> list[str]:
-    """The same picture in two classes."""
+def label_conflicts(index: ImageIndex) -> list[str]:
+    """Find the same file in two classes.
+
+    Args:
+        index: N photos.
+
+    Returns:
+        A sentence for each copy whose class is not that of the first one.
+    """
     first: dict[str, int] = {}
     lines = []
     for row, content_hash in enumerate(index.content_hashes):
@@ -500,8 +520,16 @@ def _conflicts(index: ImageIndex) -> list[str]:
     return lines
 
 
-def _check_classes(index: ImageIndex, least_classes: int) -> None:
-    """Refuse what cannot be learnt from, saying what was found."""
+def check_classes(index: ImageIndex, least_classes: int = 2) -> None:
+    """Refuse what cannot be learnt from, saying what was found.
+
+    Args:
+        index: N photos.
+        least_classes: Classes there must be; with 2 or more, each part must have all of them.
+
+    Raises:
+        DataError: When photos or classes are missing.
+    """
     source, names = index.source, index.class_names
     if not len(index):
         found = f"{len(index.rejected)} files, none of them a usable picture"
