@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from handful import runs, strategies, training_jobs
+from handful import job_steps, strategies, training_jobs
 from handful.backbones import FrozenNetwork
 from handful.files import sha256_of
 
@@ -93,6 +93,6 @@ def tiny_network(tmp_path_factory: pytest.TempPathFactory) -> FrozenNetwork:
 @pytest.fixture
 def tiny_backbone(tiny_network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch) -> FrozenNetwork:
     """Jobs take the stand-in for whatever backbone they are asked for."""
-    for module in (runs, strategies, training_jobs):
+    for module in (job_steps, strategies, training_jobs):
         monkeypatch.setattr(module, "frozen_network", lambda backbone, precision: tiny_network)
     return tiny_network

@@ -39,7 +39,88 @@ def test_saving_keeps_probabilities_to_the_bit(
     assert loaded.class_names == ("round", "square")
     assert loaded.about == classifier.about
     names = sorted(path.name for path in (tmp_path / "saved").iterdir())
-    assert names == ["classifier.json", "head.safetensors", "network.bin", "network.xml"]
+    assert names == [
+        "classifier.json",
+        "confidence.safetensors",
+        "head.safetensors",
+        "network.bin",
+        "network.xml",
+    ]
+
+
+def test_saving_keeps_what_promises_rest_on(
+    classifier: Classifier, photo_folder: Path, tmp_path: Path
+) -> None:
+    loaded = Classifier.load(classifier.save(tmp_path / "saved"))
+    before, after = classifier.calibration, loaded.calibration
+    assert before is not None and after is not None
+    for name in ("confidence", "correct", "true_probability"):
+        assert np.array_equal(getattr(before, name), getattr(after, name))
+    assert (before.temperature, before.source) == (after.temperature, after.source)
+    assert before.source == "out-of-fold" and len(before) == 38  # the training photos
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::4] = stripes[:, 1::4] = 255
+    pictures = [draw_photo("round", 5), stripes]
+    first, second = (
+        one.predict(pictures, error_rate=0.2, coverage=0.9) for one in (classifier, loaded)
+    )
+    assert first == second
+    assert [prediction.unlike_training for prediction in first] == [False, True]
+    assert first[1].is_sure is False  # however probable the class
+
+
+def test_a_classifier_of_the_first_version_is_read_without_promises(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    from handful.classifier import _digest
+
+    folder = classifier.save(tmp_path / "saved")
+    description = json.loads((folder / "classifier.json").read_text())
+    for name in ("calibration", "reference", "digest"):
+        del description[name]
+    del description["files"]["confidence.safetensors"]
+    description["format_version"] = 1
+    description["digest"] = _digest(description)
+    (folder / "classifier.json").write_text(json.dumps(description))
+    loaded = Classifier.load(folder)
+    photo = [draw_photo("round", 5)]
+    assert np.array_equal(loaded.predict_proba(photo), classifier.predict_proba(photo))
+    assert loaded.predict(photo)[0].unlike_training is None
+    with pytest.raises(DataError, match="keeps no answers on photos it had not learnt from"):
+        loaded.predict(photo, error_rate=0.1)
+    with pytest.raises(DataError, match="keeps no answers on photos it had not learnt from"):
+        loaded.check_promises(None, 0.9)
+
+
+def test_answers_say_whether_they_are_sure_and_what_else_it_may_be(
+    classifier: Classifier, photo_folder: Path
+) -> None:
+    plain = classifier.predict([photo_folder])
+    assert {p.is_sure for p in plain} == {None} and {p.label_set for p in plain} == {None}
+    rule = classifier.abstain_at(0.2)
+    for prediction in classifier.predict([photo_folder], error_rate=0.2, coverage=0.95):
+        high = np.float32(prediction.probability) >= rule.threshold
+        assert prediction.is_sure == (high and not prediction.unlike_training)
+        assert prediction.label_set is not None and prediction.label_set[0] == prediction.label
+        chances = [prediction.probabilities[name] for name in prediction.label_set]
+        assert chances == sorted(chances, reverse=True)
+    facts = classifier.predict([draw_photo("round", 5)], coverage=0.95)[0].to_dict()
+    assert "is_sure" not in facts and facts["label_set"][0] == facts["label"]
+
+
+def test_too_few_photos_hold_none_out(
+    photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    for name in ("round", "square"):
+        for number in range(2):
+            place = tmp_path / "few" / name / f"{number}.jpg"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(photo_folder / name / f"{number:03d}.jpg", place)
+    classifier = train(tmp_path / "few").classifier
+    assert classifier.calibration is None and classifier.reference is None
+    loaded = Classifier.load(classifier.save(tmp_path / "saved"))
+    assert loaded.calibration is None and loaded.reference is None
+    assert loaded.predict([photo_folder])[0].unlike_training is None
 
 
 def test_a_mirrored_picture_gets_the_same_answer_with_the_mirror_averaged(
@@ -123,7 +204,7 @@ def _rewrite(path: Path, change: Callable[[dict], object]) -> None:
     ("change", "message"),
     [
         (lambda d: d.update(class_names=["square", "round"]), "was changed after it was saved"),
-        (lambda d: d.update(format_version=2), "has format version 2; this handful reads 1"),
+        (lambda d: d.update(format_version=3), "has format version 3; this handful reads up to 2"),
         (lambda d: d.update(format="other"), "it is something else"),
         (lambda d: d.pop("digest"), "was changed after it was saved"),
     ],

@@ -25,7 +25,9 @@ VERBS = (
     "compare",
     "evaluate",
     "predict",
+    "explain",
     "check",
+    "curve",
     "cache",
     "demo",
     "preview",
@@ -77,6 +79,12 @@ def test_train_json_is_one_object_with_the_documented_names(
         "backbone",
         "training",
         "photos_per_second",
+        "resampling",
+        "cautions",
+        "learning_curve",
+        "promises",
+        "num_unlike_training",
+        "num_doubtful_labels",
         "seconds",
         "cache",
         "problems",
@@ -144,6 +152,7 @@ def test_every_train_option_reaches_the_job(
         "patience": 4,
         "class_weight": "none",
         "validation_fraction": 0.3,
+        "difference": 0.05,
         "seed": 7,
         "max_megapixels": 9.0,
     }
@@ -163,6 +172,33 @@ def test_every_train_option_reaches_the_job(
     scratch = ("--strategy", "scratch", "--network", "mine.py:build")
     invoke("train", photo_folder, *scratch, "-o", "run")
     assert asked["config"] == runs.TrainConfig(strategy="scratch", network="mine.py:build")
+    invoke("train", photo_folder, "--seeds", 4, "--folds", 3, "-o", "run")
+    assert asked["config"] == runs.TrainConfig(num_seeds=4, num_folds=3)
+
+
+def test_train_says_how_far_accuracy_spreads(
+    photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    result = invoke("train", photo_folder, "--folds", 3, "--seeds", 2, "-o", tmp_path / "run")
+    lines = result.stdout.splitlines()
+    assert lines[1].startswith("Over 2 times 3 folds: ")
+    assert lines[2].startswith("(each a head fitted anew to about 32 photos and scored on 16")
+    assert re.match(
+        r"10 validation photos cannot show a difference of 2 points .*: about [\d,]+ would",
+        lines[3],
+    )
+    result = invoke("train", "--from", tmp_path / "run", "-o", tmp_path / "again", "--json")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())["result"]
+    again = json.loads(result.stdout)
+    assert again["resampling"] == facts["resampling"] and again["cautions"] == facts["cautions"]
+    assert len(again["resampling"]["resamples"]) == 6 and "resample" in again["seconds"]
+    documented = (REPOSITORY / "docs" / "file-formats.md").read_text()
+    spread = again["resampling"]
+    for name in (*spread, *spread["accuracy"], *spread["resamples"][0], "resample"):
+        assert f"`{name}`" in documented
+    result = invoke("train", photo_folder, "--folds", 25, "-o", tmp_path / "many")
+    assert result.exit_code == 1
+    assert 'Error: Class "round" has 24 training and validation photos in 24 g' in result.stderr
 
 
 def test_predict_prints_a_table_json_or_csv(run_path: Path, photo_folder: Path) -> None:
@@ -175,13 +211,48 @@ def test_predict_prints_a_table_json_or_csv(run_path: Path, photo_folder: Path) 
     facts = json.loads(invoke("predict", run_path, *paths, "--json").stdout)
     assert set(facts) == {"predictions", "errors"} and facts["errors"] == []
     first = facts["predictions"][0]
-    assert set(first) == {"path", "label", "probability", "probabilities"}
+    assert set(first) == {"path", "label", "probability", "probabilities", "unlike_training"}
     assert first["probabilities"][first["label"]] == first["probability"]
     rows = list(csv.DictReader(io.StringIO(invoke("predict", run_path, *paths, "--csv").stdout)))
     assert [row["label"] for row in rows] == [p["label"] for p in facts["predictions"]]
     assert float(rows[0]["round"]) == first["probabilities"]["round"]
     both = invoke("predict", run_path, *paths, "--csv", "--json")
     assert both.exit_code == 2 and "exclude each other" in both.stderr
+
+
+def test_predict_says_not_sure_and_what_else_it_may_be(
+    run_path: Path, photo_folder: Path, tmp_path: Path
+) -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::4] = stripes[:, 1::4] = 255
+    write_photo(tmp_path / "stripes.png", stripes)
+    paths = [tmp_path / "stripes.png", photo_folder / "round"]
+    options = ("--error-rate", "0.1", "--sets", "0.95")
+    table = invoke("predict", run_path, *paths, *options)
+    assert table.exit_code == 0
+    odd, *others, told = table.stdout.splitlines()
+    assert re.search(r"not sure \(\w+\?\) +\d+\.\d %  \{\w+(, \w+)*\}  unlike the training", odd)
+    assert all(re.search(r"round +\d+\.\d %  \{round", line) for line in others[:3])
+    assert re.match(r"2\d of 25 answered: those with \d\d\.\d % or more that are like", told)
+    facts = json.loads(invoke("predict", run_path, *paths, *options, "--json").stdout)
+    assert facts["abstaining"]["error_rate"] == 0.1
+    assert facts["predictions"][0]["is_sure"] is False
+    assert facts["predictions"][0]["unlike_training"] is True
+    assert facts["predictions"][1]["label_set"][0] == "round"
+    text = invoke("predict", run_path, *paths, *options, "--csv").stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert rows[0]["is_sure"] == "no" and rows[0]["unlike_training"] == "yes"
+    assert rows[1]["label_set"].split(" | ")[0] == "round"
+
+
+def test_predict_refuses_what_it_cannot_promise_before_the_work(
+    run_path: Path, photo_folder: Path
+) -> None:
+    result = invoke("predict", run_path, photo_folder, "--abstain")  # 1 % of 38 photos
+    assert result.exit_code == 1
+    assert "an error rate of 0.01 cannot be shown on 38 photos: it takes 99" in result.stderr
+    result = invoke("predict", run_path, photo_folder, "--sets", "95")
+    assert result.exit_code == 2 and "coverage is 95.0; expected 0 to 1" in result.stderr
 
 
 def test_predict_goes_on_past_a_bad_photo_and_exits_with_1(
@@ -209,22 +280,70 @@ def test_evaluate_prints_scores(run_path: Path, photo_folder: Path) -> None:
     assert np.sum(facts["confusion"]) == facts["num_images"] == 48
 
 
-def test_check_prints_findings(photo_folder: Path, tmp_path: Path) -> None:
-    result = invoke("check", photo_folder)
-    assert result.exit_code == 0
-    assert "48 readable photos: 48 JPEG" in result.stdout
-    assert "No problems found" in result.stdout
-    folder = tmp_path / "photos"
-    for number in range(3):
+def test_check_prints_findings_and_where_the_page_is(
+    photo_folder: Path,
+    tiny_backbone: FrozenNetwork,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "messy"
+    for number in range(12):
         for kind in ("round", "square"):
             write_photo(folder / kind / f"{number}.png", draw_photo(kind, number))
     write_photo(folder / "round" / "copy.png", draw_photo("round", 0))
     (folder / "round" / "text.jpg").write_text("no picture")
     result = invoke("check", folder)
-    assert "Near-duplicate: round/0.png = round/copy.png" in result.stdout
-    assert "Unusable: round/text.jpg" in result.stdout
-    assert "No problems found" not in result.stdout
-    assert json.loads(invoke("check", folder, "--json").stdout)["num_images"] == 7
+    assert result.exit_code == 0
+    assert "25 readable photos: 25 PNG" in result.stdout
+    assert "Warning: 1 photo is an exact copy of another" in result.stdout
+    assert "round/0.png = round/copy.png" in result.stdout
+    assert "Warning: 1 file cannot be used" in result.stdout
+    assert result.stdout.count(f"$ handful check {folder} --fix-list fixes.csv") == 1
+    assert "Page: runs/messy-check/check.html" in result.stdout
+    assert (tmp_path / "runs" / "messy-check" / "check.html").is_file()
+    facts = json.loads(invoke("check", folder, "--json").stdout)
+    assert facts["num_images"] == 25 and facts["page"] == "runs/messy-check/check.html"
+
+
+def test_check_says_when_all_is_well(
+    tiny_backbone: FrozenNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(6):
+        for kind in ("round", "square"):
+            for copy in range(2):
+                image = draw_photo(kind, 100 * copy + number, (96, 96))
+                write_photo(tmp_path / "photos" / kind / f"{number}-{copy}.bmp", image)
+    result = invoke("check", tmp_path / "photos", "-o", tmp_path / "out")
+    assert "No problems found" in result.stdout
+    assert "Note: " not in result.stdout and "Warning: " not in result.stdout
+
+
+def test_a_fix_list_goes_from_check_to_train(
+    tiny_backbone: FrozenNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(12):
+        for kind in ("round", "square"):
+            write_photo(Path("photos") / kind / f"{number}.png", draw_photo(kind, number))
+    write_photo(Path("photos/round/copy.png"), draw_photo("round", 0))
+    result = invoke("check", "photos", "--fix-list", "fixes.csv")
+    assert re.search(r"Fix list: fixes\.csv, \d+ to go through", result.stdout)
+    assert "$ handful train photos --apply-fixes fixes.csv" in result.stdout
+    assert Path("fixes.csv").read_text().startswith("path,action,label,reason\n")
+    again = invoke("check", "photos", "--fix-list", "fixes.csv")
+    assert again.exit_code == 1
+    assert "fixes.csv exists already, and may hold decisions of yours" in again.stderr
+    fixed = invoke("train", "photos", "--apply-fixes", "fixes.csv", "-o", "run")
+    assert fixed.exit_code == 0 and "fixes.csv: 1 photos left out" in fixed.stdout
+    facts = json.loads(
+        invoke("evaluate", "run", "photos", "--apply-fixes", "fixes.csv", "--json").stdout
+    )
+    assert facts["num_images"] == 24
+    missing = invoke("train", "photos", "--apply-fixes", "none.csv", "-o", "other")
+    assert missing.exit_code == 1 and not Path("other").exists()
+    assert "The fix list none.csv cannot be read (No such file or directory)" in missing.stderr
 
 
 def test_cache_info_and_clear(run_path: Path, own_cache: Path) -> None:
@@ -257,6 +376,14 @@ def test_wrong_usage_exits_with_2(photo_folder: Path) -> None:
         ),
         (("train", photo_folder, "--epochs", "0"), "epochs is 0; expected 1 or more"),
         (("train", photo_folder, "--network", "m.py:b"), "a network of one's own is trained by"),
+        (("train", photo_folder, "--epochs", "7"), "epochs is 7, but strategy 'transfer' of"),
+        (("train", photo_folder, "--time-budget", "7"), "time_budget_minutes is 7.0, but strategy"),
+        (("train", photo_folder, "--folds", "1"), "num_folds is 1; expected 2 to 1000"),
+        (("train", photo_folder, "--difference", "2"), "difference is 2.0; expected a share above"),
+        (
+            ("train", photo_folder, "--strategy", "scratch", "--seeds", "3"),
+            "num_seeds is 3 and num_folds None, but strategy 'scratch'",
+        ),
         (("compare", photo_folder, "--strategy", "magic"), "strategies is 'magic'; expected one"),
         (("compare", photo_folder, "--seeds", "0"), "num_seeds is 0; expected 1 to 100"),
         (("predict",), "Missing argument"),
@@ -290,7 +417,7 @@ def test_a_signalled_process_leaves_nothing_half_written(
         "def wait(*_, **__):\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
-        "runs.load_index = wait\n"
+        "runs.load_fixed_index = wait\n"
         "cli.main()\n"
     )
     command = [sys.executable, "-c", script, "train", str(photo_folder), "-o", "runs/run"]
@@ -309,18 +436,17 @@ def test_a_signalled_process_leaves_nothing_half_written(
 
 def test_people_watching_see_progress(run_path: Path, photo_folder: Path) -> None:
     """On a terminal a bar is drawn and wiped away; results on stdout stay clean."""
-    for arguments in (["check", photo_folder], ["evaluate", run_path, photo_folder]):
-        terminal, end = pty.openpty()
-        command = [sys.executable, "-m", "handful", *map(str, arguments), "--no-cache"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end, text=True) as process:
-            os.close(end)
-            shown = read_terminal(terminal)
-            assert process.stdout is not None
-            printed = process.stdout.read()
-        assert process.returncode == 0, shown
-        assert "48/48" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
-        assert "Traceback" not in shown
-        assert "\x1b" not in printed and "48" in printed
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "handful", "evaluate", run_path, photo_folder, "--no-cache"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end, text=True) as process:
+        os.close(end)
+        shown = read_terminal(terminal)
+        assert process.stdout is not None
+        printed = process.stdout.read()
+    assert process.returncode == 0, shown
+    assert "48/48" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    assert "Traceback" not in shown
+    assert "\x1b" not in printed and "48" in printed
 
 
 def read_terminal(terminal: int) -> str:
@@ -406,6 +532,31 @@ def test_preview_json_has_the_documented_names(
     documented = (REPOSITORY / "docs" / "file-formats.md").read_text()
     for name in (*facts, *facts["parameters"][0]):
         assert f"`{name}`" in documented
+
+
+def test_curve_says_what_more_photos_bring(
+    photo_folder: Path,
+    tiny_backbone: FrozenNetwork,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke("curve", photo_folder, "--target", 0.99, "--at", 100)
+    assert result.exit_code == 0 and result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["photos", "a", "class", "accuracy", "single", "trainings"]
+    assert any(line.startswith("At 24 photos a class expect ") for line in lines)
+    assert any(line.startswith("At 100 photos a class expect ") for line in lines)
+    name = f"{photo_folder.name}-curve"
+    assert lines[-1] == f"Figure: runs/{name}/curve.png" and Path("runs", name).is_dir()
+    result = invoke("curve", photo_folder, "--json")
+    facts = json.loads(result.stdout)
+    assert facts["path"] == f"runs/{name}-2" and facts["target"] is None and facts["at"] == []
+    result = invoke("curve", photo_folder, "--at", 1000)
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert "past 8 times its photos nobody can say; ask for 192 or fewer" in result.stderr
+    result = invoke("curve", photo_folder, "--target", 95)
+    assert result.exit_code == 2 and "expected a share in (0, 1)" in result.stderr
 
 
 @pytest.mark.parametrize("verb", ["preview", "summary", "data"])
@@ -633,7 +784,7 @@ def test_every_compare_option_reaches_the_job(
         "compare", photo_folder, "--strategy", "transfer", "--strategy", "scratch", "--recipe",
         "exercise", "--seeds", 2, "--quick", "--resume", "--backbone", "xception", "--weights",
         "w.h5", "--network", "mine.py:build", "--epochs", 3, "--validation-fraction", 0.3,
-        "--seed", 5, "--max-megapixels", 9.0,
+        "--difference", 0.05, "--seed", 5, "--max-megapixels", 9.0,
     )  # fmt: skip
     assert result.exit_code == 130
     assert result.stderr.startswith(
@@ -649,6 +800,7 @@ def test_every_compare_option_reaches_the_job(
         network="mine.py:build",
         epochs=3,
         validation_fraction=0.3,
+        difference=0.05,
         seed=5,
         max_megapixels=9.0,
     )

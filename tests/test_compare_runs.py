@@ -77,7 +77,7 @@ def test_a_comparison_from_start_to_end(
         assert run.num_parameters == run.num_trainable == 233
         assert run.seconds > 0 and run.num_bytes > 1000
     settings = DecodeSettings(150, "squash")
-    index = runs.load_index(photos)
+    index = runs.load_fixed_index(photos)
     held = [row for row, path in enumerate(index.paths) if path in both[0].paths]
     held_pictures = {image.tobytes() for image in decode_photos(index.select(held), settings)}
     assert len(changed) == 20 and not changed & held_pictures
@@ -173,10 +173,11 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
             weights="my weights.h5",
             epochs=4,
             validation_fraction=0.35,
+            fixes="my fixes.csv",
             seed=7,
             max_megapixels=12.5,
         ),
-        CompareConfig(recipe="mnist", network="my networks/one.py:build"),
+        CompareConfig(recipe="mnist", network="my networks/one.py:build", difference=0.05),
     ],
 )
 def test_the_command_line_repeats_the_comparison(

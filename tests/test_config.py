@@ -45,11 +45,50 @@ def test_the_cache_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.Mo
             {"network": "mine.py:build"},
             "network is 'mine.py:build' and strategy 'transfer'; a network of one's own",
         ),
+        ({"num_seeds": 0}, "num_seeds is 0; expected 1 to 1000"),
+        ({"num_folds": 1}, "num_folds is 1; expected 2 to 1000, for each fold is scored by a"),
+        ({"num_folds": 0}, "num_folds is 0; expected 2 to 1000"),
+        ({"difference": 0.0}, r"difference is 0\.0; expected a share above 0, up to 1: 0\.02"),
+        ({"difference": 2.0}, r"difference is 2\.0; expected a share above 0"),
+        (
+            {"strategy": "fine-tune", "num_seeds": 3},
+            "num_seeds is 3 and num_folds None, but strategy 'fine-tune' of recipe 'handful' "
+            "trains in epochs; expected strategy 'transfer' .* `handful compare --strategy",
+        ),
+        (
+            {"recipe": "exercise", "num_folds": 5},
+            "num_folds 5, but strategy 'transfer' of recipe 'exercise' trains in epochs",
+        ),
     ],
 )
 def test_a_value_out_of_its_range_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 7),
+        ("batch_size", 8),
+        ("learning_rate", 0.1),
+        ("patience", 2),
+        ("time_budget_minutes", 1.0),
+    ],
+)
+def test_a_head_without_epochs_refuses_their_options(name: str, value: float) -> None:
+    options: dict[str, Any] = {name: value}
+    message = f"{name} is {value}, but .* fits its head without epochs .*; expected none"
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**options)
+    assert getattr(TrainConfig(recipe="exercise", **options), name) == value
+    assert getattr(TrainConfig(strategy="distilled", **options), name) == value
+
+
+def test_a_head_is_resampled_when_asked() -> None:
+    assert not TrainConfig().is_resampled
+    assert TrainConfig(num_seeds=2).is_resampled and TrainConfig(num_folds=2).is_resampled
+    assert not TrainConfig(strategy="scratch").fits_head and TrainConfig().fits_head
 
 
 def test_photos_of_a_frozen_network_are_resized_halfway_unless_asked() -> None:
@@ -66,6 +105,7 @@ def test_photos_of_a_frozen_network_are_resized_halfway_unless_asked() -> None:
         ({"num_seeds": 0}, "num_seeds is 0; expected 1 to 100"),
         ({"epochs": -3}, "epochs is -3; expected 1 to"),
         ({"validation_fraction": 0.0}, r"validation_fraction is 0\.0"),
+        ({"difference": -0.1}, r"difference is -0\.1; expected a share above 0"),
         ({"seed": -1}, "seed is -1; expected 0 to"),
     ],
 )
@@ -89,9 +129,11 @@ def test_each_training_gets_the_options_that_are_its_own() -> None:
         network="mine.py:build",
         epochs=3,
         validation_fraction=0.3,
+        difference=0.05,
         max_megapixels=9.0,
     )
     shared = {"recipe": "exercise", "epochs": 3, "validation_fraction": 0.3, "max_megapixels": 9.0}
+    shared |= {"difference": 0.05}
     pictures = TrainConfig(strategy="augmented", network="mine.py:build", seed=4, **shared)  # type: ignore[arg-type]
     head = TrainConfig(strategy="transfer", backbone="xception", weights="w.h5", seed=4, **shared)  # type: ignore[arg-type]
     assert config.train_config("augmented", 4) == pictures
@@ -101,3 +143,14 @@ def test_each_training_gets_the_options_that_are_its_own() -> None:
     assert ours.train_config("transfer", 0).epochs is None
     assert ours.train_config("transfer", 0).time_budget_minutes is None
     assert 0 < (ours.train_config("scratch", 0).time_budget_minutes or 0) < 1
+
+
+def test_a_comparison_passes_its_fixes_on() -> None:
+    config = CompareConfig(fixes="fixes.csv")
+    assert {config.train_config(name, 0).fixes for name in config.chosen} == {"fixes.csv"}
+
+
+def test_a_learning_curve_is_for_a_head_that_is_fitted() -> None:
+    assert TrainConfig(learning_curve=True).learning_curve
+    with pytest.raises(ValueError, match=r"learning_curve is True, but strategy 'scratch'"):
+        TrainConfig(strategy="scratch", learning_curve=True)

@@ -25,6 +25,7 @@ from handful.embeddings import (
 )
 from handful.errors import ModelFileError
 from handful.index import load_index
+from handful.picture_facts import measure, read_facts
 from handful.pixels import DecodeSettings, decode, fingerprint, mirror
 
 SETTINGS = DecodeSettings(32)
@@ -150,6 +151,40 @@ def test_a_scan_finds_what_embedding_finds(
     assert np.array_equal(scan.fingerprints, table.fingerprints)
     assert scan.embeddings.size == 0
     assert steps[0] == (1, 48) and steps[-1] == (48, 48)
+
+
+def test_facts_and_measures_come_with_the_photos(
+    photo_folder: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    index = load_index(photo_folder)
+    with ContentCache(tmp_path / "cache.sqlite") as cache:
+        first = embed_index(index, embedder, SETTINGS, cache=cache)
+        second = embed_index(index, embedder, SETTINGS, cache=cache)
+    assert first.facts == second.facts and np.array_equal(first.measures, second.measures)
+    row = 30
+    data = index.read(row)
+    assert first.facts[row] == read_facts(data)
+    assert np.array_equal(first.measures[row], measure(decode(data, SETTINGS)))
+    some = first.select(np.array([4, row]))
+    assert some.facts == (first.facts[4], first.facts[row])
+    assert np.array_equal(some.measures, first.measures[[4, row]])
+
+
+def test_what_an_older_version_embedded_is_only_decoded_again(
+    photo_folder: Path, embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept of a picture may change; its embedding stays good."""
+    index = load_index(photo_folder)
+    with ContentCache(tmp_path / "cache.sqlite") as cache:
+        first = embed_index(index, embedder, SETTINGS, cache=cache)
+        monkeypatch.setattr(embeddings, "FACTS_VERSION", "another")
+        monkeypatch.setattr(embedder, "embed", lambda _: pytest.fail("embedded again"))
+        second = embed_index(index, embedder, SETTINGS, cache=cache)
+        third = embed_index(index, embedder, SETTINGS, cache=cache)
+    assert (second.hits, second.misses) == (third.hits, third.misses) == (48, 0)
+    assert second.decode_seconds > 0 and third.decode_seconds == 0
+    assert np.array_equal(first.embeddings, second.embeddings)
+    assert first.facts == second.facts == third.facts
 
 
 def test_progress_counts_photos_not_views(photo_folder: Path, embedder: Embedder) -> None:

@@ -21,7 +21,6 @@ from handful.run_files import (
     read_history,
     read_predictions,
     read_run_config,
-    report_data,
 )
 from handful.training import COLUMNS
 from test_strategies import tiny
@@ -103,34 +102,6 @@ def test_every_fact_is_documented(run: Run) -> None:
     names = [*facts, *facts["training"], *facts["seconds"], HISTORY_FILE, PREDICTIONS_FILE]
     missing = [name for name in (*names, *COLUMNS) if f"`{name}`" not in documented]
     assert missing == []
-
-
-def test_the_report_tells_how_it_was_trained(run: Run) -> None:
-    settings = report_data(run).settings
-    assert settings["Strategy"] == "scratch, recipe handful"
-    assert settings["Network"] == "tiny, 233 parameters, 233 trained"
-    assert settings["Epochs"] == "3 of 3"
-    assert settings["Optimizer"] == "adamw, learning rate 0.002, warm-up and cosine"
-    assert settings["Augmentation"] == "none" and settings["Mirror at prediction"] == "yes"
-    assert "Weights" not in settings
-    page = (folder_of(run) / "report.html").read_text()
-    assert "233 parameters" in page
-
-
-def test_early_stopping_is_not_hidden(photo_folder: Path) -> None:
-    config = TrainConfig(
-        strategy="scratch",
-        recipe="exercise",
-        image_size=48,
-        epochs=40,
-        patience=1,
-        learning_rate=0.5,
-    )
-    run = runs.train(photo_folder, config, network=tiny, use_cache=False)
-    assert run.stopped == "patience" and run.trained is not None
-    fitted, settings = run.trained.fitted, report_data(run).settings
-    assert settings["Epochs"] == f"{fitted.epochs} of 40, stopped: patience"
-    assert settings["Weights"].startswith(f"of epoch {fitted.best_epoch}, chosen by the loss")
 
 
 def test_a_head_without_epochs_has_no_history(tmp_path: Path) -> None:

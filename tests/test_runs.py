@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo, write_photo
-from handful import run_files, runs
+from handful import job_steps, run_report, runs
 from handful.backbones import frozen_network
 from handful.cache import ContentCache
 from handful.classifier import Classifier
@@ -118,6 +118,52 @@ def test_options_reach_the_saved_classifier(
     evaluation, index = runs.evaluate(loaded, photo_folder)
     held = [index.paths.index(path) for path in run.evaluation.paths]
     assert np.array_equal(evaluation.probabilities[held], run.evaluation.probabilities)
+
+
+def test_other_splits_show_how_far_scores_spread(photo_folder: Path, tmp_path: Path) -> None:
+    plain = runs.train(photo_folder)
+    config = TrainConfig(num_seeds=2, num_folds=3)
+    run = runs.train(photo_folder, config, output=tmp_path / "run")
+    assert plain.resampling is None and plain.to_dict()["resampling"] is None
+    found = run.resampling
+    assert found is not None and len(found.resamples) == 6
+    assert sum(row.num_held_out for row in found.resamples) == 2 * 48
+    # The classifier is still the one fitted to the training photos, and nothing is embedded twice.
+    assert run.classifier.head.weights.tobytes() == plain.classifier.head.weights.tobytes()
+    assert run.evaluation.to_dict() == plain.evaluation.to_dict()
+    assert run.cache == {"hits": 48, "misses": 0} and run.seconds["resample"] > 0
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["result"]["resampling"] == found.to_dict()
+    assert runs.read_run_config(tmp_path / "run") == (photo_folder, config)
+
+
+def test_random_splits_have_the_runs_own_share_and_leave_test_alone(tmp_path: Path) -> None:
+    for part, numbers in (("train", range(8)), ("validation", range(20, 26)), ("test", (40, 41))):
+        for kind, first in (("round", 0), ("square", 1000)):
+            for number in numbers:
+                photo = draw_photo(kind, first + number)
+                write_photo(tmp_path / "photos" / part / kind / f"{number}.png", photo)
+    run = runs.train(tmp_path / "photos", TrainConfig(num_seeds=3))
+    assert run.resampling is not None
+    sizes = {(row.num_fit, row.num_held_out) for row in run.resampling.resamples}
+    assert sizes == {(16, 12)} and len(run.split.test) == 4
+
+
+def test_views_of_all_photos_are_there_for_other_splits(photo_folder: Path) -> None:
+    run = runs.train(photo_folder, TrainConfig(num_folds=2, views=3, test_time_mirror=True))
+    # Each photo and its mirror image, and two more views of it.
+    assert run.cache == {"hits": 0, "misses": 48 * 4}
+    assert run.resampling is not None and run.resampling.num_held_out == 24
+    alone = runs.train(photo_folder, TrainConfig(views=3, test_time_mirror=True))
+    assert alone.evaluation.log_loss == run.evaluation.log_loss
+
+
+def test_too_few_validation_photos_are_said(photo_folder: Path) -> None:
+    run = runs.train(photo_folder)
+    (caution,) = run.cautions
+    assert caution.startswith("10 validation photos cannot show a difference of 2 points")
+    assert run.to_dict()["cautions"] == [caution]
+    assert runs.train(photo_folder, TrainConfig(difference=0.9)).cautions == ()
 
 
 def test_views_are_made_of_training_photos_alone(photo_folder: Path) -> None:
@@ -251,14 +297,14 @@ def test_a_file_that_vanishes_is_named(
 ) -> None:
     folder = tmp_path / "photos"
     shutil.copytree(photo_folder, folder)
-    real = runs.load_index
+    real = runs.load_fixed_index
 
     def load_then_lose(*args: object, **options: object) -> object:
         index = real(*args, **options)  # type: ignore[arg-type]
         (folder / "round" / "000.jpg").unlink()
         return index
 
-    monkeypatch.setattr(runs, "load_index", load_then_lose)
+    monkeypatch.setattr(runs, "load_fixed_index", load_then_lose)
     run = runs.train(folder)
     (file,) = run.problems()["rejected"]
     assert file["path"] == "round/000.jpg"
@@ -290,7 +336,7 @@ def test_an_unwritable_output_is_found_before_the_work(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(runs, "load_index", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr(runs, "load_fixed_index", lambda *_: pytest.fail("work began"))
     with pytest.raises(OutputError, match="a file stands where a folder is needed"):
         runs.train(photo_folder, output=tmp_path / "file" / "run")
 
@@ -301,7 +347,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(run_files, "write_report", full)
+    monkeypatch.setattr(run_report, "write_report", full)
     (tmp_path / "runs").mkdir()
     with pytest.raises(OutputError, match="run cannot be written: the disk is full"):
         runs.train(photo_folder, output=tmp_path / "runs" / "run")
@@ -328,37 +374,10 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
 def test_wrong_weights_are_refused(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "frozen_network", frozen_network)
+    monkeypatch.setattr(job_steps, "frozen_network", frozen_network)
     (tmp_path / "weights.pth").write_bytes(b"not weights")
     with pytest.raises(WeightsError, match=r"weights\.pth"):
         runs.train(photo_folder, TrainConfig(weights=str(tmp_path / "weights.pth")))
-
-
-def test_check_finds_what_is_wrong(tmp_path: Path) -> None:
-    folder = split_folder(tmp_path / "photos", leak=True)
-    (folder / "train" / "round" / "text.jpg").write_text("no picture")
-    image = draw_photo("square", 5000, (300, 400))
-    write_photo(folder / "train" / "square" / "large.png", image)
-    write_photo(folder / "train" / "square" / "large_again.jpg", image)
-    facts = runs.check(folder).to_dict()
-    assert facts["num_images"] == 63
-    assert facts["formats"] == {"JPEG": 1, "PNG": 62}
-    assert facts["sizes"]["width"] == {"smallest": 120, "median": 120.0, "largest": 400}
-    assert facts["counts"]["train"] == {"round": 16, "square": 18}
-    assert [f["path"] for f in facts["problems"]["rejected"]] == ["train/round/text.jpg"]
-    assert facts["problems"]["leaks"] == [["train/round/3.png", "validation/round/copied.png"]]
-    pair = ["train/square/large.png", "train/square/large_again.jpg"]
-    assert pair in facts["problems"]["near_duplicates"]
-    assert facts["obstacle"] == ""
-
-
-def test_check_says_what_stands_in_the_way(tmp_path: Path) -> None:
-    write_photo(tmp_path / "p" / "a" / "1.png", draw_photo("round", 1))
-    for number in range(3):
-        write_photo(tmp_path / "p" / "b" / f"{number}.png", draw_photo("square", number))
-    facts = runs.check(tmp_path / "p").to_dict()
-    assert 'Class "a"' in facts["obstacle"]
-    assert facts["num_images"] == 4
 
 
 def test_cache_info_and_clearing(photo_folder: Path) -> None:
@@ -376,12 +395,12 @@ def test_a_damaged_cache_changes_no_result(
     photo_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = runs.train(photo_folder)
-    runs.embedding_cache_path().write_bytes(b"damaged" * 1000)
+    job_steps.embedding_cache_path().write_bytes(b"damaged" * 1000)
     second = runs.train(photo_folder)
     assert "set aside" in caplog.text
     assert second.cache["misses"] == 48
     assert np.array_equal(first.evaluation.probabilities, second.evaluation.probabilities)
-    with ContentCache(runs.embedding_cache_path()) as cache:
+    with ContentCache(job_steps.embedding_cache_path()) as cache:
         assert cache.info().num_rows["embedding"] == 48
 
 

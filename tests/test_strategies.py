@@ -181,7 +181,7 @@ def test_a_network_of_ones_own_needs_a_strategy_that_trains_one(photo_folder: Pa
 def test_combinations_that_do_not_exist_cost_no_work(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "load_index", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr(runs, "load_fixed_index", lambda *_: pytest.fail("work began"))
     config = TrainConfig(strategy="augmented", recipe="mnist")
     with pytest.raises(ValueError, match="recipe 'mnist' has no strategy 'augmented'"):
         runs.train(photo_folder, config, output=tmp_path / "runs" / "run")

@@ -1,6 +1,7 @@
 """Image classifiers you can trust, from a handful of labelled photos, in seconds, on a CPU."""
 
 from handful.augment import AugmentationPolicy
+from handful.check_runs import PhotoCheck, check
 from handful.classifier import Classifier, Prediction
 from handful.compare_runs import compare
 from handful.comparison import Comparison
@@ -17,7 +18,7 @@ from handful.errors import (
 from handful.evaluation import Evaluation
 from handful.index import ImageIndex, load_index
 from handful.minibatches import batches
-from handful.runs import PhotoCheck, Run, check, evaluate, train
+from handful.runs import Run, evaluate, train
 from handful.splits import Split, split_index
 
 __version__ = "0.1.0"

@@ -1,20 +1,19 @@
 """The command line: parse, call, print."""
 
-import csv
-import io
-import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from handful import terminal
 from handful.config import CompareConfig, TrainConfig, cache_folder
 from handful.errors import HandfulError
 
@@ -78,7 +77,21 @@ Megapixels = Annotated[
 ValidationFraction = Annotated[
     float, typer.Option(help="Share of each class held out, if the photos bring no split.")
 ]
+AskedDifference = Annotated[
+    float,
+    typer.Option(
+        help="Warn where validation is too small to show such a difference of two accuracies."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of all that is drawn at random.")]
+Fixes = Annotated[
+    Path | None,
+    typer.Option(
+        "--apply-fixes",
+        metavar="FILE",
+        help="Fix list that `check` wrote: leave out and relabel what it says; files stay.",
+    ),
+]
 DropLeaks = Annotated[
     bool, typer.Option("--drop-leaks", help="Leave out training photos that leak.")
 ]
@@ -145,6 +158,7 @@ def train(
     ] = TrainConfig.class_weight,
     validation_fraction: ValidationFraction = TrainConfig.validation_fraction,
     drop_leaks: DropLeaks = False,
+    apply_fixes: Fixes = None,
     split: Annotated[
         Path | None,
         typer.Option(help="split.csv of an earlier run: its photos stay in their parts."),
@@ -153,6 +167,18 @@ def train(
         Path | None,
         typer.Option("--from", help="run.json to repeat; only --output and the like combine."),
     ] = None,
+    seeds: Annotated[
+        int, typer.Option(help="Random splits to fit a head on, to see how far accuracy spreads.")
+    ] = TrainConfig.num_seeds,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Folds of a cross-validation for the same; with --seeds repeated."),
+    ] = TrainConfig.num_folds,
+    curve: Annotated[
+        bool,
+        typer.Option("--curve", help="Measure in the report what more photos would bring."),
+    ] = TrainConfig.learning_curve,
+    difference: AskedDifference = TrainConfig.difference,
     seed: Seed = TrainConfig.seed,
     max_megapixels: Megapixels = TrainConfig.max_megapixels,
     no_cache: NoCache = False,
@@ -187,6 +213,11 @@ def train(
                 class_weight=class_weight,
                 validation_fraction=validation_fraction,
                 drop_leaks=drop_leaks,
+                fixes=_text(apply_fixes),
+                num_seeds=seeds,
+                num_folds=folds,
+                learning_curve=curve,
+                difference=difference,
                 seed=seed,
                 max_megapixels=max_megapixels,
             )
@@ -194,7 +225,7 @@ def train(
         if output is None:
             place = runs.unfinished_run_path if resume else runs.next_run_path
             output = place(photos)
-        with _progress(quiet) as progress:
+        with terminal.show_progress(quiet) as progress:
             run = runs.train(
                 photos,
                 config,
@@ -203,15 +234,15 @@ def train(
                 resume=resume,
                 use_cache=not no_cache,
                 progress=progress,
-                say=None if quiet else _say,
+                say=None if quiet else terminal.say,
             )
         if as_json:
-            _print_json(run.to_dict())
+            terminal.print_json(run.to_dict())
         else:
-            _print_run(run)
+            terminal.print_run(run)
         if run.trained is not None and run.stopped in ("interrupted", "time"):
             fitted = run.trained.fitted
-            _say(
+            terminal.say(
                 f"Stopped ({run.stopped}) after epoch {fitted.epochs} of {fitted.planned_epochs}; "
                 f"{output} holds the classifier as it was then. The same command with --output "
                 f"{output} --resume goes on."
@@ -245,6 +276,8 @@ def compare(
     network: Network = None,
     epochs: Epochs = None,
     validation_fraction: ValidationFraction = CompareConfig.validation_fraction,
+    difference: AskedDifference = CompareConfig.difference,
+    apply_fixes: Fixes = None,
     seed: Seed = CompareConfig.seed,
     max_megapixels: Megapixels = CompareConfig.max_megapixels,
     as_json: Json = False,
@@ -265,23 +298,25 @@ def compare(
             network=network,
             epochs=epochs,
             validation_fraction=validation_fraction,
+            difference=difference,
+            fixes=_text(apply_fixes),
             seed=seed,
             max_megapixels=max_megapixels,
         )
         output = output or Path("runs") / f"{photos.resolve().stem}-compare"
-        with _progress(quiet) as progress:
+        with terminal.show_progress(quiet) as progress:
             comparison = compare_runs.compare(
                 photos,
                 config,
                 output=output,
                 resume=resume,
                 progress=progress,
-                say=None if quiet else _say,
+                say=None if quiet else terminal.say,
             )
         if as_json:
-            _print_json(comparison.to_dict())
+            terminal.print_json(comparison.to_dict())
         else:
-            _print_comparison(comparison)
+            terminal.print_comparison(comparison)
             print(f"Report: {output / COMPARISON_FILE}")
 
 
@@ -293,6 +328,7 @@ def evaluate(
         str | None,
         typer.Option(help="train, validation or test, of photos that come split [test]."),
     ] = None,
+    apply_fixes: Fixes = None,
     no_cache: NoCache = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -303,74 +339,141 @@ def evaluate(
 
     with _errors():
         classifier = Classifier.load(run)
-        with _progress(quiet) as progress:
+        with terminal.show_progress(quiet) as progress:
             evaluation, index = runs.evaluate(
-                classifier, photos, part=part, use_cache=not no_cache, progress=progress
+                classifier,
+                photos,
+                part=part,
+                fixes=apply_fixes,
+                use_cache=not no_cache,
+                progress=progress,
             )
         if as_json:
             rejected = [{"path": file.path, "reason": file.reason} for file in index.rejected]
-            _print_json({**evaluation.to_dict(), "errors": rejected})
+            terminal.print_json({**evaluation.to_dict(), "errors": rejected})
         else:
-            _print_evaluation(evaluation)
-            _warn_rejected(index.rejected)
+            terminal.print_evaluation(evaluation)
+            terminal.warn_rejected(index.rejected)
 
 
 @app.command()
 def predict(
     run: RunPath,
     images: Annotated[list[Path], typer.Argument(help="Photos, folders or zips of photos.")],
+    abstain: Annotated[
+        bool,
+        typer.Option("--abstain", help='Say "not sure" where the error rate could not be kept.'),
+    ] = False,
+    error_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of wrong answers to keep to with --abstain, which it implies [0.01]."
+        ),
+    ] = None,
+    sets: Annotated[
+        float | None,
+        typer.Option(
+            metavar="COVERAGE",
+            help="Name all classes a photo may be of: this share of the sets holds the right one.",
+        ),
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Name what photos show; exits with 1 when some of them could not be read."""
-    from handful.classifier import Classifier, name_prediction
+    from handful.classifier import Classifier
     from handful.index import load_unlabelled
 
     with _errors():
         if as_json and as_csv:
             raise typer.BadParameter("--json and --csv exclude each other")
+        if abstain and error_rate is None:
+            error_rate = 0.01
         classifier = Classifier.load(run)
+        # What cannot be promised is said before the work.
+        classifier.check_promises(error_rate, sets)
         index = load_unlabelled(images)
-        with _progress(quiet or len(index) < 50) as progress:
+        with terminal.show_progress(quiet or len(index) < 50) as progress:
             tell = None if progress is None else lambda a, b: progress("embed", a, b)
             result = classifier.predict_index(index, progress=tell)
-        predictions = [
-            name_prediction(path, classifier.class_names, row)
-            for path, row in zip(result.index.paths, result.probabilities, strict=True)
-        ]
+        predictions = classifier.name_predictions(
+            result.index.paths,
+            result.probabilities,
+            result.unlike_training,
+            error_rate=error_rate,
+            coverage=sets,
+        )
         rejected = result.index.rejected
         if as_json:
-            _print_json(
-                {
-                    "predictions": [
-                        {
-                            "path": p.path,
-                            "label": p.label,
-                            "probability": p.probability,
-                            "probabilities": dict(p.probabilities),
-                        }
-                        for p in predictions
-                    ],
-                    "errors": [{"path": f.path, "reason": f.reason} for f in rejected],
-                }
-            )
+            facts: dict[str, Any] = {
+                "predictions": [prediction.to_dict() for prediction in predictions],
+                "errors": [{"path": f.path, "reason": f.reason} for f in rejected],
+            }
+            if error_rate is not None:
+                facts["abstaining"] = asdict(classifier.abstain_at(error_rate))
+            terminal.print_json(facts)
         elif as_csv:
-            _print_csv(
-                ("path", "label", "probability", *classifier.class_names),
-                [(p.path, p.label, p.probability, *p.probabilities.values()) for p in predictions],
-            )
+            terminal.print_csv(*terminal.prediction_rows(predictions, classifier.class_names))
         else:
-            _print_predictions(predictions)
+            terminal.print_predictions(predictions)
+            if error_rate is not None:
+                terminal.print_abstention(classifier, predictions, error_rate)
         if rejected:
             if not as_json:
-                _warn_rejected(rejected)
+                terminal.warn_rejected(rejected)
+            raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    run: RunPath,
+    images: Annotated[list[Path], typer.Argument(help="Photos, folders or zips of photos.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for NAME-explained.png, or a PNG file [this folder]."
+        ),
+    ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="Class to explain [the most probable one].")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show where in photos the network looked; exits with 1 when some could not be read."""
+    from handful.classifier import Classifier
+    from handful.explanation import write_explanations
+
+    with _errors():
+        classifier = Classifier.load(run)
+        with terminal.show_progress(quiet) as progress:
+            tell = None if progress is None else lambda a, b: progress("explain", a, b)
+            written = write_explanations(classifier, images, output, class_name, tell)
+        if as_json:
+            terminal.print_json(written.to_dict())
+        else:
+            terminal.print_explanations(written)
+            terminal.warn_rejected(written.rejected)
+        if written.rejected:
             raise typer.Exit(1)
 
 
 @app.command()
 def check(
     photos: Photos,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make [runs/NAME-check].")
+    ] = None,
+    fix_list: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Write what should be left out or relabelled, for you to go through and for "
+            "--apply-fixes.",
+        ),
+    ] = None,
+    apply_fixes: Fixes = None,
     image_size: ImageSize = None,
     resize: Resize = TrainConfig.resize,
     validation_fraction: ValidationFraction = TrainConfig.validation_fraction,
@@ -380,23 +483,74 @@ def check(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Look for unreadable files, duplicates and leaks, without making a classifier."""
-    from handful import runs
+    """Find what would spoil a classifier: bad files, copies, leaks, wrong labels, shortcuts."""
+    from handful import check_runs
 
     with _errors():
         config = TrainConfig(
             image_size=image_size,
             resize=resize,
             validation_fraction=validation_fraction,
+            fixes=_text(apply_fixes),
             seed=seed,
             max_megapixels=max_megapixels,
         )
-        with _progress(quiet) as progress:
-            found = runs.check(photos, config, use_cache=not no_cache, progress=progress)
+        with terminal.show_progress(quiet) as progress:
+            found = check_runs.check(
+                photos,
+                config,
+                output=output or Path("runs") / f"{photos.resolve().stem}-check",
+                fix_list=fix_list,
+                use_cache=not no_cache,
+                progress=progress,
+            )
         if as_json:
-            _print_json(found.to_dict())
+            terminal.print_json(found.to_dict())
         else:
-            _print_check(found.to_dict())
+            terminal.print_check(found)
+
+
+@app.command()
+def curve(
+    photos: Photos,
+    target: Annotated[
+        float | None, typer.Option(help="Accuracy wanted, such as 0.95: how many photos it takes.")
+    ] = None,
+    at: Annotated[
+        list[int] | None,
+        typer.Option(help="Photos a class to expect an accuracy for; once for each."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make [runs/NAME-curve].")
+    ] = None,
+    apply_fixes: Fixes = None,
+    seed: Seed = TrainConfig.seed,
+    max_megapixels: Megapixels = TrainConfig.max_megapixels,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what more photos would bring: accuracy against their number, measured and to expect."""
+    from handful import curve_runs, runs
+
+    with _errors("finished embeddings are cached"):
+        config = TrainConfig(fixes=_text(apply_fixes), seed=seed, max_megapixels=max_megapixels)
+        if output is None:
+            output = runs.next_run_path(photos.resolve().stem + "-curve")
+        with terminal.show_progress(quiet) as progress:
+            found = curve_runs.curve(
+                photos,
+                config,
+                target=target,
+                sizes=at or (),
+                output=output,
+                use_cache=not no_cache,
+                progress=progress,
+            )
+        if as_json:
+            terminal.print_json(found.to_dict())
+        else:
+            terminal.print_curve(found)
 
 
 @app.command()
@@ -415,7 +569,7 @@ def cache(
             runs.clear_cache()
         facts = runs.cache_info()
         if as_json:
-            _print_json(facts)
+            terminal.print_json(facts)
             return
         print(f"{'Cleared' if clear else 'Cache'}: {cache_folder()}")
         print(f"  {facts['embeddings']:,} embeddings of {facts['pictures']:,} decoded pictures")
@@ -440,17 +594,17 @@ def demo(
     from handful.datasets import find_demo_data
 
     with _errors():
-        with _progress(quiet) as progress:
+        with terminal.show_progress(quiet) as progress:
             tell = None if progress is None else lambda a, b: progress("download", a, b)
-            found = find_demo_data(data, cache_folder(), tell, None if quiet else _say)
-        with _progress(quiet) as progress:
+            found = find_demo_data(data, cache_folder(), tell, None if quiet else terminal.say)
+        with terminal.show_progress(quiet) as progress:
             run = runs.train(
                 found.path, output=output or runs.next_run_path(found.path), progress=progress
             )
         if as_json:
-            _print_json(run.to_dict())
+            terminal.print_json(run.to_dict())
         else:
-            _print_run(run)
+            terminal.print_run(run)
 
 
 @app.command()
@@ -476,7 +630,7 @@ def preview(
         save_preview(shown, path)
         if as_json:
             facts = {"photo": str(photo), "recipe": recipe, "seed": seed, "picture": str(path)}
-            _print_json({**facts, **shown.to_dict()})
+            terminal.print_json({**facts, **shown.to_dict()})
         else:
             for strip in shown.strips:
                 print(f"{strip.name:<20} {strip.range}")
@@ -504,9 +658,9 @@ def summary(
     with _errors():
         found = summarise(name, num_classes, image_size)
         if as_json:
-            _print_json(found.to_dict())
+            terminal.print_json(found.to_dict())
         else:
-            _print_summary(found)
+            terminal.print_summary(found)
 
 
 @app.command()
@@ -522,14 +676,14 @@ def data(
     from handful.picture_folders import make_picture_folder
 
     with _errors():
-        with _progress(quiet) as progress:
+        with terminal.show_progress(quiet) as progress:
             found = make_picture_folder(
-                name, cache_folder(), output, progress, None if quiet else _say
+                name, cache_folder(), output, progress, None if quiet else terminal.say
             )
         if as_json:
-            _print_json(found.to_dict())
+            terminal.print_json(found.to_dict())
         else:
-            _print_picture_folder(found)
+            terminal.print_picture_folder(found)
 
 
 @app.callback(invoke_without_command=True)
@@ -575,202 +729,10 @@ def _errors(
         _fail("out of memory; close other programs or use fewer photos at a time", 1)
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
 def _fail(message: str, code: int) -> NoReturn:
     print(f"Error: {message}", file=sys.stderr)
     raise typer.Exit(code)
 
 
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """A bar on stderr with photos a second and time left, for people watching."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description:<9}"),
-        BarColumn(),
-        TextColumn("{task.fields[count]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, Any] = {}
-
-        def tell(phase: str, done: int, total: int) -> None:
-            if phase not in tasks:
-                while tasks:
-                    bar.remove_task(tasks.popitem()[1])
-                tasks[phase] = bar.add_task(phase, total=None, count="")
-            speed = bar.tasks[0].speed
-            count = f"{done:,}/{total:,}" if total else ""
-            count += f"  {speed:,.0f}/s" if speed and total else ""
-            bar.update(tasks[phase], completed=done, total=total or None, count=count)
-
-        yield tell
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _print_csv(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    print(text.getvalue(), end="")
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
-
-
-def _print_run(run: Any) -> None:
-    low, high = run.evaluation.accuracy_interval
-    num = len(run.split.validation)
-    print(
-        f"{_percent(run.evaluation.accuracy)} of {num:,} validation photos named right "
-        f"(95 % interval {_percent(low)} to {_percent(high)})"
-    )
-    converting = run.seconds.get("convert", 0.0)
-    seconds = run.seconds["total"] - converting
-    print(
-        f"{len(run.split.train):,} training photos of {len(run.classifier.class_names)} classes, "
-        f"{run.classifier.about['backbone']}, {seconds:.1f} s"
-        + (f" and {converting:.1f} s to convert the network once" if converting > 1 else "")
-    )
-    problems = run.problems()
-    for name, what in (
-        ("rejected", "Files that could not be used"),
-        ("leaks", "Near-duplicate pairs that leak between parts (--drop-leaks leaves them out)"),
-        ("near_duplicates", "Pairs of near-duplicates"),
-    ):
-        if problems[name]:
-            print(f"{what}: {len(problems[name]):,}")
-    for warning in problems["warnings"]:
-        print(f"Warning: {warning}")
-    print(f"Report: {run.path / 'report.html'}")
-
-
-def _print_comparison(comparison: Any) -> None:
-    rows = [("strategy", "accuracy", "95 % interval", "gap", "seconds", "parameters", "photos/s")]
-    for found in comparison.summaries:
-        low, high = found.accuracy_interval
-        spread = found.accuracy_deviation
-        rows.append(
-            (
-                found.name,
-                _percent(found.accuracy) + ("" if spread is None else f" ± {100 * spread:.1f}"),
-                f"{_percent(low)} to {_percent(high)}",
-                "-" if found.overfitting_gap is None else f"{100 * found.overfitting_gap:+.1f}",
-                f"{found.seconds:,.0f}",
-                f"{found.num_parameters:,}",
-                f"{found.photos_per_second:,.0f}",
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *rest = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        print("  ".join([f"{first.strip():<{widths[0]}}", *rest]))
-    if comparison.differences:
-        print()
-    for difference in comparison.differences:
-        print(difference.sentence)
-    print(f"\n{comparison.verdict}")
-    for caution in comparison.cautions:
-        print(caution)
-
-
-def _print_evaluation(evaluation: Any) -> None:
-    low, high = evaluation.accuracy_interval
-    print(
-        f"{_percent(evaluation.accuracy)} of {len(evaluation.labels):,} photos named right "
-        f"(95 % interval {_percent(low)} to {_percent(high)})"
-    )
-    width = max(len("class"), *(len(row.name) for row in evaluation.per_class))
-    print(f"\n{'class':<{width}}  photos  precision  recall     f1")
-    for row in evaluation.per_class:
-        print(
-            f"{row.name:<{width}}  {row.support:>6}  {_cell(row.precision):>9}  "
-            f"{_cell(row.recall):>6}  {_cell(row.f1):>5}"
-        )
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _print_predictions(predictions: list[Any]) -> None:
-    if not predictions:
-        return
-    width = max(len(p.path) for p in predictions)
-    label = max(len(p.label) for p in predictions)
-    for p in predictions:
-        print(f"{p.path:<{width}}  {p.label:<{label}}  {_percent(p.probability):>7}")
-
-
-def _warn_rejected(rejected: Any) -> None:
-    for file in rejected:
-        print(f"Error: {file.path} {file.reason}", file=sys.stderr)
-
-
-def _print_summary(found: Any) -> None:
-    rows = [("layer", "type", "output", "parameters")]
-    for layer in found.layers:
-        rows.append((layer.name, layer.type, _size(layer.output_shape), f"{layer.parameters:,}"))
-    first, second, third, last = (max(map(len, column)) for column in zip(*rows, strict=True))
-    for row in rows:
-        print(f"{row[0]:<{first}}  {row[1]:<{second}}  {row[2]:<{third}}  {row[3]:>{last}}")
-    print(f"\n{found.name}: {_size(found.input_shape)} in, {_size(found.output_shape)} out")
-    print(
-        f"{found.parameters:,} parameters: {found.trainable:,} trainable, "
-        f"{found.non_trainable:,} not"
-    )
-    if found.body is not None:
-        print(
-            f"Frozen in it, {found.body.name} alone: {found.body.parameters:,} parameters, "
-            f"{found.body.non_trainable:,} of them not trainable"
-        )
-
-
-def _size(shape: tuple[int | None, ...] | None) -> str:
-    return "?" if shape is None else " x ".join("any" if n is None else f"{n}" for n in shape)
-
-
-def _print_picture_folder(found: Any) -> None:
-    before = "" if found.is_new else " It was there already, and is whole."
-    print(f"{found.path}: {found.num_images:,} pictures.{before}")
-    for part, classes in found.counts.items():
-        print(f"  {part}: " + ", ".join(f"{name} ({count:,})" for name, count in classes.items()))
-    print(f"Examples: {found.examples}")
-    print(found.credit)
-
-
-def _print_check(facts: dict[str, Any]) -> None:
-    formats = ", ".join(f"{count:,} {name}" for name, count in facts["formats"].items())
-    print(f"{facts['num_images']:,} readable photos: {formats}")
-    for part, counts in facts["counts"].items():
-        inside = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        print(f"  {part or 'all'}: {inside}")
-    for name, side in facts["sizes"].items():
-        print(f"  {name} {side['smallest']} to {side['largest']}, median {side['median']:.0f}")
-    problems = facts["problems"]
-    for file in problems["rejected"]:
-        print(f"Unusable: {file['path']} {file['reason']}")
-    for pair in problems["leaks"]:
-        print(f"Leak: {pair[0]} = {pair[1]}")
-    for pair in problems["near_duplicates"]:
-        if pair not in problems["leaks"]:
-            print(f"Near-duplicate: {pair[0]} = {pair[1]}")
-    for warning in problems["warnings"]:
-        print(f"Warning: {warning}")
-    if facts["obstacle"]:
-        print(f"No classifier can be made of these: {facts['obstacle']}")
-    elif not any(problems.values()):
-        print("No problems found")
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

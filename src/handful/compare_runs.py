@@ -13,6 +13,7 @@ from handful.comparison import Comparison, StrategyRun, build_comparison
 from handful.comparison_report import write_comparison_report
 from handful.config import CompareConfig, TrainConfig
 from handful.errors import DataError, OutputError
+from handful.job_steps import PhaseProgress
 from handful.plots import save_comparison_figures
 from handful.run_files import (
     HISTORY_FILE,
@@ -22,7 +23,7 @@ from handful.run_files import (
     read_history,
     read_predictions,
 )
-from handful.runs import PhaseProgress, freeze_split, train
+from handful.runs import freeze_split, train
 from handful.strategies import count_body
 
 COMPARISON_JSON = "comparison.json"
@@ -110,6 +111,7 @@ def compare(
         recipe=config.recipe,
         num_train=_num_train(folder / f"{config.chosen[0]}-{config.seed}"),
         quick=config.quick,
+        difference=config.difference,
     )
     _write(comparison, config, photos, folder)
     return comparison
@@ -242,6 +244,10 @@ def command_line(config: CompareConfig, photos: str | Path) -> str:
             words += [f"--{option}", str(getattr(config, option))]
     if config.validation_fraction != CompareConfig.validation_fraction:
         words += ["--validation-fraction", str(config.validation_fraction)]
+    if config.difference != CompareConfig.difference:
+        words += ["--difference", str(config.difference)]
+    if config.fixes is not None:
+        words += ["--apply-fixes", config.fixes]
     if config.seed:
         words += ["--seed", str(config.seed)]
     if config.max_megapixels != CompareConfig.max_megapixels:

@@ -66,11 +66,18 @@ class TrainConfig:
             does when the largest class has over 3 times the photos of the smallest.
         validation_fraction: Share of each class held out when the photos bring no split, in (0, 1).
         drop_leaks: Leave out training photos that near-duplicate a held-out one.
+        fixes: Fix list of the photos, a CSV as `handful check --fix-list` writes it, or None.
+        num_seeds: Random splits on which a head is fitted anew, to see how far its scores spread;
+            with folds, how often these are drawn. 1 is the run's own split alone.
+        num_folds: Folds of a cross-validation that shows the same, or None for none.
+        learning_curve: Measure how accuracy grows with the number of photos, for the report.
+        difference: Difference of two accuracies that the validation photos should be able to
+            show, a fraction in (0, 1]; too few of them are warned of.
         seed: Seed of everything drawn at random, 0 or more.
         max_megapixels: Larger pictures are rejected before they are decoded.
 
     Raises:
-        ValueError: When a value is outside its range.
+        ValueError: When a value is outside its range, or is of no use to what is trained.
     """
 
     strategy: str = "transfer"
@@ -91,6 +98,11 @@ class TrainConfig:
     class_weight: str = "auto"
     validation_fraction: float = 0.2
     drop_leaks: bool = False
+    fixes: str | None = None
+    num_seeds: int = 1
+    num_folds: int | None = None
+    learning_curve: bool = False
+    difference: float = 0.02
     seed: int = 0
     max_megapixels: float = 100.0
 
@@ -128,6 +140,20 @@ class TrainConfig:
                 f"validation_fraction is {self.validation_fraction}; expected a share between "
                 "0 and 1, such as 0.2."
             )
+        _check_difference(self.difference)
+        _check_resampling(self)
+        if self.fits_head:
+            _check_epochless(self)
+
+    @property
+    def fits_head(self) -> bool:
+        """Whether a head is fitted to a frozen network, without epochs."""
+        return self.strategy == "transfer" and self.recipe == "handful"
+
+    @property
+    def is_resampled(self) -> bool:
+        """Whether the head is fitted on other splits too, to see how far its scores spread."""
+        return self.num_seeds > 1 or self.num_folds is not None
 
     @property
     def decode_resize(self) -> str:
@@ -150,6 +176,8 @@ class CompareConfig:
         network: "file.py:build" for a network of the user's own in scratch and augmented.
         epochs: Passes over the training photos, for all networks; None takes the recipe's.
         validation_fraction: Share of each class held out when the photos bring no split.
+        difference: As in `TrainConfig`.
+        fixes: As in `TrainConfig`.
         seed: First seed; the split's too.
         max_megapixels: Larger pictures are rejected before they are decoded.
 
@@ -166,6 +194,8 @@ class CompareConfig:
     network: str | None = None
     epochs: int | None = None
     validation_fraction: float = 0.2
+    difference: float = 0.02
+    fixes: str | None = None
     seed: int = 0
     max_megapixels: float = 100.0
 
@@ -207,9 +237,51 @@ class CompareConfig:
             epochs=self.epochs if epochs else None,
             time_budget_minutes=QUICK_MINUTES if self.quick and epochs else None,
             validation_fraction=self.validation_fraction,
+            difference=self.difference,
+            fixes=self.fixes,
             seed=seed,
             max_megapixels=self.max_megapixels,
         )
+
+
+def _check_difference(difference: float) -> None:
+    if not 0.0 < difference <= 1.0:
+        raise ValueError(
+            f"difference is {difference}; expected a share above 0, up to 1: 0.02 is two points."
+        )
+
+
+def _check_resampling(config: TrainConfig) -> None:
+    _check_range("num_seeds", config.num_seeds, 1, 1000)
+    if config.num_folds is not None and not 2 <= config.num_folds <= 1000:
+        raise ValueError(
+            f"num_folds is {config.num_folds}; expected 2 to 1000, for each fold is scored by a "
+            "head that the others fit."
+        )
+    if config.is_resampled and not config.fits_head:
+        raise ValueError(
+            f"num_seeds is {config.num_seeds} and num_folds {config.num_folds}, but strategy "
+            f"{config.strategy!r} of recipe {config.recipe!r} trains in epochs; expected strategy "
+            "'transfer' of recipe 'handful', whose head is fitted in a moment. To train a network "
+            "with several seeds, use `handful compare --strategy ... --seeds`."
+        )
+    if config.learning_curve and not config.fits_head:
+        raise ValueError(
+            f"learning_curve is True, but strategy {config.strategy!r} of recipe "
+            f"{config.recipe!r} trains in epochs; expected strategy 'transfer' of recipe "
+            "'handful', whose head is fitted anew for every number of photos."
+        )
+
+
+def _check_epochless(config: TrainConfig) -> None:
+    """Refuse what a head that is fitted without epochs would silently leave unused."""
+    for name in ("epochs", "batch_size", "learning_rate", "patience", "time_budget_minutes"):
+        if (value := getattr(config, name)) is not None:
+            raise ValueError(
+                f"{name} is {value}, but strategy 'transfer' of recipe 'handful' fits its head "
+                "without epochs and has no use for it; expected none. Leave it out, or choose "
+                "another strategy, such as 'fine-tune'."
+            )
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

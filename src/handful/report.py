@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from handful.evaluation import Evaluation
 from handful.metrics import ReliabilityCurve
 from handful.plots import root_ticks
+from handful.promises import Promises
+from handful.resampling import Resampling
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -31,6 +33,9 @@ _LINES_KEPT = 200
 _OPEN_EXAMPLES = 12
 # Where the picture of the accuracy's interval may begin, in percent.
 _INTERVAL_STARTS = (99.0, 98.0, 95.0, 90.0, 80.0, 50.0, 0.0)
+_SPREAD_STEPS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+_MOST_SPREAD_STEPS = 6
+_DOT_WIDTH, _DOT_HEIGHTS = 10, (0.0, -0.5, 0.5, -1.0, 1.0)
 _NARROW_SPACE = "\u202f"
 _PHASES = {
     "index": "finding and fingerprinting the files",
@@ -39,6 +44,8 @@ _PHASES = {
     "embed": "running the network",
     "fit": "fitting the classifier to the training photos",
     "train": "training the network",
+    "resample": "fitting and scoring heads on other splits",
+    "curve": "fitting and scoring heads on ever more photos",
     "evaluate": "scoring",
     "report": "writing the results",
     "total": "until this page was written",
@@ -57,6 +64,8 @@ class ReportPicture:
         label: Name of its true class.
         predicted: Name it was given, or None where it was not asked.
         probability: Probability of that name, in [0, 1], or None.
+        overlay: A small JPEG file's bytes: the photo with what spoke for the name marked; empty
+            where there is none.
     """
 
     path: str
@@ -64,6 +73,36 @@ class ReportPicture:
     label: str
     predicted: str | None
     probability: float | None
+    overlay: bytes = b""
+
+
+@dataclass(frozen=True)
+class TrustData:
+    """What the page says on how far its figures can be relied on.
+
+    Args:
+        cautions: What the scored photos are too few to show; texts.
+        promises: Error rates and coverages, promised and found; None where nothing was held out.
+        resampling: Scores on other splits; None where they were not asked for.
+        num_unlike: Scored photos that are unlike the training photos; None where that cannot be
+            told.
+        unlike: Some of those, the farthest first.
+        num_suspects: Training photos whose label is doubtful.
+        suspects: Some of those, the most doubtful first, `predicted` being the class that they
+            look more like; None where labels were not reviewed.
+        curve: PNG file's bytes: accuracy by number of photos; empty where it was not measured.
+        curve_lines: What it says, in sentences.
+    """
+
+    cautions: Sequence[str] = ()
+    promises: Promises | None = None
+    resampling: Resampling | None = None
+    num_unlike: int | None = None
+    unlike: Sequence[ReportPicture] = ()
+    num_suspects: int = 0
+    suspects: Sequence[ReportPicture] | None = None
+    curve: bytes = b""
+    curve_lines: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +124,7 @@ class ReportData:
         seconds: Phase -> its duration; "total" is the whole, and "decode" is taken to overlap
             with other phases.
         curves: PNG file's bytes: accuracy and loss by epoch; empty where there were no epochs.
+        trust: How far the figures can be relied on.
     """
 
     title: str
@@ -98,6 +138,7 @@ class ReportData:
     settings: Mapping[str, str]
     seconds: Mapping[str, float]
     curves: bytes = b""
+    trust: TrustData = TrustData()
 
 
 def write_report(data: ReportData, folder: Path) -> Path:
@@ -229,7 +270,54 @@ def _view(data: ReportData) -> dict[str, Any]:
             if lines
         ],
         "phases": _phases(data.seconds),
+        "trust": data.trust,
+        "promises": data.trust.promises,
+        # Promises made on the scored photos themselves are not held against them.
+        "held_apart": data.trust.promises and data.trust.promises.source == "out-of-fold",
+        "spread": data.trust.resampling and _spread_marks(data.trust.resampling),
     }
+
+
+def _spread_marks(resampling: Resampling) -> dict[str, Any]:
+    """Places, in a drawing 700 wide, of the accuracies, their mean and its interval."""
+    found = resampling.accuracy
+    (low, high), (least, most) = found.interval, found.range
+    start, end = min(low, least), max(high, most)
+    step = next(step for step in _SPREAD_STEPS if (end - start) / step <= _MOST_SPREAD_STEPS)
+    first = math.floor(start / step + 1e-9)
+    last = max(math.ceil(end / step - 1e-9), first + 1)
+
+    def place(value: float) -> float:
+        return round(30 + 640 * (value / step - first) / (last - first), 1)
+
+    return {
+        "what": resampling.what,
+        "num_fit": resampling.num_fit,
+        "num_held_out": resampling.num_held_out,
+        "mean": found.mean,
+        "deviation": found.deviation,
+        "lowest": least,
+        "highest": most,
+        "interval": [format_percent(bound) for bound in found.interval],
+        "marks": _stacked([place(value) for value in sorted(found.values.tolist())]),
+        "place": place(found.mean),
+        "low": place(low),
+        "width": max(round(place(high) - place(low), 1), 2.0),
+        "ticks": [
+            {"place": place(number * step), "name": f"{100 * number * step:g}{_NARROW_SPACE}%"}
+            for number in range(first, last + 1)
+        ],
+    }
+
+
+def _stacked(places: Sequence[float]) -> list[tuple[float, float]]:
+    """Places across, sorted, with heights in [-1, 1] that keep dots from hiding one another."""
+    result: list[tuple[float, float]] = []
+    for place in places:
+        near = [height for other, height in result if abs(other - place) < _DOT_WIDTH]
+        free = next((height for height in _DOT_HEIGHTS if height not in near), 0.0)
+        result.append((place, free))
+    return result
 
 
 def _interval_scale(accuracy: float, low: float, high: float) -> dict[str, Any]:

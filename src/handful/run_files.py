@@ -4,21 +4,26 @@ import csv
 import json
 import math
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handful.classifier import Classifier
+from handful.comparison import too_few_photos
 from handful.config import TrainConfig
 from handful.errors import DataError
 from handful.evaluation import Evaluation, score
-from handful.pixels import thumbnail
+from handful.label_review import LabelReview
+from handful.learning_curve import LearningCurve
 from handful.plots import save_history
-from handful.report import ReportData, ReportPicture, write_report
+from handful.promises import Promises, check_promises
+from handful.resampling import Resampling
 from handful.splits import Split, write_manifest
 from handful.strategies import Trained
 
@@ -28,9 +33,6 @@ PREDICTIONS_FILE = "predictions.csv"
 HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
 _VERSIONS_KEPT = ("numpy", "openvino", "opencv-python-headless", "keras")
-_PICTURES_A_SECTION = 24
-_EXAMPLES_A_CLASS = 6
-_CLASSES_WITH_EXAMPLES = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,12 @@ class Run:
         path: The run's folder, or None when nothing was written.
         trained: History and facts of a network's training; None where a head was fitted.
         photos_per_second: Speed of prediction from files to probabilities, where it was measured.
+        resampling: Scores of heads on other splits of these photos, where they were asked for.
+        distances: (m,) distance of each validation photo from the training photos, see
+            `TrainingReference`; None where that cannot be told.
+        label_review: Which labels of the training photos are doubtful, in the order of
+            `split.train`; None for a trained network, or where nothing can be held out.
+        learning_curve: Accuracy by number of photos, where it was asked for.
     """
 
     classifier: Classifier
@@ -61,6 +69,32 @@ class Run:
     path: Path | None = None
     trained: Trained | None = None
     photos_per_second: float | None = None
+    resampling: Resampling | None = None
+    distances: NDArray[np.float64] | None = None
+    label_review: LabelReview | None = None
+    learning_curve: LearningCurve | None = None
+
+    @cached_property
+    def promises(self) -> Promises | None:
+        """Error rates and coverages, promised and found; None where nothing was held out."""
+        calibration = self.classifier.calibration
+        return None if calibration is None else check_promises(calibration, self.evaluation)
+
+    @property
+    def unlike_training(self) -> NDArray[np.int64] | None:
+        """Places of the validation photos unlike the training photos, the farthest first."""
+        if self.distances is None or self.classifier.reference is None:
+            return None
+        order = np.argsort(-self.distances, kind="stable")
+        return order[self.classifier.reference.unlike(self.distances[order])]
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What these validation photos are too few to say; texts."""
+        evaluation, difference = self.evaluation, self.config.difference
+        wrong = len(evaluation) - evaluation.num_right
+        caution = too_few_photos(len(evaluation), wrong, difference)
+        return (caution,) if caution else ()
 
     @property
     def stopped(self) -> str:
@@ -93,6 +127,18 @@ class Run:
             "backbone": self.classifier.about["backbone"],
             "training": None if self.trained is None else self.trained.to_dict(),
             "photos_per_second": self.photos_per_second,
+            "resampling": None if self.resampling is None else self.resampling.to_dict(),
+            "cautions": list(self.cautions),
+            "learning_curve": None
+            if self.learning_curve is None
+            else self.learning_curve.to_dict(),
+            "promises": None if self.promises is None else self.promises.to_dict(),
+            "num_unlike_training": None
+            if self.unlike_training is None
+            else len(self.unlike_training),
+            "num_doubtful_labels": None
+            if self.label_review is None
+            else len(self.label_review.suspected),
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
             "cache": dict(self.cache),
             "problems": self.problems(),
@@ -164,7 +210,7 @@ def read_run_config(path: str | Path) -> tuple[Path, TrainConfig]:
 
 
 def write_run(run: Run, folder: Path) -> None:
-    """Write a run's classifier, split, history, predictions and report.
+    """Write a run's classifier, split, history and predictions.
 
     Args:
         run: The run.
@@ -187,10 +233,6 @@ def write_run(run: Run, folder: Path) -> None:
         save_history(run.trained.fitted.history, run.config.strategy, folder / CURVES_FILE)
     rows = zip(*columns.values(), strict=True)
     _write_csv(folder / HISTORY_FILE, [list(columns), *map(list, rows)])
-    data = report_data(run)
-    if run.trained is not None:
-        data = replace(data, curves=(folder / CURVES_FILE).read_bytes())
-    write_report(data, folder)
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
@@ -288,114 +330,3 @@ def write_facts(run: Run, folder: Path) -> None:
     }
     text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
     (folder / RUN_FILE).write_text(text, encoding="utf-8")
-
-
-def report_data(run: Run) -> ReportData:
-    """Gather what the report page shows.
-
-    Args:
-        run: The run.
-
-    Returns:
-        Scores, thumbnails and texts.
-    """
-    index, evaluation = run.split.index, run.evaluation
-    row_of = {index.paths[row]: int(row) for row in run.split.validation}
-    predicted = evaluation.predicted
-
-    def judged(number: int) -> ReportPicture:
-        path = evaluation.paths[number]
-        return ReportPicture(
-            path,
-            thumbnail(index.read(row_of[path])),
-            index.class_names[evaluation.labels[number]],
-            index.class_names[predicted[number]],
-            float(evaluation.probabilities[number, predicted[number]]),
-        )
-
-    examples = {
-        name: [
-            ReportPicture(index.paths[row], thumbnail(index.read(row)), name, None, None)
-            for row in run.split.train[index.labels[run.split.train] == number][:_EXAMPLES_A_CLASS]
-        ]
-        for number, name in enumerate(index.class_names[:_CLASSES_WITH_EXAMPLES])
-    }
-    return ReportData(
-        title=run.photos.resolve().stem,
-        evaluation=evaluation,
-        evaluated_on="validation photos, which fitting never saw",
-        counts=_part_counts(run.split),
-        examples=examples,
-        mistakes=[judged(number) for number in evaluation.mistakes(_PICTURES_A_SECTION)],
-        least_certain=[judged(number) for number in evaluation.least_certain(_PICTURES_A_SECTION)],
-        problems=_problem_lines(run.problems()),
-        settings=_settings(run),
-        seconds=run.seconds,
-    )
-
-
-def _part_counts(split: Split) -> dict[str, dict[str, int]]:
-    names = split.index.class_names
-    return {
-        part: {
-            name: int((split.index.labels[getattr(split, part)] == number).sum())
-            for number, name in enumerate(names)
-        }
-        for part in ("train", "validation", "test")
-        if len(getattr(split, part))
-    }
-
-
-def _problem_lines(problems: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Problems as headings with lines, for people; headings without lines are left out."""
-    lines = {
-        "Files that could not be used": [
-            f"{file['path']} {file['reason']}" for file in problems["rejected"]
-        ],
-        "Leaks: near-duplicates in different parts": [" = ".join(p) for p in problems["leaks"]],
-        "Near-duplicates, kept together": [
-            " = ".join(p) for p in problems["near_duplicates"] if p not in problems["leaks"]
-        ],
-        "Training photos left out because they leaked": problems["dropped"],
-        "Warnings": problems["warnings"],
-    }
-    return {heading: found for heading, found in lines.items() if found}
-
-
-def _settings(run: Run) -> dict[str, str]:
-    config, network = run.config, run.classifier.network
-    about, decoding = run.classifier.about, run.classifier.settings
-    settings = {
-        "Strategy": f"{config.strategy}, recipe {config.recipe}",
-        "Picture size": f"{network.image_size} x {network.image_size} pixels, {decoding.resize}",
-        "Precision": run.classifier.embedder.precision,
-    }
-    if run.trained is None:
-        settings |= {
-            "Backbone": f"{about['backbone']}, frozen, {network.embedding_dim} features",
-            "Head": f"logistic regression, strength C = {run.classifier.head.strength:.2g}, "
-            "chosen by cross-validation on the training photos",
-            "Views of each training photo": str(config.views),
-        }
-    else:
-        fitted, recipe = run.trained.fitted, run.trained.recipe
-        settings |= {
-            "Network": f"{about['backbone']}, {run.trained.num_parameters:,} parameters, "
-            f"{run.trained.num_trainable:,} trained",
-            "Epochs": f"{fitted.epochs} of {fitted.planned_epochs}"
-            + (f", stopped: {fitted.stopped}" if fitted.stopped else ""),
-            "Optimizer": f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
-            + (", warm-up and cosine" if recipe.cosine else ""),
-            "Batch size": str(recipe.batch_size),
-            "Augmentation": "none" if recipe.policy is None else str(recipe.policy),
-        }
-        if recipe.patience is not None:
-            settings["Weights"] = (
-                f"of epoch {fitted.best_epoch}, chosen by the loss on the photos scored here, "
-                "which flatters the scores a little"
-            )
-    return settings | {
-        "Mirror at prediction": "yes" if run.classifier.test_time_mirror else "no",
-        "Seed": str(config.seed),
-        "handful": version("handful"),
-    }

@@ -1,0 +1,382 @@
+"""What the commands print: results on standard output, progress and warnings on standard error."""
+
+import csv
+import io
+import json
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def say(line: str) -> None:
+    """Tell people a line, on standard error.
+
+    Args:
+        line: What to tell.
+    """
+    print(line, file=sys.stderr)
+
+
+@contextmanager
+def show_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """Show a bar on standard error, with photos a second and time left, to people watching.
+
+    Args:
+        quiet: Show nothing.
+
+    Yields:
+        A function of phase, work done and work in all; None where nobody watches.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<9}"),
+        BarColumn(),
+        TextColumn("{task.fields[count]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def tell(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                while tasks:
+                    bar.remove_task(tasks.popitem()[1])
+                tasks[phase] = bar.add_task(phase, total=None, count="")
+            speed = bar.tasks[0].speed
+            count = f"{done:,}/{total:,}" if total else ""
+            count += f"  {speed:,.0f}/s" if speed and total else ""
+            bar.update(tasks[phase], completed=done, total=total or None, count=count)
+
+        yield tell
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print one JSON object.
+
+    Args:
+        value: Plain values.
+    """
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_csv(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    """Print a table as CSV.
+
+    Args:
+        header: Names of the columns.
+        rows: One tuple a row.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    print(text.getvalue(), end="")
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+def print_run(run: Any) -> None:
+    """Say what `train` made.
+
+    Args:
+        run: A `Run`, written.
+    """
+    low, high = run.evaluation.accuracy_interval
+    num = len(run.split.validation)
+    print(
+        f"{_percent(run.evaluation.accuracy)} of {num:,} validation photos named right "
+        f"(95 % interval {_percent(low)} to {_percent(high)})"
+    )
+    if run.resampling is not None:
+        print("\n".join(run.resampling.sentences))
+    for caution in run.cautions:
+        print(caution)
+    converting = run.seconds.get("convert", 0.0)
+    seconds = run.seconds["total"] - converting
+    print(
+        f"{len(run.split.train):,} training photos of {len(run.classifier.class_names)} classes, "
+        f"{run.classifier.about['backbone']}, {seconds:.1f} s"
+        + (f" and {converting:.1f} s to convert the network once" if converting > 1 else "")
+    )
+    problems = run.problems()
+    for name, what in (
+        ("rejected", "Files that could not be used"),
+        ("leaks", "Near-duplicate pairs that leak between parts (--drop-leaks leaves them out)"),
+        ("near_duplicates", "Pairs of near-duplicates"),
+    ):
+        if problems[name]:
+            print(f"{what}: {len(problems[name]):,}")
+    if run.label_review is not None and len(run.label_review.suspected):
+        print(f"Labels of training photos to look at again: {len(run.label_review.suspected):,}")
+    for warning in problems["warnings"]:
+        print(f"Warning: {warning}")
+    print(f"Report: {run.path / 'report.html'}")
+
+
+def print_comparison(comparison: Any) -> None:
+    """Say which strategy is better, and by how much.
+
+    Args:
+        comparison: A `Comparison`.
+    """
+    rows = [("strategy", "accuracy", "95 % interval", "gap", "seconds", "parameters", "photos/s")]
+    for found in comparison.summaries:
+        low, high = found.accuracy_interval
+        spread = found.accuracy_deviation
+        rows.append(
+            (
+                found.name,
+                _percent(found.accuracy) + ("" if spread is None else f" ± {100 * spread:.1f}"),
+                f"{_percent(low)} to {_percent(high)}",
+                "-" if found.overfitting_gap is None else f"{100 * found.overfitting_gap:+.1f}",
+                f"{found.seconds:,.0f}",
+                f"{found.num_parameters:,}",
+                f"{found.photos_per_second:,.0f}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *rest = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        print("  ".join([f"{first.strip():<{widths[0]}}", *rest]))
+    if comparison.differences:
+        print()
+    for difference in comparison.differences:
+        print(difference.sentence)
+    print(f"\n{comparison.verdict}")
+    for caution in comparison.cautions:
+        print(caution)
+
+
+def print_evaluation(evaluation: Any) -> None:
+    """Say how good a classifier is, class by class.
+
+    Args:
+        evaluation: An `Evaluation`.
+    """
+    low, high = evaluation.accuracy_interval
+    print(
+        f"{_percent(evaluation.accuracy)} of {len(evaluation.labels):,} photos named right "
+        f"(95 % interval {_percent(low)} to {_percent(high)})"
+    )
+    width = max(len("class"), *(len(row.name) for row in evaluation.per_class))
+    print(f"\n{'class':<{width}}  photos  precision  recall     f1")
+    for row in evaluation.per_class:
+        print(
+            f"{row.name:<{width}}  {row.support:>6}  {_cell(row.precision):>9}  "
+            f"{_cell(row.recall):>6}  {_cell(row.f1):>5}"
+        )
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def prediction_rows(
+    predictions: list[Any], class_names: tuple[str, ...]
+) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Lay predictions out as a table; columns that were not asked for are left out.
+
+    Args:
+        predictions: `Prediction`s.
+        class_names: C names, in the order of the probabilities.
+
+    Returns:
+        Header, and a row for each prediction.
+    """
+    header = ["path", "label", "probability", *class_names, "unlike_training"]
+    if predictions and predictions[0].is_sure is not None:
+        header.append("is_sure")
+    if predictions and predictions[0].label_set is not None:
+        header.append("label_set")
+    rows = []
+    for p in predictions:
+        row = [p.path, p.label, p.probability, *p.probabilities.values(), _yes(p.unlike_training)]
+        if p.is_sure is not None:
+            row.append(_yes(p.is_sure))
+        if p.label_set is not None:
+            row.append(" | ".join(p.label_set))
+        rows.append(tuple(row))
+    return tuple(header), rows
+
+
+def _yes(value: bool | None) -> str:
+    return "" if value is None else "yes" if value else "no"
+
+
+def print_predictions(predictions: list[Any]) -> None:
+    """Print a line for each photo.
+
+    Args:
+        predictions: `Prediction`s.
+    """
+    if not predictions:
+        return
+    names = [
+        p.label if p.is_sure in (None, True) else f"not sure ({p.label}?)" for p in predictions
+    ]
+    width = max(len(p.path) for p in predictions)
+    label = max(map(len, names))
+    for p, name in zip(predictions, names, strict=True):
+        line = f"{p.path:<{width}}  {name:<{label}}  {_percent(p.probability):>7}"
+        if p.label_set is not None:
+            line += "  {" + ", ".join(p.label_set) + "}"
+        print(line + ("  unlike the training photos" if p.unlike_training else ""))
+
+
+def print_abstention(classifier: Any, predictions: list[Any], error_rate: float) -> None:
+    """Say how many photos were answered, and what the threshold rests on.
+
+    Args:
+        classifier: The `Classifier`.
+        predictions: Its `Prediction`s.
+        error_rate: As asked.
+    """
+    rule = classifier.abstain_at(error_rate)
+    answered = sum(p.is_sure for p in predictions)
+    print(
+        f"{answered:,} of {len(predictions):,} answered: those with {_percent(rule.threshold)} or "
+        f"more that are like the training photos. Of {rule.num_photos:,} {_source(classifier)}, "
+        f"this answers {_percent(rule.coverage)}, {_percent(rule.observed_error)} of them wrong."
+    )
+
+
+def _source(classifier: Any) -> str:
+    if classifier.calibration.source == "validation":
+        return "validation photos"
+    return "training photos, each judged by a head that had not seen it"
+
+
+def print_explanations(written: Any) -> None:
+    """Say which pictures were written, and what their colours mean.
+
+    Args:
+        written: `WrittenExplanations`.
+    """
+    for found, picture in zip(written.explanations, written.pictures, strict=True):
+        print(
+            f"{found.path}  {found.class_name} rather than {found.rival_name}  "
+            f"{_percent(found.probability)}  {picture}"
+        )
+    if written.pictures:
+        print("Orange speaks for the class, blue for the other one; the dark edge was not seen.")
+
+
+def print_curve(found: Any) -> None:
+    """Say what more photos would bring.
+
+    Args:
+        found: A `CurveRun`.
+    """
+    measured = found.curve
+    print("photos a class  accuracy  single trainings")
+    for point in measured.points:
+        print(
+            f"{point.photos_a_class:>14,.0f}  {_percent(point.accuracy):>8}  "
+            f"± {100 * point.deviation:.1f}"
+        )
+    print()
+    for line in found.sentences:
+        print(line)
+    for warning in found.warnings:
+        print(f"Warning: {warning}")
+    if found.path is not None:
+        print(f"Figure: {found.path / 'curve.png'}")
+
+
+def warn_rejected(rejected: Any) -> None:
+    """Name the files that could not be used, on standard error.
+
+    Args:
+        rejected: `RejectedFile`s.
+    """
+    for file in rejected:
+        print(f"Error: {file.path} {file.reason}", file=sys.stderr)
+
+
+def print_summary(found: Any) -> None:
+    """Print a network's layers.
+
+    Args:
+        found: A `NetworkSummary`.
+    """
+    rows = [("layer", "type", "output", "parameters")]
+    for layer in found.layers:
+        rows.append((layer.name, layer.type, _size(layer.output_shape), f"{layer.parameters:,}"))
+    first, second, third, last = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for row in rows:
+        print(f"{row[0]:<{first}}  {row[1]:<{second}}  {row[2]:<{third}}  {row[3]:>{last}}")
+    print(f"\n{found.name}: {_size(found.input_shape)} in, {_size(found.output_shape)} out")
+    print(
+        f"{found.parameters:,} parameters: {found.trainable:,} trainable, "
+        f"{found.non_trainable:,} not"
+    )
+    if found.body is not None:
+        print(
+            f"Frozen in it, {found.body.name} alone: {found.body.parameters:,} parameters, "
+            f"{found.body.non_trainable:,} of them not trainable"
+        )
+
+
+def _size(shape: tuple[int | None, ...] | None) -> str:
+    return "?" if shape is None else " x ".join("any" if n is None else f"{n}" for n in shape)
+
+
+def print_picture_folder(found: Any) -> None:
+    """Say what a folder of pictures holds.
+
+    Args:
+        found: A `PictureFolder`.
+    """
+    before = "" if found.is_new else " It was there already, and is whole."
+    print(f"{found.path}: {found.num_images:,} pictures.{before}")
+    for part, classes in found.counts.items():
+        print(f"  {part}: " + ", ".join(f"{name} ({count:,})" for name, count in classes.items()))
+    print(f"Examples: {found.examples}")
+    print(found.credit)
+
+
+def print_check(found: Any) -> None:
+    """Say what would spoil a classifier, the worst first, on a screenful.
+
+    Args:
+        found: A `PhotoCheck`, written.
+    """
+    formats = ", ".join(f"{count:,} {name}" for name, count in found.formats.items())
+    print(f"{len(found.index):,} readable photos" + (f": {formats}" if formats else ""))
+    for part, counts in found.index.counts().items():
+        inside = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        print(f"  {part}: {inside}")
+    if found.obstacle:
+        print(f"\nNo classifier can be made of these: {found.obstacle}")
+    for warning in found.remarks:
+        print(f"Note: {warning}")
+    # A screenful: the more findings there are, the less is said of each; the page has all.
+    num_lines = 5 if len(found.findings) <= 3 else 3 if len(found.findings) <= 6 else 1
+    said: set[str] = set()
+    for finding in found.findings:
+        print(f"\n{finding.severity.capitalize()}: {finding.title}")
+        for line in finding.lines[:num_lines]:
+            print(f"  {line}")
+        if len(finding.lines) > num_lines:
+            print(f"  ... and {len(finding.lines) - num_lines:,} more")
+        if finding.severity != "note" and finding.advice not in said:
+            said.add(finding.advice)
+            print(textwrap.fill(finding.advice, 98, initial_indent="  ", subsequent_indent="  "))
+        if finding.command and finding.command not in said:
+            said.add(finding.command)
+            print(f"  $ {finding.command}")
+    if not found.findings and not found.obstacle:
+        print("No problems found")
+    print()
+    if found.fix_list is not None:
+        print(f"Fix list: {found.fix_list}, {len(found.fixes):,} to go through")
+    print(f"Page: {found.page}")
