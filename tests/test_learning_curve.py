@@ -378,7 +378,7 @@ def test_too_little_to_hold_out_is_refused() -> None:
     with pytest.raises(DataError, match=r"Class 2 has 0 different photos; .* merge the class"):
         measure_curve(embeddings, labels, 3)
     groups = np.where(labels == 1, 0, np.arange(40))
-    with pytest.raises(DataError, match="Class 1 has 1 different photos, near-duplicates counted"):
+    with pytest.raises(DataError, match="Class 1 has 1 different photo, near-duplicates counted"):
         measure_curve(embeddings, labels, 2, groups)
     with pytest.raises(
         DataError, match=r"12 different photos of 2 classes; .* needs 16, 8 a class"

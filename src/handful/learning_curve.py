@@ -713,7 +713,8 @@ def _check(
     if different[fewest] < LEAST_A_CLASS:
         copies = np.count_nonzero(labels == fewest) > different[fewest]
         raise DataError(
-            f"Class {name} has {different[fewest]} different photos"
+            f"Class {name} has {different[fewest]} different "
+            f"photo{'' if different[fewest] == 1 else 's'}"
             f"{', near-duplicates counted once' if copies else ''}; a learning curve needs "
             f"{LEAST_A_CLASS} of each class, to hold some out in turn. Add different photos, or "
             "merge the class."
