@@ -9,7 +9,7 @@
 # One lock file constrains both installations: the demo's takes a part of what the tests' takes.
 PYTHON ?= $(or $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	$$name tools/environment.py python 2>/dev/null && echo $$name && break; done),python3)
-BENCHMARKS ?= benchmarks/pipelines.py benchmarks/exercise.py benchmarks/scaling.py benchmarks/choices.py benchmarks/trust_labels.py benchmarks/trust_curve.py benchmarks/trust_spread.py benchmarks/trust_calibration.py benchmarks/trust_novelty.py benchmarks/trust_explain.py
+BENCHMARKS ?= benchmarks/pipelines.py benchmarks/exercise.py benchmarks/scaling.py benchmarks/choices.py benchmarks/trust_check.py benchmarks/trust_labels.py benchmarks/trust_curve.py benchmarks/trust_spread.py benchmarks/trust_calibration.py benchmarks/trust_novelty.py benchmarks/trust_explain.py
 DATA ?=
 ARGS ?=
 
