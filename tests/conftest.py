@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from handful import job_steps, strategies, training_jobs
+from handful import job_steps, runs, strategies, training_jobs
 from handful.backbones import FrozenNetwork
 from handful.files import sha256_of
 
@@ -96,3 +96,17 @@ def tiny_backbone(tiny_network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch) 
     for module in (job_steps, strategies, training_jobs):
         monkeypatch.setattr(module, "frozen_network", lambda backbone, precision: tiny_network)
     return tiny_network
+
+
+@pytest.fixture(scope="session")
+def tiny_run(
+    photo_folder: Path, tiny_network: FrozenNetwork, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run on the drawn photos with the stand-in network; read, never changed."""
+    root = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HANDFUL_CACHE", str(root / "cache"))
+        for module in (job_steps, strategies, training_jobs):
+            patch.setattr(module, "frozen_network", lambda backbone, precision: tiny_network)
+        runs.train(photo_folder, output=root / "run")
+    return root / "run"

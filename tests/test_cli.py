@@ -33,6 +33,8 @@ VERBS = (
     "preview",
     "summary",
     "data",
+    "serve",
+    "export",
 )
 
 

@@ -167,14 +167,14 @@ def build_network(backbone: Backbone, include_top: bool = False) -> "keras.Model
         # The reader goes first: a file to be refused costs no start of TensorFlow.
         tensors = read_state_dict(backbone.weights_path, backbone.weights_sha256)
         prepare_keras()
-        with _usual_keras():
+        with usual_keras():
             variant = LITE_VARIANTS[backbone.name]
             network = build_lite(variant, backbone.image_size, include_top)
             load_lite(network, tensors, backbone.weights_path)
         return network
     _check_weights(backbone)
     prepare_keras()
-    with _usual_keras():
+    with usual_keras():
         return _build_loaded_body(backbone, include_top)
 
 
@@ -189,7 +189,7 @@ def build_body(name: str, image_size: int) -> "keras.Model":
         Model from RGB pictures (N, S, S, 3) to features (N, D).
     """
     prepare_keras()
-    with _usual_keras():
+    with usual_keras():
         if name in LITE_VARIANTS:
             return build_lite(LITE_VARIANTS[name], image_size, include_top=False)
         return _build_body(KERAS_BODIES[name], image_size, include_top=False)
@@ -223,7 +223,7 @@ def frozen_network(
             f"precision is 'int8' and the backbone {backbone.name}; expected one of "
             f"{', '.join(LITE_VARIANTS)}, or another precision."
         )
-    digest = _int8_digest(backbone) if int8 else backbone.digest
+    digest = int8_digest(backbone) if int8 else backbone.digest
     folder = (cache_folder or default_cache_folder()) / "networks"
     folder = folder / f"{backbone.name}{'-int8' if int8 else ''}-{digest[:16]}"
     stored = open_stored(folder, digest)
@@ -235,7 +235,15 @@ def frozen_network(
     return store(folder, digest, facts, lambda target: _convert(backbone, target, int8))
 
 
-def _int8_digest(backbone: Backbone) -> str:
+def int8_digest(backbone: Backbone) -> str:
+    """Identity of the function that a backbone's 8-bit network computes.
+
+    Args:
+        backbone: From `find_backbone`.
+
+    Returns:
+        64 hexadecimal characters.
+    """
     text = f"{backbone.digest}\nint8\n{QUANTISATION_VERSION}"
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -272,7 +280,7 @@ def _standard_error_closed() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _usual_keras() -> Iterator[None]:
+def usual_keras() -> Iterator[None]:
     """Channels last and float32, whatever the user's `keras.json` says."""
     import keras
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from handful import terminal
-from handful.config import CompareConfig, TrainConfig, cache_folder
+from handful.config import CompareConfig, ServeConfig, TrainConfig, cache_folder
 from handful.errors import HandfulError
 
 app = typer.Typer(
@@ -684,6 +684,93 @@ def data(
             terminal.print_json(found.to_dict())
         else:
             terminal.print_picture_folder(found)
+
+
+@app.command()
+def serve(
+    run: RunPath,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; any but the default lets others in.")
+    ] = ServeConfig.host,
+    port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one.")] = ServeConfig.port,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Name that requests may call the server by; once for each."
+        ),
+    ] = None,
+    max_waiting: Annotated[
+        int, typer.Option(help="Photos that may wait; more are refused with 503.")
+    ] = ServeConfig.max_waiting,
+    max_body: Annotated[
+        float, typer.Option(metavar="MB", help="Size of one request.")
+    ] = ServeConfig.max_body_megabytes,
+    max_files: Annotated[int, typer.Option(help="Photos in one request.")] = ServeConfig.max_files,
+    body_seconds: Annotated[
+        float, typer.Option(help="Time in which a whole request must come.")
+    ] = ServeConfig.body_seconds,
+    drain_seconds: Annotated[
+        float, typer.Option(help="Time that requests have to end in when stopped.")
+    ] = ServeConfig.drain_seconds,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Log warnings and errors, not requests.")
+    ] = ServeConfig.quiet,
+) -> None:
+    """Name photos over HTTP, with a page to drop them on; needs the extra "serve".
+
+    The log is JSON lines on stderr. Where HANDFUL_TOKEN is set, requests must bring it.
+    """
+    from handful.server import serve as serve_run
+
+    with _errors("nothing is left behind"):
+        config = ServeConfig(
+            host=host,
+            port=port,
+            allowed_hosts=tuple(allow_host or ()),
+            max_waiting=max_waiting,
+            max_body_megabytes=max_body,
+            max_files=max_files,
+            body_seconds=body_seconds,
+            drain_seconds=drain_seconds,
+            quiet=quiet,
+        )
+        serve_run(run, config, lambda line: print(line, flush=True))
+
+
+@app.command()
+def export(
+    run: RunPath,
+    format: Annotated[str, typer.Option("--format", help="openvino, onnx, litert or keras.")],
+    precision: Annotated[
+        str | None, typer.Option(help="f32, bf16 or int8 [f32; the run's own int8 for openvino].")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make [RUN-FORMAT].")
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="Photos to compare answers on [the run's validation photos]."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a classifier for other programs, preprocessing inside, and compare its answers."""
+    from handful import exporting
+
+    with _errors("nothing is left behind"):
+        with terminal.show_progress(quiet) as progress:
+            made = exporting.export(
+                run,
+                format,
+                precision=precision,
+                output=output,
+                photos=photos,
+                progress=progress,
+            )
+        if as_json:
+            terminal.print_json(made.to_dict())
+        else:
+            terminal.print_export(made)
 
 
 @app.callback(invoke_without_command=True)

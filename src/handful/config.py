@@ -244,6 +244,48 @@ class CompareConfig:
         )
 
 
+@dataclass(frozen=True)
+class ServeConfig:
+    """How a classifier is served over HTTP.
+
+    Args:
+        host: Address to listen at; the default is reached from this machine alone.
+        port: TCP port, or 0 for a free one.
+        allowed_hosts: Names that requests may call the server by, besides the loopback's; without
+            any, all are allowed where `host` is not a loopback address.
+        max_waiting: Pictures that may wait for a thread; more are refused with 503.
+        max_body_megabytes: Size of one request.
+        max_files: Files in one request.
+        body_seconds: Time in which a whole request must have come.
+        drain_seconds: Time that requests have to end in when the server is stopped.
+        quiet: Log no requests, only warnings and errors.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    allowed_hosts: tuple[str, ...] = ()
+    max_waiting: int = 128
+    max_body_megabytes: float = 20.0
+    max_files: int = 32
+    body_seconds: float = 30.0
+    drain_seconds: float = 20.0
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range("port", self.port, 0, 65535)
+        _check_range("max_files", self.max_files, 1, 1000)
+        # Else a request could be taken that never fits into the queue.
+        _check_range("max_waiting", self.max_waiting, self.max_files, 100_000)
+        _check_range("max_body_megabytes", self.max_body_megabytes, 0.001, 200.0)
+        _check_range("body_seconds", self.body_seconds, 0.1, 3600.0)
+        _check_range("drain_seconds", self.drain_seconds, 0.0, 3600.0)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+
 def _check_difference(difference: float) -> None:
     if not 0.0 < difference <= 1.0:
         raise ValueError(

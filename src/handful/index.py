@@ -460,11 +460,24 @@ def _look(file: _File) -> tuple[str, str]:
         data = file.read()
     except DataError as error:
         return "", str(error)
+    reason = why_no_picture(data)
+    return ("", reason) if reason else (_hash(data), "")
+
+
+def why_no_picture(data: bytes) -> str:
+    """Say why a file is no picture that handful takes, by its first bytes.
+
+    Args:
+        data: The whole file.
+
+    Returns:
+        A clause that follows the file's name, or "" for a picture.
+    """
     if not data:
-        return "", "is empty (0 bytes)"
+        return "is empty (0 bytes)"
     if sniff_format(data) is None:
-        return "", f"is not a picture: it looks like {_looks(data[:512])}"
-    return _hash(data), ""
+        return f"is not a picture: it looks like {_looks(data[:512])}"
+    return ""
 
 
 def _looks(start: bytes) -> str:

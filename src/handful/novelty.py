@@ -50,7 +50,7 @@ class TrainingReference:
             Sun, Ming, Zhu, Li 2022, Out-of-Distribution Detection with Deep Nearest Neighbors.
         """
         found = _mean_distances(_unit(embeddings), self._columns, self.num_neighbours)
-        # BLAS sums in an order that depends on the number of rows; see `LinearHead`.
+        # BLAS sums in an order that depends on the number of rows: this takes most of it away.
         return found.astype(np.float32).astype(np.float64)
 
     def unlike(self, distances: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -330,6 +330,39 @@ def _size(shape: tuple[int | None, ...] | None) -> str:
     return "?" if shape is None else " x ".join("any" if n is None else f"{n}" for n in shape)
 
 
+def print_export(made: Any) -> None:
+    """Say what was exported, and how far it agrees with handful.
+
+    Args:
+        made: An `Export`.
+    """
+    parity = made.parity
+    print(f"{made.file}: {made.num_bytes / 1e6:,.1f} MB, {made.precision}")
+    print(f"Compared with handful on {parity.num_pictures} pictures ({parity.pictures}):")
+    print(
+        f"  largest difference of a probability {parity.largest_difference:.2g}; "
+        f"{parity.num_above} above {parity.allowed:g}"
+    )
+    print(f"  the same on pixels that handful resized {parity.largest_difference_resized:.2g}")
+    if made.precision != made.run_precision:
+        print(
+            f"  from the run's own classifier, in {made.run_precision}, "
+            f"{parity.largest_difference_from_run:.2g}; {parity.num_other_answers} named otherwise"
+        )
+    if parity.largest_difference_from_files is not None:
+        print(
+            "  between files and arrays, in the run's own classifier, "
+            f"{parity.largest_difference_from_files:.2g}"
+        )
+    if made.accuracy is not None:
+        print(f"In 8 bits {_percent(made.accuracy)} of the validation photos are named right")
+    print(
+        f"Speed from arrays, one at a time: {parity.photos_per_second:,.0f} photos/s, the run's "
+        f"own {parity.run_photos_per_second:,.0f}"
+    )
+    print(f"Model card: {made.path / 'model_card.md'}")
+
+
 def print_picture_folder(found: Any) -> None:
     """Say what a folder of pictures holds.
 

@@ -1,0 +1,90 @@
+"""A server of the tests' own: in a thread, on a free port of 127.0.0.1."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from handful.batching import Batcher
+from handful.classifier import Classifier
+from handful.config import ServeConfig
+from handful.guards import LOOPBACK_NAMES
+from handful.model_card import make_card
+from handful.server import make_server
+from handful.serving import Service
+from handful.uploads import UploadLimits
+
+
+class Live:
+    """A running server, what it works with, and a client of it."""
+
+    def __init__(self, service: Service, port: int, client: httpx.Client) -> None:
+        self.service, self.port, self.client = service, port, client
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+
+@contextmanager
+def live(
+    run: Path,
+    *,
+    limits: UploadLimits | None = None,
+    max_waiting: int = 64,
+    allowed_hosts: tuple[str, ...] = LOOPBACK_NAMES,
+    token: str | None = None,
+    is_ready: bool = True,
+    **protocol: Any,
+) -> Iterator[Live]:
+    classifier = Classifier.load(run)
+    batcher = Batcher(classifier, max_waiting=max_waiting)
+    batcher.warm_up()
+    service = Service(
+        batcher,
+        make_card(classifier, run),
+        limits or UploadLimits(),
+        allowed_hosts=allowed_hosts,
+        token=token,
+        is_ready=is_ready,
+    )
+    batcher.on_batch = service.metrics.batch_size.observe
+    server = make_server(service, ServeConfig(drain_seconds=5))
+    server.config.load()
+    for name, value in protocol.items():
+        assert hasattr(server.config.http_protocol_class, name)
+        setattr(server.config.http_protocol_class, name, value)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
+    thread.start()
+    try:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20
+        ) as client:
+            wait_until(lambda: server.started)
+            yield Live(service, port, client)
+    finally:
+        server.should_exit = True
+        thread.join()
+        batcher.close()
+
+
+def wait_until(condition: Any, seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.01)
+
+
+def read_answer(connection: socket.socket) -> bytes:
+    """Everything until the other side closes; then this one does."""
+    data = b""
+    with connection:
+        while more := connection.recv(65536):
+            data += more
+    return data

@@ -1,0 +1,100 @@
+"""The real networks: every format and precision, on a run of real photos."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handful import exporting, runs
+from handful.backbones import build_body, prepare_keras
+from handful.classifier import Classifier
+from handful.config import TrainConfig
+from handful.exporting import export
+from handful.pixels import DecodeSettings
+from test_exporting_formats import ask_stranger, classifier_on, frozen, pictures, stirred
+
+prepare_keras()
+
+SIZES = [(90, 119), (375, 499), (224, 224), (60, 900), (1000, 120), (448, 448)]
+
+
+@pytest.fixture(scope="module")
+def real_runs(shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run in 8 bits and one in f32, on some of the real photos."""
+    root = tmp_path_factory.mktemp("real")
+    source = shared_folder / "data" / "cats_and_dogs_filtered.zip"
+    with zipfile.ZipFile(source) as archive:
+        for name in archive.namelist():
+            if name.endswith(".jpg") and int(name.split(".")[-2]) % 20 == 0:
+                archive.extract(name, root)
+    photos = next(path for path in root.iterdir() if path.is_dir())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HANDFUL_CACHE", str(root / "cache"))
+        for precision in ("int8", "f32"):
+            config = TrainConfig(precision=precision)
+            runs.train(photos, config, output=root / "runs" / precision)
+    return {name: root / "runs" / name for name in ("int8", "f32")}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("format", "precision"),
+    [
+        ("openvino", "int8"),
+        ("openvino", "f32"),
+        ("openvino", "bf16"),
+        ("onnx", "int8"),
+        ("onnx", "f32"),
+        ("litert", "f32"),
+        ("keras", "f32"),
+    ],
+)
+def test_every_format_answers_as_handful_does(
+    format: str,
+    precision: str,
+    real_runs: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if (format, precision) in (("openvino", "bf16"), ("onnx", "int8")):
+        # A head fitted to 100 photos is sensitive: more than 5 % of the answers move by 1e-2.
+        monkeypatch.setattr(exporting, "LARGEST_SHARE_ABOVE", 0.12)
+    run = real_runs[precision if precision == "int8" else "f32"]
+    made = export(run, format, precision=precision, output=tmp_path / "out")
+    images = pictures(SIZES)
+    found, names = ask_stranger(format, made.file, images, tmp_path)
+    classifier = Classifier.load(run)
+    expected = classifier.predict_proba(images)
+    assert np.abs(found - expected).max() <= (1e-3 if precision == "f32" else 0.1)
+    assert names == list(classifier.class_names)
+    limit = 100 if precision == "f32" else 10
+    assert made.num_bytes < limit * 1e6
+
+
+@pytest.mark.real
+def test_one_run_gives_the_other_precision(real_runs: dict[str, Path], tmp_path: Path) -> None:
+    made = export(real_runs["int8"], "onnx", precision="f32", output=tmp_path / "f32")
+    assert made.parity.largest_difference_resized <= 1e-4
+    assert made.parity.num_other_answers <= 2
+    eight = export(real_runs["f32"], "openvino", precision="int8", output=tmp_path / "int8")
+    assert eight.accuracy is not None and eight.accuracy > 0.95
+    assert eight.num_bytes < 0.4 * made.num_bytes
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["mobilenetv3small", "efficientnetv2b0", "resnet50", "xception"])
+@pytest.mark.parametrize("format", ["onnx", "keras", "litert"])
+def test_keras_applications_can_be_exported(
+    name: str, format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Networks that were not trained make much of a pixel that is rounded the other way.
+    monkeypatch.setattr(exporting, "LARGEST_SHARE_OF_DRAWN", 0.5)
+    size = 96
+    (tmp_path / "body").mkdir()
+    network = frozen(stirred(build_body(name, size)), tmp_path / "body", size)
+    classifier = classifier_on(network)
+    assert classifier.settings == DecodeSettings(size)
+    classifier.save(tmp_path / "saved")
+    made = export(tmp_path / "saved", format, output=tmp_path / "out")
+    assert made.parity.largest_difference_resized <= 1e-4

@@ -1,0 +1,495 @@
+import io
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from handful import server as server_module
+from handful.batching import Batcher
+from handful.classifier import Classifier
+from handful.cli import app as command_line
+from handful.config import ServeConfig
+from handful.connections import raise_file_limit
+from handful.errors import MissingExtraError
+from handful.server import LogWriter, json_log, read_token
+from live_server import live, read_answer, wait_until
+
+HEAD = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+
+
+@contextmanager
+def serving(run: Path, log: Path, *options: str, **environment: str) -> Iterator[Any]:
+    """A process of its own, ready; it is killed if the test did not end it."""
+    command = [sys.executable, "-m", "handful", "serve", str(run), "--port", "0", *options]
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, **environment},
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, log.read_text()
+        match = re.match(r"http://(127\.0\.0\.1):(\d+) names photos as round, square", line)
+        assert match
+        yield SimpleNamespace(process=process, port=int(match[2]), url=match[0].split()[0])
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def photo(photo_folder: Path) -> bytes:
+    return (photo_folder / "round" / "000.jpg").read_bytes()
+
+
+def ask(url: str, photo: bytes, **headers: str) -> httpx.Response:
+    return httpx.post(
+        f"{url}/predict", files={"file": ("a.jpg", photo)}, headers=headers, trust_env=False
+    )
+
+
+def test_the_command_serves_logs_json_lines_and_ends_with_success(
+    tiny_run: Path, photo: bytes, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with serving(tiny_run, log, "--max-files", "2") as server:
+        answer = ask(server.url, photo)
+        assert answer.json()["predictions"][0]["label"] == "round"
+        hostile = 'no"where\n{"event": "forged"}'
+        refused = httpx.get(f"{server.url}/{quote(hostile)}", trust_env=False)
+        assert refused.status_code == 404
+        files = [("file", (f"{n}.jpg", photo)) for n in range(3)]
+        many = httpx.post(f"{server.url}/predict", files=files, trust_env=False)
+        assert "more than 2 files" in many.json()["detail"]
+        wait_until(lambda: len(read_log(log)) == 4)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+    entries = read_log(log)
+    assert [entry["event"] for entry in entries] == [
+        "ready",
+        "request",
+        "request",
+        "request",
+        "stopping",
+        "stopped",
+    ]
+    assert entries[0]["url"] == server.url and entries[4]["connections"] == 0
+    ids = [entry["request_id"] for entry in entries[1:4]]
+    assert ids == [found.headers["x-request-id"] for found in (answer, refused, many)]
+    assert entries[2]["path"] == f"/{hostile}"
+    for entry in entries:
+        assert entry["level"] == "info" and entry["time"].endswith("+00:00")
+
+
+def test_sigterm_answers_what_is_under_way_and_refuses_what_is_new(
+    tiny_run: Path, photo: bytes, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with serving(tiny_run, log) as server:
+        under_way = []
+        for _ in range(5):
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+            connection.sendall(f"{HEAD}Content-Length: {len(photo)}\r\n\r\n".encode() + photo[:900])
+            under_way.append(connection)
+        assert httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "stopping" in log.read_text())
+        time.sleep(0.3)  # uvicorn looks ten times a second
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port), timeout=5)
+        for connection in under_way:
+            connection.sendall(photo[900:])
+        for connection in under_way:
+            answer = read_answer(connection)
+            # Whether or not its photo came in time to be taken, it is told.
+            assert answer.startswith(b"HTTP/1.1 200 ") and b'"label": "round"' in answer
+        assert server.process.wait(20) == 0
+    assert [entry["status"] for entry in read_log(log) if "status" in entry] == [200] * 6
+
+
+def test_draining_ends_at_its_deadline_and_tells_who_is_left(
+    tiny_run: Path, photo: bytes, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with serving(tiny_run, log, "--drain-seconds", "1") as server:
+        connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        connection.sendall(f"{HEAD}Content-Length: {len(photo)}\r\n\r\n".encode() + photo[:900])
+        assert httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 200
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        answer = read_answer(connection)
+        assert answer.startswith(b"HTTP/1.1 503 ") and b"/docs#stopping" in answer
+        assert b"retry-after: 1" in answer
+        assert server.process.wait(20) == 0
+        assert 0.5 < time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_it_starts_ends_it_too(tiny_run: Path, tmp_path: Path, name: str) -> None:
+    command = [sys.executable, "-m", "handful", "serve", str(tiny_run), "--port", "0"]
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from handful.cli import main; import handful.server; print('started', flush=True); "
+        f"sys.argv = {command[2:]!r}; main()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "started\n"
+        time.sleep(0.15)
+        process.send_signal(getattr(signal, name))
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode in (0, 130, -getattr(signal, name))
+    assert "Traceback" not in errors
+
+
+def test_a_token_comes_from_the_environment_alone(
+    tiny_run: Path, photo: bytes, tmp_path: Path
+) -> None:
+    token = "0123456789abcdef"
+    with serving(tiny_run, tmp_path / "log", HANDFUL_TOKEN=token) as server:
+        assert ask(server.url, photo).status_code == 401
+        assert ask(server.url, photo, authorization=f"Bearer {token}").status_code == 200
+    assert token not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("token", ["short", "has a space in it", "not ascii äöüß äöüß"])
+def test_a_token_that_is_no_secret_is_refused(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("HANDFUL_TOKEN", token)
+    result = CliRunner().invoke(command_line, ["serve", str(tiny_run), "--port", "0"])
+    assert result.exit_code == 2
+    assert re.search(r"HANDFUL_TOKEN has \d+ characters; expected 16 or more", result.stderr)
+    assert token not in result.stderr
+
+
+def test_no_token_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANDFUL_TOKEN", "")
+    assert read_token() is None
+    monkeypatch.delenv("HANDFUL_TOKEN")
+    assert read_token() is None
+
+
+def test_a_taken_port_is_said_at_once(tiny_run: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        result = CliRunner().invoke(command_line, ["serve", str(tiny_run), "--port", port])
+    assert result.exit_code == 1
+    assert re.search(rf"cannot listen at 127\.0\.0\.1, port {port} \(.*--port", result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--host", "no such host"], 1, "no such host is no address of this machine"),
+        (["--host", "192.0.2.1"], 1, "cannot listen at 192.0.2.1"),
+        (["--port", "70000"], 2, "port is 70000; expected 0 to 65535"),
+        (["--max-waiting", "8"], 2, "max_waiting is 8; expected 32 to 100000"),
+        (["--max-body", "500"], 2, "max_body_megabytes is 500.0; expected 0.001 to 200"),
+        (["--max-files", "0"], 2, "max_files is 0; expected 1 to 1000"),
+        (["--body-seconds", "0"], 2, "body_seconds is 0.0; expected 0.1 to 3600"),
+        (["--drain-seconds", "-1"], 2, "drain_seconds is -1.0; expected 0.0 to 3600"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    tiny_run: Path, options: list[str], code: int, message: str
+) -> None:
+    arguments = ["serve", str(tiny_run), "--port", "0", *options]
+    result = CliRunner().invoke(command_line, arguments)
+    assert result.exit_code == code and message in result.stderr
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(command_line, ["serve", str(tmp_path), "--port", "0"])
+    assert result.exit_code == 1 and "is not a run or a classifier" in result.stderr
+
+
+def test_a_network_that_cannot_be_compiled_ends_the_server_with_the_reason(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Batcher) -> None:
+        raise RuntimeError("no such instruction")
+
+    monkeypatch.setattr(Batcher, "warm_up", fail)
+    result = CliRunner().invoke(command_line, ["serve", str(tiny_run), "--port", "0"])
+    assert result.exit_code == 1
+    assert "the network cannot be compiled: RuntimeError('no such instruction')" in result.stderr
+
+
+def test_without_the_extra_it_says_how_to_install_it(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("handful.serving", "handful.uploads", "handful.connections"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    with pytest.raises(
+        MissingExtraError, match=r"serving needs fastapi.*pip install 'handful\[serve\]'"
+    ):
+        server_module.serve(tiny_run, ServeConfig(port=0))
+
+
+def test_an_address_that_others_reach_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for host in ("127.0.0.1", "127.0.0.9", "localhost", "::1"):
+        server_module._warn_of_exposure(ServeConfig(host=host), None)
+    assert caplog.messages == []
+    server_module._warn_of_exposure(ServeConfig(host="0.0.0.0"), None)
+    server_module._warn_of_exposure(ServeConfig(host="0.0.0.0"), "token")
+    assert re.search(r"0\.0\.0\.0 is reached from other machines: .* without a token", caplog.text)
+    assert "only with the HANDFUL_TOKEN" in caplog.messages[1]
+
+
+def test_names_are_checked_at_the_loopback_and_where_some_are_given(tiny_run: Path) -> None:
+    batcher = Batcher(Classifier.load(tiny_run))
+
+    def hosts(**options: Any) -> set[str]:
+        made = server_module._make_service(batcher, {}, ServeConfig(**options), None)
+        return set(made.allowed_hosts)
+
+    assert hosts() == {"localhost", "127.0.0.1", "[::1]"}
+    assert hosts(host="0.0.0.0") == set()
+    assert hosts(host="127.0.0.7") > {"127.0.0.7", "localhost"}
+    named = hosts(host="0.0.0.0", allowed_hosts=("photos.example",))
+    assert named > {"photos.example", "localhost"}
+    batcher.close()
+
+
+def test_nothing_is_imported_that_serving_does_not_need() -> None:
+    code = "import handful.server, handful.serving, handful.connections, sys; print(*sys.modules)"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = {name.partition(".")[0] for name in answer.stdout.split()}
+    assert "fastapi" in loaded
+    assert loaded & {"tensorflow", "keras", "matplotlib", "scipy", "sklearn", "jinja2"} == set()
+
+
+def test_a_head_that_does_not_come_is_waited_for_so_long(tiny_run: Path) -> None:
+    with live(tiny_run, head_seconds=0.3) as server:
+        for start in (b"", b"GET /healthz HTTP/1.1\r\nHost: lo", b"\r\n"):
+            connection = server.connect()
+            connection.sendall(start)
+            answer = read_answer(connection)
+            assert answer.startswith(b"HTTP/1.1 408 ") and b"no whole head came in 0.3 s" in answer
+        # After an answer, too: and an idle line break is no request.
+        connection = server.connect()
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"alive" in connection.recv(65536)
+        connection.sendall(b"\r\n")
+        assert read_answer(connection).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_head_that_waits_behind_an_answer_does_not_disturb_it(
+    tiny_run: Path, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with live(tiny_run, head_seconds=0.2) as server:
+        batcher, opened = server.service.batcher, threading.Event()
+        embed = batcher._embed
+
+        def held(data: bytes) -> Any:
+            assert opened.wait(20)
+            return embed(data)
+
+        monkeypatch.setattr(batcher, "_embed", held)
+        connection = server.connect()
+        body = f"{HEAD}Content-Length: {len(photo)}\r\n\r\n".encode() + photo
+        connection.sendall(body + b"GET /healthz HT")
+        time.sleep(0.7)
+        opened.set()
+        answer = read_answer(connection)
+        assert answer.startswith(b"HTTP/1.1 200 ") and b'"label": "round"' in answer
+        assert answer.count(b"HTTP/1.1 ") == 2 and b"HTTP/1.1 408 " in answer
+
+
+def test_a_head_may_be_so_large(tiny_run: Path) -> None:
+    with live(tiny_run, head_bytes=5000) as server:
+        for start in (b"GET /", b"GET / HTTP/1.1\r\nX: "):
+            connection = server.connect()
+            connection.sendall(start + b"y" * 6000)
+            answer = read_answer(connection)
+            assert answer.startswith(b"HTTP/1.1 431 ") and b"more than 5000 bytes" in answer
+        fits = {"x": "y" * 4000}
+        for _ in range(3):  # of each request on a connection, not of all together
+            assert server.client.get("/healthz", headers=fits).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01\x02\x00\x01", b"HELO there\r\n\r\n", b"GET / HTTP/1.1\r\n:\r\n\r\n"]
+)
+def test_what_is_no_http_is_a_problem(tiny_run: Path, garbage: bytes) -> None:
+    with live(tiny_run) as server:
+        connection = server.connect()
+        connection.sendall(garbage)
+        head, _, body = read_answer(connection).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ") and b"application/problem+json" in head
+        assert json.loads(body)["type"] == "/docs#bad-request"
+        assert server.client.get("/healthz").status_code == 200
+
+
+def test_connections_are_limited_and_the_rest_go_on(tiny_run: Path) -> None:
+    with live(tiny_run, max_connections=5) as server:
+        assert server.client.get("/healthz").status_code == 200
+        held = [server.connect() for _ in range(4)]
+        with server.connect() as extra:
+            try:
+                assert extra.recv(1) == b""
+            except ConnectionResetError:
+                pass
+        assert server.client.get("/healthz").status_code == 200
+        for connection in held:
+            connection.close()
+        wait_until(lambda: _can_ask(server.port))
+
+
+def _can_ask(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_the_limit_of_open_files_is_raised_and_never_lowered() -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 500), hard))
+        raise_file_limit(900)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(900, hard), hard)
+        raise_file_limit(600)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(900, hard), hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
+def test_large_memory_is_given_back() -> None:
+    # Freeing one block of 20 MB would teach glibc to keep the next ones.
+    code = """
+import sys
+from handful.server import return_large_memory
+if sys.argv[1] == "yes":
+    return_large_memory()
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+bytearray(20_000_000)
+before = resident()
+blocks = [bytearray(5_000_000) for _ in range(20)]
+for block in blocks:
+    block[::4096] = b"x" * len(block[::4096])
+last = bytearray(600_000)
+del blocks, block
+print(resident() - before)
+"""
+    kept = {}
+    for answer in ("no", "yes"):
+        found = subprocess.run(
+            [sys.executable, "-c", code, answer], capture_output=True, text=True, check=True
+        )
+        kept[answer] = int(found.stdout)
+    assert kept["yes"] < 5_000_000 < 50_000_000 < kept["no"]
+
+
+def test_the_log_holds_what_is_said_by_anyone_and_is_put_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", out)
+    before = logging.getLogger().handlers[:]
+    with json_log(ServeConfig()):
+        logging.getLogger("handful.serve").info("request", extra={"facts": {"status": 200}})
+        logging.getLogger("somebody").warning('forged\n{"event": "x"}')
+        logging.getLogger("somebody").info("unimportant")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("old age", stacklevel=1)
+        try:
+            raise ValueError("broken")
+        except ValueError:
+            logging.getLogger("asyncio").exception("failed")
+    assert logging.getLogger().handlers == before
+    entries = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [entry["level"] for entry in entries] == ["info", "warning", "warning", "error"]
+    assert entries[0]["status"] == 200 and "from" not in entries[0]
+    assert entries[1]["event"] == 'forged\n{"event": "x"}' and entries[1]["from"] == "somebody"
+    assert "old age" in entries[2]["event"]
+    assert "ValueError: broken" in entries[3]["traceback"]
+
+
+def test_quiet_logs_no_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", out)
+    with json_log(ServeConfig(quiet=True)):
+        logging.getLogger("handful.serve").info("request")
+        logging.getLogger("handful.serve").warning("exposed")
+    assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["exposed"]
+
+
+def test_a_log_that_nobody_reads_drops_lines_and_says_how_many() -> None:
+    out = io.StringIO()
+    writer = LogWriter(out, most=2)
+    for number in range(5):
+        writer.handle(logging.makeLogRecord({"msg": f"line {number}"}))
+    assert out.getvalue() == ""
+    writer.write_out()
+    writer.handle(logging.makeLogRecord({"msg": "after"}))
+    writer.write_out()
+    entries = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [entry["event"] for entry in entries] == ["line 0", "line 1", "after"]
+    assert [entry.get("dropped_lines") for entry in entries] == [3, None, None]
+
+
+def test_a_log_whose_reader_has_gone_does_no_harm() -> None:
+    out = io.StringIO()
+    writer = LogWriter(out)
+    writer.start()
+    out.close()
+    writer.handle(logging.makeLogRecord({"msg": "lost"}))
+    writer.stop()
+    assert not writer._records and not writer._thread.is_alive()
+
+
+def test_a_standard_error_that_stands_still_does_not_stop_the_server(
+    tiny_run: Path, photo: bytes
+) -> None:
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "handful", "serve", str(tiny_run), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writing, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[0]
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            for _ in range(600):  # 64 KB of log fill the pipe
+                assert client.get("/" + "x" * 150).status_code == 404
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    os.close(reading)
+    os.close(writing)
