@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful import runs
-from handful.calibration import COVERAGES, ERROR_RATES, Calibration
+from handful.calibration import COVERAGES, ERROR_RATES
 from handful.config import TrainConfig
-from handful.errors import DataError
 from handful.heads import softmax
 from handful.metrics import expected_calibration_error, log_loss, reliability_curve
 from handful.solar_cells import fetch_solar_cells
@@ -80,47 +79,31 @@ def print_calibration(name: str, found: Sequence[dict[str, float]]) -> None:
 
 def print_promises(name: str, found: Sequence[runs.Run]) -> None:
     """Print what was promised out of fold beside what validation shows."""
-    for rate in ERROR_RATES:
-        rows = [row for run in found if (row := abstained(run, rate)) is not None]
+    promises = [run.promises for run in found]
+    for place, rate in enumerate(ERROR_RATES):
+        checks = [one.abstaining[place] for one in promises if one is not None]
+        rows = [
+            (check.promised_coverage, check.promised_error, check.coverage, check.error or 0.0)
+            for check in checks
+            if check.threshold is not None
+        ]
         if not rows:
             print(f"| {name} | error {100 * rate:g} % | refused: too few photos | | |")
             continue
-        coverage, error, held, held_error = np.mean(rows, axis=0)
+        coverage, error, held, held_error = np.mean(np.array(rows, np.float64), axis=0)
         print(
             f"| {name} | error {100 * rate:g} % | {100 * coverage:.1f} % answered, "
             f"{100 * error:.2f} % wrong | {100 * held:.1f} % answered, "
             f"{100 * held_error:.2f} % wrong"
             f" | {len(rows)} of {len(found)} |"
         )
-    for coverage in COVERAGES:
-        sizes, covered = np.mean([covered_by_sets(run, coverage) for run in found], axis=0)
+    for place, coverage in enumerate(COVERAGES):
+        sets = [one.sets[place] for one in promises if one is not None]
+        sizes, covered = np.mean([(check.mean_size, check.coverage) for check in sets], axis=0)
         print(
             f"| {name} | sets {100 * coverage:g} % | | {100 * covered:.1f} % hold the class, "
-            f"{sizes:.2f} classes a set | {len(found)} of {len(found)} |"
+            f"{sizes:.2f} classes a set | {len(sets)} of {len(found)} |"
         )
-
-
-def abstained(run: runs.Run, rate: float) -> tuple[float, float, float, float] | None:
-    """Coverage and error, out of fold and on validation; None where it is refused."""
-    calibration, evaluation = run.classifier.calibration, run.evaluation
-    assert calibration is not None
-    try:
-        rule = calibration.abstain_at(rate)
-    except DataError:
-        return None
-    answered = evaluation.confidence.astype(np.float32) >= np.float32(rule.threshold)
-    wrong = (evaluation.predicted != evaluation.labels)[answered]
-    held_error = float(wrong.mean()) if answered.any() else 0.0
-    return rule.coverage, rule.observed_error, float(answered.mean()), held_error
-
-
-def covered_by_sets(run: runs.Run, coverage: float) -> tuple[float, float]:
-    """Mean size of the sets, and the share that holds the right class, on validation."""
-    calibration, evaluation = run.classifier.calibration, run.evaluation
-    assert isinstance(calibration, Calibration)
-    sets = calibration.sets_of(evaluation.probabilities, coverage)
-    held = sets[np.arange(len(sets)), evaluation.labels]
-    return float(sets.sum(axis=1).mean()), float(held.mean())
 
 
 def small_run(whole: Split, seed: int) -> runs.Run:

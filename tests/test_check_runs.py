@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo, write_photo
-from handful import check_runs, embeddings, runs
+from handful import check_runs, embeddings, job_steps, runs
 from handful.check_runs import check
 from handful.config import TrainConfig
 from handful.errors import DataError, OutputError
@@ -187,7 +187,7 @@ def test_one_class_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for number in range(12):
         write_photo(tmp_path / "p" / "only" / f"{number}.png", draw_photo("round", number))
     shutil.copy(tmp_path / "p" / "only" / "0.png", tmp_path / "p" / "only" / "copy.png")
-    monkeypatch.setattr(check_runs, "choose_network", lambda _: pytest.fail("nothing to embed for"))
+    monkeypatch.setattr(job_steps, "choose_network", lambda _: pytest.fail("nothing to embed for"))
     found = check(tmp_path / "p")
     assert 'one class, "only"; a classifier needs 2' in found.obstacle
     assert kinds(found) == {"duplicate"}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import DataError
-from handful.heads import softmax
+from handful.heads import LinearHead, fit_head, out_of_fold_logits, softmax
 
 # What reports show: "at most 1 wrong answer in 100".
 ERROR_RATES = (0.1, 0.05, 0.02, 0.01, 0.005)
@@ -191,6 +191,52 @@ def calibrate(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Calibra
     """
     temperature = fit_temperature(logits, labels)
     return keep_answers(softmax(logits / temperature), labels, "out-of-fold", temperature)
+
+
+def fit_calibrated_head(
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    num_classes: int,
+    *,
+    groups: NDArray[np.int64],
+    class_weight: str = "auto",
+    seed: int = 0,
+) -> tuple[LinearHead, Calibration | None, NDArray[np.float64] | None]:
+    """Fit a head, and calibrate it by its out-of-fold answers.
+
+    Args:
+        embeddings: As for `fit_head`, as are the rest.
+        labels: (N,) int64.
+        num_classes: Number of classes C.
+        groups: (N,) int64, photos with equal numbers are in one fold.
+        class_weight: "auto", "balanced" or "none".
+        seed: Seed of the folds.
+
+    Returns:
+        The head at its temperature, its calibration, and the calibrated out-of-fold probabilities
+        (N, C); the head as it is and twice None where nothing can be held out.
+
+    Raises:
+        ValueError: As `fit_head`.
+    """
+    head = fit_head(
+        embeddings, labels, num_classes, groups=groups, class_weight=class_weight, seed=seed
+    )
+    assert head.strength is not None
+    logits = out_of_fold_logits(
+        embeddings,
+        labels,
+        num_classes,
+        head.strength,
+        groups=groups,
+        class_weight=class_weight,
+        seed=seed,
+    )
+    if logits is None:
+        return head, None, None
+    calibration = calibrate(logits, labels)
+    temperature = calibration.temperature
+    return head.at_temperature(temperature), calibration, softmax(logits / temperature)
 
 
 def keep_answers(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from handful.findings import Finding, suggest_fixes
 from handful.fixes import Fix
-from handful.report import page_environment
+from handful.report import page_environment, write_page
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -141,10 +141,7 @@ def write_check(data: CheckData, folder: Path) -> Path:
     Raises:
         OSError: When it cannot be written.
     """
-    path = folder / CHECK_FILE
-    # A file name that is no valid text shows its bytes as \\udc80 and the like.
-    path.write_bytes(render_check(data).encode("utf-8", "backslashreplace"))
-    return path
+    return write_page(render_check(data), folder / CHECK_FILE)
 
 
 def render_check(data: CheckData) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from handful.check_report import CHECK_FILE, CheckData, Suspect, rows_to_show, write_check
 from handful.config import TrainConfig
 from handful.doctor import find_problems
-from handful.embeddings import Embedder, EmbeddingTable, embed_index, scan_index
+from handful.embeddings import EmbeddingTable, scan_index
 from handful.errors import DataError, OutputError
 from handful.files import new_folder
 from handful.findings import Evidence, Finding, suggest_fixes, suspicious_places
@@ -23,7 +23,7 @@ from handful.index import ImageIndex, check_classes, label_conflicts
 from handful.job_steps import (
     Clock,
     PhaseProgress,
-    choose_network,
+    embed_photos,
     keep_readable,
     open_cache,
     split_photos,
@@ -272,13 +272,8 @@ def _look(
         settings = DecodeSettings(size, config.decode_resize, config.max_megapixels)
         with clock.phase("decode") as tell, open_cache(use_cache) as cache:
             return keep_readable(index, scan_index(index, settings, cache=cache, progress=tell))
-    with clock.phase("convert"):
-        _, network, precision = choose_network(config)
-    settings = DecodeSettings(network.image_size, config.decode_resize, config.max_megapixels)
-    with clock.phase("embed") as tell, open_cache(use_cache) as cache:
-        embedder = Embedder(network, precision)
-        table = embed_index(index, embedder, settings, cache=cache, progress=tell)
-    return keep_readable(index, table)
+    _, index, table = embed_photos(index, config, use_cache, clock)
+    return index, table
 
 
 def _examine(

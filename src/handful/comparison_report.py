@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from handful.comparison import Comparison, History, StrategySummary, format_points
 from handful.plots import STRATEGY_COLOURS, history_curve, loss_limit, spread_apart
-from handful.report import REPORT_FILE, format_percent, page_environment
+from handful.report import REPORT_FILE, format_percent, page_environment, write_page
 
 COMPARISON_FILE = "comparison.html"
 # Where the picture of the intervals may begin, in percent.
@@ -42,11 +42,8 @@ def write_comparison_report(
     Raises:
         OSError: When it cannot be written.
     """
-    path = folder / COMPARISON_FILE
     page = render_comparison(comparison, folder, command, notes)
-    # A file name that is no valid text shows its bytes as \\udc80 and the like.
-    path.write_bytes(page.encode("utf-8", "backslashreplace"))
-    return path
+    return write_page(page, folder / COMPARISON_FILE)
 
 
 def render_comparison(

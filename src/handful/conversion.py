@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from handful.errors import HandfulError, OutputError
+from handful.errors import HandfulError, ModelFileError, OutputError
 from handful.quantisation import quantise
 
 if TYPE_CHECKING:
@@ -144,6 +144,29 @@ def _save(network: "keras.Model", path: Path, int8: bool) -> None:
     if int8:
         quantise(converted, network)
     openvino.save_model(converted, path, compress_to_fp16=False)
+
+
+def read_network(network: FrozenNetwork, batch_size: int = 1) -> Any:
+    """Read a converted network for pictures of its size; fixed sides make paddings constant.
+
+    Args:
+        network: The network.
+        batch_size: Pictures at a time; -1 for any number.
+
+    Returns:
+        An `openvino.Model`, not compiled.
+
+    Raises:
+        ModelFileError: When its files cannot be read.
+    """
+    import openvino
+
+    try:
+        model = openvino.Core().read_model(network.xml_path, network.bin_path)
+    except RuntimeError as error:
+        raise ModelFileError(f"{network.xml_path} cannot be read as a network: {error}") from error
+    model.reshape([batch_size, network.image_size, network.image_size, 3])
+    return model
 
 
 def open_stored(folder: Path, digest: str) -> FrozenNetwork | None:

@@ -8,12 +8,11 @@ from typing import Any
 
 from handful.config import TrainConfig
 from handful.curve_plot import save_curve
-from handful.embeddings import Embedder, embed_index
 from handful.errors import OutputError
 from handful.files import new_folder
 from handful.fixes import load_fixed_index
 from handful.index import ImageIndex
-from handful.job_steps import Clock, PhaseProgress, choose_network, keep_readable, open_cache
+from handful.job_steps import Clock, PhaseProgress, embed_photos
 from handful.learning_curve import (
     REACH,
     LearningCurve,
@@ -22,7 +21,6 @@ from handful.learning_curve import (
     check_target,
     measure_curve,
 )
-from handful.pixels import DecodeSettings
 from handful.splits import duplicate_groups, near_duplicate_pairs
 
 CURVE_FIGURE = "curve.png"
@@ -158,13 +156,7 @@ def _measure(
         index = _without_test(load_fixed_index(photos, config.fixes))
     for size in sizes:
         check_reach(size, len(index) / len(index.class_names))
-    with clock.phase("convert"):
-        backbone, network, precision = choose_network(config)
-    settings = DecodeSettings(network.image_size, config.decode_resize, config.max_megapixels)
-    with clock.phase("embed") as tell, open_cache(use_cache) as cache:
-        embedder = Embedder(network, precision)
-        table = embed_index(index, embedder, settings, cache=cache, progress=tell)
-    index, table = keep_readable(index, table)
+    backbone, index, table = embed_photos(index, config, use_cache, clock)
     embeddings = table.embeddings[:, 0]
     with clock.phase("fit") as tell:
         groups, _ = duplicate_groups(index, near_duplicate_pairs(table.fingerprints, embeddings))

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from handful.augment import EXERCISE_POLICY, AugmentationPolicy, content_view
 from handful.backbones import FrozenNetwork
 from handful.cache import ContentCache, content_key
-from handful.errors import DataError, ModelFileError
+from handful.conversion import read_network
+from handful.errors import DataError
 from handful.index import ImageIndex
 from handful.picture_facts import (
     FACTS_VERSION,
@@ -219,22 +220,13 @@ class Embedder:
     def _compile(self) -> Any:
         import openvino
 
-        core = openvino.Core()
-        try:
-            model = core.read_model(self.network.xml_path, self.network.bin_path)
-        except RuntimeError as error:
-            raise ModelFileError(
-                f"{self.network.xml_path} cannot be read as a network: {error}"
-            ) from error
-        size = self.network.image_size
-        model.reshape([1, size, size, 3])
         options = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             # What an int8 network leaves in floating point stays float32.
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": available_cores(),
         }
-        return core.compile_model(model, "CPU", options)
+        return openvino.Core().compile_model(read_network(self.network), "CPU", options)
 
 
 def embed_index(

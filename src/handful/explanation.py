@@ -20,6 +20,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from handful.classifier import Classifier
+from handful.conversion import read_network
 from handful.embeddings import available_cores
 from handful.errors import DataError, ModelFileError, OutputError
 from handful.files import new_file
@@ -452,15 +453,7 @@ class _MappedNetwork:
         import openvino
 
         network = classifier.network
-        core = openvino.Core()
-        try:
-            model = core.read_model(network.xml_path, network.bin_path)
-        except RuntimeError as error:
-            raise ModelFileError(
-                f"{network.xml_path} cannot be read as a network: {error}"
-            ) from error
-        size = network.image_size
-        model.reshape([1, size, size, 3])
+        model = read_network(network)
         found = _find_pooled_map(model)
         if found is None:
             raise ModelFileError(
@@ -478,7 +471,8 @@ class _MappedNetwork:
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": available_cores(),
         }
-        self._request = core.compile_model(model, "CPU", options).create_infer_request()
+        compiled = openvino.Core().compile_model(model, "CPU", options)
+        self._request = compiled.create_infer_request()
 
     def look(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Feature map (h, w, D) and embedding (D,) of an (S, S, 3) picture."""

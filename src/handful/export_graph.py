@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.classifier import Classifier
-from handful.errors import ModelFileError
+from handful.conversion import read_network
 from handful.heads import LinearHead
 from handful.square_graph import square
 
@@ -289,16 +289,7 @@ def network_graph(classifier: Classifier) -> Any:
     Raises:
         ModelFileError: When its files cannot be read.
     """
-    import openvino
-
-    network = classifier.network
-    try:
-        model = openvino.Core().read_model(network.xml_path, network.bin_path)
-    except RuntimeError as error:
-        raise ModelFileError(f"{network.xml_path} cannot be read as a network: {error}") from error
-    # Fixed sides make paddings and the like constant.
-    model.reshape([-1, network.image_size, network.image_size, 3])
-    return model
+    return read_network(classifier.network, batch_size=-1)
 
 
 def _attach_network(classifier: Classifier, squares: Any) -> Any:

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.backbones import Backbone, FrozenNetwork
-from handful.calibration import Calibration, calibrate
+from handful.calibration import Calibration, fit_calibrated_head
 from handful.classifier import Classifier
 from handful.config import TrainConfig
 from handful.embeddings import Embedder, EmbeddingTable, View, embed_index
 from handful.evaluation import score
-from handful.heads import LinearHead, fit_head, out_of_fold_logits, softmax
+from handful.heads import LinearHead
 from handful.index import ImageIndex
 from handful.job_steps import Clock, choose_network, keep_readable, open_cache, split_photos
 from handful.label_review import LabelReview, review_labels
@@ -164,28 +164,18 @@ def _fit(found: _Embedded, config: TrainConfig) -> _Fitted:
     split = found.split
     class_names, labels = split.index.class_names, split.index.labels[split.train]
     groups, views = split.groups[split.train], found.fitted[: len(split.train)]
-    weighing, seed = config.class_weight, config.seed
-    head = fit_head(
-        views, labels, len(class_names), groups=groups, class_weight=weighing, seed=seed
-    )
-    assert head.strength is not None
-    reference = reference_of(found.tested[split.train], groups, seed)
-    logits = out_of_fold_logits(
+    head, calibration, chances = fit_calibrated_head(
         views,
         labels,
         len(class_names),
-        head.strength,
         groups=groups,
-        class_weight=weighing,
-        seed=seed,
+        class_weight=config.class_weight,
+        seed=config.seed,
     )
-    if logits is None:
-        return _Fitted(head, None, None, reference)
-    calibration = calibrate(logits, labels)
-    temperature = calibration.temperature
     # `check` looks harder, at two divisions into folds; these answers are there already.
-    review = review_labels(softmax(logits / temperature), labels, class_names)
-    return _Fitted(head.at_temperature(temperature), calibration, review, reference)
+    review = None if chances is None else review_labels(chances, labels, class_names)
+    reference = reference_of(found.tested[split.train], groups, config.seed)
+    return _Fitted(head, calibration, review, reference)
 
 
 def _resample(job: HeadJob, found: _Embedded) -> Resampling | None:

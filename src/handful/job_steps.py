@@ -18,9 +18,10 @@ from handful.backbones import (
 from handful.cache import ContentCache
 from handful.config import TrainConfig, cache_folder
 from handful.efficientnet_lite import LITE_VARIANTS
-from handful.embeddings import EmbeddingTable
+from handful.embeddings import Embedder, EmbeddingTable, embed_index
 from handful.errors import DataError
 from handful.index import ImageIndex
+from handful.pixels import DecodeSettings
 from handful.splits import Split, split_index
 
 PhaseProgress = Callable[[str, int, int], None]
@@ -149,6 +150,32 @@ def keep_readable(
         )
     rows = np.array([row for row in range(len(index)) if row not in table.rejected], dtype=np.int64)
     return index.without(table.rejected), table.select(rows)
+
+
+def embed_photos(
+    index: ImageIndex, config: TrainConfig, use_cache: bool, clock: Clock
+) -> tuple[Backbone, ImageIndex, EmbeddingTable]:
+    """Embed photos as training does, so that what follows finds them in the cache.
+
+    Args:
+        index: The photos.
+        config: Its network and decoding are used.
+        use_cache: Look embeddings up and keep them.
+        clock: Times the phases "convert" and "embed".
+
+    Returns:
+        The backbone, the photos that can be decoded, and their embeddings.
+
+    Raises:
+        WeightsError: When the backbone's weights are missing or wrong.
+    """
+    with clock.phase("convert"):
+        backbone, network, precision = choose_network(config)
+    settings = DecodeSettings(network.image_size, config.decode_resize, config.max_megapixels)
+    with clock.phase("embed") as tell, open_cache(use_cache) as cache:
+        embedder = Embedder(network, precision)
+        table = embed_index(index, embedder, settings, cache=cache, progress=tell)
+    return backbone, *keep_readable(index, table)
 
 
 @contextmanager

@@ -154,9 +154,24 @@ def write_report(data: ReportData, folder: Path) -> Path:
     Raises:
         OSError: When it cannot be written.
     """
-    path = folder / REPORT_FILE
+    return write_page(render_report(data), folder / REPORT_FILE)
+
+
+def write_page(html: str, path: Path) -> Path:
+    """Write a page.
+
+    Args:
+        html: The whole document.
+        path: File to write; one that is there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
     # A file name that is no valid text shows its bytes as \\udc80 and the like.
-    path.write_bytes(render_report(data).encode("utf-8", "backslashreplace"))
+    path.write_bytes(html.encode("utf-8", "backslashreplace"))
     return path
 
 

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.calibration import calibrate
+from handful.calibration import fit_calibrated_head
 from handful.errors import DataError
-from handful.heads import LinearHead, fit_head, out_of_fold_logits
 from handful.metrics import (
     balanced_accuracy,
     confusion_matrix,
@@ -267,7 +266,14 @@ def resample_head(
     found = []
     for split_seed, fold, held in splits:
         rows, others = np.flatnonzero(~held), np.flatnonzero(held)
-        head = _fit(fitted[rows], labels[rows], groups[rows], class_weight, split_seed)
+        head, _, _ = fit_calibrated_head(
+            fitted[rows],
+            labels[rows],
+            int(labels.max()) + 1,
+            groups=groups[rows],
+            class_weight=class_weight,
+            seed=split_seed,
+        )
         scores = _scores(head.predict_proba(tested[others]), labels[others])
         assert head.strength is not None
         found.append(
@@ -307,31 +313,6 @@ def draw_splits(
         folds = stratified_folds(labels, groups, num_folds, split_seed)
         for fold in range(num_folds):
             yield split_seed, fold, folds == fold
-
-
-def _fit(
-    embeddings: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    class_weight: str,
-    seed: int,
-) -> LinearHead:
-    """Fit a head as `handful.runs.train` does: choose its strength, calibrate it."""
-    num_classes = int(labels.max()) + 1
-    head = fit_head(
-        embeddings, labels, num_classes, groups=groups, class_weight=class_weight, seed=seed
-    )
-    assert head.strength is not None
-    logits = out_of_fold_logits(
-        embeddings,
-        labels,
-        num_classes,
-        head.strength,
-        groups=groups,
-        class_weight=class_weight,
-        seed=seed,
-    )
-    return head if logits is None else head.at_temperature(calibrate(logits, labels).temperature)
 
 
 def _scores(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
