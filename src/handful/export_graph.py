@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from handful.classifier import Classifier
 from handful.conversion import read_network
 from handful.heads import LinearHead
-from handful.square_graph import square
+from handful.square_graph import Dialect, square
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "probabilities"
@@ -18,7 +18,7 @@ OUTPUT_NAME = "probabilities"
 _FEW = 256
 
 
-class OpenVinoDialect:
+class OpenVinoDialect(Dialect):
     """The operations of `square_graph.Dialect` as nodes of an OpenVINO graph."""
 
     def __init__(self) -> None:
@@ -86,54 +86,6 @@ class OpenVinoDialect:
         """
         return self._ops.divide(value, by)
 
-    def minimum(self, first: Any, second: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            first: Numbers.
-            second: Numbers.
-
-        Returns:
-            Numbers.
-        """
-        return self._ops.minimum(first, second)
-
-    def maximum(self, first: Any, second: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            first: Numbers.
-            second: Numbers.
-
-        Returns:
-            Numbers.
-        """
-        return self._ops.maximum(first, second)
-
-    def equal(self, first: Any, second: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            first: int32.
-            second: int32.
-
-        Returns:
-            bool.
-        """
-        return self._ops.equal(first, second)
-
-    def at_least(self, first: Any, second: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            first: int32.
-            second: int32.
-
-        Returns:
-            bool.
-        """
-        return self._ops.greater_equal(first, second)
-
     def choose(self, condition: Any, first: Any, second: Any) -> Any:
         """As in `Dialect`.
 
@@ -146,17 +98,6 @@ class OpenVinoDialect:
             float32.
         """
         return self._ops.select(condition, first, second)
-
-    def square_root(self, value: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: float32.
-
-        Returns:
-            float32.
-        """
-        return self._ops.sqrt(value)
 
     def round(self, value: Any) -> Any:
         """As in `Dialect`.

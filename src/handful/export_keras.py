@@ -22,7 +22,7 @@ from handful.classifier import Classifier
 from handful.errors import HandfulError
 from handful.export_graph import INPUT_NAME, OUTPUT_NAME, folded_head, network_graph
 from handful.export_onnx import biased_convolution, unknown_operation
-from handful.square_graph import square
+from handful.square_graph import Dialect, square
 
 if TYPE_CHECKING:
     import keras
@@ -44,7 +44,7 @@ _SINGLES = {
 _REDUCTIONS = {"ReduceMean": "mean", "ReduceMax": "max", "ReduceSum": "sum"}
 
 
-class KerasDialect:
+class KerasDialect(Dialect):
     """The operations of `square_graph.Dialect` as Keras'."""
 
     def __init__(self) -> None:
@@ -112,54 +112,6 @@ class KerasDialect:
         """
         return self._ops.floor_divide(value, by)
 
-    def minimum(self, first: Any, second: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            first: Numbers.
-            second: Numbers.
-
-        Returns:
-            Numbers.
-        """
-        return self._ops.minimum(first, second)
-
-    def maximum(self, first: Any, second: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            first: Numbers.
-            second: Numbers.
-
-        Returns:
-            Numbers.
-        """
-        return self._ops.maximum(first, second)
-
-    def equal(self, first: Any, second: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            first: int32.
-            second: int32.
-
-        Returns:
-            bool.
-        """
-        return self._ops.equal(first, second)
-
-    def at_least(self, first: Any, second: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            first: int32.
-            second: int32.
-
-        Returns:
-            bool.
-        """
-        return self._ops.greater_equal(first, second)
-
     def choose(self, condition: Any, first: Any, second: Any) -> Any:
         """As in `Dialect`.
 
@@ -172,17 +124,6 @@ class KerasDialect:
             float32.
         """
         return self._ops.where(condition, first, second)
-
-    def square_root(self, value: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: float32.
-
-        Returns:
-            float32.
-        """
-        return self._ops.sqrt(value)
 
     def round(self, value: Any) -> Any:
         """As in `Dialect`.

@@ -21,8 +21,11 @@ _TIE = 1e-3
 class Dialect(Protocol):
     """The operations that the formula needs; values are the dialect's own, or NumPy's.
 
-    `+`, `-`, `*`, `/` and comparisons by name work on them as in NumPy, with broadcasting.
+    `+`, `-`, `*`, `/` and comparisons by name work on them as in NumPy, with broadcasting. What
+    OpenVINO and Keras name alike is taken from `_ops`, the module of either's operations.
     """
+
+    _ops: Any
 
     def ramp(self, images: Any, axis: int) -> Any:
         """Numbers 0 to n - 1, int32, for the n rows (axis 1) or columns (axis 2) of pictures.
@@ -86,6 +89,7 @@ class Dialect(Protocol):
         Returns:
             Numbers of that type.
         """
+        return self._ops.minimum(first, second)
 
     def maximum(self, first: Any, second: Any) -> Any:
         """The larger of each pair.
@@ -97,6 +101,7 @@ class Dialect(Protocol):
         Returns:
             Numbers of that type.
         """
+        return self._ops.maximum(first, second)
 
     def equal(self, first: Any, second: Any) -> Any:
         """Whether they are equal.
@@ -108,6 +113,7 @@ class Dialect(Protocol):
         Returns:
             bool.
         """
+        return self._ops.equal(first, second)
 
     def at_least(self, first: Any, second: Any) -> Any:
         """Whether the first is the second or more.
@@ -119,6 +125,7 @@ class Dialect(Protocol):
         Returns:
             bool.
         """
+        return self._ops.greater_equal(first, second)
 
     def choose(self, condition: Any, first: Any, second: Any) -> Any:
         """The first where the condition holds, else the second.
@@ -141,6 +148,7 @@ class Dialect(Protocol):
         Returns:
             float32.
         """
+        return self._ops.sqrt(value)
 
     def round(self, value: Any) -> Any:
         """The nearest whole number, of two the even one.
