@@ -97,6 +97,8 @@ MODULES = (
     "guards",
     "model_card",
     "serving_metrics",
+    "service",
+    "predict_endpoint",
     "serving",
     "connections",
     "server",

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -153,8 +152,9 @@ class Embedder:
         self.network = network
         self.embedding_dim = network.embedding_dim
         self.precision = resolve_precision(precision)
-        self._requests: SimpleQueue[Any] | None = None
+        self._compiled: Any = None
         self._lock = threading.Lock()
+        self._own = threading.local()
 
     def key(self) -> str:
         """Identity of the function from pixels to embeddings, for cache keys.
@@ -176,13 +176,9 @@ class Embedder:
         Raises:
             ModelFileError: When the network's files cannot be read.
         """
-        requests = self._ready()
-        request = requests.get()
-        try:
-            request.infer({0: image[np.newaxis]}, share_inputs=True)
-            return np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
-        finally:
-            requests.put(request)
+        request = self._request()
+        request.infer({0: image[np.newaxis]}, share_inputs=True)
+        return np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
 
     def embed_all(self, images: Sequence[Sequence[NDArray[np.uint8]]]) -> NDArray[np.float32]:
         """Embed pictures that are in memory.
@@ -198,24 +194,23 @@ class Embedder:
             rows = list(pool.map(self.embed, flat))
         return np.reshape(rows, (len(images), -1, self.embedding_dim)).astype(np.float32)
 
-    def _ready(self) -> "SimpleQueue[Any]":
-        """Idle inference requests, one for each worker.
+    def _request(self) -> Any:
+        """This thread's own inference request.
 
-        The first inference is made here, by one thread: OpenVINO's Python side sets itself up
-        then, and two threads doing so at once each wait for a lock that the other holds.
+        Requests are made, and the first inference too, by one thread at a time: OpenVINO's Python
+        side sets itself up then; two threads doing so each wait for a lock that the other holds.
         """
-        with self._lock:
-            if self._requests is None:
-                compiled = self._compile()
-                size = self.network.image_size
-                requests: SimpleQueue[Any] = SimpleQueue()
-                for _ in range(num_workers()):
-                    requests.put(compiled.create_infer_request())
-                first = requests.get()
-                first.infer({0: np.zeros((1, size, size, 3), np.uint8)}, share_inputs=True)
-                requests.put(first)
-                self._requests = requests
-            return self._requests
+        request = getattr(self._own, "request", None)
+        if request is None:
+            with self._lock:
+                is_first = self._compiled is None
+                if is_first:
+                    self._compiled = self._compile()
+                request = self._own.request = self._compiled.create_infer_request()
+                if is_first:
+                    size = self.network.image_size
+                    request.infer({0: np.zeros((1, size, size, 3), np.uint8)}, share_inputs=True)
+        return request
 
     def _compile(self) -> Any:
         import openvino

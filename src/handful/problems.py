@@ -104,3 +104,24 @@ def busy(kind: str, detail: str, retry_seconds: int = 1) -> Problem:
         The problem.
     """
     return Problem(kind, detail, headers={"Retry-After": str(retry_seconds)})
+
+
+def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe problems for programs.
+
+    Args:
+        statuses: HTTP status codes.
+
+    Returns:
+        An OpenAPI response object of each.
+    """
+    names = ("type", "title", "detail", "request_id")
+    schema = {
+        "type": "object",
+        "properties": {"status": {"type": "integer"}, **{n: {"type": "string"} for n in names}},
+    }
+    titles = {code: "; ".join(t for c, t in KINDS.values() if c == code) for code in statuses}
+    return {
+        code: {"description": titles[code], "content": {MEDIA_TYPE: {"schema": schema}}}
+        for code in statuses
+    }

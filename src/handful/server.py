@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -26,7 +27,7 @@ from handful.model_card import make_card
 if TYPE_CHECKING:
     import uvicorn
 
-    from handful.serving import Service
+    from handful.service import Service
 
 TOKEN_VARIABLE = "HANDFUL_TOKEN"
 _LEAST_TOKEN = 16
@@ -127,8 +128,9 @@ def _make_service(
     batcher: Batcher, card: dict[str, Any], config: ServeConfig, token: str | None
 ) -> "Service":
     try:
+        import_module("handful.serving")  # all that is needed later, so that it is said now
         from handful.guards import LOOPBACK_NAMES
-        from handful.serving import Service
+        from handful.service import Service
         from handful.uploads import UploadLimits
     except ImportError as error:
         raise MissingExtraError(
