@@ -348,3 +348,24 @@ def test_the_real_archive(shared_folder: Path) -> None:
         "validation": {"cats": 500, "dogs": 500},
     }
     assert index.rejected == () and index.warnings == ()
+
+
+def test_a_class_folder_without_files_is_named(photo_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(photo_folder, tmp_path / "photos")
+    # What lies empty inside a class is nobody's loss; hidden folders are not looked at.
+    for name in ("star/old", "round/later", ".cache"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    index = load_index(tmp_path / "photos")
+    assert index.warnings == ('The folder star has no files in it, so "star" is no class',)
+    assert index.class_names == ("round", "square")
+
+
+def test_an_empty_class_folder_is_named_in_each_part(photo_folder: Path, tmp_path: Path) -> None:
+    for part in ("train", "validation"):
+        shutil.copytree(photo_folder, tmp_path / part)
+        (tmp_path / part / "star").mkdir()
+    warnings = load_index(tmp_path).warnings
+    assert [warning.split(" has ")[0] for warning in warnings] == [
+        "The folder train/star",
+        "The folder validation/star",
+    ]

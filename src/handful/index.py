@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -229,12 +229,14 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
     warnings: list[str] = []
     outside: list[RejectedFile] = []
     if path.is_dir():
-        files = _by_folder(list(_walk(path)), outside)
+        empty: list[str] = []
+        files, class_depth = _by_folder(list(_walk(path, empty)), outside)
+        warnings += _say_empty(empty, files, class_depth)
     elif path.suffix.lower() in (".csv", ".tsv"):
         files = _from_csv(path, warnings)
     elif _starts(path).startswith(b"PK"):
         reader = ZipReader(path)
-        files = _by_folder(
+        files, _ = _by_folder(
             [_File(name, partial(reader.read, name)) for name in reader.members], outside
         )
     else:
@@ -282,8 +284,11 @@ def load_unlabelled(sources: Sequence[str | Path]) -> ImageIndex:
     return _build(Path(sources[0]), files, rejected, [], keep_order=True)
 
 
-def _walk(root: Path) -> Iterator[_File]:
-    """Files below a folder, hidden and system ones left out; linked folders are followed once."""
+def _walk(root: Path, empty: list[str] | None = None) -> Iterator[_File]:
+    """Files below a folder, hidden and system ones left out; linked folders are followed once.
+
+    Folders with nothing in them are added to `empty`.
+    """
     seen: set[tuple[int, int]] = set()
     try:
         with os.scandir(root):
@@ -299,10 +304,12 @@ def _walk(root: Path) -> Iterator[_File]:
             continue
         seen.add((facts.st_dev, facts.st_ino))
         names[:] = sorted(name for name in names if not _ignored(name))
-        for name in sorted(files):
-            if not _ignored(name):
-                path = Path(folder) / name
-                yield _File(path.relative_to(root).as_posix(), partial(read_file, path))
+        files = sorted(name for name in files if not _ignored(name))
+        if empty is not None and not names and not files:
+            empty.append(Path(folder).relative_to(root).as_posix())
+        for name in files:
+            path = Path(folder) / name
+            yield _File(path.relative_to(root).as_posix(), partial(read_file, path))
 
 
 def _ignored(name: str) -> bool:
@@ -310,8 +317,8 @@ def _ignored(name: str) -> bool:
     return any(part.startswith(".") or part.lower() in _IGNORED for part in parts)
 
 
-def _by_folder(files: list[_File], outside: list[RejectedFile]) -> list[_File]:
-    """Give files the class and split that their folders say."""
+def _by_folder(files: list[_File], outside: list[RejectedFile]) -> tuple[list[_File], int]:
+    """Give files the class and split that their folders say; at which depth classes are, too."""
     files = [file for file in files if not _ignored(file.path)]
     parts = {file.path: PurePosixPath(file.path).parts for file in files}
     depth = 0
@@ -334,7 +341,21 @@ def _by_folder(files: list[_File], outside: list[RejectedFile]) -> list[_File]:
             continue
         split = _SPLIT_ALIASES[path[depth].lower()] if has_splits else ""
         result.append(replace(file, class_name=path[class_depth], split=split))
-    return result
+    return result, class_depth
+
+
+def _say_empty(empty: list[str], files: list[_File], class_depth: int) -> list[str]:
+    """A sentence for each folder that would be a class, were there any file in it."""
+
+    def class_folders(paths: Iterable[str]) -> set[tuple[str, ...]]:
+        parts = (PurePosixPath(path).parts for path in paths)
+        return {found[: class_depth + 1] for found in parts if len(found) > class_depth}
+
+    hollow = class_folders(empty) - class_folders(file.path for file in files)
+    return [
+        f'The folder {"/".join(parts)} has no files in it, so "{parts[-1]}" is no class'
+        for parts in sorted(hollow)
+    ]
 
 
 def _from_csv(path: Path, warnings: list[str]) -> list[_File]:
