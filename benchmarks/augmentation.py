@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from handful.augment import EXERCISE_POLICY, apply_views, draw_views
-from handful.backbones import prepare_keras
-from handful.embeddings import available_cores
+from handful.networks.backbones import prepare_keras
+from handful.networks.embeddings import available_cores
+from handful.photos.augment import EXERCISE_POLICY, apply_views, draw_views
 
 
 def time_ours(images: np.ndarray, threads: int) -> float:

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.backbones import find_backbone, frozen_network
+from handful.classifiers.heads import fit_head
 from handful.config import RESIZES
-from handful.embeddings import Embedder, embed_index
-from handful.heads import fit_head
-from handful.index import ImageIndex, load_index
-from handful.pixels import DecodeSettings
-from handful.splits import near_duplicate_pairs, split_index
+from handful.networks.backbones import find_backbone, frozen_network
+from handful.networks.embeddings import Embedder, embed_index
+from handful.photos.index import ImageIndex, load_index
+from handful.photos.pixels import DecodeSettings
+from handful.photos.splits import near_duplicate_pairs, split_index
 from pipelines import find_photos, machine
 
 SEEDS = 3

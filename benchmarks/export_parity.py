@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from handful.classifier import Classifier
+from handful.classifiers.classifier import Classifier
 from handful.errors import HandfulError
-from handful.export_runtime import open_export
-from handful.exporting import PRECISIONS, export
-from handful.index import ImageIndex, load_index
-from handful.pixels import decode_picture
-from handful.run_files import MANIFEST_FILE, read_run_config
-from handful.splits import read_manifest
+from handful.exporting.export_jobs import PRECISIONS, export
+from handful.exporting.export_runtime import open_export
+from handful.jobs.run_files import MANIFEST_FILE, read_run_config
+from handful.photos.index import ImageIndex, load_index
+from handful.photos.pixels import decode_picture
+from handful.photos.splits import read_manifest
 from pipelines import machine
 
 

@@ -12,10 +12,10 @@ import dataclasses
 import statistics
 from pathlib import Path
 
-from handful.classifier import Classifier
-from handful.conversion import FrozenNetwork
-from handful.index import ImageIndex, load_index
-from handful.run_files import read_run_config
+from handful.classifiers.classifier import Classifier
+from handful.jobs.run_files import read_run_config
+from handful.networks.conversion import FrozenNetwork
+from handful.photos.index import ImageIndex, load_index
 
 
 def accuracy(run: Path, index: ImageIndex, size: int, mirror: bool) -> float:

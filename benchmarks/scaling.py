@@ -16,8 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from handful.index import ImageIndex, load_index
-from handful.pixels import decode_picture
+from handful.photos.index import ImageIndex, load_index
+from handful.photos.pixels import decode_picture
 from pipelines import find_photos, machine, timed
 
 

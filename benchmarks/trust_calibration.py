@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful import runs
-from handful.calibration import COVERAGES, ERROR_RATES
+from handful.classifiers.calibration import COVERAGES, ERROR_RATES
+from handful.classifiers.heads import softmax
+from handful.classifiers.metrics import expected_calibration_error, log_loss, reliability_curve
 from handful.config import TrainConfig
-from handful.heads import softmax
-from handful.metrics import expected_calibration_error, log_loss, reliability_curve
-from handful.solar_cells import fetch_solar_cells
-from handful.splits import Split, split_index
+from handful.jobs import runs
+from handful.named_data.solar_cells import fetch_solar_cells
+from handful.photos.splits import Split, split_index
 from pipelines import find_photos, machine
 
 SAMPLE = 100

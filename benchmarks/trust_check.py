@@ -25,15 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from handful.check_runs import PhotoCheck, check
 from handful.config import TrainConfig, cache_folder
-from handful.doctor import Evidence, find_problems
-from handful.embeddings import EmbeddingTable, scan_index
-from handful.index import ImageIndex, load_index
-from handful.job_steps import choose_network, keep_readable, open_cache
-from handful.picture_facts import MEASURES, measure
-from handful.pixels import DecodeSettings, decode, decode_picture
-from handful.solar_cells import fetch_solar_cells
+from handful.jobs.check_runs import PhotoCheck, check
+from handful.jobs.job_steps import choose_network, keep_readable, open_cache
+from handful.named_data.solar_cells import fetch_solar_cells
+from handful.networks.embeddings import EmbeddingTable, scan_index
+from handful.photos.index import ImageIndex, load_index
+from handful.photos.picture_facts import MEASURES, measure
+from handful.photos.pixels import DecodeSettings, decode, decode_picture
+from handful.trust.doctor import Evidence, find_problems
 from pipelines import find_photos, machine, timed
 
 ASKED = {"nothing cached": 20, "everything cached": 4}

@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.classifiers.heads import fit_head
+from handful.classifiers.metrics import wilson_interval
 from handful.config import TrainConfig, cache_folder
-from handful.embeddings import Embedder, embed_index
-from handful.heads import fit_head
-from handful.index import load_index
-from handful.job_steps import choose_network, open_cache
-from handful.learning_curve import measure_curve
-from handful.metrics import wilson_interval
-from handful.pixels import DecodeSettings
-from handful.solar_cells import fetch_solar_cells
-from handful.splits import duplicate_groups, near_duplicate_pairs, stratified_folds
+from handful.jobs.job_steps import choose_network, open_cache
+from handful.named_data.solar_cells import fetch_solar_cells
+from handful.networks.embeddings import Embedder, embed_index
+from handful.photos.index import load_index
+from handful.photos.pixels import DecodeSettings
+from handful.photos.splits import duplicate_groups, near_duplicate_pairs, stratified_folds
+from handful.trust.learning_curve import measure_curve
 from pipelines import find_photos, machine
 
 NUM_FITTED = 500

@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from handful import runs
-from handful.classifier import Classifier
-from handful.explanation import Explainer, Explanation, overlay
-from handful.index import ImageIndex
-from handful.pixels import decode
+from handful.classifiers.classifier import Classifier
+from handful.classifiers.explanation import Explainer, Explanation, overlay
+from handful.jobs import runs
+from handful.photos.index import ImageIndex
+from handful.photos.pixels import decode
 from pipelines import find_photos, machine
 
 # Left, top, right, bottom as shares of width and height, drawn around the whole animal before any

@@ -23,15 +23,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.classifiers.heads import fit_head
 from handful.config import TrainConfig, cache_folder
-from handful.embeddings import Embedder, embed_index
-from handful.heads import fit_head
-from handful.index import ImageIndex, load_index
-from handful.job_steps import choose_network, keep_readable, open_cache
-from handful.label_review import LabelReview, review_embeddings
-from handful.pixels import DecodeSettings, decode_picture
-from handful.solar_cells import SOLAR_CELLS, fetch_solar_cells
-from handful.splits import Split, near_duplicate_pairs, split_index
+from handful.jobs.job_steps import choose_network, keep_readable, open_cache
+from handful.named_data.solar_cells import SOLAR_CELLS, fetch_solar_cells
+from handful.networks.embeddings import Embedder, embed_index
+from handful.photos.index import ImageIndex, load_index
+from handful.photos.pixels import DecodeSettings, decode_picture
+from handful.photos.splits import Split, near_duplicate_pairs, split_index
+from handful.trust.label_review import LabelReview, review_embeddings
 from pipelines import find_photos, machine
 
 # The list is read half again as far as labels are wrong.

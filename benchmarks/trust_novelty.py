@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful import runs
-from handful.classifier import Classifier
+from handful.classifiers.classifier import Classifier
+from handful.classifiers.metrics import roc_auc
+from handful.classifiers.novelty import reference_of
 from handful.config import cache_folder
-from handful.digits import find_digits, read_digits
-from handful.embeddings import embed_index
-from handful.index import ImageIndex, load_index
-from handful.metrics import roc_auc
-from handful.novelty import reference_of
-from handful.pixels import resize
-from handful.solar_cells import fetch_solar_cells
+from handful.jobs import runs
+from handful.named_data.digits import find_digits, read_digits
+from handful.named_data.solar_cells import fetch_solar_cells
+from handful.networks.embeddings import embed_index
+from handful.photos.index import ImageIndex, load_index
+from handful.photos.pixels import resize
 from pipelines import find_photos, machine
 
 SAMPLES = (10, 50, 200, 1_000)

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful import job_steps, runs
 from handful.cache import ContentCache
+from handful.classifiers.heads import fit_head
+from handful.classifiers.metrics import resampled_interval, wilson_interval
 from handful.config import TrainConfig
-from handful.embeddings import embed_index
-from handful.heads import fit_head
-from handful.metrics import resampled_interval, wilson_interval
-from handful.resampling import Resampling, resample_head
+from handful.jobs import job_steps, runs
+from handful.networks.embeddings import embed_index
+from handful.trust.resampling import Resampling, resample_head
 from pipelines import find_photos, machine
 
 WAYS: dict[str, dict[str, int]] = {

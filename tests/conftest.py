@@ -5,9 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
-from handful import job_steps, runs, strategies, training_jobs
-from handful.backbones import FrozenNetwork
 from handful.files import sha256_of
+from handful.jobs import job_steps, runs
+from handful.networks.backbones import FrozenNetwork
+from handful.training import strategies, training_jobs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import httpx
 
-from handful.batching import Batcher
-from handful.classifier import Classifier
+from handful.classifiers.classifier import Classifier
 from handful.config import ServeConfig
-from handful.guards import LOOPBACK_NAMES
-from handful.model_card import make_card
-from handful.server import make_server
-from handful.serving import Service
-from handful.uploads import UploadLimits
+from handful.serving.application import Service
+from handful.serving.batching import Batcher
+from handful.serving.guards import LOOPBACK_NAMES
+from handful.serving.model_card import make_card
+from handful.serving.server import make_server
+from handful.serving.uploads import UploadLimits
 
 
 class Live:

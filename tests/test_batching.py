@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo
-from handful import batching
-from handful.batching import Batcher, QueueFullError
-from handful.classifier import Classifier
+from handful.classifiers.classifier import Classifier
 from handful.errors import DataError
-from handful.index import load_unlabelled
+from handful.photos.index import load_unlabelled
+from handful.serving import batching
+from handful.serving.batching import Batcher, QueueFullError
 from live_server import wait_until
 
 

@@ -5,15 +5,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from handful.calibration import (
+from handful.classifiers.calibration import (
     ERROR_RATES,
     Calibration,
     calibrate,
     fit_temperature,
     keep_answers,
 )
+from handful.classifiers.heads import softmax
 from handful.errors import DataError
-from handful.heads import softmax
 
 
 def drawn(

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handful.check_report import (
+from handful.photos.fixes import Fix
+from handful.reports.check_report import (
     MAX_GROUPS,
     MAX_SUSPECTS,
     CheckData,
@@ -22,8 +23,7 @@ from handful.check_report import (
     rows_to_show,
     write_check,
 )
-from handful.findings import Finding, Severity
-from handful.fixes import Fix
+from handful.trust.findings import Finding, Severity
 from test_report import EVIL, Page, jpeg, luminance
 
 NUM = 200
@@ -438,7 +438,7 @@ def test_the_page_is_written(tmp_path: Path, data: CheckData, html: str) -> None
 
 def test_jinja2_is_loaded_late() -> None:
     code = (
-        "import sys, handful.check_report\n"
+        "import sys, handful.reports.check_report\n"
         "assert not {'jinja2', 'matplotlib', 'openvino'} & set(sys.modules)\nprint('checked')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo, write_photo
-from handful import check_runs, embeddings, job_steps, runs
-from handful.check_runs import check
 from handful.config import TrainConfig
 from handful.errors import DataError, OutputError
-from handful.fixes import Fix, read_fixes, write_fixes
+from handful.jobs import check_runs, job_steps, runs
+from handful.jobs.check_runs import check
+from handful.networks import embeddings
+from handful.photos.fixes import Fix, read_fixes, write_fixes
 from test_runs import split_folder
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo
-from handful.backbones import FrozenNetwork
-from handful.classifier import Classifier
+from handful.classifiers.classifier import Classifier
 from handful.errors import DataError, ModelFileError, OutputError
-from handful.index import load_index, load_unlabelled
-from handful.pixels import decode_picture
-from handful.runs import train
+from handful.jobs.runs import train
+from handful.networks.backbones import FrozenNetwork
+from handful.photos.index import load_index, load_unlabelled
+from handful.photos.pixels import decode_picture
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_saving_keeps_what_promises_rest_on(
 def test_a_classifier_of_the_first_version_is_read_without_promises(
     classifier: Classifier, tmp_path: Path
 ) -> None:
-    from handful.classifier import _digest
+    from handful.classifiers.classifier import _digest
 
     folder = classifier.save(tmp_path / "saved")
     description = json.loads((folder / "classifier.json").read_text())
@@ -221,7 +221,7 @@ def test_a_changed_description_is_refused(
 def test_another_classifiers_files_are_refused_even_with_right_digests(
     classifier: Classifier, tmp_path: Path
 ) -> None:
-    from handful.classifier import _digest
+    from handful.classifiers.classifier import _digest
 
     folder = classifier.save(tmp_path / "saved")
 

@@ -16,9 +16,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from conftest import REPOSITORY, draw_photo, write_photo
-from handful import cli, compare_runs, runs
-from handful.backbones import FrozenNetwork
+from handful import cli
 from handful.cli import app
+from handful.jobs import compare_runs, runs
+from handful.networks.backbones import FrozenNetwork
 
 VERBS = (
     "train",
@@ -415,7 +416,7 @@ def test_a_signalled_process_leaves_nothing_half_written(
     """The whole program, stopped while it indexes photos through a pipe that never ends."""
     (tmp_path / "photos.csv").write_text("path,label\n")
     script = (
-        f"{_SIGNALS_COUNT}import time; from handful import cli, runs\n"
+        f"{_SIGNALS_COUNT}import time; from handful import cli; from handful.jobs import runs\n"
         "def wait(*_, **__):\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"

@@ -8,16 +8,18 @@ import pytest
 from typer.testing import CliRunner
 
 from conftest import draw_photo, write_photo
-from handful import cli, compare_runs, minibatches, runs
-from handful.backbones import FrozenNetwork
-from handful.compare_runs import command_line, compare, read_strategy_run
-from handful.comparison import Comparison
+from handful import cli
 from handful.config import CompareConfig
 from handful.errors import DataError, HandfulError, OutputError
-from handful.minibatches import decode_photos
-from handful.pixels import DecodeSettings
-from handful.run_files import read_predictions
-from handful.strategies import count_body
+from handful.jobs import compare_runs, runs
+from handful.jobs.compare_runs import command_line, compare, read_strategy_run
+from handful.jobs.run_files import read_predictions
+from handful.networks.backbones import FrozenNetwork
+from handful.photos.pixels import DecodeSettings
+from handful.training import minibatches
+from handful.training.minibatches import decode_photos
+from handful.training.strategies import count_body
+from handful.trust.comparison import Comparison
 from test_strategies import tiny
 
 PICTURES = CompareConfig(recipe="exercise", strategies=("scratch", "augmented"), epochs=2)

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handful.comparison import (
+from handful.classifiers.evaluation import Evaluation, score
+from handful.classifiers.metrics import accuracy_interval, mcnemar_test, paired_difference_interval
+from handful.trust.comparison import (
     Comparison,
     Difference,
     StrategyRun,
@@ -20,8 +22,6 @@ from handful.comparison import (
     format_share,
     too_few_photos,
 )
-from handful.evaluation import Evaluation, score
-from handful.metrics import accuracy_interval, mcnemar_test, paired_difference_interval
 
 HISTORY = {
     "loss": [0.7, 0.2, 0.1],
@@ -298,7 +298,7 @@ def test_shares(fraction: float, text: str) -> None:
 
 
 def test_comparing_loads_nothing_heavy() -> None:
-    code = "import sys, handful.comparison; print([m for m in sys.modules if m in "
+    code = "import sys, handful.trust.comparison; print([m for m in sys.modules if m in "
     code += "('sklearn', 'scipy', 'matplotlib', 'keras', 'jinja2')])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handful.comparison import Comparison, StrategyRun, build_comparison
-from handful.comparison_report import (
+from handful.reports.comparison_report import (
     format_duration,
     format_size,
     render_comparison,
     write_comparison_report,
 )
-from handful.plots import STRATEGY_COLOURS
+from handful.reports.plots import STRATEGY_COLOURS
+from handful.trust.comparison import Comparison, StrategyRun, build_comparison
 from test_comparison import HISTORY, compare, first_right, run
 from test_report import EVIL, Page, luminance
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from handful import backbones, conversion
-from handful.backbones import Backbone, build_network, find_backbone, frozen_network
 from handful.errors import HandfulError, OutputError
+from handful.networks import backbones, conversion
+from handful.networks.backbones import Backbone, build_network, find_backbone, frozen_network
 
 # TensorFlow's tensors do not know NumPy 2's `copy` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

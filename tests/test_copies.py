@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from handful.copies import find_copies, find_leaks, find_two_labels, two_label_copies
-from handful.fixes import Fix
+from handful.photos.fixes import Fix
+from handful.trust.copies import find_copies, find_leaks, find_two_labels, two_label_copies
 from test_findings import evidence_of
 
 SURE_CAT, SURE_DOG, UNSURE = [0.97, 0.03], [0.04, 0.96], [0.5, 0.5]

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from handful.curve_plot import plot_curve, save_curve
 from handful.errors import OutputError
-from handful.learning_curve import CurvePoint, LearningCurve
+from handful.reports.curve_plot import plot_curve, save_curve
+from handful.trust.learning_curve import CurvePoint, LearningCurve
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from conftest import REPOSITORY, draw_photo, write_photo
-from handful.backbones import FrozenNetwork
 from handful.config import TrainConfig
-from handful.curve_runs import CURVE_FIGURE, CURVE_JSON, curve
 from handful.errors import DataError, OutputError
-from handful.fixes import Fix, write_fixes
+from handful.jobs.curve_runs import CURVE_FIGURE, CURVE_JSON, curve
+from handful.networks.backbones import FrozenNetwork
+from handful.photos.fixes import Fix, write_fixes
 
 
 def test_photos_give_a_curve_a_figure_and_answers(

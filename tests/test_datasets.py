@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from handful import datasets
-from handful.datasets import (
+from handful.errors import DataError, OutputError
+from handful.named_data import datasets
+from handful.named_data.datasets import (
     CATS_AND_DOGS,
     Archive,
     archive_problem,
@@ -16,9 +17,8 @@ from handful.datasets import (
     find_archive,
     find_demo_data,
 )
-from handful.downloads import DownloadError
-from handful.errors import DataError, OutputError
-from handful.index import load_index
+from handful.named_data.downloads import DownloadError
+from handful.photos.index import load_index
 
 TABLE_TEXT = "path,label\n"
 
@@ -255,7 +255,8 @@ def test_the_shared_archive_is_found_from_the_checkout(
 ) -> None:
     checkout = tmp_path / "home" / "checkout"
     (checkout / "src" / "handful").mkdir(parents=True)
-    monkeypatch.setattr(datasets, "__file__", str(checkout / "src" / "handful" / "datasets.py"))
+    module = checkout / "src" / "handful" / "named_data" / "datasets.py"
+    monkeypatch.setattr(datasets, "__file__", str(module))
     (tmp_path / "home" / "shared" / "data").mkdir(parents=True)
     path = write_zip(tmp_path / "home" / "shared" / "data" / CATS_AND_DOGS.file_name, COUNTS)
     with pytest.raises(DataError, match="No photos for the demo"), monkeypatch.context() as patch:

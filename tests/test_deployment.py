@@ -8,15 +8,15 @@ import pytest
 from numpy.typing import NDArray
 
 from conftest import draw_photo
-from handful.backbones import prepare_keras
-from handful.classifier import Classifier
+from handful.classifiers.classifier import Classifier
+from handful.classifiers.heads import softmax
 from handful.config import TrainConfig
-from handful.deployment import deploy, head_of_layer, write_body
-from handful.embeddings import Embedder
-from handful.heads import softmax
-from handful.networks import build_mnist, build_scratch, build_small
-from handful.pixels import DecodeSettings
-from handful.recipes import Recipe
+from handful.networks.backbones import prepare_keras
+from handful.networks.embeddings import Embedder
+from handful.networks.functional import build_mnist, build_scratch, build_small
+from handful.photos.pixels import DecodeSettings
+from handful.training.deployment import deploy, head_of_layer, write_body
+from handful.training.recipes import Recipe
 
 prepare_keras()
 
@@ -168,7 +168,7 @@ def test_a_broken_conversion_leaves_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("handful.deployment.write_network", interrupt)
+    monkeypatch.setattr("handful.training.deployment.write_network", interrupt)
     with pytest.raises(KeyboardInterrupt):
         deployed(own(2, ""), RECIPE, 2)
     assert list(tmp_path.iterdir()) == []

@@ -5,8 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
-from handful import datasets, digits
-from handful.digits import (
+from handful.errors import DataError
+from handful.files import sha256_of
+from handful.named_data import datasets, digits
+from handful.named_data.digits import (
     DIGIT_FILES,
     SMALL_MNIST,
     WHOLE_MNIST,
@@ -15,10 +17,8 @@ from handful.digits import (
     read_digits,
     write_digits,
 )
-from handful.downloads import DownloadError
-from handful.errors import DataError
-from handful.files import sha256_of
-from handful.index import load_index
+from handful.named_data.downloads import DownloadError
+from handful.photos.index import load_index
 
 
 def write_archive(path: Path, **changes: Any) -> Path:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from handful.doctor import Finding, find_problems
-from handful.fixes import Fix
-from handful.index import RejectedFile
-from handful.shortcuts import Shortcut
+from handful.photos.fixes import Fix
+from handful.photos.index import RejectedFile
+from handful.trust.doctor import Finding, find_problems
+from handful.trust.shortcuts import Shortcut
 from test_findings import evidence_of
 
 LABELS = [0, 1] * 20

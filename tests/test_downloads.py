@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from handful import downloads
-from handful.downloads import DownloadError, download, remove_part
+from handful.named_data import downloads
+from handful.named_data.downloads import DownloadError, download, remove_part
 
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes
 ETAG = '"version-1"'

@@ -3,8 +3,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from handful.backbones import build_network, find_backbone
 from handful.errors import WeightsError
+from handful.networks.backbones import build_network, find_backbone
 
 # TensorFlow's tensors do not know NumPy 2's `copy` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo, write_photo
-from handful import embeddings
-from handful.backbones import FrozenNetwork
 from handful.cache import ContentCache
-from handful.embeddings import (
+from handful.errors import ModelFileError
+from handful.networks import embeddings
+from handful.networks.backbones import FrozenNetwork
+from handful.networks.embeddings import (
     Embedder,
     available_cores,
     embed_index,
@@ -23,10 +24,9 @@ from handful.embeddings import (
     resolve_precision,
     scan_index,
 )
-from handful.errors import ModelFileError
-from handful.index import load_index
-from handful.picture_facts import measure, read_facts
-from handful.pixels import DecodeSettings, decode, fingerprint, mirror
+from handful.photos.index import load_index
+from handful.photos.picture_facts import measure, read_facts
+from handful.photos.pixels import DecodeSettings, decode, fingerprint, mirror
 
 SETTINGS = DecodeSettings(32)
 
@@ -226,11 +226,11 @@ def test_a_killed_process_is_resumed_from(
         f"""
         import time
         from pathlib import Path
-        from handful import embeddings
-        from handful.backbones import FrozenNetwork
+        from handful.networks import embeddings
+        from handful.networks.backbones import FrozenNetwork
         from handful.cache import ContentCache
-        from handful.index import load_index
-        from handful.pixels import DecodeSettings
+        from handful.photos.index import load_index
+        from handful.photos.pixels import DecodeSettings
         embeddings._ROWS_A_COMMIT = 8
         network = {tiny_network!r}
         def wait(done, total):
@@ -300,7 +300,7 @@ def test_decoding_does_not_run_far_ahead(
     photo_folder: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory stays flat: a slow network holds the decoders back."""
-    from handful import embeddings
+    from handful.networks import embeddings
 
     decoded: list[int] = []
     real = embeddings.decode

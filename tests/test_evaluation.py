@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from handful.evaluation import ConfusedPair, Evaluation, score
+from handful.classifiers.evaluation import ConfusedPair, Evaluation, score
 
 NAMES = ("bird", "cat", "dog")
 # Two right, then a sure mistake, an unsure one, and a right one that is hardly sure.

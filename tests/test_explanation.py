@@ -16,15 +16,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from conftest import REPOSITORY, write_photo
-from handful import runs
-from handful.backbones import find_backbone, frozen_network, prepare_keras
-from handful.classifier import Classifier
-from handful.cli import app
-from handful.config import TrainConfig
-from handful.conversion import FrozenNetwork
-from handful.deployment import deploy
-from handful.errors import DataError, ModelFileError, OutputError
-from handful.explanation import (
+from handful.classifiers.classifier import Classifier
+from handful.classifiers.explanation import (
     Explainer,
     Explanation,
     class_maps,
@@ -35,10 +28,17 @@ from handful.explanation import (
     seen_box,
     write_explanations,
 )
+from handful.classifiers.heads import LinearHead
+from handful.cli import app
+from handful.config import TrainConfig
+from handful.errors import DataError, ModelFileError, OutputError
 from handful.files import sha256_of
-from handful.heads import LinearHead
-from handful.pixels import DecodeSettings, decode, resize
-from handful.recipes import Recipe
+from handful.jobs import runs
+from handful.networks.backbones import find_backbone, frozen_network, prepare_keras
+from handful.networks.conversion import FrozenNetwork
+from handful.photos.pixels import DecodeSettings, decode, resize
+from handful.training.deployment import deploy
+from handful.training.recipes import Recipe
 
 SIZE, STRIDE, NUM_NOISE = 64, 4, 20
 DIM = 2 + NUM_NOISE

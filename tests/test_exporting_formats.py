@@ -11,17 +11,17 @@ import pytest
 from numpy.typing import NDArray
 
 from conftest import draw_photo
-from handful.backbones import FrozenNetwork, prepare_keras
-from handful.classifier import Classifier
-from handful.conversion import write_network
+from handful.classifiers.classifier import Classifier
+from handful.classifiers.heads import LinearHead, softmax
 from handful.errors import HandfulError, MissingExtraError
-from handful.export_graph import folded_head, whole_graph
-from handful.export_onnx import write_onnx
-from handful.export_runtime import FILE_NAMES, check_extra, open_export
-from handful.exporting import export
+from handful.exporting.export_graph import folded_head, whole_graph
+from handful.exporting.export_jobs import export
+from handful.exporting.export_onnx import write_onnx
+from handful.exporting.export_runtime import FILE_NAMES, check_extra, open_export
 from handful.files import sha256_of
-from handful.heads import LinearHead, softmax
-from handful.pixels import DecodeSettings
+from handful.networks.backbones import FrozenNetwork, prepare_keras
+from handful.networks.conversion import write_network
+from handful.photos.pixels import DecodeSettings
 
 prepare_keras()
 
@@ -207,9 +207,9 @@ def test_a_stranger_gets_handfuls_answers(
 @pytest.mark.parametrize("format", ["onnx", "keras"])
 def test_networks_trained_from_scratch_can_be_exported(format: str, tmp_path: Path) -> None:
     from handful.config import TrainConfig
-    from handful.deployment import deploy
-    from handful.networks import build_mnist, build_small
-    from handful.recipes import Recipe
+    from handful.networks.functional import build_mnist, build_small
+    from handful.training.deployment import deploy
+    from handful.training.recipes import Recipe
 
     for build, grey in ((build_small, False), (build_mnist, True)):
         recipe = Recipe("scratch", SIDE, 1, 4, 1e-3, grey=grey)
@@ -261,8 +261,8 @@ def tiny_lite(folder: Path) -> tuple[Any, FrozenNetwork]:
     """An EfficientNet-Lite of a few channels in 8 bits."""
     import keras
 
-    from handful import conversion
-    from handful.efficientnet_lite import LiteVariant, build_lite
+    from handful.networks import conversion
+    from handful.networks.efficientnet_lite import LiteVariant, build_lite
 
     keras.utils.set_random_seed(1)
     network = build_lite(LiteVariant(64, 0.5, 1.0, 0.2, "", "", ""), 64, include_top=False)
@@ -307,7 +307,7 @@ def test_an_operation_without_a_like_is_named(tmp_path: Path) -> None:
     import openvino
     from openvino import opset13 as ops
 
-    from handful.export_keras import _Network
+    from handful.exporting.export_keras import _Network
 
     images = ops.parameter(openvino.PartialShape([-1, SIDE, SIDE, 3]), np.uint8, name="images")
     images.output(0).set_names({"images"})
@@ -343,7 +343,7 @@ def test_litert_needs_tensorflow_below_keras(
 def test_a_missing_package_is_named_before_the_work(
     format: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from handful import export_runtime
+    from handful.exporting import export_runtime
 
     check_extra(format)
     monkeypatch.setattr(export_runtime, "find_spec", lambda name: None)

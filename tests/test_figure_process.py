@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handful import figure_process
-from handful.evaluation import Evaluation, score
-from handful.figure_process import FigureProcess
-from handful.plots import FIGURES, save_figures
+from handful.classifiers.evaluation import Evaluation, score
+from handful.reports import figure_process
+from handful.reports.figure_process import FigureProcess
+from handful.reports.plots import FIGURES, save_figures
 
 
 @pytest.fixture
@@ -82,7 +82,9 @@ def test_finish_needs_start() -> None:
 
 def test_the_other_process_ends_with_its_input(tmp_path: Path) -> None:
     # So it does when this process is killed.
-    code = "import handful.figure_process as f; f.load_matplotlib = print; f._draw_as_told()"
+    code = (
+        "import handful.reports.figure_process as f; f.load_matplotlib = print; f._draw_as_told()"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         stdin=subprocess.DEVNULL,

@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handful.findings import (
+from handful.photos.fixes import Fix
+from handful.photos.index import ImageIndex, RejectedFile
+from handful.photos.picture_facts import MEASURES, FileFacts
+from handful.photos.splits import duplicate_groups
+from handful.trust.findings import (
     Evidence,
     Finding,
     are,
@@ -15,11 +19,7 @@ from handful.findings import (
     number_of,
     suggest_fixes,
 )
-from handful.fixes import Fix
-from handful.index import ImageIndex, RejectedFile
-from handful.label_review import review_labels
-from handful.picture_facts import MEASURES, FileFacts
-from handful.splits import duplicate_groups
+from handful.trust.label_review import review_labels
 
 ORDINARY = {"brightness": 0.45, "contrast": 0.2, "sharpness": 0.05, "saturation": 0.1}
 

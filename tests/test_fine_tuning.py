@@ -5,14 +5,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handful.backbones import find_backbone
+from handful.classifiers.heads import LinearHead, fit_head
 from handful.config import TrainConfig
-from handful.fine_tuning import _as_dense, _cut_network, _inner_parts, _layer_rates, fine_tune
-from handful.heads import LinearHead, fit_head
-from handful.index import load_index
-from handful.recipes import Recipe, find_recipe
-from handful.splits import Split, split_index
-from handful.training_jobs import TrainingJob
+from handful.networks.backbones import find_backbone
+from handful.photos.index import load_index
+from handful.photos.splits import Split, split_index
+from handful.training.fine_tuning import (
+    _as_dense,
+    _cut_network,
+    _inner_parts,
+    _layer_rates,
+    fine_tune,
+)
+from handful.training.recipes import Recipe, find_recipe
+from handful.training.training_jobs import TrainingJob
 
 pytestmark = pytest.mark.real
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from conftest import draw_photo, write_photo
 from handful.errors import DataError, OutputError
-from handful.fixes import Fix, apply_fixes, load_fixed_index, read_fixes, write_fixes
-from handful.index import load_index
+from handful.photos.fixes import Fix, apply_fixes, load_fixed_index, read_fixes, write_fixes
+from handful.photos.index import load_index
 
 texts = st.text(st.characters(exclude_characters="\0"), max_size=12)
 

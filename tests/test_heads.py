@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from handful.heads import (
+from handful.classifiers.heads import (
     DEFAULT_STRENGTH,
     STRENGTHS,
     LinearHead,

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from handful.errors import DataError
-from handful.index import ImageIndex, load_index, load_unlabelled
+from handful.photos.index import ImageIndex, load_index, load_unlabelled
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

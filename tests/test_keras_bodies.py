@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from handful import backbones, keras_bodies
-from handful.backbones import find_backbone
 from handful.errors import WeightsError
-from handful.keras_bodies import KERAS_BODIES, KerasBody, find_official_weights
+from handful.networks import backbones, keras_bodies
+from handful.networks.backbones import find_backbone
+from handful.networks.keras_bodies import KERAS_BODIES, KerasBody, find_official_weights
 
 # TensorFlow's tensors do not know NumPy 2's `copy` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from handful.backbones import find_backbone, frozen_network
-from handful.embeddings import Embedder, embed_index
-from handful.heads import fit_head, out_of_fold_logits, softmax
-from handful.index import load_index
-from handful.label_review import LabelReview, review_embeddings, review_labels
-from handful.pixels import DecodeSettings
+from handful.classifiers.heads import fit_head, out_of_fold_logits, softmax
+from handful.networks.backbones import find_backbone, frozen_network
+from handful.networks.embeddings import Embedder, embed_index
+from handful.photos.index import load_index
+from handful.photos.pixels import DecodeSettings
+from handful.trust.label_review import LabelReview, review_embeddings, review_labels
 
 
 def names(count: int) -> tuple[str, ...]:

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from handful import learning_curve
+from handful.classifiers.heads import fit_head
 from handful.errors import DataError
-from handful.heads import fit_head
-from handful.learning_curve import (
+from handful.trust import learning_curve
+from handful.trust.learning_curve import (
     REACH,
     CurvePoint,
     LearningCurve,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sklearn_metrics
 
-from handful.metrics import (
+from handful.classifiers.metrics import (
     _student_quantile,
     _student_tails,
     accuracy_interval,
@@ -344,7 +344,7 @@ def test_edges_must_rise_from_0_to_1(edges: int | list[float]) -> None:
 
 
 def test_scores_do_not_load_scikit_learn() -> None:
-    code = "import sys, handful.evaluation; print([m for m in sys.modules if m in "
+    code = "import sys, handful.classifiers.evaluation; print([m for m in sys.modules if m in "
     code += "('sklearn', 'scipy', 'matplotlib', 'keras', 'jinja2')])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

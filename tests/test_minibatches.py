@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo, write_photo
-from handful.augment import EXERCISE_POLICY, AugmentationPolicy
 from handful.errors import DataError
-from handful.index import ImageIndex, load_index
-from handful.minibatches import BatchSource, batches, decode_photos, epoch_dataset
-from handful.pixels import DecodeSettings, decode
-from handful.splits import split_index
+from handful.photos.augment import EXERCISE_POLICY, AugmentationPolicy
+from handful.photos.index import ImageIndex, load_index
+from handful.photos.pixels import DecodeSettings, decode
+from handful.photos.splits import split_index
+from handful.training.minibatches import BatchSource, batches, decode_photos, epoch_dataset
 
 SETTINGS = DecodeSettings(48, "squash")
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handful.novelty import find_outliers, reference_of
+from handful.classifiers.novelty import find_outliers, reference_of
 
 
 def cloud(number: int, dim: int = 16, centre: int = 0, seed: int = 0) -> np.ndarray:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from conftest import draw_photo
 from handful.errors import DataError
-from handful.picture_facts import (
+from handful.photos.picture_facts import (
     BORDER_MEASURES,
     MEASURES,
     FileFacts,

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from conftest import draw_photo
-from handful import digits, picture_folders
-from handful.datasets import Archive
-from handful.digits import DigitFile
 from handful.errors import DataError, OutputError
 from handful.files import sha256_of
-from handful.index import load_index
-from handful.picture_folders import count_pictures, make_picture_folder, unpack_archive
+from handful.named_data import digits, picture_folders
+from handful.named_data.datasets import Archive
+from handful.named_data.digits import DigitFile
+from handful.named_data.picture_folders import count_pictures, make_picture_folder, unpack_archive
+from handful.photos.index import load_index
 
 COUNTS = {
     f"pets/{part}/{kind}": n

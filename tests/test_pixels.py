@@ -15,7 +15,7 @@ from PIL import Image
 
 from conftest import draw_photo
 from handful.errors import DataError
-from handful.pixels import (
+from handful.photos.pixels import (
     MIN_SIDE,
     DecodeSettings,
     decode,

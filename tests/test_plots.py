@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conftest import draw_photo
-from handful import plots
-from handful.augment import HANDFUL_POLICY, AugmentationPolicy
-from handful.comparison import Comparison, StrategyRun, build_comparison
+from handful.classifiers.evaluation import Evaluation, score
+from handful.classifiers.metrics import ReliabilityCurve, reliability_curve
 from handful.errors import OutputError
-from handful.evaluation import Evaluation, score
-from handful.metrics import ReliabilityCurve, reliability_curve
-from handful.plots import (
+from handful.photos.augment import HANDFUL_POLICY, AugmentationPolicy
+from handful.reports import plots
+from handful.reports.plots import (
     STRATEGY_COLOURS,
     history_curve,
     loss_limit,
@@ -38,7 +37,8 @@ from handful.plots import (
     save_preview,
     spread_apart,
 )
-from handful.previews import preview
+from handful.training.previews import preview
+from handful.trust.comparison import Comparison, StrategyRun, build_comparison
 
 
 def draw_evaluation(num: int, names: list[str], seed: int = 0, strength: float = 2) -> Evaluation:
@@ -181,7 +181,7 @@ def test_an_unwritable_folder_is_an_os_error(tmp_path: Path) -> None:
 
 def test_figures_open_no_window_and_matplotlib_loads_late() -> None:
     code = (
-        "import sys, numpy as np, handful.plots as plots\n"
+        "import sys, numpy as np, handful.reports.plots as plots\n"
         "assert 'matplotlib' not in sys.modules\n"
         "plots.plot_confusion(np.eye(2, dtype=int), ['a', 'b'])\n"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo, write_photo
-from handful.augment import EXERCISE_POLICY, HANDFUL_POLICY, AugmentationPolicy
 from handful.errors import DataError
-from handful.pixels import mirror
-from handful.previews import NUM_STEPS, NUM_VIEWS, Strip, preview, preview_photo
+from handful.photos.augment import EXERCISE_POLICY, HANDFUL_POLICY, AugmentationPolicy
+from handful.photos.pixels import mirror
+from handful.training.previews import NUM_STEPS, NUM_VIEWS, Strip, preview, preview_photo
 
 PHOTO = draw_photo("round", 3, (64, 80))
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -13,102 +14,108 @@ from packaging.utils import canonicalize_name
 
 import handful
 from conftest import REPOSITORY
-from handful.datasets import CATS_AND_DOGS
-from handful.efficientnet_lite import LITE_VARIANTS
-from handful.keras_bodies import FAMILIES
-from handful.solar_cells import SOLAR_CELLS, SOLAR_CELLS_VERSION
+from handful.named_data.datasets import CATS_AND_DOGS
+from handful.named_data.solar_cells import SOLAR_CELLS, SOLAR_CELLS_VERSION
+from handful.networks.efficientnet_lite import LITE_VARIANTS
+from handful.networks.keras_bodies import FAMILIES
 
 # A module imports only from those before it.
 MODULES = (
     "errors",
     "config",
     "files",
-    "storage",
-    "downloads",
-    "pixels",
-    "picture_facts",
-    "index",
-    "fixes",
     "cache",
-    "splits",
-    "augment",
-    "recipes",
-    "previews",
-    "torch_file",
-    "quantisation",
-    "conversion",
-    "efficientnet_lite",
-    "keras_bodies",
-    "backbones",
-    "embeddings",
-    "heads",
-    "calibration",
-    "novelty",
-    "networks",
-    "minibatches",
-    "training",
-    "summaries",
-    "metrics",
-    "label_review",
-    "learning_curve",
-    "shortcuts",
-    "resampling",
-    "classifier",
-    "explanation",
-    "training_jobs",
-    "deployment",
-    "fine_tuning",
-    "strategies",
-    "evaluation",
-    "promises",
-    "comparison",
-    "findings",
-    "copies",
-    "doctor",
-    "plots",
-    "curve_plot",
-    "figure_process",
-    "report",
-    "check_report",
-    "comparison_report",
-    "solar_cells",
-    "datasets",
-    "digits",
-    "picture_folders",
-    "run_files",
-    "run_report",
-    "job_steps",
-    "head_runs",
-    "runs",
-    "check_runs",
-    "curve_runs",
-    "compare_runs",
-    "square_graph",
-    "export_graph",
-    "export_onnx",
-    "export_keras",
-    "export_pictures",
-    "export_runtime",
-    "export_card",
-    "exporting",
-    "batching",
-    "problems",
-    "uploads",
-    "guards",
-    "model_card",
-    "serving_metrics",
-    "service",
-    "predict_endpoint",
-    "serving",
-    "connections",
-    "server",
+    "photos.storage",
+    "photos.pixels",
+    "photos.picture_facts",
+    "photos.index",
+    "photos.fixes",
+    "photos.splits",
+    "photos.augment",
+    "networks.torch_file",
+    "networks.quantisation",
+    "networks.conversion",
+    "networks.efficientnet_lite",
+    "networks.keras_bodies",
+    "networks.backbones",
+    "networks.embeddings",
+    "networks.functional",
+    "networks.summaries",
+    "classifiers.heads",
+    "classifiers.calibration",
+    "classifiers.novelty",
+    "classifiers.metrics",
+    "classifiers.classifier",
+    "classifiers.explanation",
+    "classifiers.evaluation",
+    "training.recipes",
+    "training.previews",
+    "training.minibatches",
+    "training.loop",
+    "training.training_jobs",
+    "training.deployment",
+    "training.fine_tuning",
+    "training.strategies",
+    "trust.label_review",
+    "trust.learning_curve",
+    "trust.shortcuts",
+    "trust.resampling",
+    "trust.promises",
+    "trust.comparison",
+    "trust.findings",
+    "trust.copies",
+    "trust.doctor",
+    "reports.plots",
+    "reports.curve_plot",
+    "reports.figure_process",
+    "reports.report",
+    "reports.check_report",
+    "reports.comparison_report",
+    "named_data.downloads",
+    "named_data.solar_cells",
+    "named_data.datasets",
+    "named_data.digits",
+    "named_data.picture_folders",
+    "jobs.run_files",
+    "jobs.run_report",
+    "jobs.job_steps",
+    "jobs.head_runs",
+    "jobs.runs",
+    "jobs.check_runs",
+    "jobs.curve_runs",
+    "jobs.compare_runs",
+    "exporting.square_graph",
+    "exporting.export_graph",
+    "exporting.export_onnx",
+    "exporting.export_keras",
+    "exporting.export_pictures",
+    "exporting.export_runtime",
+    "exporting.export_card",
+    "exporting.export_jobs",
+    "serving.batching",
+    "serving.problems",
+    "serving.uploads",
+    "serving.guards",
+    "serving.model_card",
+    "serving.serving_metrics",
+    "serving.service",
+    "serving.predict_endpoint",
+    "serving.openapi",
+    "serving.application",
+    "serving.connections",
+    "serving.server",
     "terminal",
     "cli",
     "__main__",
 )
 PACKAGE = REPOSITORY / "src" / "handful"
+ROOMS = {name.partition(".")[0] for name in MODULES if "." in name}
 # Slow to load, and needed by a part of the work only.
 HEAVY = {"tensorflow", "keras", "openvino", "matplotlib", "scipy", "sklearn", "jinja2"}
+
+
+def module_file(name: str) -> Path:
+    return PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
 
 
 def read_imports(source: str) -> set[str]:
@@ -127,30 +134,34 @@ def read_imports(source: str) -> set[str]:
         for name in names:
             parts = name.split(".")
             if parts[0] == "handful" and parts[1:] not in ([], ["__version__"]):
-                found.add(parts[1])
+                is_room = len(parts) > 2 and parts[1] in ROOMS
+                found.add(".".join(parts[1:3]) if is_room else parts[1])
     return found
 
 
 def test_imports_are_read_wherever_they_stand() -> None:
     source = """
-import numpy, handful, handful.index
-from handful import __version__, pixels
+import numpy, handful, handful.photos.index
+from handful import __version__, files
+from handful.photos import pixels
 from handful.cache import ContentCache
 def function():
-    from handful.runs import train
+    from handful.jobs.runs import train
     return handful.load_index, handful.__version__
 """
-    assert read_imports(source) == {"index", "pixels", "cache", "runs", "load_index"}
+    expected = {"photos.index", "files", "photos.pixels", "cache", "jobs.runs", "load_index"}
+    assert read_imports(source) == expected
 
 
 def test_every_module_has_a_place_in_the_order() -> None:
-    found = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    paths = [path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py")]
+    found = {".".join(path.parts) for path in paths if path.name != "__init__"}
     assert found == set(MODULES) and len(MODULES) == len(set(MODULES))
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_imports_only_from_those_before_it(name: str) -> None:
-    imported = read_imports((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+    imported = read_imports(module_file(name).read_text(encoding="utf-8"))
     assert imported <= set(MODULES[: MODULES.index(name)])
 
 
@@ -165,7 +176,7 @@ def test_nothing_heavy_is_imported_to_start_with(statement: str) -> None:
 
 
 def public_definitions() -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
-    for path in sorted(PACKAGE.glob("*.py")):
+    for path in sorted(PACKAGE.rglob("*.py")):
         stack = [(path.stem, ast.parse(path.read_text(encoding="utf-8")))]
         while stack:
             place, parent = stack.pop()
@@ -284,3 +295,21 @@ def test_every_benchmark_that_make_runs_is_there() -> None:
     assert listed
     scripts = listed[1].split()
     assert scripts and [name for name in scripts if not (REPOSITORY / name).is_file()] == []
+
+
+def test_rooms_are_entered_in_one_direction() -> None:
+    reached: dict[str, set[str]] = {}
+    for name in MODULES:
+        imported = read_imports(module_file(name).read_text(encoding="utf-8"))
+        reached.setdefault(name.partition(".")[0], set()).update(
+            other.partition(".")[0] for other in imported if "." in other
+        )
+    order = list(reached)
+    for room in ROOMS:
+        assert {order.index(other) for other in reached[room]} <= set(range(order.index(room) + 1))
+
+
+def test_rooms_re_export_nothing() -> None:
+    for room in ROOMS:
+        text = (PACKAGE / room / "__init__.py").read_text(encoding="utf-8")
+        assert ast.get_docstring(ast.parse(text)) and len(ast.parse(text).body) == 1

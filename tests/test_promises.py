@@ -4,9 +4,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from handful.calibration import Calibration, keep_answers
-from handful.evaluation import Evaluation, score
-from handful.promises import check_promises
+from handful.classifiers.calibration import Calibration, keep_answers
+from handful.classifiers.evaluation import Evaluation, score
+from handful.trust.promises import check_promises
 
 
 def judged(confidences: list[float], right: list[bool]) -> tuple[Calibration, Evaluation]:

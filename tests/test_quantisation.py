@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo
-from handful.backbones import FrozenNetwork, find_backbone, frozen_network
-from handful.conversion import check_features
-from handful.embeddings import Embedder
 from handful.errors import HandfulError
-from handful.pixels import DecodeSettings, resize
-from handful.quantisation import ChannelStatistics
+from handful.networks.backbones import FrozenNetwork, find_backbone, frozen_network
+from handful.networks.conversion import check_features
+from handful.networks.embeddings import Embedder
+from handful.networks.quantisation import ChannelStatistics
+from handful.photos.pixels import DecodeSettings, resize
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from handful.backbones import FrozenNetwork
+from handful.networks.backbones import FrozenNetwork
 
 README = (REPOSITORY / "README.md").read_text()
 

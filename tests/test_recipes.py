@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from handful.augment import EXERCISE_POLICY, HANDFUL_POLICY
 from handful.config import RECIPES, STRATEGIES
-from handful.networks import NETWORKS
-from handful.recipes import Recipe, find_recipe
+from handful.networks.functional import NETWORKS
+from handful.photos.augment import EXERCISE_POLICY, HANDFUL_POLICY
+from handful.training.recipes import Recipe, find_recipe
 
 
 def found(name: str, strategy: str) -> Recipe:

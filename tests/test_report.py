@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import draw_photo
-from handful.evaluation import Evaluation, score
-from handful.report import (
+from handful.classifiers.evaluation import Evaluation, score
+from handful.reports.report import (
     ReportData,
     ReportPicture,
     format_percent,
@@ -329,7 +329,7 @@ def test_the_same_data_give_the_same_page(data: ReportData, html: str) -> None:
 
 def test_the_page_is_made_without_matplotlib_and_late_jinja2() -> None:
     code = (
-        "import sys, handful.report\n"
+        "import sys, handful.reports.report\n"
         "assert not {'matplotlib', 'jinja2', 'keras'} & set(sys.modules)\n"
         "print('checked')"
     )
@@ -367,8 +367,8 @@ def test_a_percentage_is_near_and_100_only_when_it_is(fraction: float, digits: i
 
 @given(st.integers(1, 3000).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))))
 def test_the_interval_is_drawn_on_its_axis(case: tuple[int, int]) -> None:
-    from handful.metrics import wilson_interval
-    from handful.report import _interval_scale
+    from handful.classifiers.metrics import wilson_interval
+    from handful.reports.report import _interval_scale
 
     low, high = wilson_interval(case[1], case[0])
     drawn = _interval_scale(case[1] / case[0], low, high)

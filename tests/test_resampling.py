@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handful.calibration import calibrate
+from handful.classifiers.calibration import calibrate
+from handful.classifiers.heads import fit_head, out_of_fold_logits
+from handful.classifiers.metrics import log_loss, resampled_interval, wilson_interval
 from handful.errors import DataError
-from handful.heads import fit_head, out_of_fold_logits
-from handful.metrics import log_loss, resampled_interval, wilson_interval
-from handful.resampling import Resample, Resampling, draw_splits, resample_head
+from handful.trust.resampling import Resample, Resampling, draw_splits, resample_head
 
 NAMES = ("cats", "dogs")
 

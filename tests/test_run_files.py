@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from conftest import REPOSITORY
-from handful import runs
+from handful.classifiers.evaluation import score
 from handful.config import TrainConfig
 from handful.errors import DataError
-from handful.evaluation import score
-from handful.run_files import (
+from handful.jobs import runs
+from handful.jobs.run_files import (
     HISTORY_FILE,
     PREDICTIONS_FILE,
     Run,
@@ -22,7 +22,7 @@ from handful.run_files import (
     read_predictions,
     read_run_config,
 )
-from handful.training import COLUMNS
+from handful.training.loop import COLUMNS
 from test_strategies import tiny
 
 # Validation is looked at after the last epoch alone.

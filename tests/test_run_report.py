@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo, write_photo
-from handful import job_steps, runs
-from handful.backbones import FrozenNetwork
 from handful.config import TrainConfig
-from handful.run_files import Run
-from handful.run_report import report_data
+from handful.jobs import job_steps, runs
+from handful.jobs.run_files import Run
+from handful.jobs.run_report import report_data
+from handful.networks.backbones import FrozenNetwork
 from test_explanation import planted_network as planted_network  # a fixture
 from test_run_files import folder_of
 from test_run_files import run as run  # a fixture
@@ -72,7 +72,7 @@ def test_mistakes_show_where_the_network_looked(
     overlay = cv2.imdecode(np.frombuffer(mistake.overlay, np.uint8), cv2.IMREAD_COLOR)
     assert overlay is not None and max(overlay.shape[:2]) == 120
     assert all(not one.overlay for one in data.least_certain)
-    from handful.report import render_report
+    from handful.reports.report import render_report
 
     page = render_report(data)
     assert base64.b64encode(mistake.overlay).decode() in page

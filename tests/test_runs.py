@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo, write_photo
-from handful import job_steps, run_report, runs
-from handful.backbones import frozen_network
 from handful.cache import ContentCache
-from handful.classifier import Classifier
+from handful.classifiers.classifier import Classifier
 from handful.config import TrainConfig
 from handful.errors import DataError, OutputError, WeightsError
+from handful.jobs import job_steps, run_report, runs
+from handful.networks.backbones import frozen_network
 from test_strategies import tiny
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")

@@ -21,14 +21,14 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from handful import server as server_module
-from handful.batching import Batcher
-from handful.classifier import Classifier
+from handful.classifiers.classifier import Classifier
 from handful.cli import app as command_line
 from handful.config import ServeConfig
-from handful.connections import raise_file_limit
 from handful.errors import MissingExtraError
-from handful.server import LogWriter, json_log, read_token
+from handful.serving import server as server_module
+from handful.serving.batching import Batcher
+from handful.serving.connections import raise_file_limit
+from handful.serving.server import LogWriter, json_log, read_token
 from live_server import live, read_answer, wait_until
 
 HEAD = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
@@ -155,7 +155,8 @@ def test_a_signal_while_it_starts_ends_it_too(tiny_run: Path, tmp_path: Path, na
     command = [sys.executable, "-m", "handful", "serve", str(tiny_run), "--port", "0"]
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from handful.cli import main; import handful.server; print('started', flush=True); "
+        "from handful.cli import main; import handful.serving.server; "
+        "print('started', flush=True); "
         f"sys.argv = {command[2:]!r}; main()"
     )
     with subprocess.Popen(
@@ -246,7 +247,11 @@ def test_a_network_that_cannot_be_compiled_ends_the_server_with_the_reason(
 def test_without_the_extra_it_says_how_to_install_it(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("handful.serving", "handful.uploads", "handful.connections"):
+    for name in (
+        "handful.serving.application",
+        "handful.serving.uploads",
+        "handful.serving.connections",
+    ):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     with pytest.raises(
@@ -283,7 +288,10 @@ def test_names_are_checked_at_the_loopback_and_where_some_are_given(tiny_run: Pa
 
 
 def test_nothing_is_imported_that_serving_does_not_need() -> None:
-    code = "import handful.server, handful.serving, handful.connections, sys; print(*sys.modules)"
+    code = (
+        "import sys; from handful.serving import application, connections, server; "
+        "print(*sys.modules)"
+    )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
@@ -396,7 +404,7 @@ def test_large_memory_is_given_back() -> None:
     # Freeing one block of 20 MB would teach glibc to keep the next ones.
     code = """
 import sys
-from handful.server import return_large_memory
+from handful.serving.server import return_large_memory
 if sys.argv[1] == "yes":
     return_large_memory()
 def resident():

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handful.picture_facts import MEASURES, FileFacts
-from handful.shortcuts import FILE_SIZE, LEAST_PHOTOS, Shortcut, measure_shortcuts
+from handful.photos.picture_facts import MEASURES, FileFacts
+from handful.trust.shortcuts import FILE_SIZE, LEAST_PHOTOS, Shortcut, measure_shortcuts
 
 CLASSES = ("cat", "dog")
 
@@ -171,9 +171,9 @@ def test_plain_values_have_every_name() -> None:
 @pytest.mark.real
 def test_cats_and_dogs_have_a_weak_one(shared_folder: Path) -> None:
     """File size tells a little: 60 of 100, where guessing tells 50."""
-    from handful.index import load_index
-    from handful.picture_facts import measure, read_facts
-    from handful.pixels import DecodeSettings, decode
+    from handful.photos.index import load_index
+    from handful.photos.picture_facts import measure, read_facts
+    from handful.photos.pixels import DecodeSettings, decode
 
     (archive,) = (shared_folder / "data").rglob("cats_and_dogs_filtered.zip")
     index = load_index(archive)

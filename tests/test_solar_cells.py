@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from handful import solar_cells
 from handful.errors import DataError
-from handful.index import load_index
-from handful.solar_cells import NUM_SOLAR_CELLS, fetch_solar_cells, write_solar_cell_table
+from handful.named_data import solar_cells
+from handful.named_data.solar_cells import (
+    NUM_SOLAR_CELLS,
+    fetch_solar_cells,
+    write_solar_cell_table,
+)
+from handful.photos.index import load_index
 
 CHANCES = ("0.0", "0.3333333333333333", "0.6666666666666666", "1.0")
 # Told by its first bytes, and never decoded here.

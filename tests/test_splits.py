@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from conftest import draw_photo
 from handful.errors import DataError
-from handful.index import ImageIndex
-from handful.pixels import fingerprint
-from handful.splits import (
+from handful.photos.index import ImageIndex
+from handful.photos.pixels import fingerprint
+from handful.photos.splits import (
     Split,
     duplicate_groups,
     fold_count,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from handful import storage
 from handful.errors import DataError
-from handful.storage import ZipReader, read_file
+from handful.photos import storage
+from handful.photos.storage import ZipReader, read_file
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

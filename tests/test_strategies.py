@@ -7,16 +7,17 @@ import pytest
 from numpy.typing import NDArray
 
 from conftest import draw_photo, write_photo
-from handful import minibatches, runs, training_jobs
-from handful.backbones import FrozenNetwork
-from handful.classifier import Classifier
+from handful.classifiers.classifier import Classifier
 from handful.config import TrainConfig
 from handful.errors import DataError
-from handful.minibatches import decode_photos
-from handful.networks import build_scratch
-from handful.pixels import DecodeSettings
-from handful.strategies import count_body
-from handful.training import COLUMNS, Fitted
+from handful.jobs import runs
+from handful.networks.backbones import FrozenNetwork
+from handful.networks.functional import build_scratch
+from handful.photos.pixels import DecodeSettings
+from handful.training import minibatches, training_jobs
+from handful.training.loop import COLUMNS, Fitted
+from handful.training.minibatches import decode_photos
+from handful.training.strategies import count_body
 
 
 def asked(strategy: str = "scratch", **options: Any) -> TrainConfig:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from handful.errors import DataError
-from handful.summaries import BodySummary, NetworkSummary, summarise
+from handful.networks.summaries import BodySummary, NetworkSummary, summarise
 
 
 def check_sums(found: NetworkSummary) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handful.errors import WeightsError
-from handful.torch_file import MAGIC_NUMBER, read_state_dict
+from handful.networks.torch_file import MAGIC_NUMBER, read_state_dict
 
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
 SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"long": 4}}

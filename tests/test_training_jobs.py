@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from handful.config import TrainConfig
-from handful.index import ImageIndex
-from handful.recipes import find_recipe
-from handful.splits import split_index
-from handful.training_jobs import TrainingJob, chosen_recipe
+from handful.photos.index import ImageIndex
+from handful.photos.splits import split_index
+from handful.training.recipes import find_recipe
+from handful.training.training_jobs import TrainingJob, chosen_recipe
 from test_splits import make_index
 
 

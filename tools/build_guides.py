@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from handful.augment import EXERCISE_POLICY
-from handful.plots import plot_examples, plot_histories, plot_preview, strategy_colours
-from handful.previews import preview
-from handful.run_files import read_history
+from handful.jobs.run_files import read_history
+from handful.photos.augment import EXERCISE_POLICY
+from handful.reports.plots import plot_examples, plot_histories, plot_preview, strategy_colours
+from handful.training.previews import preview
 
 GUIDES = Path(__file__).resolve().parent.parent / "docs" / "guides"
 FIGURES = GUIDES / "figures"
@@ -177,7 +177,7 @@ def as_picture(figure: Any) -> Image.Image:
     """Draw a figure at 90 dots an inch.
 
     Args:
-        figure: From `handful.plots`.
+        figure: From `handful.reports.plots`.
 
     Returns:
         The picture.

@@ -118,7 +118,7 @@ assert len(batches) == np.ceil(len(train) / 64)
 # class: the size of the animal, where it sits, the light, the background, people in the picture?
 
 # %%
-from handful import plots
+from handful.reports import plots
 
 pictures = [np.rint(image * 255).astype(np.uint8) for image in images[:16]]
 names = [index.class_names[int(label)] for label in labels[:16]]

@@ -16,7 +16,8 @@ import keras
 from keras import layers
 
 import handful
-from handful import AugmentationPolicy, TrainConfig, plots
+from handful import AugmentationPolicy, TrainConfig
+from handful.reports import plots
 
 PHOTOS = guide.find_photos()
 
@@ -77,7 +78,7 @@ assert network.count_params() == 1_667_169
 # `handful summary scratch` prints the same table. It is the same network as the library's own:
 
 # %%
-from handful.networks import build_scratch
+from handful.networks.functional import build_scratch
 
 assert build_scratch().count_params() == network.count_params()
 assert [w.shape for w in build_scratch().weights] == [w.shape for w in network.weights]

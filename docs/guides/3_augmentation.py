@@ -17,8 +17,10 @@ import guide
 import numpy as np
 
 import handful
-from handful import AugmentationPolicy, TrainConfig, plots, previews
-from handful.augment import EXERCISE_POLICY
+from handful import AugmentationPolicy, TrainConfig
+from handful.photos.augment import EXERCISE_POLICY
+from handful.reports import plots
+from handful.training import previews
 
 PHOTOS = guide.find_photos()
 split = handful.split_index(handful.load_index(PHOTOS))
@@ -131,7 +133,7 @@ assert np.array_equal(before, after), "validation photos are always the same"
 # page 2 has not been run, the network without augmentation is trained here first.
 
 # %%
-from handful.run_files import read_history
+from handful.jobs.run_files import read_history
 
 scratch_path = guide.FOLDER / "scratch"
 if not scratch_path.exists():

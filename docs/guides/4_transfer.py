@@ -21,10 +21,11 @@ import keras
 import numpy as np
 
 import handful
-from handful import CompareConfig, TrainConfig, plots
-from handful.backbones import build_network, find_backbone
-from handful.networks import build_head, build_transfer
-from handful.summaries import summarise
+from handful import CompareConfig, TrainConfig
+from handful.networks.backbones import build_network, find_backbone
+from handful.networks.functional import build_head, build_transfer
+from handful.networks.summaries import summarise
+from handful.reports import plots
 
 PHOTOS = guide.find_photos()
 split = handful.split_index(handful.load_index(PHOTOS))
@@ -199,7 +200,7 @@ print(f"only the exercise's right {only_first}, only handful's right {only_secon
 # interval says the same in another way, and tells how large the difference may be.
 
 # %%
-from handful.metrics import mcnemar_test, paired_difference_interval
+from handful.classifiers.metrics import mcnemar_test, paired_difference_interval
 
 p_value = mcnemar_test(only_first, only_second)
 low, high = paired_difference_interval(second, first)

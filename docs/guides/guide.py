@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import handful
-from handful.backbones import prepare_keras
 from handful.config import cache_folder
-from handful.datasets import find_demo_data
+from handful.named_data.datasets import find_demo_data
+from handful.networks.backbones import prepare_keras
 
 QUICK = os.environ.get("HANDFUL_GUIDE_QUICK", "") not in ("", "0")
 FOLDER = Path(os.environ.get("HANDFUL_GUIDE_OUTPUT") or f"runs/guides{'-quick' if QUICK else ''}")
@@ -91,7 +91,7 @@ def show(figure: Any, name: str) -> None:
     """Save a figure, and show it where the page runs as a notebook.
 
     Args:
-        figure: From `handful.plots`.
+        figure: From `handful.reports.plots`.
         name: Of the PNG file in FOLDER.
     """
     path = FOLDER / f"{name}.png"

@@ -1,10 +1,7 @@
 """Image classifiers you can trust, from a handful of labelled photos, in seconds, on a CPU."""
 
-from handful.augment import AugmentationPolicy
-from handful.check_runs import PhotoCheck, check
-from handful.classifier import Classifier, Prediction
-from handful.compare_runs import compare
-from handful.comparison import Comparison
+from handful.classifiers.classifier import Classifier, Prediction
+from handful.classifiers.evaluation import Evaluation
 from handful.config import CompareConfig, TrainConfig
 from handful.errors import (
     DataError,
@@ -15,11 +12,14 @@ from handful.errors import (
     TrainingError,
     WeightsError,
 )
-from handful.evaluation import Evaluation
-from handful.index import ImageIndex, load_index
-from handful.minibatches import batches
-from handful.runs import Run, evaluate, train
-from handful.splits import Split, split_index
+from handful.jobs.check_runs import PhotoCheck, check
+from handful.jobs.compare_runs import compare
+from handful.jobs.runs import Run, evaluate, train
+from handful.photos.augment import AugmentationPolicy
+from handful.photos.index import ImageIndex, load_index
+from handful.photos.splits import Split, split_index
+from handful.training.minibatches import batches
+from handful.trust.comparison import Comparison
 
 __version__ = "0.1.0"
 

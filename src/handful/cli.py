@@ -186,7 +186,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Make a classifier from labelled photos, with a report of how good it is."""
-    from handful import runs
+    from handful.jobs import runs
 
     with _errors():
         if (photos is None) == (from_run is None):
@@ -284,8 +284,8 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Train several strategies on one split: table, curves, and which is better by how much."""
-    from handful import compare_runs
-    from handful.comparison_report import COMPARISON_FILE
+    from handful.jobs import compare_runs
+    from handful.reports.comparison_report import COMPARISON_FILE
 
     with _errors("what was trained is kept; the same command with --resume goes on"):
         config = CompareConfig(
@@ -334,8 +334,8 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score a classifier on labelled photos it has not seen."""
-    from handful import runs
-    from handful.classifier import Classifier
+    from handful.classifiers.classifier import Classifier
+    from handful.jobs import runs
 
     with _errors():
         classifier = Classifier.load(run)
@@ -382,8 +382,8 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Name what photos show; exits with 1 when some of them could not be read."""
-    from handful.classifier import Classifier
-    from handful.index import load_unlabelled
+    from handful.classifiers.classifier import Classifier
+    from handful.photos.index import load_unlabelled
 
     with _errors():
         if as_json and as_csv:
@@ -442,8 +442,8 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Show where in photos the network looked; exits with 1 when some could not be read."""
-    from handful.classifier import Classifier
-    from handful.explanation import write_explanations
+    from handful.classifiers.classifier import Classifier
+    from handful.classifiers.explanation import write_explanations
 
     with _errors():
         classifier = Classifier.load(run)
@@ -484,7 +484,7 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Find what would spoil a classifier: bad files, copies, leaks, wrong labels, shortcuts."""
-    from handful import check_runs
+    from handful.jobs import check_runs
 
     with _errors():
         config = TrainConfig(
@@ -531,7 +531,7 @@ def curve(
     quiet: Quiet = False,
 ) -> None:
     """Say what more photos would bring: accuracy against their number, measured and to expect."""
-    from handful import curve_runs, runs
+    from handful.jobs import curve_runs, runs
 
     with _errors("finished embeddings are cached"):
         config = TrainConfig(fixes=_text(apply_fixes), seed=seed, max_megapixels=max_megapixels)
@@ -560,7 +560,7 @@ def cache(
     as_json: Json = False,
 ) -> None:
     """Show or clear the cache of embeddings and converted networks; clearing is always safe."""
-    from handful import runs
+    from handful.jobs import runs
 
     with _errors():
         if info == clear:
@@ -590,8 +590,8 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Run the main job on a default data set, fetched if need be."""
-    from handful import runs
-    from handful.datasets import find_demo_data
+    from handful.jobs import runs
+    from handful.named_data.datasets import find_demo_data
 
     with _errors():
         with terminal.show_progress(quiet) as progress:
@@ -621,8 +621,8 @@ def preview(
     as_json: Json = False,
 ) -> None:
     """Draw what augmentation does to a photo: random views, and each parameter by itself."""
-    from handful.plots import save_preview
-    from handful.previews import preview_photo
+    from handful.reports.plots import save_preview
+    from handful.training.previews import preview_photo
 
     with _errors():
         shown = preview_photo(photo, recipe, image_size, seed)
@@ -653,7 +653,7 @@ def summary(
     as_json: Json = False,
 ) -> None:
     """Print a network's layers, shapes and parameters; no weights are needed."""
-    from handful.summaries import summarise
+    from handful.networks.summaries import summarise
 
     with _errors():
         found = summarise(name, num_classes, image_size)
@@ -673,7 +673,7 @@ def data(
     quiet: Quiet = False,
 ) -> None:
     """Unpack a known data set into a folder, fetched if need be, with a picture of examples."""
-    from handful.picture_folders import make_picture_folder
+    from handful.named_data.picture_folders import make_picture_folder
 
     with _errors():
         with terminal.show_progress(quiet) as progress:
@@ -720,7 +720,7 @@ def serve(
 
     The log is JSON lines on stderr. Where HANDFUL_TOKEN is set, requests must bring it.
     """
-    from handful.server import serve as serve_run
+    from handful.serving.server import serve as serve_run
 
     with _errors("nothing is left behind"):
         config = ServeConfig(
@@ -755,11 +755,11 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write a classifier for other programs, preprocessing inside, and compare its answers."""
-    from handful import exporting
+    from handful.exporting import export_jobs
 
     with _errors("nothing is left behind"):
         with terminal.show_progress(quiet) as progress:
-            made = exporting.export(
+            made = export_jobs.export(
                 run,
                 format,
                 precision=precision,

@@ -43,8 +43,8 @@ class TrainConfig:
             network on the photos alone, "augmented" on ever new views of them; "fine-tune" trains
             the pretrained network on; "distilled" has the small network imitate it.
         recipe: "handful" is our way, "exercise" the well-known exercise's, "mnist" its way for
-            handwritten digits; see `handful.recipes`.
-        backbone: Name of the pretrained network, see `handful.backbones`; None takes the
+            handwritten digits; see `handful.training.recipes`.
+        backbone: Name of the pretrained network, see `handful.networks.backbones`; None takes the
             recipe's: efficientnet-lite0, or xception in the exercise.
         weights: Weights file to use instead of the backbone's own, or None.
         network: "file.py:build" for a network of the user's own instead of the recipe's.

@@ -1,0 +1,579 @@
+"""A fitted classifier: how photos are decoded, the frozen network, the head, the class names."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.cache import ContentCache
+from handful.classifiers.calibration import Abstention, Calibration
+from handful.classifiers.heads import LinearHead
+from handful.classifiers.novelty import TrainingReference
+from handful.errors import DataError, ModelFileError
+from handful.files import new_folder, sha256_of
+from handful.networks.backbones import FrozenNetwork
+from handful.networks.embeddings import Embedder, Progress, View, embed_index
+from handful.photos.index import ImageIndex, load_unlabelled
+from handful.photos.pixels import DecodeSettings, mirror, resize
+
+FORMAT = "handful classifier"
+FORMAT_VERSION = 2
+# The first version had no confidence file, and is read all the same.
+_READABLE_VERSIONS = (1, 2)
+_DESCRIPTION, _NETWORK, _WEIGHTS, _HEAD, _CONFIDENCE = (
+    "classifier.json",
+    "network.xml",
+    "network.bin",
+    "head.safetensors",
+    "confidence.safetensors",
+)
+_TENSORS = ("mean", "scale", "weights", "bias")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says about one photo.
+
+    Args:
+        path: The photo's path, or "image 0", "image 1", ... for arrays.
+        label: Most probable class.
+        probability: Its probability, 0 to 1.
+        probabilities: Probability of every class; they sum to 1.
+        unlike_training: Whether the photo is unlike those of training, so that no name may fit;
+            None where the classifier cannot tell.
+        is_sure: Whether the probability is high enough for the error rate asked for, and the photo
+            like those of training, which alone the rate was measured on; None where none was asked.
+        label_set: Classes that it may be of, the most probable first, at the coverage asked for;
+            None where none was.
+    """
+
+    path: str
+    label: str
+    probability: float
+    probabilities: Mapping[str, float]
+    unlike_training: bool | None = None
+    is_sure: bool | None = None
+    label_set: tuple[str, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The prediction in plain values, as `handful predict --json` prints it.
+
+        Returns:
+            Names and values are described in docs/file-formats.md.
+        """
+        facts: dict[str, Any] = {
+            "path": self.path,
+            "label": self.label,
+            "probability": self.probability,
+            "probabilities": dict(self.probabilities),
+            "unlike_training": self.unlike_training,
+        }
+        if self.is_sure is not None:
+            facts["is_sure"] = self.is_sure
+        if self.label_set is not None:
+            facts["label_set"] = list(self.label_set)
+        return facts
+
+
+@dataclass(frozen=True, eq=False)
+class IndexPredictions:
+    """Probabilities for the photos of an index that could be decoded.
+
+    Args:
+        index: N photos; those that could not be decoded are in its `rejected`.
+        probabilities: (N, C) float64, rows sum to 1.
+        unlike_training: (N,) bool, see `Prediction`; None where the classifier cannot tell.
+        hits: Embeddings that came from the cache.
+        misses: Embeddings that were computed.
+    """
+
+    index: ImageIndex
+    probabilities: NDArray[np.float64]
+    unlike_training: NDArray[np.bool_] | None = None
+    hits: int = 0
+    misses: int = 0
+
+
+class Classifier:
+    """Names what a photo shows, with probabilities. Made by `train` or `Classifier.load`.
+
+    Args:
+        class_names: C names, in the order of the probabilities.
+        network: The frozen network.
+        head: The fitted head on its embeddings.
+        settings: How photos are decoded.
+        precision: "auto", "bf16", "f32" or "int8", see `TrainConfig`.
+        test_time_mirror: Average the embeddings of a photo and of its mirror image.
+        about: Further facts to keep with the classifier: backbone name, licence, source.
+        calibration: Answers on photos not learnt from, for thresholds; None where there are none.
+        reference: Training photos to hold others against; None where there are too few.
+
+    Example:
+        ```python
+        classifier = Classifier.load("runs/photos")
+        for prediction in classifier.predict(["new.jpg"]):
+            print(prediction.label, prediction.probability)
+        ```
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        network: FrozenNetwork,
+        head: LinearHead,
+        settings: DecodeSettings,
+        *,
+        precision: str = "auto",
+        test_time_mirror: bool = False,
+        about: Mapping[str, str] | None = None,
+        calibration: Calibration | None = None,
+        reference: TrainingReference | None = None,
+    ) -> None:
+        self.class_names = tuple(class_names)
+        self.network = network
+        self.head = head
+        self.settings = settings
+        self.test_time_mirror = test_time_mirror
+        self.about = dict(about or {})
+        self.calibration = calibration
+        self.reference = reference
+        self.embedder = Embedder(network, precision)
+
+    def predict(
+        self,
+        images: Sequence[str | Path] | Sequence[NDArray[np.uint8]],
+        *,
+        error_rate: float | None = None,
+        coverage: float | None = None,
+    ) -> list[Prediction]:
+        """Predict photos given by path, or pictures given as arrays.
+
+        Args:
+            images: Paths of files, folders or zips; or (H, W, 3) uint8 RGB arrays of any size.
+            error_rate: Say of each photo whether its answer is sure enough for so small a share
+                of wrong answers, such as 0.01.
+            coverage: Give each photo a set of classes, such that this share of the sets holds
+                the right one, such as 0.95.
+
+        Returns:
+            One prediction a photo, in order; a folder's photos are sorted by path.
+
+        Raises:
+            DataError: When a photo cannot be read; all such photos are named. Use
+                `predict_index` to go on without them. Also when the classifier cannot promise
+                what is asked.
+            ValueError: When there are no images, or an array is not (H, W, 3) uint8.
+        """
+        if len(images) and isinstance(images[0], np.ndarray):
+            names = [f"image {number}" for number in range(len(images))]
+            embeddings = self._embed_arrays(images)
+            return self.name_predictions(
+                names,
+                self.head.predict_proba(embeddings),
+                self._unlike(embeddings),
+                error_rate=error_rate,
+                coverage=coverage,
+            )
+        index = load_unlabelled([Path(str(image)) for image in images])
+        result = self.predict_index(index)
+        if result.index.rejected:
+            lines = "; ".join(f"{file.path} {file.reason}" for file in result.index.rejected[:5])
+            raise DataError(f"{len(result.index.rejected)} images cannot be read: {lines}.")
+        return self.name_predictions(
+            result.index.paths,
+            result.probabilities,
+            result.unlike_training,
+            error_rate=error_rate,
+            coverage=coverage,
+        )
+
+    def predict_proba(
+        self, images: Sequence[str | Path] | Sequence[NDArray[np.uint8]]
+    ) -> NDArray[np.float64]:
+        """Probabilities alone.
+
+        Args:
+            images: As for `predict`.
+
+        Returns:
+            (N, C) float64 in the order of `class_names`, rows sum to 1.
+
+        Raises:
+            DataError: As for `predict`.
+            ValueError: As for `predict`.
+        """
+        if not len(images) or not isinstance(images[0], np.ndarray):
+            rows = [prediction.probabilities for prediction in self.predict(images)]
+            return np.array([[row[name] for name in self.class_names] for row in rows])
+        return self.head.predict_proba(self._embed_arrays(images))
+
+    def _embed_arrays(self, images: Sequence[Any]) -> NDArray[np.float32]:
+        """Embeddings (N, D) of pictures in memory, checked first."""
+        pictures = []
+        for number, image in enumerate(images):
+            if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+                raise ValueError(
+                    f"image {number} is not uint8; expected (H, W, 3) uint8, 0 to 255."
+                )
+            if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+                raise ValueError(f"image {number} is {image.shape}; expected (H, W, 3), RGB.")
+            pictures.append(resize(image, self.settings))
+        embeddings = self.embedder.embed_all(
+            [[p if view == 0 else mirror(p) for view in self.views] for p in pictures]
+        )
+        return np.asarray(embeddings.mean(axis=1))
+
+    def _unlike(self, embeddings: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+        if self.reference is None:
+            return None
+        return self.reference.unlike(self.reference.distances(embeddings))
+
+    def predict_index(
+        self,
+        index: ImageIndex,
+        *,
+        cache: ContentCache | None = None,
+        progress: Progress | None = None,
+    ) -> IndexPredictions:
+        """Predict the photos of an index, going on past those that cannot be decoded.
+
+        Args:
+            index: Photos, labelled or not.
+            cache: Embedding cache to use; None computes all.
+            progress: Called with (photos done, photos in all).
+
+        Returns:
+            Probabilities and the index without the undecodable photos.
+        """
+        table = embed_index(
+            index,
+            self.embedder,
+            self.settings,
+            views=self.views,
+            cache=cache,
+            progress=progress,
+        )
+        kept = np.array([row for row in range(len(index)) if row not in table.rejected], dtype=int)
+        probabilities = np.zeros((0, len(self.class_names)))
+        unlike = None
+        if len(kept):
+            embeddings = table.embeddings[kept].mean(axis=1)
+            probabilities = self.head.predict_proba(embeddings)
+            unlike = self._unlike(embeddings)
+        return IndexPredictions(
+            index.without(table.rejected), probabilities, unlike, table.hits, table.misses
+        )
+
+    def name_predictions(
+        self,
+        paths: Sequence[str],
+        probabilities: NDArray[np.float64],
+        unlike_training: NDArray[np.bool_] | None = None,
+        *,
+        error_rate: float | None = None,
+        coverage: float | None = None,
+    ) -> list[Prediction]:
+        """Put names to probabilities.
+
+        Args:
+            paths: (N,) the photos' paths.
+            probabilities: (N, C) float64.
+            unlike_training: (N,) bool, see `Prediction`.
+            error_rate: As for `predict`.
+            coverage: As for `predict`.
+
+        Returns:
+            N predictions; of equal probabilities the first class wins.
+
+        Raises:
+            DataError: When the classifier cannot promise what is asked.
+            ValueError: When the error rate or the coverage is outside (0, 1).
+        """
+        threshold = sets = None
+        if error_rate is not None:
+            # Stored in single precision: a probability just at the threshold counts as sure.
+            threshold = np.float32(self.abstain_at(error_rate).threshold)
+        if coverage is not None:
+            sets = self._calibration().sets_of(probabilities, coverage)
+        result = []
+        for place, (path, row) in enumerate(zip(paths, probabilities, strict=True)):
+            order = np.argsort(-row, kind="stable")
+            best = int(order[0])
+            unlike = None if unlike_training is None else bool(unlike_training[place])
+            sure = None
+            if threshold is not None:
+                sure = bool(np.float32(row[best]) >= threshold) and not unlike
+            names = None
+            if sets is not None:
+                names = tuple(self.class_names[number] for number in order if sets[place, number])
+            chances = dict(zip(self.class_names, row.tolist(), strict=True))
+            label = self.class_names[best]
+            result.append(Prediction(path, label, float(row[best]), chances, unlike, sure, names))
+        return result
+
+    def abstain_at(self, error_rate: float) -> Abstention:
+        """Probability from which on an answer is sure enough for an error rate.
+
+        Args:
+            error_rate: Share of wrong answers among the photos answered, in (0, 1).
+
+        Returns:
+            The threshold, and what it gave on the photos that it was chosen on.
+
+        Raises:
+            DataError: When the classifier cannot promise it.
+            ValueError: When the rate is outside (0, 1).
+        """
+        return self._calibration().abstain_at(error_rate)
+
+    def check_promises(self, error_rate: float | None, coverage: float | None) -> None:
+        """Find out, before the work, whether what is asked can be promised.
+
+        Args:
+            error_rate: As for `predict`.
+            coverage: As for `predict`.
+
+        Raises:
+            DataError: When it cannot.
+            ValueError: When one is outside (0, 1).
+        """
+        self.name_predictions(
+            [], np.zeros((0, len(self.class_names))), None, error_rate=error_rate, coverage=coverage
+        )
+
+    def _calibration(self) -> Calibration:
+        if self.calibration is None:
+            raise DataError(
+                "this classifier keeps no answers on photos it had not learnt from, so it cannot "
+                "promise an error rate or a coverage: it was made by an earlier version, or from "
+                "too few photos to hold any out. Train again, with more photos of each class."
+            )
+        return self.calibration
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Views of a photo whose embeddings are averaged."""
+        return (0, "mirror") if self.test_time_mirror else (0,)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the classifier as a folder of JSON, safetensors and OpenVINO files.
+
+        Args:
+            path: Folder to make.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: When it exists or cannot be written.
+        """
+        from safetensors.numpy import save_file
+
+        folder = Path(path)
+        with new_folder(folder) as temporary:
+            shutil.copyfile(self.network.xml_path, temporary / _NETWORK)
+            shutil.copyfile(self.network.bin_path, temporary / _WEIGHTS)
+            tensors = {name: np.ascontiguousarray(getattr(self.head, name)) for name in _TENSORS}
+            save_file(tensors, temporary / _HEAD)
+            confidence = self._confidence_tensors()
+            if confidence:
+                save_file(confidence, temporary / _CONFIDENCE)
+            description = self._description(temporary)
+            description["digest"] = _digest(description)
+            text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+            (temporary / _DESCRIPTION).write_text(text, encoding="utf-8")
+        return folder
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Classifier":
+        """Read a classifier back; its predictions are the saved one's to the bit.
+
+        Args:
+            path: Folder of a run, or of a classifier.
+
+        Returns:
+            The classifier.
+
+        Raises:
+            ModelFileError: When files are missing, changed, of another version or not a
+                classifier's. Nothing in them is ever run.
+        """
+        folder = _classifier_folder(Path(path))
+        description = _read_description(folder / _DESCRIPTION)
+        for name, facts in description["files"].items():
+            _check_file(folder / name, facts["sha256"])
+        try:
+            return cls._from_description(folder, description)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"{folder / _DESCRIPTION} is not a classifier's description ({error!r}); "
+                "train again, or restore the folder from a copy."
+            ) from error
+
+    @classmethod
+    def _from_description(cls, folder: Path, description: dict[str, Any]) -> "Classifier":
+        from safetensors.numpy import load_file
+
+        backbone, files = description["backbone"], description["files"]
+        network = FrozenNetwork(
+            xml_path=folder / _NETWORK,
+            bin_path=folder / _WEIGHTS,
+            xml_sha256=files[_NETWORK]["sha256"],
+            bin_sha256=files[_WEIGHTS]["sha256"],
+            image_size=backbone["image_size"],
+            embedding_dim=backbone["embedding_dim"],
+            digest=backbone["digest"],
+            seconds=0.0,
+        )
+        tensors = load_file(folder / _HEAD)
+        mean, scale, weights, bias = (tensors[name] for name in _TENSORS)
+        head = LinearHead(mean, scale, weights, bias, description["head"]["strength"])
+        num_classes = len(description["class_names"])
+        if head.weights.shape != (network.embedding_dim, num_classes):
+            raise ValueError(f"weights are {head.weights.shape} for {num_classes} classes")
+        return cls(
+            description["class_names"],
+            network,
+            head,
+            DecodeSettings(**description["decode"]),
+            precision=description["precision"],
+            test_time_mirror=description["test_time_mirror"],
+            about=description["about"],
+            **_read_confidence(folder, description),
+        )
+
+    def _confidence_tensors(self) -> dict[str, NDArray[Any]]:
+        tensors: dict[str, NDArray[Any]] = {}
+        if self.calibration is not None:
+            tensors = {
+                "confidence": self.calibration.confidence,
+                "correct": self.calibration.correct.astype(np.uint8),
+                "true_probability": self.calibration.true_probability,
+            }
+        if self.reference is not None:
+            tensors["reference"] = self.reference.directions
+        return {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+
+    def _description(self, folder: Path) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "class_names": list(self.class_names),
+            "decode": {
+                "image_size": self.settings.image_size,
+                "resize": self.settings.resize,
+                "max_megapixels": self.settings.max_megapixels,
+            },
+            "precision": self.embedder.precision,
+            "test_time_mirror": self.test_time_mirror,
+            "backbone": {
+                "image_size": self.network.image_size,
+                "embedding_dim": self.network.embedding_dim,
+                "digest": self.network.digest,
+            },
+            "head": {
+                "kind": "standardised multinomial logistic regression",
+                "strength": self.head.strength,
+            },
+            "calibration": None
+            if self.calibration is None
+            else {
+                "temperature": self.calibration.temperature,
+                "source": self.calibration.source,
+                "num_photos": len(self.calibration),
+            },
+            "reference": None
+            if self.reference is None
+            else {
+                "threshold": self.reference.threshold,
+                "num_neighbours": self.reference.num_neighbours,
+                "num_photos": len(self.reference.directions),
+            },
+            "about": self.about,
+            "files": {
+                name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
+                for name in (_NETWORK, _WEIGHTS, _HEAD, _CONFIDENCE)
+                if (folder / name).is_file()
+            },
+        }
+
+
+def _read_confidence(folder: Path, description: dict[str, Any]) -> dict[str, Any]:
+    """Calibration and reference as the constructor's arguments; none where there is no file."""
+    from safetensors.numpy import load_file
+
+    if _CONFIDENCE not in description["files"]:
+        return {}
+    tensors = load_file(folder / _CONFIDENCE)
+    result: dict[str, Any] = {}
+    if (facts := description["calibration"]) is not None:
+        result["calibration"] = Calibration(
+            tensors["confidence"],
+            tensors["correct"].astype(np.bool_),
+            tensors["true_probability"],
+            float(facts["temperature"]),
+            str(facts["source"]),
+        )
+    if (facts := description["reference"]) is not None:
+        result["reference"] = TrainingReference(
+            tensors["reference"], float(facts["threshold"]), int(facts["num_neighbours"])
+        )
+    return result
+
+
+def _classifier_folder(path: Path) -> Path:
+    """The classifier's own folder, given that or its run's."""
+    for folder in (path, path / "classifier"):
+        if (folder / _DESCRIPTION).is_file():
+            return folder
+    found = "no such folder" if not path.exists() else "no classifier.json in it"
+    raise ModelFileError(
+        f"{path} is not a run or a classifier: {found}. Give the folder that `handful train` made."
+    )
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    """Parse and check classifier.json, before any other file is opened."""
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise ModelFileError(f'{path} does not say "format": "{FORMAT}"; it is something else.')
+    if description.get("format_version") not in _READABLE_VERSIONS:
+        raise ModelFileError(
+            f"{path} has format version {description.get('format_version')}; this handful reads "
+            f"up to {FORMAT_VERSION}. Use the handful that made it, or train again."
+        )
+    if description.pop("digest", None) != _digest(description):
+        raise ModelFileError(
+            f"{path} was changed after it was saved; restore it from a copy, or train again."
+        )
+    if set(description["files"]) - {_CONFIDENCE} != {_NETWORK, _WEIGHTS, _HEAD}:
+        raise ModelFileError(f"{path} lists other files than a classifier has.")
+    return description
+
+
+def _check_file(path: Path, sha256: str) -> None:
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise ModelFileError(
+            f"{path} cannot be read ({error.strerror}); restore it from a copy, or train again."
+        ) from error
+    if found != sha256:
+        raise ModelFileError(
+            f"{path} was changed after it was saved (SHA-256 {found[:12]}..., expected "
+            f"{sha256[:12]}...); restore it from a copy, or train again."
+        )
+
+
+def _digest(description: Mapping[str, Any]) -> str:
+    text = json.dumps(description, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

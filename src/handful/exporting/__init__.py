@@ -1,0 +1,1 @@
+"""Exporting: a classifier as one model for other programs."""

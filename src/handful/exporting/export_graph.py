@@ -1,0 +1,269 @@
+"""A classifier as one OpenVINO graph: from pictures of any size to probabilities."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.classifiers.classifier import Classifier
+from handful.classifiers.heads import LinearHead
+from handful.exporting.square_graph import Dialect, square
+from handful.networks.conversion import read_network
+
+INPUT_NAME = "images"
+OUTPUT_NAME = "probabilities"
+# Fewer weights are not worth a conversion whenever the network is read.
+_FEW = 256
+
+
+class OpenVinoDialect(Dialect):
+    """The operations of `square_graph.Dialect` as nodes of an OpenVINO graph."""
+
+    def __init__(self) -> None:
+        from openvino import opset13
+
+        self._ops: Any = opset13
+
+    def ramp(self, images: Any, axis: int) -> Any:
+        """As in `Dialect`.
+
+        Args:
+            images: (N, H, W, 3).
+            axis: 1 or 2.
+
+        Returns:
+            (n,) int32.
+        """
+        zero, one = (np.array(number, np.int32) for number in (0, 1))
+        shape = self._ops.shape_of(images, "i32")
+        length = self._ops.gather(shape, np.array(axis, np.int32), zero)
+        return self._ops.range(zero, length, one, "i32")
+
+    def to_float(self, value: Any) -> Any:
+        """As in `Dialect`.
+
+        Args:
+            value: A node.
+
+        Returns:
+            float32.
+        """
+        return self._ops.convert(value, "f32")
+
+    def to_int(self, value: Any) -> Any:
+        """As in `Dialect`.
+
+        Args:
+            value: A node.
+
+        Returns:
+            int32.
+        """
+        return self._ops.convert(value, "i32")
+
+    def most(self, value: Any) -> Any:
+        """As in `Dialect`.
+
+        Args:
+            value: (n,) int32.
+
+        Returns:
+            (1,) int32.
+        """
+        return self._ops.reduce_max(value, np.array([0], np.int32), True)
+
+    def floor_divide(self, value: Any, by: Any) -> Any:
+        """As in `Dialect`.
+
+        Args:
+            value: int32 of 0 or more.
+            by: int32, positive.
+
+        Returns:
+            int32.
+        """
+        return self._ops.divide(value, by)
+
+    def choose(self, condition: Any, first: Any, second: Any) -> Any:
+        """As in `Dialect`.
+
+        Args:
+            condition: bool.
+            first: float32.
+            second: float32.
+
+        Returns:
+            float32.
+        """
+        return self._ops.select(condition, first, second)
+
+    def round(self, value: Any) -> Any:
+        """As in `Dialect`.
+
+        Args:
+            value: float32.
+
+        Returns:
+            float32.
+        """
+        return self._ops.round(value, "half_to_even")
+
+    def row(self, value: Any) -> Any:
+        """As in `Dialect`.
+
+        Args:
+            value: (n,).
+
+        Returns:
+            (1, n).
+        """
+        return self._ops.unsqueeze(value, np.array([0], np.int32))
+
+    def turn(self, value: Any, axes: tuple[int, ...]) -> Any:
+        """As in `Dialect`.
+
+        Args:
+            value: A node.
+            axes: Their new order.
+
+        Returns:
+            The node with its axes in that order.
+        """
+        return self._ops.transpose(value, np.array(axes, np.int32))
+
+    def product(self, first: Any, second: Any) -> Any:
+        """As in `Dialect`.
+
+        Args:
+            first: (..., A, B) float32.
+            second: (..., B, C) float32.
+
+        Returns:
+            (..., A, C) float32.
+        """
+        return self._ops.matmul(first, second, False, False)
+
+
+def folded_head(head: LinearHead) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A head as one matrix and one bias: standardising and temperature are in them.
+
+    Args:
+        head: D features, C classes.
+
+    Returns:
+        (D, C) and (C,) float32: logits are embeddings @ matrix + bias.
+    """
+    matrix = head.weights.astype(np.float64) / head.scale.astype(np.float64)[:, np.newaxis]
+    bias = head.bias.astype(np.float64) - head.mean.astype(np.float64) @ matrix
+    return matrix.astype(np.float32), bias.astype(np.float32)
+
+
+def whole_graph(classifier: Classifier, facts: Mapping[str, Any], bf16: bool = False) -> Any:
+    """Put resizing, network and head into one graph.
+
+    Args:
+        classifier: Whose network and head to take.
+        facts: Metadata to keep in the graph, plain values; see `metadata`.
+        bf16: Whether to keep the network's weights in 16 bits.
+
+    Returns:
+        `openvino.Model` from "images", uint8 RGB (N, H, W, 3) of any N, H and W, to
+        "probabilities", float32 (N, C).
+
+    Raises:
+        ModelFileError: When the classifier's network cannot be read.
+    """
+    import openvino
+    from openvino import opset13 as ops
+
+    images = ops.parameter(openvino.PartialShape([-1, -1, -1, 3]), np.uint8, name=INPUT_NAME)
+    images.output(0).set_names({INPUT_NAME})
+    squares = square(OpenVinoDialect(), images, classifier.settings)
+    if classifier.test_time_mirror:
+        backwards = np.arange(classifier.settings.image_size - 1, -1, -1, dtype=np.int32)
+        mirrored = ops.gather(squares, backwards, np.array(2, np.int32))
+        squares = ops.concat([squares, mirrored], 0)
+    embeddings = _attach_network(classifier, squares)
+    if classifier.test_time_mirror:
+        shape = np.array([2, -1, classifier.network.embedding_dim], np.int32)
+        both = ops.reshape(embeddings, shape, special_zero=False)
+        embeddings = ops.reduce_mean(both, np.array([0], np.int32), False)
+    matrix, bias = folded_head(classifier.head)
+    logits = ops.add(ops.matmul(embeddings, matrix, False, False), bias[np.newaxis])
+    probabilities = ops.softmax(logits, 1)
+    probabilities.output(0).set_names({OUTPUT_NAME})
+    model = openvino.Model([ops.result(probabilities)], [images], "classifier")
+    model.validate_nodes_and_infer_types()
+    if bf16:
+        _keep_in_bf16(model)
+    for name, value in metadata(facts).items():
+        model.set_rt_info(value, ["handful", name])
+    return model
+
+
+def metadata(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Facts as every format keeps them: names to texts.
+
+    Args:
+        facts: Plain values.
+
+    Returns:
+        Texts stay as they are; all else is JSON.
+    """
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in facts.items()
+    }
+
+
+def network_graph(classifier: Classifier) -> Any:
+    """Read a classifier's frozen network.
+
+    Args:
+        classifier: The classifier.
+
+    Returns:
+        `openvino.Model` from "images", uint8 (N, S, S, 3), to "embeddings", float32 (N, D).
+
+    Raises:
+        ModelFileError: When its files cannot be read.
+    """
+    return read_network(classifier.network, batch_size=-1)
+
+
+def _attach_network(classifier: Classifier, squares: Any) -> Any:
+    """The network's output node, fed by float pictures instead of its own input."""
+    model = network_graph(classifier)
+    (parameter,) = model.get_parameters()
+    for consumer in list(parameter.output(0).get_target_inputs()):
+        node = consumer.get_node()
+        # Pixels are floats already; another network may use them in other ways.
+        if node.get_type_name() == "Convert":
+            for after in list(node.output(0).get_target_inputs()):
+                after.replace_source_output(squares.output(0))
+        else:
+            from openvino import opset13 as ops
+
+            consumer.replace_source_output(ops.convert(squares, "u8").output(0))
+    (result,) = model.get_results()
+    return result.input_value(0)
+
+
+def _keep_in_bf16(model: Any) -> None:
+    """Store large float32 constants in bfloat16, each behind a conversion back."""
+    import openvino
+    from openvino import opset13 as ops
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Constant" or node.get_element_type() != openvino.Type.f32:
+            continue
+        values = node.data
+        if values.size < _FEW:
+            continue
+        consumers = list(node.output(0).get_target_inputs())
+        wide = ops.convert(ops.constant(values, dtype=openvino.Type.bf16), "f32")
+        for consumer in consumers:
+            consumer.replace_source_output(wide.output(0))
+    model.validate_nodes_and_infer_types()

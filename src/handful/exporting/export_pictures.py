@@ -1,0 +1,116 @@
+"""Pictures to try an exported model on: photos of the run, others, or drawn ones."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.errors import DataError
+from handful.photos.index import ImageIndex, load_index, load_unlabelled
+from handful.photos.pixels import DecodeSettings, decode_picture
+
+MOST_PICTURES = 64
+# Height and width of the drawn ones: usual, small, large, narrow, wide.
+_DRAWN_SIZES = ((375, 500), (120, 100), (768, 1024), (500, 60), (48, 640), (333, 333))
+_NUM_DRAWN = 12
+
+
+@dataclass(frozen=True, eq=False)
+class TrialPictures:
+    """Pictures, read one at a time: photos of full size take much memory.
+
+    Args:
+        source: Where they come from, in words.
+        index: The photos; None for drawn pictures.
+        max_megapixels: Larger photos are not read.
+        validation: All validation photos of the run, labelled; None where they are not there.
+    """
+
+    source: str
+    index: ImageIndex | None
+    max_megapixels: float
+    validation: ImageIndex | None = None
+
+    def __len__(self) -> int:
+        return _NUM_DRAWN if self.index is None else len(self.index)
+
+    def __iter__(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        if self.index is None:
+            yield from draw_pictures()
+            return
+        for row, path in enumerate(self.index.paths):
+            try:
+                yield path, decode_picture(self.index.read(row), self.max_megapixels)
+            except DataError:
+                # Training and prediction leave it out as well.
+                continue
+
+
+def find_pictures(
+    facts: Mapping[str, Any] | None,
+    parts: Mapping[str, str],
+    photos: Path | None,
+    settings: DecodeSettings,
+) -> TrialPictures:
+    """Find pictures to try a model on, spread over all there are.
+
+    Args:
+        facts: The run.json; None for a classifier without its run.
+        parts: Content hash of the run's photos to "train", "validation" or "test".
+        photos: Folder, zip or file of other photos; None takes the run's own.
+        settings: The classifier's, for the size that is still read.
+
+    Returns:
+        Up to 64 pictures: the photos that were given, else validation photos of the run, else
+        drawn ones.
+
+    Raises:
+        DataError: When the photos that were given are not there, or none is a picture.
+    """
+    limit = settings.max_megapixels
+    validation = None if facts is None else _run_photos(Path(facts["photos"]), parts)
+    if photos is not None:
+        index = load_unlabelled([photos])
+        if not len(index):
+            raise DataError(f"{photos} has no readable photos; give some with --photos.")
+        found = TrialPictures(f"photos given: {photos.name}", _some(index), limit)
+    elif validation is not None:
+        found = TrialPictures("validation photos of the run", _some(validation), limit)
+    else:
+        found = TrialPictures("drawn pictures, for the run's photos are gone", None, limit)
+    return replace(found, validation=validation)
+
+
+def _run_photos(source: Path, parts: Mapping[str, str]) -> ImageIndex | None:
+    """The run's validation photos as they were, or as many of them as are left."""
+    try:
+        index = load_index(source)
+    except DataError:
+        return None
+    hashes = enumerate(index.content_hashes)
+    rows = [row for row, content_hash in hashes if parts.get(content_hash) == "validation"]
+    return index.select(rows) if rows else None
+
+
+def _some(index: ImageIndex) -> ImageIndex:
+    rows = np.linspace(0, len(index) - 1, min(MOST_PICTURES, len(index))).round()
+    return index.select(np.unique(rows.astype(np.int64)))
+
+
+def draw_pictures() -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Coloured clouds under noise, of several sizes; the same at each call.
+
+    Yields:
+        A name, and (H, W, 3) uint8 RGB.
+    """
+    rng = np.random.default_rng(0)
+    for number in range(_NUM_DRAWN):
+        height, width = _DRAWN_SIZES[number % len(_DRAWN_SIZES)]
+        coarse = rng.integers(0, 256, (6, 6, 3)).astype(np.float32)
+        clouds = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        noisy = clouds + rng.normal(0, 12, clouds.shape)
+        yield f"drawn picture {number + 1}", np.clip(noisy, 0, 255).astype(np.uint8)

@@ -1,0 +1,111 @@
+"""Exported models, opened as a stranger would: each in its own runtime, without handful's code."""
+
+import os
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.errors import MissingExtraError
+from handful.exporting.export_graph import INPUT_NAME
+from handful.networks.backbones import prepare_keras
+from handful.networks.embeddings import available_cores
+
+# From one picture (H, W, 3) uint8 RGB to its probabilities (C,).
+Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+FILE_NAMES = {
+    "openvino": "model.xml",
+    "onnx": "model.onnx",
+    "litert": "model.tflite",
+    "keras": "model.keras",
+}
+# What each format needs besides what handful needs itself, as modules and as packages.
+_EXTRAS = {
+    "openvino": {},
+    "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime"},
+    "litert": {"ai_edge_litert": "ai-edge-litert"},
+    "keras": {},
+}
+
+
+def check_extra(format: str) -> None:
+    """Find out, before the work, whether all that a format needs is installed.
+
+    Args:
+        format: "openvino", "onnx", "litert" or "keras".
+
+    Raises:
+        MissingExtraError: When it is not.
+    """
+    missing = [package for module, package in _EXTRAS[format].items() if find_spec(module) is None]
+    if missing:
+        raise MissingExtraError(
+            f"--format {format} needs {' and '.join(missing)}, which this installation lacks. "
+            "In handful's folder: python -m pip install -e '.[export]'"
+        )
+
+
+def open_export(path: Path, format: str) -> Runner:
+    """Open an exported model in its own runtime.
+
+    Args:
+        path: The model's file.
+        format: "openvino", "onnx", "litert" or "keras".
+
+    Returns:
+        A function from one picture, (H, W, 3) uint8 RGB, to its probabilities, (C,) float32.
+    """
+    return _OPENERS[format](path)
+
+
+def _open_openvino(path: Path) -> Runner:
+    import openvino
+
+    # Else a processor with bfloat16 would compute in it, the resizing too.
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": available_cores()}
+    compiled = openvino.Core().compile_model(path, "CPU", options)
+    return lambda image: np.array(compiled({INPUT_NAME: image[np.newaxis]})[0][0])
+
+
+def _open_onnx(path: Path) -> Runner:
+    onnxruntime: Any = import_module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = available_cores()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda image: np.array(session.run(None, {INPUT_NAME: image[np.newaxis]})[0][0])
+
+
+def _open_litert(path: Path) -> Runner:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    litert: Any = import_module("ai_edge_litert.interpreter")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        interpreter = litert.Interpreter(model_path=str(path), num_threads=available_cores())
+    run = interpreter.get_signature_runner()
+
+    def classify(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (probabilities,) = run(**{INPUT_NAME: image[np.newaxis]}).values()
+        return np.array(probabilities[0])
+
+    return classify
+
+
+def _open_keras(path: Path) -> Runner:
+    prepare_keras()
+    import keras
+
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    return lambda image: np.asarray(model(image[np.newaxis], training=False))[0]
+
+
+_OPENERS: dict[str, Callable[[Path], Runner]] = {
+    "openvino": _open_openvino,
+    "onnx": _open_onnx,
+    "litert": _open_litert,
+    "keras": _open_keras,
+}

@@ -1,0 +1,255 @@
+"""The job behind `handful compare`: every strategy on one frozen split, one after another."""
+
+import json
+import shlex
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from handful.config import CompareConfig, TrainConfig
+from handful.errors import DataError, OutputError
+from handful.jobs.job_steps import PhaseProgress
+from handful.jobs.run_files import (
+    HISTORY_FILE,
+    MANIFEST_FILE,
+    PREDICTIONS_FILE,
+    RUN_FILE,
+    read_history,
+    read_predictions,
+)
+from handful.jobs.runs import freeze_split, train
+from handful.networks.backbones import prepare_keras
+from handful.reports.comparison_report import write_comparison_report
+from handful.reports.plots import save_comparison_figures
+from handful.training.strategies import count_body
+from handful.trust.comparison import Comparison, StrategyRun, build_comparison
+
+COMPARISON_JSON = "comparison.json"
+
+
+def compare(
+    photos: str | Path,
+    config: CompareConfig | None = None,
+    *,
+    output: str | Path,
+    network: Callable[..., Any] | None = None,
+    resume: bool = False,
+    progress: PhaseProgress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Train several strategies on one split, and say which is better by how much.
+
+    Nothing is taken from the embedding cache, so that times are those of a first training.
+
+    Args:
+        photos: As for `train`.
+        config: What to train; None takes the defaults.
+        output: Folder to make: a run for each training, the frozen split, comparison.json, .html
+            and figures.
+        network: As for `train`, for the strategies "scratch" and "augmented".
+        resume: Go on in a folder that an earlier call began: whole runs are kept, a broken one
+            goes on from its last epoch.
+        progress: Called with (strategy and phase, work done, work in all).
+        say: Told what is trained, and how long it will take.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        DataError: When the photos cannot be used, or the folder is another comparison's.
+        OutputError: When the output exists or cannot be written.
+        KeyboardInterrupt: When interrupted; what was trained stays, for `resume`.
+    """
+    config, folder = config or CompareConfig(), Path(output)
+    if folder.exists() and not resume:
+        raise OutputError(
+            f"{folder} exists already; choose another place with --output, remove it first, or "
+            "go on in it with --resume."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror or error}.") from error
+    manifest = folder / MANIFEST_FILE
+    if not manifest.is_file():
+        try:
+            freeze_split(photos, config.train_config(config.chosen[0], config.seed), manifest)
+        except BaseException:
+            # Photos that cannot be used leave no empty folder in the way of the next try.
+            with suppress(OSError):
+                folder.rmdir()
+            raise
+    found = []
+    for seed in range(config.seed, config.seed + config.num_seeds):
+        for strategy in config.chosen:
+            name = f"{strategy}-{seed}"
+            asked = config.train_config(strategy, seed)
+            if not _is_whole(folder / name, asked, Path(photos)):
+                if say is not None:
+                    say(f"Training {name}")
+                run = train(
+                    photos,
+                    asked,
+                    output=folder / name,
+                    manifest=manifest,
+                    network=network if strategy in ("scratch", "augmented") else None,
+                    resume=resume,
+                    use_cache=False,
+                    measure_speed=True,
+                    progress=_named(progress, name),
+                    say=say,
+                )
+                if run.stopped == "interrupted":
+                    raise KeyboardInterrupt
+                _forget_networks()
+            found.append(read_strategy_run(folder / name))
+    comparison = build_comparison(
+        found,
+        photos=Path(photos).resolve().stem,
+        recipe=config.recipe,
+        num_train=_num_train(folder / f"{config.chosen[0]}-{config.seed}"),
+        quick=config.quick,
+        difference=config.difference,
+    )
+    _write(comparison, config, photos, folder)
+    return comparison
+
+
+def read_strategy_run(path: Path) -> StrategyRun:
+    """Read a finished run back.
+
+    Args:
+        path: The run's folder.
+
+    Returns:
+        Its scores, history and facts.
+
+    Raises:
+        DataError: When files are missing or not a run's.
+    """
+    facts = _facts(path)
+    result, config = facts["result"], facts["config"]
+    training = result["training"]
+    evaluation = read_predictions(path / PREDICTIONS_FILE)
+    if training is None:
+        width = json.loads((path / "classifier" / "classifier.json").read_text())["backbone"]
+        head = (width["embedding_dim"] + 1) * len(evaluation.class_names)
+        body = count_body(result["backbone"], width["image_size"])
+        training = {"num_parameters": body + head, "num_trainable": head, "epochs": 0}
+    seconds = result["seconds"]
+    return StrategyRun(
+        strategy=config["strategy"],
+        seed=config["seed"],
+        evaluation=evaluation,
+        history=read_history(path / HISTORY_FILE),
+        # A resumed training's earlier part counts; the one-time conversion and the report do not.
+        seconds=seconds["total"]
+        - seconds.get("convert", 0.0)
+        - seconds.get("report", 0.0)
+        + max(training.get("seconds", 0.0) - seconds.get("train", 0.0), 0.0),
+        num_parameters=training["num_parameters"],
+        num_trainable=training["num_trainable"],
+        num_bytes=sum(file.stat().st_size for file in (path / "classifier").iterdir()),
+        photos_per_second=result["photos_per_second"] or 0.0,
+        epochs=training["epochs"],
+        path=path,
+        note=training.get("note", ""),
+    )
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
+        return found
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} is not a whole run ({error}); remove it and compare again."
+        ) from error
+
+
+def _is_whole(path: Path, asked: TrainConfig, photos: Path) -> bool:
+    """Whether a run is there and finished; DataError when it is another one."""
+    if not path.is_dir():
+        return False
+    facts = _facts(path)
+    if facts["photos"] != str(photos.resolve()):
+        raise DataError(
+            f"{path} was trained on other photos, {facts['photos']}; give the same ones to resume, "
+            "or choose another place with --output."
+        )
+    if facts["config"] != asdict(asked):
+        raise DataError(
+            f"{path} was trained with other options; give the same ones to resume, or choose "
+            "another place with --output."
+        )
+    training = facts["result"]["training"]
+    return training is None or training["stopped"] != "interrupted"
+
+
+def _num_train(path: Path) -> int:
+    return int(_facts(path)["result"]["num_train"])
+
+
+def _named(progress: PhaseProgress | None, name: str) -> PhaseProgress | None:
+    if progress is None:
+        return None
+    return lambda phase, done, total: progress(f"{name} {phase}", done, total)
+
+
+def _forget_networks() -> None:
+    """Give back the memory of networks that are finished with."""
+    prepare_keras()
+    import keras
+
+    keras.backend.clear_session()
+
+
+def _write(comparison: Comparison, config: CompareConfig, photos: str | Path, folder: Path) -> None:
+    facts = {"format": "handful comparison", "format_version": 1, "config": asdict(config)}
+    text = json.dumps({**facts, "result": comparison.to_dict()}, indent=2, ensure_ascii=False)
+    try:
+        (folder / COMPARISON_JSON).write_text(text + "\n", encoding="utf-8")
+        save_comparison_figures(comparison, folder)
+        write_comparison_report(comparison, folder, command_line(config, photos), NOTES)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+
+
+NOTES = (
+    "All strategies learnt from the same training photos and are scored on the same validation "
+    "photos, which none of them learnt from. Times are of a first training, nothing cached, with "
+    "the one-time conversion of a pretrained network left out.",
+)
+
+
+def command_line(config: CompareConfig, photos: str | Path) -> str:
+    """The command that repeats a comparison.
+
+    Args:
+        config: What was asked.
+        photos: The photos.
+
+    Returns:
+        One line for a shell.
+    """
+    words = ["handful", "compare", str(photos), "--recipe", config.recipe]
+    for name in config.strategies:
+        words += ["--strategy", name]
+    if config.num_seeds > 1:
+        words += ["--seeds", str(config.num_seeds)]
+    for option in ("backbone", "weights", "network", "epochs"):
+        if getattr(config, option) is not None:
+            words += [f"--{option}", str(getattr(config, option))]
+    if config.validation_fraction != CompareConfig.validation_fraction:
+        words += ["--validation-fraction", str(config.validation_fraction)]
+    if config.difference != CompareConfig.difference:
+        words += ["--difference", str(config.difference)]
+    if config.fixes is not None:
+        words += ["--apply-fixes", config.fixes]
+    if config.seed:
+        words += ["--seed", str(config.seed)]
+    if config.max_megapixels != CompareConfig.max_megapixels:
+        words += ["--max-megapixels", str(config.max_megapixels)]
+    return shlex.join([*words, *(["--quick"] if config.quick else [])])

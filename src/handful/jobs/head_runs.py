@@ -1,0 +1,238 @@
+"""Fit a head to a frozen network's embeddings, with what tells how far it can be relied on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.classifiers.calibration import Calibration, fit_calibrated_head
+from handful.classifiers.classifier import Classifier
+from handful.classifiers.evaluation import score
+from handful.classifiers.heads import LinearHead
+from handful.classifiers.novelty import TrainingReference, reference_of
+from handful.config import TrainConfig
+from handful.jobs.job_steps import Clock, choose_network, keep_readable, open_cache, split_photos
+from handful.jobs.run_files import Run
+from handful.networks.backbones import Backbone, FrozenNetwork
+from handful.networks.embeddings import Embedder, EmbeddingTable, View, embed_index
+from handful.photos.index import ImageIndex
+from handful.photos.pixels import DecodeSettings
+from handful.photos.splits import Split, near_duplicate_pairs
+from handful.trust.label_review import LabelReview, review_labels
+from handful.trust.learning_curve import LearningCurve, measure_curve
+from handful.trust.resampling import Resampling, resample_head
+
+
+@dataclass(frozen=True, eq=False)
+class HeadJob:
+    """What a head is made from.
+
+    Args:
+        photos: Where the photos came from.
+        index: The photos.
+        config: What was asked.
+        split: Their parts, all of them readable; None splits them.
+        known: Parts by content hash that are kept.
+        use_cache: Look embeddings up and keep them.
+        clock: Phase seconds.
+    """
+
+    photos: Path
+    index: ImageIndex
+    config: TrainConfig
+    split: Split | None
+    known: Mapping[str, str]
+    use_cache: bool
+    clock: Clock
+
+    @property
+    def tested_views(self) -> tuple[View, ...]:
+        """Views whose embeddings are averaged when a photo is named."""
+        return (0, "mirror") if self.config.test_time_mirror else (0,)
+
+
+@dataclass(frozen=True, eq=False)
+class _Embedded:
+    """Embeddings of the readable photos, split.
+
+    `tested` are (N, D) means over the views that a photo is named by, of all photos. `fitted` are
+    (n, V, D) views that heads are fitted to, of the photos in `rows`: those for training and,
+    where other splits are asked for, those for validation after them.
+    """
+
+    split: Split
+    tables: tuple[EmbeddingTable, ...]
+    rows: NDArray[np.int64]
+    fitted: NDArray[np.float32]
+
+    @property
+    def tested_views(self) -> NDArray[np.float32]:
+        return self.tables[0].embeddings
+
+    @property
+    def tested(self) -> NDArray[np.float32]:
+        return np.asarray(self.tested_views.mean(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """A head, and what out-of-fold answers and distances say of it and of the labels."""
+
+    head: LinearHead
+    calibration: Calibration | None
+    review: LabelReview | None
+    reference: TrainingReference | None
+
+
+def train_head(job: HeadJob) -> Run:
+    """Embed photos, split them, fit a head, and score it.
+
+    Args:
+        job: What to make it from.
+
+    Returns:
+        The run.
+
+    Raises:
+        DataError: When the photos cannot be split.
+        WeightsError: When the backbone's weights are missing or wrong.
+    """
+    config, clock = job.config, job.clock
+    with clock.phase("convert"):
+        backbone, network, precision = choose_network(config)
+    settings = DecodeSettings(network.image_size, config.decode_resize, config.max_megapixels)
+    with clock.phase("embed"):
+        found = _embed(job, Embedder(network, precision), settings)
+    clock.seconds["decode"] = sum(table.decode_seconds for table in found.tables)
+    with clock.phase("fit"):
+        fitted = _fit(found, config)
+    resampling, curve = _resample(job, found), _measure_curve(job, found)
+    classifier = _classifier(job, found, fitted, (backbone, network, precision), settings)
+    split = found.split
+    index, held = split.index, split.validation
+    with clock.phase("evaluate"):
+        tested = found.tested[held]
+        paths = [index.paths[row] for row in held]
+        chances = fitted.head.predict_proba(tested)
+        evaluation = score(chances, index.labels[held], index.class_names, paths)
+    return Run(
+        classifier,
+        evaluation,
+        split,
+        config,
+        job.photos,
+        clock.seconds,
+        {name: sum(getattr(t, name) for t in found.tables) for name in ("hits", "misses")},
+        resampling=resampling,
+        distances=None if fitted.reference is None else fitted.reference.distances(tested),
+        label_review=fitted.review,
+        learning_curve=curve,
+    )
+
+
+def _embed(job: HeadJob, embedder: Embedder, settings: DecodeSettings) -> _Embedded:
+    config, tell = job.config, job.clock.tell("embed")
+    with open_cache(job.use_cache) as cache:
+        table = embed_index(
+            job.index, embedder, settings, views=job.tested_views, cache=cache, progress=tell
+        )
+        index, table = keep_readable(job.index, table, job.split)
+        split = job.split
+        if split is None:
+            pairs = near_duplicate_pairs(table.fingerprints, table.embeddings[:, 0])
+            split = split_photos(index, pairs, config, job.known)
+        # Other splits fit heads to validation photos too.
+        pooled = config.is_resampled or config.learning_curve
+        parts = [split.train, split.validation] if pooled else [split.train]
+        rows = np.concatenate(parts)
+        fitted = table.embeddings[rows][:, :1]
+        tables: tuple[EmbeddingTable, ...] = (table,)
+        if config.views > 1:
+            drawn = tuple(range(1, config.views))
+            extra = embed_index(
+                index.select(rows), embedder, settings, views=drawn, cache=cache, progress=tell
+            )
+            fitted = np.concatenate([fitted, extra.embeddings], axis=1)
+            tables = (table, extra)
+    return _Embedded(split, tables, rows, fitted)
+
+
+def _fit(found: _Embedded, config: TrainConfig) -> _Fitted:
+    """Fit the head to the training photos, and judge it and their labels by held-out answers."""
+    split = found.split
+    class_names, labels = split.index.class_names, split.index.labels[split.train]
+    groups, views = split.groups[split.train], found.fitted[: len(split.train)]
+    head, calibration, chances = fit_calibrated_head(
+        views,
+        labels,
+        len(class_names),
+        groups=groups,
+        class_weight=config.class_weight,
+        seed=config.seed,
+    )
+    # `check` looks harder, at two divisions into folds; these answers are there already.
+    review = None if chances is None else review_labels(chances, labels, class_names)
+    reference = reference_of(found.tested[split.train], groups, config.seed)
+    return _Fitted(head, calibration, review, reference)
+
+
+def _resample(job: HeadJob, found: _Embedded) -> Resampling | None:
+    """Fit heads on other splits of the photos for training and validation, where asked for."""
+    config, split, rows = job.config, found.split, found.rows
+    if not config.is_resampled:
+        return None
+    with job.clock.phase("resample") as tell:
+        return resample_head(
+            np.concatenate([found.tested_views[rows], found.fitted[:, 1:]], axis=1),
+            split.index.labels[rows],
+            split.groups[rows],
+            split.index.class_names,
+            num_seeds=config.num_seeds,
+            num_folds=config.num_folds,
+            fraction=len(split.validation) / len(rows),
+            num_tested_views=len(job.tested_views),
+            class_weight=config.class_weight,
+            seed=config.seed,
+            progress=tell,
+        )
+
+
+def _measure_curve(job: HeadJob, found: _Embedded) -> LearningCurve | None:
+    """Fit heads to ever more of the photos for training and validation, where asked for."""
+    config, split, rows = job.config, found.split, found.rows
+    if not config.learning_curve:
+        return None
+    with job.clock.phase("curve") as tell:
+        return measure_curve(
+            found.fitted[:, 0],
+            split.index.labels[rows],
+            len(split.index.class_names),
+            split.groups[rows],
+            seed=config.seed,
+            class_weight=config.class_weight,
+            class_names=split.index.class_names,
+            progress=tell,
+        )
+
+
+def _classifier(
+    job: HeadJob,
+    found: _Embedded,
+    fitted: _Fitted,
+    chosen: tuple[Backbone, FrozenNetwork, str],
+    settings: DecodeSettings,
+) -> Classifier:
+    backbone, network, precision = chosen
+    return Classifier(
+        found.split.index.class_names,
+        network,
+        fitted.head,
+        settings,
+        precision=precision,
+        test_time_mirror=job.config.test_time_mirror,
+        about=backbone.about,
+        calibration=fitted.calibration,
+        reference=fitted.reference,
+    )

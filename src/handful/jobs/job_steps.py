@@ -1,0 +1,204 @@
+"""Steps that jobs share: phases timed, the network chosen, the cache opened, photos split."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from handful.cache import ContentCache
+from handful.config import TrainConfig, cache_folder
+from handful.errors import DataError
+from handful.networks.backbones import (
+    DEFAULT_BACKBONE,
+    Backbone,
+    FrozenNetwork,
+    find_backbone,
+    frozen_network,
+)
+from handful.networks.efficientnet_lite import LITE_VARIANTS
+from handful.networks.embeddings import Embedder, EmbeddingTable, embed_index
+from handful.photos.index import ImageIndex
+from handful.photos.pixels import DecodeSettings
+from handful.photos.splits import Split, split_index
+
+PhaseProgress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Clock:
+    """Phase seconds, told to whoever watches.
+
+    Args:
+        progress: Called with (phase, work done, work in all); None tells nobody.
+        seconds: Phase to the time that it took.
+        started: When the job began, by `time.perf_counter`.
+    """
+
+    progress: PhaseProgress | None
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    def tell(self, name: str) -> Callable[[int, int], None]:
+        """Make a function that tells how far a phase is.
+
+        Args:
+            name: The phase.
+
+        Returns:
+            A function of work done and work in all.
+        """
+
+        def told(done: int, total: int) -> None:
+            if self.progress is not None:
+                self.progress(name, done, total)
+
+        return told
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """Time what the `with` block does.
+
+        Args:
+            name: The phase; a second block of that name adds to it.
+
+        Yields:
+            A function of work done and work in all, as `tell` makes.
+        """
+        begun = time.perf_counter()
+        tell = self.tell(name)
+        tell(0, 0)
+        yield tell
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+
+
+def choose_network(config: TrainConfig) -> tuple[Backbone, FrozenNetwork, str]:
+    """Take the frozen network that a head is fitted to, converted at first use.
+
+    Args:
+        config: What was asked.
+
+    Returns:
+        The backbone, its network, and the precision that it computes in.
+
+    Raises:
+        WeightsError: When the backbone's weights are missing or wrong.
+    """
+    weights = Path(config.weights) if config.weights else None
+    backbone = find_backbone(config.backbone or DEFAULT_BACKBONE, weights, config.image_size)
+    # 8 bits cost no accuracy that could be measured, and suit any processor.
+    eight_bits = config.precision == "auto" and backbone.name in LITE_VARIANTS
+    precision = "int8" if eight_bits else config.precision
+    return backbone, frozen_network(backbone, precision=precision), precision
+
+
+def split_photos(
+    index: ImageIndex,
+    pairs: Sequence[tuple[int, int]],
+    config: TrainConfig,
+    manifest: Mapping[str, str],
+) -> Split:
+    """Split photos as a configuration asks.
+
+    Args:
+        index: N labelled photos.
+        pairs: Near-duplicate pairs of rows.
+        config: Its fraction, seed and treatment of leaks are used.
+        manifest: Content hash to part, of photos that stay in theirs.
+
+    Returns:
+        The split.
+
+    Raises:
+        DataError: When the photos cannot be split.
+    """
+    return split_index(
+        index,
+        pairs=pairs,
+        validation_fraction=config.validation_fraction,
+        seed=config.seed,
+        manifest=manifest,
+        drop_leaks=config.drop_leaks,
+    )
+
+
+def keep_readable(
+    index: ImageIndex, table: EmbeddingTable, split: Split | None = None
+) -> tuple[ImageIndex, EmbeddingTable]:
+    """Take the photos that can be decoded; of a given split that must be all.
+
+    Args:
+        index: N photos.
+        table: What came out of decoding them.
+        split: A split that the photos were given in, or None.
+
+    Returns:
+        Index, with the others among its rejected, and table of those that can be decoded.
+
+    Raises:
+        DataError: When photos of a given split cannot be decoded.
+    """
+    if not table.rejected:
+        return index, table
+    if split is not None:
+        lines = [f"{index.paths[row]} {reason}" for row, reason in table.rejected.items()]
+        raise DataError(
+            f"{len(lines)} photos of the split cannot be decoded: {'; '.join(lines[:5])}. Leave "
+            "them out with `index.without`, and split again."
+        )
+    rows = np.array([row for row in range(len(index)) if row not in table.rejected], dtype=np.int64)
+    return index.without(table.rejected), table.select(rows)
+
+
+def embed_photos(
+    index: ImageIndex, config: TrainConfig, use_cache: bool, clock: Clock
+) -> tuple[Backbone, ImageIndex, EmbeddingTable]:
+    """Embed photos as training does, so that what follows finds them in the cache.
+
+    Args:
+        index: The photos.
+        config: Its network and decoding are used.
+        use_cache: Look embeddings up and keep them.
+        clock: Times the phases "convert" and "embed".
+
+    Returns:
+        The backbone, the photos that can be decoded, and their embeddings.
+
+    Raises:
+        WeightsError: When the backbone's weights are missing or wrong.
+    """
+    with clock.phase("convert"):
+        backbone, network, precision = choose_network(config)
+    settings = DecodeSettings(network.image_size, config.decode_resize, config.max_megapixels)
+    with clock.phase("embed") as tell, open_cache(use_cache) as cache:
+        embedder = Embedder(network, precision)
+        table = embed_index(index, embedder, settings, cache=cache, progress=tell)
+    return backbone, *keep_readable(index, table)
+
+
+@contextmanager
+def open_cache(use_cache: bool) -> Iterator[ContentCache | None]:
+    """Open the user's embedding cache.
+
+    Args:
+        use_cache: False for none.
+
+    Yields:
+        The cache or None.
+    """
+    if not use_cache:
+        yield None
+        return
+    with ContentCache(embedding_cache_path()) as cache:
+        yield cache
+
+
+def embedding_cache_path() -> Path:
+    """Place of the embedding cache.
+
+    Returns:
+        A SQLite file in the cache folder.
+    """
+    return cache_folder() / "embeddings.sqlite"

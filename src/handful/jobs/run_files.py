@@ -1,0 +1,332 @@
+"""A run's folder: what `train` made, written out and read back."""
+
+import csv
+import json
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.classifiers.classifier import Classifier
+from handful.classifiers.evaluation import Evaluation, score
+from handful.config import TrainConfig
+from handful.errors import DataError
+from handful.photos.splits import Split, write_manifest
+from handful.reports.plots import save_history
+from handful.training.strategies import Trained
+from handful.trust.comparison import too_few_photos
+from handful.trust.label_review import LabelReview
+from handful.trust.learning_curve import LearningCurve
+from handful.trust.promises import Promises, check_promises
+from handful.trust.resampling import Resampling
+
+RUN_FILE = "run.json"
+MANIFEST_FILE = "split.csv"
+PREDICTIONS_FILE = "predictions.csv"
+HISTORY_FILE = "history.csv"
+CURVES_FILE = "curves.png"
+_VERSIONS_KEPT = ("numpy", "openvino", "opencv-python-headless", "keras")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What `train` made.
+
+    Args:
+        classifier: Ready to predict.
+        evaluation: Its scores on the validation photos, which fitting never saw.
+        split: Which photo went where, with near-duplicates and leaks.
+        config: What was asked.
+        photos: The folder, zip or CSV trained on.
+        seconds: Time of each phase and in all; "decode" is summed over threads and overlaps
+            "embed", "convert" is the network's one-time conversion.
+        cache: "hits" and "misses" of the embedding cache.
+        path: The run's folder, or None when nothing was written.
+        trained: History and facts of a network's training; None where a head was fitted.
+        photos_per_second: Speed of prediction from files to probabilities, where it was measured.
+        resampling: Scores of heads on other splits of these photos, where they were asked for.
+        distances: (m,) distance of each validation photo from the training photos, see
+            `TrainingReference`; None where that cannot be told.
+        label_review: Which labels of the training photos are doubtful, in the order of
+            `split.train`; None for a trained network, or where nothing can be held out.
+        learning_curve: Accuracy by number of photos, where it was asked for.
+    """
+
+    classifier: Classifier
+    evaluation: Evaluation
+    split: Split
+    config: TrainConfig
+    photos: Path
+    seconds: dict[str, float]
+    cache: dict[str, int]
+    path: Path | None = None
+    trained: Trained | None = None
+    photos_per_second: float | None = None
+    resampling: Resampling | None = None
+    distances: NDArray[np.float64] | None = None
+    label_review: LabelReview | None = None
+    learning_curve: LearningCurve | None = None
+
+    @cached_property
+    def promises(self) -> Promises | None:
+        """Error rates and coverages, promised and found; None where nothing was held out."""
+        calibration = self.classifier.calibration
+        return None if calibration is None else check_promises(calibration, self.evaluation)
+
+    @property
+    def unlike_training(self) -> NDArray[np.int64] | None:
+        """Places of the validation photos unlike the training photos, the farthest first."""
+        if self.distances is None or self.classifier.reference is None:
+            return None
+        order = np.argsort(-self.distances, kind="stable")
+        return order[self.classifier.reference.unlike(self.distances[order])]
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What these validation photos are too few to say; texts."""
+        evaluation, difference = self.evaluation, self.config.difference
+        wrong = len(evaluation) - evaluation.num_right
+        caution = too_few_photos(len(evaluation), wrong, difference)
+        return (caution,) if caution else ()
+
+    @property
+    def stopped(self) -> str:
+        """Why training ended early: "interrupted", "time", "patience", or ""."""
+        return "" if self.trained is None else self.trained.fitted.stopped
+
+    def problems(self) -> dict[str, Any]:
+        """What was found wrong with the photos.
+
+        Returns:
+            "rejected" (path and reason), "near_duplicates" and "leaks" (pairs of paths),
+            "dropped" (paths), "warnings" (texts).
+        """
+        return split_problems(self.split)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run in plain values, as `handful train --json` prints it.
+
+        Returns:
+            Names and values are described in docs/file-formats.md.
+        """
+        return {
+            "accuracy": self.evaluation.accuracy,
+            "accuracy_interval": list(self.evaluation.accuracy_interval),
+            "num_train": len(self.split.train),
+            "num_validation": len(self.split.validation),
+            "class_names": list(self.classifier.class_names),
+            "strategy": self.config.strategy,
+            "recipe": self.config.recipe,
+            "backbone": self.classifier.about["backbone"],
+            "training": None if self.trained is None else self.trained.to_dict(),
+            "photos_per_second": self.photos_per_second,
+            "resampling": None if self.resampling is None else self.resampling.to_dict(),
+            "cautions": list(self.cautions),
+            "learning_curve": None
+            if self.learning_curve is None
+            else self.learning_curve.to_dict(),
+            "promises": None if self.promises is None else self.promises.to_dict(),
+            "num_unlike_training": None
+            if self.unlike_training is None
+            else len(self.unlike_training),
+            "num_doubtful_labels": None
+            if self.label_review is None
+            else len(self.label_review.suspected),
+            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+            "cache": dict(self.cache),
+            "problems": self.problems(),
+            "run_path": None if self.path is None else str(self.path),
+        }
+
+
+def split_problems(split: Split) -> dict[str, Any]:
+    """What a split's photos have wrong with them, in plain values.
+
+    Args:
+        split: The split.
+
+    Returns:
+        As `Run.problems`.
+    """
+    index = split.index
+
+    def paths(pairs: Sequence[tuple[int, int]]) -> list[list[str]]:
+        return [[index.paths[i], index.paths[j]] for i, j in pairs]
+
+    return {
+        "rejected": [asdict(file) for file in index.rejected],
+        "near_duplicates": paths(split.duplicates),
+        "leaks": paths(split.leaks),
+        "dropped": [index.paths[row] for row in split.dropped],
+        "warnings": list(index.warnings),
+    }
+
+
+def next_run_path(photos: str | Path, folder: Path = Path("runs")) -> Path:
+    """First free place for a run on these photos: runs/photos, runs/photos-2, ...
+
+    Args:
+        photos: Path of the photos; its name becomes the run's.
+        folder: Folder of all runs.
+
+    Returns:
+        A path where nothing is.
+    """
+    name = Path(photos).resolve().stem or "photos"
+    number = 1
+    while (path := folder / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return path
+
+
+def read_run_config(path: str | Path) -> tuple[Path, TrainConfig]:
+    """Photos and configuration of an earlier run.
+
+    Args:
+        path: A run.json, or the run's folder.
+
+    Returns:
+        Path of the photos, and the configuration.
+
+    Raises:
+        DataError: When the file is missing or not a run's.
+    """
+    file = Path(path) / RUN_FILE if Path(path).is_dir() else Path(path)
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        return Path(facts["photos"]), TrainConfig(**facts["config"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{file} is not the run.json of a run ({error}); give the folder that "
+            "`handful train` made."
+        ) from error
+
+
+def write_run(run: Run, folder: Path) -> None:
+    """Write a run's classifier, split, history and predictions.
+
+    Args:
+        run: The run.
+        folder: Existing folder.
+    """
+    run.classifier.save(folder / "classifier")
+    write_manifest(run.split, folder / MANIFEST_FILE)
+    _write_predictions(run.evaluation, folder / PREDICTIONS_FILE)
+    if run.trained is None:
+        scores = run.classifier.head.scores
+        columns: dict[str, list[Any]] = {
+            name: [getattr(row, name) for row in scores]
+            for name in ("strength", "log_loss", "accuracy")
+        }
+    else:
+        columns = {
+            name: ["" if math.isnan(value) else value for value in values]
+            for name, values in run.trained.fitted.history.items()
+        }
+        save_history(run.trained.fitted.history, run.config.strategy, folder / CURVES_FILE)
+    rows = zip(*columns.values(), strict=True)
+    _write_csv(folder / HISTORY_FILE, [list(columns), *map(list, rows)])
+
+
+def _write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _write_predictions(evaluation: Evaluation, path: Path) -> None:
+    names = evaluation.class_names
+    rows = [
+        (photo, names[label], names[predicted], *probabilities)
+        for photo, label, predicted, probabilities in zip(
+            evaluation.paths,
+            evaluation.labels,
+            evaluation.predicted,
+            evaluation.probabilities.tolist(),
+            strict=True,
+        )
+    ]
+    _write_csv(path, [("path", "label", "predicted", *names), *rows])
+
+
+def read_predictions(path: Path) -> Evaluation:
+    """Read back the probabilities of a run's validation photos.
+
+    Args:
+        path: The predictions.csv of a run.
+
+    Returns:
+        The evaluation that the run made.
+
+    Raises:
+        DataError: When the file is missing or not a run's.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        names = header[3:]
+        labels = np.array([names.index(row[1]) for row in rows], np.int64)
+        probabilities = np.array([[float(value) for value in row[3:]] for row in rows])
+        return score(probabilities, labels, names, [row[0] for row in rows])
+    except (OSError, ValueError, IndexError) as error:
+        raise DataError(
+            f"{path} is not the predictions.csv of a run ({error}); train the run again."
+        ) from error
+
+
+def read_history(path: Path) -> dict[str, list[float]] | None:
+    """Read back a network's history by epoch.
+
+    Args:
+        path: The history.csv of a run.
+
+    Returns:
+        Column name to values, NaN where validation was not looked at; None for a head that was
+        fitted without epochs.
+
+    Raises:
+        DataError: When the file is missing or not a run's.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        if header[0] != "epoch":
+            return None
+        return {
+            name: [math.nan if row[place] == "" else float(row[place]) for row in rows]
+            for place, name in enumerate(header)
+        }
+    except (OSError, ValueError, IndexError) as error:
+        raise DataError(
+            f"{path} is not the history.csv of a run ({error}); train the run again."
+        ) from error
+
+
+def write_facts(run: Run, folder: Path) -> None:
+    """Write run.json: configuration, versions, figures.
+
+    Args:
+        run: The run.
+        folder: Existing folder.
+    """
+    facts = {
+        "format": "handful run",
+        "format_version": 1,
+        "photos": str(run.photos.resolve()),
+        "data_digest": run.split.index.digest(),
+        "config": asdict(run.config),
+        "result": {**run.to_dict(), "evaluation": run.evaluation.to_dict()},
+        "versions": {
+            "handful": version("handful"),
+            "python": platform.python_version(),
+            **{name: version(name) for name in _VERSIONS_KEPT},
+        },
+    }
+    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+    (folder / RUN_FILE).write_text(text, encoding="utf-8")

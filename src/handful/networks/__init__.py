@@ -1,0 +1,1 @@
+"""Networks: pretrained ones, converted and run on the processor; the exercise's own."""

@@ -1,0 +1,302 @@
+"""Keras networks made into OpenVINO's format, and a folder that keeps them with their digests."""
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from handful.errors import HandfulError, ModelFileError, OutputError
+from handful.networks.quantisation import quantise
+
+if TYPE_CHECKING:
+    import keras
+
+INPUT_NAME = "images"
+OUTPUT_NAME = "embeddings"
+FORMAT_VERSION = 1
+# Between the Keras network and the converted one, relative to the largest feature where that is
+# over 1; folding and another order of sums give a few 1e-6.
+TOLERANCE = 1e-3
+# Least cosine between embeddings in 8 bits and in float32; photos have 0.98 and more.
+INT8_COSINE = 0.95
+_LEFTOVER_SECONDS = 24 * 3600
+
+_logger = logging.getLogger("handful")
+
+
+@dataclass(frozen=True)
+class FrozenNetwork:
+    """A converted network on disk, verified.
+
+    It takes "images", uint8 RGB (N, S, S, 3) in [0, 255], and gives "embeddings",
+    float32 (N, D); normalisation and pooling are inside. N is free.
+
+    Args:
+        xml_path: Its graph.
+        bin_path: Its weights, float32 or int8.
+        xml_sha256: SHA-256 of the graph's file in hexadecimal.
+        bin_sha256: SHA-256 of the weights' file.
+        image_size: S, pixels.
+        embedding_dim: D.
+        digest: Identity of the function it computes, hexadecimal.
+        seconds: Time that the conversion took; 0.0 when it had been made before.
+    """
+
+    xml_path: Path
+    bin_path: Path
+    xml_sha256: str
+    bin_sha256: str
+    image_size: int
+    embedding_dim: int
+    digest: str
+    seconds: float
+
+
+def write_network(network: "keras.Model", folder: Path, int8: bool = False) -> None:
+    """Convert a Keras network on TensorFlow and check that the result computes the same.
+
+    Args:
+        network: Model from RGB pictures (N, S, S, 3) in [0, 255] to features (N, D).
+        folder: Existing folder; gets `network.xml` and `network.bin`.
+        int8: Whether to rewrite it in 8 bits; for EfficientNet-Lite.
+
+    Raises:
+        HandfulError: When the converted network gives other features.
+    """
+    import numpy as np
+
+    # A function of its own: its copies of the weights are gone before the next ones are made.
+    _save(network, folder / "network.xml", int8)
+    picture = _check_picture(network.input_shape[1])
+    expected = np.asarray(network(picture.astype(np.float32), training=False))
+    # Read back from the disk: a cut-short file shows here and not in a user's result.
+    check_features(_features(folder / "network.xml", picture), expected, int8)
+
+
+def check_features(found: Any, expected: Any, int8: bool) -> None:
+    """Compare a converted network's features with the original's.
+
+    Args:
+        found: The converted network's, (1, D) float32.
+        expected: The original's, (1, D) float32.
+        int8: Whether the converted network computes in 8 bits.
+
+    Raises:
+        HandfulError: When they differ by more than the arithmetic explains.
+    """
+    import numpy as np
+    import openvino
+
+    if int8:
+        cosine = float(np.vdot(found, expected) / np.linalg.norm(found) / np.linalg.norm(expected))
+        if cosine >= INT8_COSINE:
+            return
+        problem = f"has a cosine of {cosine:.3f} with the original; expected {INT8_COSINE} or more"
+    else:
+        difference = float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
+        if difference <= TOLERANCE:
+            return
+        problem = f"differs from the original by {difference:.2g}; expected {TOLERANCE} or less"
+    raise HandfulError(
+        f"The network converted for OpenVINO {openvino.__version__} {problem}. Try another version "
+        "of OpenVINO."
+    )
+
+
+def _check_picture(size: int) -> Any:
+    """Coloured clouds under fine noise, (1, size, size, 3) uint8: spread like a photo's pixels."""
+    import cv2
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (7, 7, 3)).astype(np.float32)
+    clouds = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    noisy = clouds + rng.normal(0, 10, clouds.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)[None]
+
+
+def _features(path: Path, images: Any) -> Any:
+    import openvino
+
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    return openvino.Core().compile_model(path, "CPU", options)(images)[OUTPUT_NAME]
+
+
+def _save(network: "keras.Model", path: Path, int8: bool) -> None:
+    import openvino
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec([None, *network.input_shape[1:]], tf.uint8, name=INPUT_NAME)]
+
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
+    def embed(images: Any) -> Any:
+        return {OUTPUT_NAME: network(tf.cast(images, tf.float32), training=False)}
+
+    # Conversion folds batch norm into the convolutions; a test counts what is left.
+    converted = openvino.convert_model(embed.get_concrete_function())
+    if int8:
+        quantise(converted, network)
+    openvino.save_model(converted, path, compress_to_fp16=False)
+
+
+def read_network(network: FrozenNetwork, batch_size: int = 1) -> Any:
+    """Read a converted network for pictures of its size; fixed sides make paddings constant.
+
+    Args:
+        network: The network.
+        batch_size: Pictures at a time; -1 for any number.
+
+    Returns:
+        An `openvino.Model`, not compiled.
+
+    Raises:
+        ModelFileError: When its files cannot be read.
+    """
+    import openvino
+
+    try:
+        model = openvino.Core().read_model(network.xml_path, network.bin_path)
+    except RuntimeError as error:
+        raise ModelFileError(f"{network.xml_path} cannot be read as a network: {error}") from error
+    model.reshape([batch_size, network.image_size, network.image_size, 3])
+    return model
+
+
+def open_stored(folder: Path, digest: str) -> FrozenNetwork | None:
+    """Open a network that `store` put away, if it is there and whole.
+
+    A damaged one is moved aside, to the same name with `.damaged` added, with a warning.
+
+    Args:
+        folder: Its folder.
+        digest: Identity it must have.
+
+    Returns:
+        The network, or None where there is none to use.
+    """
+    if not folder.is_dir():
+        return None
+    problem = "its description cannot be read"
+    try:
+        facts = json.loads((folder / "network.json").read_text(encoding="utf-8"))
+        found = {name: _sha256(folder / f"network.{name}") for name in ("xml", "bin")}
+        if facts["format"] != FORMAT_VERSION or facts["digest"] != digest:
+            problem = "it is another network"
+        elif found != facts["sha256"]:
+            problem = "its files have changed"
+        else:
+            return FrozenNetwork(
+                xml_path=folder / "network.xml",
+                bin_path=folder / "network.bin",
+                xml_sha256=found["xml"],
+                bin_sha256=found["bin"],
+                image_size=int(facts["image_size"]),
+                embedding_dim=int(facts["embedding_dim"]),
+                digest=digest,
+                seconds=0.0,
+            )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"{problem} ({type(error).__name__}: {error})"
+    _set_aside(folder, problem)
+    return None
+
+
+def store(
+    folder: Path, digest: str, facts: Mapping[str, Any], write: Callable[[Path], None]
+) -> FrozenNetwork:
+    """Make a network and put it away whole: a reader never sees a half-written one.
+
+    Two processes may do so at once; the first to finish wins and both get a whole network.
+
+    Args:
+        folder: Where it goes.
+        digest: Its identity.
+        facts: What else `network.json` should say; `image_size` and `embedding_dim` are needed.
+        write: Puts `network.xml` and `network.bin` into the folder that it is given.
+
+    Returns:
+        The stored network, with the time it took.
+
+    Raises:
+        OutputError: When the folder cannot be written.
+    """
+    start = time.perf_counter()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder.parent)
+        temporary = folder.parent / f".making-{os.getpid()}-{secrets.token_hex(8)}"
+        temporary.mkdir()
+        try:
+            write(temporary)
+            sha256 = {name: _sha256(temporary / f"network.{name}") for name in ("xml", "bin")}
+            description = {"format": FORMAT_VERSION, "digest": digest, "sha256": sha256, **facts}
+            text = json.dumps(description, indent=2) + "\n"
+            (temporary / "network.json").write_text(text, encoding="utf-8")
+            _move(temporary, folder, digest)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot keep the converted network in {folder}: {error.strerror or error}. Make room "
+            "or make the folder writable, or set HANDFUL_CACHE to another one."
+        ) from error
+    network = open_stored(folder, digest)
+    if network is None:
+        raise OutputError(
+            f"The converted network in {folder} changed while it was written. Check the disk, or "
+            "set HANDFUL_CACHE to another folder."
+        )
+    return FrozenNetwork(**{**vars(network), "seconds": time.perf_counter() - start})
+
+
+def _move(temporary: Path, folder: Path, digest: str) -> None:
+    """Give a finished folder its name, unless another process was first."""
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        if open_stored(folder, digest) is None:
+            os.rename(temporary, folder)
+
+
+def _set_aside(folder: Path, problem: str) -> None:
+    aside = folder.with_name(folder.name + ".damaged")
+    _logger.warning(
+        "The converted network %s is damaged: %s. It is moved to %s and made again.",
+        folder,
+        problem,
+        aside,
+    )
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        os.rename(folder, aside)
+    except FileNotFoundError:
+        # Another process moved it at the same moment.
+        pass
+    except OSError as error:
+        raise OutputError(
+            f"The converted network {folder} is damaged and cannot be moved: "
+            f"{error.strerror or error}. Delete it."
+        ) from error
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Delete what processes that were killed left behind; a day is longer than any conversion."""
+    for path in parent.glob(".making-*"):
+        try:
+            old = time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS
+        except FileNotFoundError:
+            continue
+        if old:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

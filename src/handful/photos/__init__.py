@@ -1,0 +1,1 @@
+"""Photos: where they are, what their pixels are, which belong together."""

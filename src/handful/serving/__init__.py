@@ -1,0 +1,1 @@
+"""Serving: a classifier behind HTTP."""

@@ -1,0 +1,274 @@
+"""Pictures' bytes -> answers: a bounded queue, a pool of threads, and naming in batches.
+
+Each picture is decoded and embedded on its own, in one of four threads a core: its answer does not
+depend on its neighbours. What is left, the head and the comparison with the training photos, is a
+matrix product that reads megabytes for one picture and no more for sixteen; so under load the
+pictures that are embedded meanwhile are named together, and without load each at once. Whoever
+finishes a picture does the naming, when a batch is due.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from handful.classifiers.classifier import Classifier
+from handful.errors import DataError
+from handful.networks.embeddings import num_workers
+from handful.photos.index import why_no_picture
+from handful.photos.pixels import decode, mirror, read_header, sniff_format
+
+MAX_BATCH = 16
+MAX_DELAY_SECONDS = 0.06
+_LONGEST_RETRY_SECONDS = 60
+_LARGE_PIXELS = 8_000_000
+
+
+class QueueFullError(Exception):
+    """No room for more pictures now.
+
+    Args:
+        message: What was found, and what to do.
+        retry_seconds: When to try again, 1 to 60.
+    """
+
+    def __init__(self, message: str, retry_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the classifier says of one picture, before names are put to it.
+
+    Args:
+        probabilities: (C,) float64, summing to 1.
+        unlike_training: As in `Prediction`.
+    """
+
+    probabilities: NDArray[np.float64]
+    unlike_training: bool | None
+
+
+class _Job:
+    """One picture on its way; its bytes are let go once it is embedded."""
+
+    __slots__ = ("data", "embedded_at", "embedding", "future")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.future: Future[Answer] = Future()
+        self.embedding: NDArray[np.float32] | None = None
+        self.embedded_at = 0.0
+
+
+def _is_large(data: bytes) -> bool:
+    """Whether a picture takes much memory to decode; a JPEG does not, it is decoded small."""
+    if sniff_format(data) == "JPEG":
+        return False
+    header = read_header(data)
+    return header.width * header.height > _LARGE_PIXELS
+
+
+class Batcher:
+    """Answers for pictures, several at the same time and never more than there is room for.
+
+    Args:
+        classifier: Says what they show.
+        max_waiting: Pictures that may wait for a thread; more are refused, not kept.
+        max_batch: Embedded pictures that are named together at most.
+        max_delay_seconds: Time that an embedded picture may wait for others, while more are queued.
+
+    Attributes:
+        on_batch: Called with the size of each batch that was named, from any thread; or None.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        max_waiting: int = 128,
+        max_batch: int = MAX_BATCH,
+        max_delay_seconds: float = MAX_DELAY_SECONDS,
+    ) -> None:
+        self.classifier = classifier
+        self.max_waiting = max_waiting
+        self.max_batch = max_batch
+        self.max_delay_seconds = max_delay_seconds
+        # Twice as many as elsewhere: while the event loop holds Python's lock, inference goes on.
+        self.num_threads = 2 * num_workers()
+        self.on_batch: Callable[[int], None] | None = None
+        self._pool = ThreadPoolExecutor(self.num_threads, thread_name_prefix="serve")
+        self._lock = threading.Lock()
+        self._naming = threading.Lock()
+        self._large = threading.Lock()  # one at a time, for each may take hundreds of megabytes
+        self._queue: deque[_Job] = deque()
+        self._embedded: deque[_Job] = deque()
+        self._num_working = 0
+        self._seconds_a_picture = 0.01
+        self._is_closed = False
+
+    @property
+    def num_waiting(self) -> int:
+        """Pictures that wait for a thread."""
+        return len(self._queue)
+
+    @property
+    def num_working(self) -> int:
+        """Pictures that a thread works on."""
+        return self._num_working
+
+    @property
+    def retry_seconds(self) -> int:
+        """Time in which what waits now will be done, 1 to 60 seconds."""
+        seconds = self.num_waiting * self._seconds_a_picture / self.num_threads
+        return int(min(max(1.0, np.ceil(seconds)), _LONGEST_RETRY_SECONDS))
+
+    def warm_up(self) -> None:
+        """Compile the network and take one drawn picture all the way, so that the first is fast.
+
+        Raises:
+            ModelFileError: When the network's files cannot be read.
+        """
+        data = simplejpeg.encode_jpeg(np.full((64, 64, 3), 127, dtype=np.uint8))
+        job = _Job(data)
+        job.embedding = self._embed(data)
+        self._name([job])
+        job.future.result()
+
+    def check_room(self, num_pictures: int = 1) -> None:
+        """Refuse pictures that there is no room for, before their bytes are taken.
+
+        Args:
+            num_pictures: How many.
+
+        Raises:
+            QueueFullError: When there is no room.
+        """
+        if self._is_closed:
+            raise QueueFullError("the server is stopping; ask another, or later.")
+        if self.num_waiting + num_pictures > self.max_waiting:
+            raise QueueFullError(
+                f"{self.num_waiting} pictures are waiting and {num_pictures} more came; at most "
+                f"{self.max_waiting} may wait. Try again in {self.retry_seconds} s.",
+                self.retry_seconds,
+            )
+
+    def submit(self, pictures: Sequence[bytes]) -> list[Future[Answer]]:
+        """Queue pictures, all of them or none.
+
+        Args:
+            pictures: Whole files.
+
+        Returns:
+            A future for each, in order. It gives the answer, or raises `DataError` with the reason
+            why the picture cannot be read. One that is cancelled in time is not worked on.
+
+        Raises:
+            QueueFullError: When there is no room for all of them.
+        """
+        jobs = [_Job(data) for data in pictures]
+        with self._lock:
+            self.check_room(len(jobs))
+            self._queue.extend(jobs)
+            for _ in jobs:
+                self._pool.submit(self._work)
+        return [job.future for job in jobs]
+
+    def close(self) -> None:
+        """Finish what is worked on, cancel what waits, take no more."""
+        with self._lock:
+            self._is_closed = True
+            waiting = list(self._queue)
+            self._queue.clear()
+        for job in waiting:
+            job.future.cancel()
+        self._pool.shutdown(wait=True)
+
+    def _work(self) -> None:
+        started = time.monotonic()
+        with self._lock:
+            if not self._queue:  # closed
+                return
+            job = self._queue.popleft()
+            self._num_working += 1
+        try:
+            if not job.future.set_running_or_notify_cancel():
+                return
+            job.embedding = self._embed(job.data)
+            job.embedded_at = time.monotonic()
+            self._embedded.append(job)
+        except BaseException as error:  # whoever asked is told
+            job.future.set_exception(error)
+        finally:
+            job.data = b""
+            with self._lock:
+                self._num_working -= 1
+                self._seconds_a_picture += 0.05 * (
+                    time.monotonic() - started - self._seconds_a_picture
+                )
+            self._name_what_is_due()
+
+    def _embed(self, data: bytes) -> NDArray[np.float32]:
+        """Embedding (D,) of a picture, as `predict_index` computes it."""
+        reason = why_no_picture(data)
+        if reason:
+            raise DataError(reason)
+        classifier = self.classifier
+        with self._large if _is_large(data) else nullcontext():
+            image = decode(data, classifier.settings)
+        images = [image if view == 0 else mirror(image) for view in classifier.views]
+        embeddings = np.stack([classifier.embedder.embed(view) for view in images])
+        return np.asarray(embeddings.mean(axis=0))
+
+    def _name_what_is_due(self) -> None:
+        # Looked at again after each batch: what came meanwhile found the lock taken, and left.
+        while self._is_due() and self._naming.acquire(blocking=False):
+            try:
+                batch = self._take()
+                if batch:
+                    self._name(batch)
+            finally:
+                self._naming.release()
+
+    def _is_due(self) -> bool:
+        """Whether to name now: nothing else is queued, a batch is full, or one waited too long."""
+        with self._lock:
+            if not self._embedded:
+                return False
+            waited = time.monotonic() - self._embedded[0].embedded_at
+            return (
+                self.num_waiting == 0
+                or len(self._embedded) >= self.max_batch
+                or waited >= self.max_delay_seconds
+            )
+
+    def _take(self) -> list[_Job]:
+        with self._lock:
+            size = min(len(self._embedded), self.max_batch)
+            return [self._embedded.popleft() for _ in range(size)]
+
+    def _name(self, batch: list[_Job]) -> None:
+        try:
+            embeddings = np.stack([job.embedding for job in batch if job.embedding is not None])
+            probabilities = self.classifier.head.predict_proba(embeddings)
+            reference = self.classifier.reference
+            unlike = None
+            if reference is not None:
+                unlike = reference.unlike(reference.distances(embeddings))
+        except BaseException as error:  # all of them are told
+            for job in batch:
+                job.future.set_exception(error)
+            return
+        if self.on_batch is not None:
+            self.on_batch(len(batch))
+        for row, job in enumerate(batch):
+            flag = None if unlike is None else bool(unlike[row])
+            job.future.set_result(Answer(probabilities[row], flag))

@@ -1,0 +1,228 @@
+"""What every request passes, whatever it asks: who may ask, what is logged, what is sent along.
+
+A plain ASGI layer around the application. It gives the request an id, refuses other hosts, other
+sites' pages and wrong tokens, turns failures into problems, and writes one line to the log.
+"""
+
+import asyncio
+import hmac
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from handful.serving.problems import MEDIA_TYPE, Problem, busy
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+Observer = Callable[[str, str, int, float], None]
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+# The pages are the same for everyone; a probe has no token.
+_OPEN_PATHS = ("/", "/docs", "/healthz", "/readyz")
+_OPEN_FOLDER = "/page/"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(self), microphone=(), geolocation=()"),
+)
+# A refused upload is read on for so long, so that the client gets to read why.
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 64_000_000
+
+logger = logging.getLogger("handful.serve")
+
+
+class Guard:
+    """An application with the guards around it.
+
+    Args:
+        app: The application.
+        allowed_hosts: Names that the Host header may have, without the port; empty allows all.
+        token: What a client must send as "Authorization: Bearer ..."; None asks for nothing.
+        observe: Told of each request's method, path, status and seconds.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        allowed_hosts: tuple[str, ...] = (),
+        token: str | None = None,
+        observe: Observer | None = None,
+    ) -> None:
+        self.app = app
+        self.allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
+        self.token = None if token is None else token.encode()
+        self.observe = observe
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one request, as ASGI has it.
+
+        Args:
+            scope: What is asked.
+            receive: Gives the body.
+            send: Takes the response.
+        """
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send)
+        scope["request_id"] = exchange.request_id
+        try:
+            self._check(scope["path"], exchange.headers)
+            await self.app(scope, exchange.receive, exchange.send)
+        except Problem as problem:
+            await exchange.refuse(problem)
+        except asyncio.CancelledError:
+            # The time to stop has come, and this one was not done.
+            await exchange.refuse(busy("stopping", "the server is stopping; try again later."))
+        except Exception as error:
+            logger.error("failed", exc_info=error, extra={"facts": exchange.facts()})
+            await exchange.refuse(
+                Problem("internal", "the server has failed; its log has the reason.")
+            )
+        finally:
+            facts = exchange.facts()
+            logger.info("request", extra={"facts": facts})
+            if self.observe is not None:
+                seconds = facts["milliseconds"] / 1000
+                self.observe(scope["method"], scope["path"], exchange.status, seconds)
+
+    def _check(self, path: str, headers: Mapping[str, str]) -> None:
+        host = headers.get("host", "")
+        if self.allowed_hosts and _without_port(host) not in self.allowed_hosts:
+            raise Problem(
+                "host",
+                "the Host header names none of this server's names; expected one of "
+                f"{', '.join(sorted(self.allowed_hosts))}. `handful serve --allow-host NAME` "
+                "allows another.",
+            )
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            raise Problem(
+                "other-site", "the request comes from another site's page; open this server's own."
+            )
+        if self.token is not None and path not in _OPEN_PATHS and not path.startswith(_OPEN_FOLDER):
+            self._check_token(headers.get("authorization", ""))
+
+    def _check_token(self, given: str) -> None:
+        kind, _, token = given.partition(" ")
+        right = hmac.compare_digest(token.strip().encode("latin-1"), self.token or b"")
+        if kind.lower() != "bearer" or not right:
+            found = "the token is not the right one" if given else "no token came"
+            raise Problem(
+                "token",
+                f"{found}; expected the header Authorization: Bearer and the server's "
+                "HANDFUL_TOKEN.",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+
+def _without_port(host: str) -> str:
+    name, separator, port = host.lower().rpartition(":")
+    return name if separator and port.isdecimal() else host.lower()
+
+
+class _Exchange:
+    """One request and its response, as they pass by."""
+
+    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self._receive, self._send = receive, send
+        # Of a header that came twice the last one counts, as a proxy would have it refused.
+        self.headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        given = self.headers.get("x-request-id", "")
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        self.started = time.perf_counter()
+        self.status = 0
+        self.is_complete = False
+        self.is_gone = False
+        length = self.headers.get("content-length", "0")
+        self.body_left = length != "0" or "transfer-encoding" in self.headers
+        self.num_bytes = 0
+
+    def facts(self) -> dict[str, Any]:
+        """What the log says of the request: nothing of what was in it."""
+        client = self.scope.get("client")
+        return {
+            "request_id": self.request_id,
+            "client": client[0] if client else None,
+            "method": self.scope["method"],
+            "path": self.scope["path"][:200],
+            "status": self.status or None,
+            "bytes": self.num_bytes,
+            "milliseconds": round(1000 * (time.perf_counter() - self.started), 2),
+            **self.scope.get("facts", {}),
+        }
+
+    async def receive(self) -> Message:
+        """Pass a message of the request on."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.num_bytes += len(message.get("body", b""))
+            self.body_left = bool(message.get("more_body"))
+        else:
+            self.is_gone = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass a message of the response on, with the headers that all have."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            own = [
+                *SECURITY_HEADERS,
+                (b"x-request-id", self.request_id.encode()),
+            ]
+            if self.body_left:
+                own.append((b"connection", b"close"))
+            names = {name for name, _ in message.get("headers", ())}
+            if b"cache-control" not in names:
+                own.append((b"cache-control", b"no-store"))
+            message = {**message, "headers": [*message.get("headers", ()), *own]}
+        elif not message.get("more_body"):
+            self.is_complete = True
+            if self.body_left and not self.is_gone:
+                await self._send({**message, "more_body": True})
+                await self._linger()
+                message = {"type": "http.response.body", "body": b""}
+        await self._send(message)
+
+    async def refuse(self, problem: Problem) -> None:
+        """Answer with a problem, if nothing was answered yet."""
+        if self.status:
+            return
+        body = problem.body(self.request_id)
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
+        ]
+        await self.send(
+            {"type": "http.response.start", "status": problem.status, "headers": headers}
+        )
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def _linger(self) -> None:
+        """Take and drop what is still being sent: closed at once, the response would be lost."""
+        most = self.num_bytes + _LINGER_BYTES
+        try:
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while self.body_left and not self.is_gone and self.num_bytes < most:
+                    await self.receive()
+        except TimeoutError:
+            pass

@@ -1,0 +1,106 @@
+"""What goes wrong while serving, as RFC 9457 problem details: a kind, a status, what to do."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MEDIA_TYPE = "application/problem+json"
+# Kind -> status and title; the page at /docs explains each.
+KINDS: Mapping[str, tuple[int, str]] = {
+    "bad-request": (400, "The request cannot be understood"),
+    "bad-form": (400, "The form cannot be read"),
+    "token": (401, "A token is needed"),
+    "other-site": (403, "Another site's page may not ask"),
+    "not-found": (404, "There is nothing at this address"),
+    "method": (405, "The address does not take this method"),
+    "too-slow": (408, "The body came too slowly"),
+    "too-large": (413, "The body is too large"),
+    "too-many-files": (413, "Too many files"),
+    "content-type": (415, "The body is of another type than taken"),
+    "host": (421, "The request is meant for another host"),
+    "no-file": (422, "There is no file"),
+    "unreadable": (422, "No file is a readable picture"),
+    "option": (422, "An option cannot be followed"),
+    "head-too-large": (431, "The request's head is too large"),
+    "internal": (500, "The server has failed"),
+    "queue-full": (503, "The queue is full"),
+    "not-ready": (503, "The server is not ready"),
+    "stopping": (503, "The server is stopping"),
+}
+
+
+class Problem(Exception):
+    """A request that is refused.
+
+    Args:
+        kind: One of `KINDS`.
+        detail: What was found, what was expected, what to do; a sentence.
+        errors: The files it is about: "path" and "reason" of each.
+        headers: Response headers that belong to it.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.errors = [dict(error) for error in errors]
+        self.headers = dict(headers or {})
+
+    @property
+    def status(self) -> int:
+        """HTTP status code."""
+        return KINDS[self.kind][0]
+
+    def to_dict(self, request_id: str = "") -> dict[str, Any]:
+        """The problem in plain values.
+
+        Args:
+            request_id: Of the request, to find it in the log.
+
+        Returns:
+            "type", "title", "status", "detail" as RFC 9457 has them, "request_id", and "errors"
+            where files are at fault.
+        """
+        status, title = KINDS[self.kind]
+        facts: dict[str, Any] = {
+            "type": f"/docs#{self.kind}",
+            "title": title,
+            "status": status,
+            "detail": self.detail,
+            "request_id": request_id,
+        }
+        if self.errors:
+            facts["errors"] = self.errors
+        return facts
+
+    def body(self, request_id: str = "") -> bytes:
+        """The problem as JSON.
+
+        Args:
+            request_id: As for `to_dict`.
+
+        Returns:
+            UTF-8.
+        """
+        return json.dumps(self.to_dict(request_id), ensure_ascii=False).encode()
+
+
+def busy(kind: str, detail: str, retry_seconds: int = 1) -> Problem:
+    """Make a problem that passes: the client is told when to try again.
+
+    Args:
+        kind: "queue-full", "not-ready" or "stopping".
+        detail: As in `Problem`.
+        retry_seconds: Value of Retry-After.
+
+    Returns:
+        The problem.
+    """
+    return Problem(kind, detail, headers={"Retry-After": str(retry_seconds)})

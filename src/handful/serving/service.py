@@ -1,0 +1,80 @@
+"""What a server works with, and what it refuses before any work is done."""
+
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from handful.errors import DataError
+from handful.serving.batching import Batcher
+from handful.serving.problems import Problem, busy
+from handful.serving.serving_metrics import ServingMetrics
+from handful.serving.uploads import UploadLimits
+
+
+@dataclass(eq=False)
+class Service:
+    """What the application works with.
+
+    Args:
+        batcher: Answers.
+        card: What /model gives.
+        limits: Of requests.
+        metrics: What /metrics gives.
+        allowed_hosts: As for `Guard`.
+        token: As for `Guard`.
+        is_ready: Whether the network is compiled.
+        is_stopping: Whether the server is about to end.
+    """
+
+    batcher: Batcher
+    card: dict[str, Any]
+    limits: UploadLimits = field(default_factory=UploadLimits)
+    metrics: ServingMetrics = field(default_factory=ServingMetrics)
+    allowed_hosts: tuple[str, ...] = ()
+    token: str | None = None
+    is_ready: bool = False
+    is_stopping: bool = False
+
+    def __post_init__(self) -> None:
+        # Options repeat from request to request, and sorting the calibration takes a while.
+        self._check = lru_cache(256)(self.batcher.classifier.check_promises)
+        self._abstaining = lru_cache(256)(self.batcher.classifier.abstain_at)
+
+    def check_ready(self) -> None:
+        """Refuse while there can be no answer.
+
+        Raises:
+            Problem: When the network is not compiled yet, or the server is stopping.
+        """
+        if self.is_stopping:
+            raise busy("stopping", "the server is stopping; try again later.")
+        if not self.is_ready:
+            raise busy("not-ready", "the network is being compiled; try again in 1 s.")
+
+    def check_promises(self, error_rate: float | None, coverage: float | None) -> None:
+        """Refuse, before the work, what the classifier cannot promise.
+
+        Args:
+            error_rate: As for `Classifier.predict`.
+            coverage: As for `Classifier.predict`.
+
+        Raises:
+            Problem: When it cannot, or one is out of range.
+        """
+        if error_rate is None and coverage is None:
+            return
+        try:
+            self._check(error_rate, coverage)
+        except (DataError, ValueError) as error:
+            raise Problem("option", str(error)) from error
+
+    def abstaining(self, error_rate: float) -> dict[str, Any]:
+        """The rule behind `is_sure`.
+
+        Args:
+            error_rate: As for `Classifier.predict`.
+
+        Returns:
+            As `handful predict --json` has it.
+        """
+        return asdict(self._abstaining(error_rate))

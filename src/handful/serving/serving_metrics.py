@@ -1,0 +1,119 @@
+"""Figures of a running server, as Prometheus reads them."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
+
+if TYPE_CHECKING:
+    from handful.classifiers.classifier import Prediction
+    from handful.serving.batching import Batcher
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PATHS = ("/", "/predict", "/model", "/metrics", "/healthz", "/readyz", "/docs", "/openapi.json")
+_METHODS = ("GET", "HEAD", "POST")
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_SIZES = (1, 2, 4, 8, 16, 32)
+
+
+class ServingMetrics:
+    """Counters and gauges of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        Info("handful", "What is running.", registry=registry).info({"version": version("handful")})
+        self.requests = Counter(
+            "handful_requests",
+            "Requests answered.",
+            ("method", "path", "status"),
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "handful_request_seconds",
+            "Time from a request's head to its whole answer.",
+            ("path",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.pictures = Counter(
+            "handful_pictures",
+            "Pictures that were named, and files that could not be read.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.labels = Counter(
+            "handful_labels", "Pictures named as each class.", ("label",), registry=registry
+        )
+        self.unlike = Counter(
+            "handful_unlike_training", "Pictures unlike those of training.", registry=registry
+        )
+        self.batch_size = Histogram(
+            "handful_batch_size",
+            "Pictures named together.",
+            buckets=_SIZES,
+            registry=registry,
+        )
+        self.waiting = Gauge("handful_waiting", "Pictures waiting for a thread.", registry=registry)
+        self.working = Gauge("handful_working", "Pictures worked on.", registry=registry)
+        self.held_bytes = Gauge(
+            "handful_held_bytes", "Bytes of requests in memory.", registry=registry
+        )
+        self.ready = Gauge("handful_ready", "1 when requests are answered.", registry=registry)
+        for outcome in ("named", "unreadable"):
+            self.pictures.labels(outcome)
+
+    def watch(self, batcher: "Batcher") -> None:
+        """Read the queue's length when asked.
+
+        Args:
+            batcher: The queue.
+        """
+        self.waiting.set_function(lambda: batcher.num_waiting)
+        self.working.set_function(lambda: batcher.num_working)
+
+    def observe_request(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Count a request. Unknown addresses and methods are one series, whoever makes them up.
+
+        Args:
+            method: Such as "GET".
+            path: Of the request.
+            status: Of the response; 0 where the client went away.
+            seconds: Time it took.
+        """
+        if path not in PATHS:
+            path = "/page" if path.startswith("/page/") else "other"
+        method = method if method in _METHODS else "other"
+        self.requests.labels(method, path, str(status)).inc()
+        self.request_seconds.labels(path).observe(seconds)
+
+    def observe_predictions(self, predictions: "Sequence[Prediction]", num_unreadable: int) -> None:
+        """Count what a request's pictures were.
+
+        Args:
+            predictions: Of those that could be read.
+            num_unreadable: The others.
+        """
+        self.pictures.labels("named").inc(len(predictions))
+        self.pictures.labels("unreadable").inc(num_unreadable)
+        for prediction in predictions:
+            self.labels.labels(prediction.label).inc()
+            if prediction.unlike_training:
+                self.unlike.inc()
+
+    def text(self) -> bytes:
+        """All figures.
+
+        Returns:
+            Prometheus' text format.
+        """
+        return generate_latest(self.registry)

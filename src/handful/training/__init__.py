@@ -1,0 +1,1 @@
+"""Training: how each strategy turns photos into a classifier."""

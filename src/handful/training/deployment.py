@@ -1,0 +1,157 @@
+"""A trained Keras network made into a `Classifier`: converted, with its last layer as the head."""
+
+import hashlib
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from handful.classifiers.classifier import Classifier
+from handful.classifiers.heads import LinearHead
+from handful.config import TrainConfig
+from handful.files import sha256_of
+from handful.networks.conversion import FrozenNetwork, write_network
+from handful.photos.pixels import DecodeSettings
+from handful.training.recipes import Recipe
+from handful.training.training_jobs import about_job
+
+if TYPE_CHECKING:
+    import keras
+
+_LEAST_PROBABILITY = 1e-7
+
+
+def deploy(
+    network: "keras.Model",
+    recipe: Recipe,
+    class_names: tuple[str, ...],
+    settings: DecodeSettings,
+    config: TrainConfig,
+    offset: float = 0.0,
+) -> Classifier:
+    """Make a classifier of a trained network.
+
+    Args:
+        network: From the recipe's values to probabilities.
+        recipe: How it was trained.
+        class_names: C names.
+        settings: How photos are decoded for it.
+        config: What was asked.
+        offset: Added to the scaled values.
+
+    Returns:
+        The classifier; its network's files lie in a temporary folder that goes with it.
+
+    Raises:
+        HandfulError: When the converted network computes something else.
+    """
+    import keras
+
+    size, num_classes = settings.image_size, len(class_names)
+    images = keras.Input((size, size, 3), name="images")
+    values = images
+    if recipe.grey:
+        values = keras.ops.mean(values, axis=-1, keepdims=True)
+    if recipe.scale != 1.0 or offset:
+        values = keras.layers.Rescaling(recipe.scale, offset)(values)
+    last = network.layers[-1]
+    ends_in_head = (
+        isinstance(last, keras.layers.Dense)
+        and network.outputs[0] is last.output
+        and last.activation.__name__ == ("sigmoid" if last.units == 1 else "softmax")
+    )
+    if ends_in_head:
+        body, head = keras.Model(network.inputs[0], last.input), head_of_layer(last)
+        features = body(values, training=False)
+    else:
+        # Logarithms of the probabilities, whose softmax gives them back.
+        given = keras.ops.cast(network(values, training=False), "float32")
+        if network.output_shape[-1] == 1:
+            given = keras.ops.concatenate([1 - given, given], axis=-1)
+        features = keras.ops.log(keras.ops.maximum(given, _LEAST_PROBABILITY))
+        head = _identity_head(num_classes)
+    folder, frozen = _write(keras.Model(images, features), size)
+    classifier = Classifier(
+        class_names,
+        frozen,
+        head,
+        settings,
+        # These networks are small; what was trained in float32 answers in float32.
+        precision="f32" if config.precision == "auto" else config.precision,
+        test_time_mirror=recipe.mirror or config.test_time_mirror,
+        about={"backbone": network.name, "licence": "yours", "source": "trained on these photos"}
+        | about_job(config),
+    )
+    weakref.finalize(classifier, shutil.rmtree, folder, ignore_errors=True)
+    return classifier
+
+
+@contextmanager
+def write_body(body: "keras.Model", image_size: int) -> Iterator[FrozenNetwork]:
+    """Convert a network from pictures to features for as long as a block lasts.
+
+    Args:
+        body: From (N, S, S, 3) pictures in [0, 255] to (N, D).
+        image_size: S, pixels.
+
+    Yields:
+        The network; its files go with the block.
+    """
+    folder, frozen = _write(body, image_size)
+    try:
+        yield frozen
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(body: "keras.Model", image_size: int) -> tuple[Path, FrozenNetwork]:
+    """Convert into a temporary folder."""
+    folder = Path(tempfile.mkdtemp(prefix="handful-network-"))
+    try:
+        write_network(body, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    xml_path, bin_path = folder / "network.xml", folder / "network.bin"
+    xml_sha256, bin_sha256 = sha256_of(xml_path), sha256_of(bin_path)
+    return folder, FrozenNetwork(
+        xml_path=xml_path,
+        bin_path=bin_path,
+        xml_sha256=xml_sha256,
+        bin_sha256=bin_sha256,
+        image_size=image_size,
+        embedding_dim=int(body.output_shape[-1]),
+        digest=hashlib.sha256(f"{xml_sha256}{bin_sha256}".encode()).hexdigest(),
+        seconds=0.0,
+    )
+
+
+def head_of_layer(layer: Any) -> LinearHead:
+    """Make a head of a network's last layer.
+
+    Args:
+        layer: A Dense layer with sigmoid (one neuron) or softmax.
+
+    Returns:
+        The head with the same probabilities; one neuron's value z is two logits, 0 and z.
+    """
+    kernel, *rest = layer.get_weights()
+    bias = rest[0] if rest else np.zeros(kernel.shape[1], np.float32)
+    if kernel.shape[1] == 1:
+        kernel = np.concatenate([np.zeros_like(kernel), kernel], axis=1)
+        bias = np.concatenate([np.zeros_like(bias), bias])
+    dim = len(kernel)
+    return LinearHead(
+        np.zeros(dim, np.float32), np.ones(dim, np.float32), kernel, bias, strength=None
+    )
+
+
+def _identity_head(num_classes: int) -> LinearHead:
+    eye = np.eye(num_classes, dtype=np.float32)
+    zeros, ones = np.zeros(num_classes, np.float32), np.ones(num_classes, np.float32)
+    return LinearHead(zeros, ones, eye, zeros, strength=None)

@@ -1,0 +1,225 @@
+"""A pretrained network trained on: its upper part, from a fitted head, as long as it helps."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.classifiers.classifier import Classifier
+from handful.classifiers.heads import LinearHead
+from handful.networks.backbones import Backbone, build_network, find_backbone
+from handful.networks.embeddings import Embedder, EmbeddingTable, embed_index
+from handful.photos.splits import fold_count, stratified_folds
+from handful.training.deployment import deploy, write_body
+from handful.training.loop import Fitted
+from handful.training.recipes import Recipe
+from handful.training.training_jobs import (
+    Trained,
+    TrainingJob,
+    fit_head_on,
+    fit_job,
+    fit_probe,
+    make_source,
+)
+
+if TYPE_CHECKING:
+    import keras
+
+# The layer whose output is computed once; what comes after it is trained. Xception's adding
+# layers are numbered by Keras, its other layers are named: so the one after the cut is given.
+_CUTS = {
+    "efficientnet-lite0": "block11_expand_conv",
+    "efficientnet-lite1": "block13_expand_conv",
+    "efficientnet-lite2": "block13_expand_conv",
+    "xception": "block13_sepconv1_act",
+}
+# Factor on the learning rate of the lowest trained layer; the head's is 1.
+_LOWEST_RATE = 0.2
+_FOLDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """What one training of the upper part needs.
+
+    Args:
+        job: What to train on.
+        backbone: The pretrained network.
+        table: Its features of all photos.
+        maps: (N, 2, M) float32 output of the lower part, of each photo and its mirror image.
+    """
+
+    job: TrainingJob
+    backbone: Backbone
+    table: EmbeddingTable
+    maps: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class _Tuned:
+    """A trained upper part, with the whole network that it belongs to."""
+
+    fitted: Fitted
+    whole: "keras.Model"
+    num_trainable: int
+
+
+def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
+    """Train the upper part of a pretrained network on, from a fitted head.
+
+    What lies below a cut stays as it is, so its output is computed once, for each photo and its
+    mirror image. A fifth of the training photos is held out to find the number of epochs; then
+    all of them are trained on for so long. Where no epoch is better than the fitted head alone,
+    that head is what remains.
+
+    Args:
+        job: What to train on.
+        recipe: How.
+
+    Returns:
+        The classifier and facts about its training.
+
+    Raises:
+        DataError: When the photos or a checkpoint cannot be used.
+        KeyboardInterrupt: When interrupted while the number of epochs was sought.
+        ValueError: For a backbone whose cut is not known.
+    """
+    split, config = job.split, job.config
+    name = (config.backbone or recipe.backbone or "").lower()
+    if name not in _CUTS:
+        raise ValueError(f"backbone is {name!r}; fine-tune takes {', '.join(_CUTS)}.")
+    weights = Path(config.weights) if config.weights else None
+    backbone = find_backbone(name, weights, config.image_size)
+    probe, table = fit_probe(job, backbone, "f32", split.train)
+    parts = _Parts(job, backbone, table, _lower_maps(job, backbone, probe))
+    learnt, watched = _inner_parts(job)
+    chosen = _train_upper(parts, recipe, learnt, watched, "choose")
+    if chosen.fitted.stopped == "interrupted":
+        raise KeyboardInterrupt
+    total = int(chosen.whole.count_params())
+    epochs = chosen.fitted.best_epoch
+    if not epochs:
+        note = (
+            "No epoch of fine-tuning was better on a held-out fifth of the training photos than "
+            "the fitted head alone, which is kept."
+        )
+        width = probe.network.embedding_dim + 1
+        return Trained(probe, chosen.fitted, recipe, total, width, note=note)
+    plan = replace(recipe, epochs=epochs, patience=None)
+    tuned = _train_upper(parts, plan, split.train, split.validation, "final")
+    classifier = deploy(
+        tuned.whole,
+        replace(recipe, image_size=backbone.image_size),
+        split.index.class_names,
+        probe.settings,
+        config,
+    )
+    classifier.about |= backbone.about
+    note = (
+        f"Trained for {epochs} epochs, a number found on a held-out fifth of the training photos."
+    )
+    return Trained(classifier, tuned.fitted, plan, total, tuned.num_trainable, note=note)
+
+
+def _inner_parts(job: TrainingJob) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Training photos to learn from and to watch; groups of near-duplicates stay together."""
+    rows = job.split.train
+    labels, groups = job.split.index.labels[rows], job.split.groups[rows]
+    _, groups = np.unique(groups, return_inverse=True)
+    num_folds = fold_count(labels, groups, _FOLDS)
+    if num_folds < 2:
+        # A class of one photo: there is nothing to watch but what was learnt.
+        return rows, rows
+    watched = stratified_folds(labels, groups, num_folds, job.config.seed) == 0
+    return rows[~watched], rows[watched]
+
+
+def _train_upper(
+    parts: _Parts,
+    recipe: Recipe,
+    learnt: NDArray[np.int64],
+    seen: NDArray[np.int64],
+    name: str,
+) -> _Tuned:
+    """Train the upper part and the head, which begins as fitted to the photos learnt from."""
+    import keras
+
+    job, maps, labels = parts.job, parts.maps, parts.job.split.index.labels
+    body, _, upper = _cut_network(parts.backbone)
+    head = _as_dense(fit_head_on(job, parts.table, learnt))
+    network = keras.Model(upper.inputs[0], head(upper.outputs[0]))
+    # Each time the photo or its mirror image to learn from, the photo to look at.
+    train = make_source(job, recipe, network, maps[learnt], labels[learnt], True)
+    held_out = make_source(job, recipe, network, maps[seen], labels[seen], False)
+    checkpoint = None if job.checkpoint is None else job.checkpoint / name
+    fitted = fit_job(
+        replace(job, checkpoint=checkpoint),
+        recipe,
+        network,
+        train,
+        held_out,
+        rates=_layer_rates(upper),
+        count_start=recipe.patience is not None,
+        share_of_budget=0.5,
+    )
+    whole = keras.Model(body.inputs[0], head(body.outputs[0]))
+    trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+    return _Tuned(fitted, whole, trainable)
+
+
+def _cut_network(backbone: Backbone) -> tuple[Any, Any, Any]:
+    """A body, its lower part, and its upper part from flattened maps on; layers are shared."""
+    import keras
+
+    body = build_network(backbone)
+    place = body.layers.index(body.get_layer(_CUTS[backbone.name]))
+    cut = body.layers[place].input
+    rest = keras.Model(cut, body.outputs[0])
+    for layer in body.layers:
+        # A batch norm that is not trained keeps ImageNet's statistics: it is in inference mode.
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = layer in rest.layers and not is_norm
+    lower = keras.Model(body.inputs[0], keras.layers.Flatten()(cut))
+    maps = keras.Input((int(np.prod(cut.shape[1:])),), name="maps")
+    upper = keras.Model(maps, rest(keras.layers.Reshape(cut.shape[1:])(maps)))
+    return body, lower, upper
+
+
+def _layer_rates(upper: Any) -> dict[str, float]:
+    """Factor on each variable's learning rate, from the lowest layer's to the head's."""
+    paths = [weight.path for weight in upper.trainable_weights]
+    factors = np.geomspace(_LOWEST_RATE, 1.0, len(paths))
+    return dict(zip(paths, factors.tolist(), strict=True))
+
+
+def _lower_maps(job: TrainingJob, backbone: Backbone, probe: Classifier) -> NDArray[np.float32]:
+    """Output of the lower part, by OpenVINO, for each photo and its mirror image."""
+    _, lower, _ = _cut_network(backbone)
+    with write_body(lower, probe.network.image_size) as frozen:
+        table = embed_index(
+            job.split.index,
+            Embedder(frozen, "f32"),
+            probe.settings,
+            views=(0, "mirror"),
+            progress=job.phase("lower part"),
+        )
+    return table.embeddings
+
+
+def _as_dense(head: LinearHead) -> Any:
+    """A fitted head as a Keras layer: one sigmoid neuron for two classes, or a softmax."""
+    import keras
+
+    kernel = head.weights / head.scale[:, np.newaxis]
+    bias = head.bias - head.mean @ kernel
+    if kernel.shape[1] == 2:
+        kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
+    activation = "sigmoid" if kernel.shape[1] == 1 else "softmax"
+    layer = keras.layers.Dense(
+        kernel.shape[1], activation=activation, dtype="float32", name="probabilities"
+    )
+    layer.build((None, len(kernel)))
+    layer.set_weights([kernel, bias])
+    return layer

@@ -1,0 +1,452 @@
+"""The only gradient loop: Keras' `fit`, an epoch at a time, to be stopped and gone on with."""
+
+import json
+import math
+import os
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.errors import DataError, TrainingError
+from handful.networks.backbones import prepare_keras
+from handful.networks.embeddings import Progress
+from handful.training.minibatches import BatchSource, epoch_dataset
+from handful.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    import keras
+
+COLUMNS = (
+    "epoch",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "image_size",
+    "seconds",
+    "waited_share",
+)
+CHECKPOINT_FILE = "checkpoint.npz"
+_CHECKPOINT_FORMAT = 1
+_WARM_UP = 0.08
+_TIMED_STEPS = 4
+# Looking at a photo costs a third of learning from it.
+_FORWARD_SHARE = 1 / 3
+# Shorter trainings are over before an estimate is made.
+_STEPS_WORTH_TIMING = 60
+
+State = list[NDArray[Any]]
+History = dict[str, list[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What came of training; the network itself holds the weights.
+
+    Args:
+        history: Column name, see `COLUMNS`, to its value in each epoch; NaN where validation was
+            not looked at.
+        epochs: Epochs finished.
+        planned_epochs: Epochs planned.
+        best_epoch: Epoch, counted from 1, whose weights the network has.
+        stopped: Why training ended early: "interrupted", "time", "patience", or "".
+        seconds: Time in the loop, of earlier parts too.
+        estimated_seconds: What was expected of it before it began; NaN where it was too short.
+    """
+
+    history: History
+    epochs: int
+    planned_epochs: int
+    best_epoch: int
+    stopped: str
+    seconds: float
+    estimated_seconds: float
+
+
+def compile_network(
+    network: "keras.Model", recipe: Recipe, num_steps: int, rates: Mapping[str, float] | None = None
+) -> None:
+    """Give a network its loss, optimizer and metric.
+
+    Args:
+        network: Ends in probabilities, one for two classes or C.
+        recipe: How it is trained.
+        num_steps: Steps in all, for the schedule.
+        rates: Path of a variable to the factor on its learning rate; None is 1 for all.
+    """
+    import keras
+
+    if network.output_shape[-1] == 1:
+        loss: Any = keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
+        metric: Any = keras.metrics.MeanMetricWrapper(_binary_matches, name="accuracy")
+    else:
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+        metric = keras.metrics.CategoricalAccuracy(name="accuracy")
+    network.compile(
+        optimizer=_optimizer(recipe, num_steps, rates),
+        loss=loss,
+        metrics=[metric],
+        # On CPUs oneDNN's kernels are nearly twice as fast as what XLA makes.
+        jit_compile=False,
+    )
+    network.optimizer.build(network.trainable_variables)
+
+
+def _binary_matches(labels: Any, probabilities: Any) -> Any:
+    """Binary accuracy whose labels may be a teacher's probabilities."""
+    from keras import ops
+
+    labels = ops.reshape(labels, ops.shape(probabilities))
+    return ops.cast(ops.equal(labels > 0.5, probabilities > 0.5), "float32")
+
+
+def _optimizer(recipe: Recipe, num_steps: int, rates: Mapping[str, float] | None) -> Any:
+    from keras import optimizers
+
+    rate: Any = recipe.learning_rate
+    if recipe.cosine:
+        warm_up = max(1, round(_WARM_UP * num_steps))
+        rate = optimizers.schedules.CosineDecay(
+            0.0,
+            max(num_steps - warm_up, 1),
+            warmup_target=recipe.learning_rate,
+            warmup_steps=warm_up,
+        )
+    if recipe.optimizer == "sgd":
+        return optimizers.SGD(rate, momentum=0.9, nesterov=True)
+    if recipe.optimizer == "adam" and rates is None:
+        return optimizers.Adam(rate)
+    if recipe.optimizer == "adam":
+        return _layerwise_adam(rate, dict(rates or {}))
+    optimizer = optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _layerwise_adam(rate: Any, rates: dict[str, float]) -> Any:
+    from keras import optimizers
+
+    class LayerwiseAdam(optimizers.Adam):  # type: ignore[misc]
+        """Adam with a factor on the learning rate of each variable."""
+
+        def build(self, variables: list[Any]) -> None:
+            super().build(variables)
+            self.factors = [rates.get(variable.path, 1.0) for variable in variables]
+
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            factor = self.factors[self._get_variable_index(variable)]
+            super().update_step(gradient, variable, learning_rate * factor)
+
+    return LayerwiseAdam(rate)
+
+
+def fit_network(
+    network: "keras.Model",
+    train: BatchSource,
+    validation: BatchSource,
+    recipe: Recipe,
+    *,
+    key: str = "",
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    time_budget_seconds: float | None = None,
+    class_weights: NDArray[np.float64] | None = None,
+    rates: Mapping[str, float] | None = None,
+    count_start: bool = False,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Fitted:
+    """Train a network; its weights are changed in place.
+
+    Args:
+        network: From the pictures' values to probabilities; it is compiled here.
+        train: Batches to learn from.
+        validation: Batches to look at after epochs.
+        recipe: How.
+        key: Identity of what is trained on what; a checkpoint with another one is refused.
+        checkpoint: Folder that keeps the state after each epoch; None keeps none.
+        resume: Go on from the checkpoint where there is one; the final weights are those of a
+            training that was never stopped.
+        time_budget_seconds: Plan as many of the recipe's epochs as fit, by a few timed steps.
+        class_weights: (C,) weight of each class in the loss, or None.
+        rates: See `compile_network`.
+        count_start: With patience: the weights before the first epoch may be the best, epoch 0.
+        progress: Called with (work done, work in all), in an arbitrary unit.
+        say: Told the estimate of the time before training begins.
+
+    Returns:
+        History and facts.
+
+    Raises:
+        TrainingError: When the loss is no number any more.
+        DataError: When the checkpoint is another training's.
+        KeyboardInterrupt: When interrupted before the first epoch ended.
+    """
+    loop = _Loop(network, train, validation, recipe, class_weights, rates, progress)
+    saved = _read_checkpoint(checkpoint, key) if checkpoint is not None and resume else None
+    if saved is not None:
+        loop.restore(saved)
+    else:
+        loop.plan(time_budget_seconds)
+        if count_start:
+            loop.look_at_start()
+    if say is not None and not math.isnan(loop.estimate):
+        say(
+            f"About {_duration(loop.estimate)} for {loop.epochs} epochs of {len(train)} steps"
+            + (f", of which {loop.done} are done" if loop.done else "")
+        )
+    try:
+        return loop.run(checkpoint, key, time_budget_seconds)
+    finally:
+        train.close()
+        validation.close()
+
+
+class _Loop:
+    """State of a training between epochs."""
+
+    def __init__(
+        self,
+        network: "keras.Model",
+        train: BatchSource,
+        validation: BatchSource,
+        recipe: Recipe,
+        class_weights: NDArray[np.float64] | None,
+        rates: Mapping[str, float] | None,
+        progress: Progress | None,
+    ) -> None:
+        prepare_keras()
+        self.network, self.recipe, self.progress, self.rates = network, recipe, progress, rates
+        self.train, self.validation = train, validation
+        self.class_weights = None if class_weights is None else dict(enumerate(class_weights))
+        self.history: History = {name: [] for name in COLUMNS}
+        self.best_loss, self.best_epoch = math.inf, 0
+        self.best_state: State | None = None
+        self.ended = ""
+        self.epochs, self.estimate, self.earlier_seconds = recipe.epochs, math.nan, 0.0
+        self.compile()
+
+    @property
+    def done(self) -> int:
+        """Epochs finished."""
+        return len(self.history["epoch"])
+
+    def compile(self) -> None:
+        compile_network(self.network, self.recipe, self.epochs * len(self.train), self.rates)
+
+    def variables(self) -> list[Any]:
+        # The network's include the states of dropout's random numbers.
+        return [*self.network.variables, *self.network.optimizer.variables]
+
+    def state(self) -> State:
+        from keras import ops
+
+        return [ops.convert_to_numpy(variable).copy() for variable in self.variables()]
+
+    def set_state(self, state: State) -> None:
+        for variable, value in zip(self.variables(), state, strict=True):
+            variable.assign(value)
+
+    def plan(self, budget: float | None) -> None:
+        """Time a few steps, and shorten the training to what the budget allows."""
+        if budget is None and self.epochs * len(self.train) < _STEPS_WORTH_TIMING:
+            return
+        before = self.state()
+        size = self.recipe.size_at(self.epochs - 1, self.epochs)
+        seconds = math.inf
+        for _ in range(2):  # The first traces and compiles.
+            self.train.start_epoch(0, self._view_size(size))
+            started = time.perf_counter()
+            steps = min(_TIMED_STEPS, len(self.train))
+            self.network.fit(epoch_dataset(self.train, steps), shuffle=False, verbose=0)
+            seconds = (time.perf_counter() - started) / steps
+        self.set_state(before)
+        looks = math.ceil(self.epochs / self.recipe.validate_every)
+        share = len(self.validation.labels) / len(self.train.labels) * _FORWARD_SHARE
+        self.estimate = seconds * len(self.train) * (self._work(self.epochs) + share * looks)
+        if budget is not None and self.estimate > budget:
+            planned = max(1, math.floor(self.epochs * budget / self.estimate))
+            self.estimate *= planned / self.epochs
+            self.epochs = planned
+            self.compile()
+
+    def _view_size(self, size: int) -> int | None:
+        return size if self.train.policy is not None else None
+
+    def _work(self, epochs: int) -> float:
+        """Work of the first epochs, one like the last being 1."""
+        return sum(self._share(epoch) for epoch in range(epochs))
+
+    def _share(self, epoch: int) -> float:
+        last = self.recipe.size_at(self.epochs - 1, self.epochs)
+        return (self.recipe.size_at(epoch, self.epochs) / last) ** 2
+
+    def look_at_start(self) -> None:
+        """Take the weights as they are for the best so far."""
+        held_out = epoch_dataset(self.validation)
+        self.best_loss = self.network.evaluate(held_out, verbose=0, return_dict=True)["loss"]
+        self.best_state = self.state()
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on where a checkpoint ends."""
+        self.epochs, self.estimate = saved["planned_epochs"], saved["estimated_seconds"]
+        self.compile()
+        self.set_state(saved["state"])
+        self.history, self.earlier_seconds = saved["history"], saved["seconds"]
+        self.best_loss, self.best_epoch = saved["best_loss"], saved["best_epoch"]
+        self.best_state, self.ended = saved["best_state"], saved["ended"]
+
+    def run(self, checkpoint: Path | None, key: str, budget: float | None) -> Fitted:
+        """Train epoch by epoch."""
+        started = time.perf_counter()
+        # Out of patience once is out of patience for good; time may be given again.
+        stopped, state = self.ended, self.state()
+
+        def seconds() -> float:
+            return self.earlier_seconds + time.perf_counter() - started
+
+        try:
+            while self.done < self.epochs and not stopped:
+                self.epoch()
+                state = self.state()
+                stopped = self._reason_to_stop(state, seconds(), budget)
+                if checkpoint is not None:
+                    self._keep(checkpoint, key, state, seconds(), stopped)
+        except KeyboardInterrupt:
+            if not self.done:
+                raise
+            stopped = "interrupted"
+            # What an unfinished epoch changed is undone.
+            for name in COLUMNS:
+                self.history[name] = self.history[name][: len(self.history["waited_share"])]
+            self.set_state(state)
+        if self.best_state is not None:
+            self.set_state(self.best_state)
+        best = self.best_epoch if self.best_state is not None else self.done
+        return Fitted(self.history, self.done, self.epochs, best, stopped, seconds(), self.estimate)
+
+    def epoch(self) -> None:
+        """One pass, and a look at the validation photos where one is due."""
+        number = self.done
+        size = self.recipe.size_at(number, self.epochs)
+        self.train.start_epoch(number, self._view_size(size))
+        self.validation.start_epoch(0)
+        due = (number + 1) % self.recipe.validate_every == 0 or number + 1 == self.epochs
+        rate = float(self.network.optimizer.learning_rate)
+        started = time.perf_counter()
+        logs = self.network.fit(
+            epoch_dataset(self.train),
+            epochs=number + 1,
+            initial_epoch=number,
+            validation_data=epoch_dataset(self.validation) if due else None,
+            class_weight=self.class_weights,
+            callbacks=self._callbacks(number),
+            # Keras would ask for the batches in an order of its own, drawn from nobody's seed.
+            shuffle=False,
+            verbose=0,
+        ).history
+        passed = time.perf_counter() - started
+        if not math.isfinite(logs["loss"][0]):
+            raise TrainingError(
+                f"The loss is no number any more in epoch {number + 1} of {self.epochs}: training "
+                f"has diverged with a learning rate of {self.recipe.learning_rate:g}. Give a "
+                "smaller one with --learning-rate."
+            )
+        nothing = [math.nan]
+        row = (
+            number + 1,
+            logs["loss"][0],
+            logs["accuracy"][0],
+            logs.get("val_loss", nothing)[0],
+            logs.get("val_accuracy", nothing)[0],
+            rate,
+            size,
+            passed,
+            self.train.waited_seconds / passed,
+        )
+        for name, value in zip(COLUMNS, row, strict=True):
+            self.history[name].append(float(value))
+
+    def _callbacks(self, number: int) -> list[Any]:
+        import keras
+
+        found = [keras.callbacks.TerminateOnNaN()]
+        if self.progress is not None:
+            tell, steps = self.progress, len(self.train)
+            unit, before, total = self._share(number), self._work(number), self._work(self.epochs)
+
+            def told(batch: int, logs: Any = None) -> None:
+                tell(round((before + unit * (batch + 1) / steps) * 100), round(total * 100))
+
+            found.append(keras.callbacks.LambdaCallback(on_train_batch_end=told))
+        return found
+
+    def _reason_to_stop(self, state: State, seconds: float, budget: float | None) -> str:
+        loss = self.history["val_loss"][-1]
+        if self.recipe.patience is not None and not math.isnan(loss):
+            if loss < self.best_loss:
+                self.best_loss, self.best_epoch, self.best_state = loss, self.done, state
+            elif self.done - self.best_epoch >= self.recipe.patience:
+                return "patience"
+        late = budget is not None and seconds + self.history["seconds"][-1] > 1.1 * budget
+        return "time" if late and self.done < self.epochs else ""
+
+    def _keep(self, folder: Path, key: str, state: State, seconds: float, stopped: str) -> None:
+        facts = {
+            "format": _CHECKPOINT_FORMAT,
+            "key": key,
+            "ended": stopped if stopped == "patience" else "",
+            "planned_epochs": self.epochs,
+            "estimated_seconds": self.estimate,
+            "history": self.history,
+            "seconds": seconds,
+            "best_loss": self.best_loss,
+            "best_epoch": self.best_epoch,
+            "num_best": 0 if self.best_state is None else len(self.best_state),
+        }
+        arrays: dict[str, Any] = {f"state_{n}": value for n, value in enumerate(state)}
+        arrays |= {f"best_{n}": value for n, value in enumerate(self.best_state or [])}
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{CHECKPOINT_FILE}"
+        with temporary.open("wb") as file:
+            np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, folder / CHECKPOINT_FILE)
+
+
+def _read_checkpoint(folder: Path, key: str) -> dict[str, Any] | None:
+    """What a checkpoint holds; None where there is none."""
+    path = folder / CHECKPOINT_FILE
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            facts: dict[str, Any] = json.loads(str(file["facts"]))
+            count = sum(name.startswith("state_") for name in file.files)
+            facts["state"] = [file[f"state_{number}"] for number in range(count)]
+            best = [file[f"best_{number}"] for number in range(facts["num_best"])]
+            facts["best_state"] = best or None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"The checkpoint {path} cannot be read ({error}); delete its folder and train anew."
+        ) from error
+    if facts.get("format") != _CHECKPOINT_FORMAT or facts["key"] != key:
+        raise DataError(
+            f"The checkpoint {path} is of another training: the photos, their split or the "
+            "options differ. Give the same ones to resume, or delete its folder."
+        )
+    return facts
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min"

@@ -1,0 +1,202 @@
+"""From a split to a classifier: one function for each way of training a network.
+
+Every way ends in the same `Classifier`: a frozen network in OpenVINO's format, and a linear head.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.classifiers.classifier import Classifier
+from handful.errors import DataError
+from handful.networks.backbones import (
+    DEFAULT_BACKBONE,
+    build_body,
+    find_backbone,
+    frozen_network,
+    prepare_keras,
+)
+from handful.networks.efficientnet_lite import LITE_VARIANTS
+from handful.networks.embeddings import Embedder, View, embed_index
+from handful.networks.functional import NETWORKS, build_head, check_network, load_builder
+from handful.photos.pixels import DecodeSettings
+from handful.training.deployment import deploy, head_of_layer
+from handful.training.fine_tuning import fine_tune
+from handful.training.minibatches import BatchSource, Teacher, decode_photos
+from handful.training.recipes import Recipe
+from handful.training.training_jobs import (
+    Trained,
+    TrainingJob,
+    about_job,
+    chosen_recipe,
+    count_parameters,
+    fit_job,
+    fit_probe,
+    make_source,
+)
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["Trained", "TrainingJob", "chosen_recipe", "count_body", "train_strategy"]
+
+
+def train_strategy(job: TrainingJob) -> Trained:
+    """Train a network as the configuration asks.
+
+    Args:
+        job: What to train on, and how.
+
+    Returns:
+        The classifier and facts about its training.
+
+    Raises:
+        DataError: When the photos or a checkpoint cannot be used.
+        TrainingError: When training diverges.
+        ValueError: When a network does not fit the photos.
+    """
+    prepare_keras()
+    import keras
+
+    recipe = chosen_recipe(job.config)
+    if recipe is None:
+        raise ValueError(f"strategy {job.config.strategy!r} trains no network in epochs.")
+    keras.utils.set_random_seed(job.config.seed)
+    if recipe.network == "head":
+        return _train_head(job, recipe)
+    if recipe.network == "body":
+        return fine_tune(job, recipe)
+    return _train_pictures(job, recipe)
+
+
+def _train_pictures(job: TrainingJob, recipe: Recipe) -> Trained:
+    """Train a network from scratch on the photos' pixels."""
+    index, num_classes = job.split.index, len(job.split.index.class_names)
+    network = _build(job, recipe, num_classes)
+    limit = job.config.max_megapixels
+    settings = DecodeSettings(recipe.image_size, recipe.resize, limit)
+    stored = replace(settings, image_size=recipe.stored_size or recipe.image_size)
+    tell = job.phase("decode")
+
+    def pixels(rows: NDArray[np.int64], decoding: DecodeSettings) -> NDArray[np.uint8]:
+        return decode_photos(index.select(rows), decoding, progress=tell)
+
+    def source(rows: NDArray[np.int64], images: NDArray[np.uint8], learns: bool) -> BatchSource:
+        return make_source(job, recipe, network, images, index.labels[rows], learns, offset)
+
+    learnt, held_out = job.split.train, job.split.validation
+    images = pixels(learnt, stored)
+    offset = -float(images.mean()) * recipe.scale if recipe.centre else 0.0
+    train = source(learnt, images, True)
+    if job.config.strategy == "distilled":
+        train.teacher = _teacher(job)
+    fitted = fit_job(
+        job, recipe, network, train, source(held_out, pixels(held_out, settings), False)
+    )
+    classifier = deploy(network, recipe, index.class_names, settings, job.config, offset)
+    return Trained(classifier, fitted, recipe, *count_parameters(network))
+
+
+def _build(job: TrainingJob, recipe: Recipe, num_classes: int) -> "keras.Model":
+    shape = (recipe.image_size, recipe.image_size, 1 if recipe.grey else 3)
+    build = job.build
+    if build is None and job.config.network:
+        build = load_builder(job.config.network)
+    if build is None:
+        return NETWORKS[recipe.network](shape, num_classes)
+    try:
+        network = build(shape, num_classes)
+    except Exception as error:
+        raise DataError(
+            f"The network's function failed: {type(error).__name__}: {error}. It is called with "
+            f"the pictures' shape {shape} and the number of classes {num_classes}."
+        ) from error
+    check_network(network, shape, num_classes)
+    return network
+
+
+def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
+    """Train the exercise's head on a frozen network's features, each computed once."""
+    index, config = job.split.index, job.config
+    num_classes = len(index.class_names)
+    backbone = find_backbone(
+        config.backbone or recipe.backbone or "",
+        Path(config.weights) if config.weights else None,
+        recipe.image_size,
+    )
+    frozen = frozen_network(backbone, precision=config.precision)
+    embedder = Embedder(frozen, config.precision)
+    settings = DecodeSettings(recipe.image_size, recipe.resize, config.max_megapixels)
+    views: tuple[View, ...] = (0, "mirror") if config.test_time_mirror else (0,)
+    tell = job.phase("embed")
+    table = embed_index(index, embedder, settings, views=views, cache=job.cache, progress=tell)
+    network = build_head(frozen.embedding_dim, num_classes)
+
+    def source(rows: NDArray[np.int64], learns: bool) -> BatchSource:
+        features = table.embeddings[rows, 0]
+        return make_source(job, recipe, network, features, index.labels[rows], learns)
+
+    train, held_out = source(job.split.train, True), source(job.split.validation, False)
+    fitted = fit_job(job, recipe, network, train, held_out)
+    classifier = Classifier(
+        index.class_names,
+        frozen,
+        head_of_layer(network.layers[-1]),
+        settings,
+        precision=config.precision,
+        test_time_mirror=config.test_time_mirror,
+        about=backbone.about | about_job(config),
+    )
+    body = count_body(backbone.name, recipe.image_size)
+    total, trainable = count_parameters(network)
+    return Trained(
+        classifier,
+        fitted,
+        recipe,
+        body + total,
+        trainable,
+        table.hits,
+        table.misses,
+        # What `Classifier.predict_index` would compute a second time.
+        probabilities=classifier.head.predict_proba(
+            table.embeddings[job.split.validation].mean(axis=1)
+        ),
+    )
+
+
+def _teacher(job: TrainingJob) -> Teacher:
+    """A fitted head on the default network, which looks at the very views the pupil sees.
+
+    Source: Beyer et al., "Knowledge distillation: A good teacher is patient and consistent",
+    CVPR 2022.
+    """
+    backbone = find_backbone(job.config.backbone or DEFAULT_BACKBONE)
+    precision = "int8" if backbone.name in LITE_VARIANTS else "auto"
+    classifier, _ = fit_probe(job, backbone, precision, job.split.train)
+    size = classifier.network.image_size
+
+    def teach(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        views = [
+            cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR) for image in images
+        ]
+        features = [classifier.embedder.embed(np.asarray(view, np.uint8)) for view in views]
+        return classifier.head.predict_proba(np.stack(features))
+
+    return teach
+
+
+def count_body(name: str, image_size: int) -> int:
+    """Parameters of a pretrained body without its last layer.
+
+    Args:
+        name: Name of the backbone.
+        image_size: Side of its pictures in pixels.
+
+    Returns:
+        Number of all its parameters.
+    """
+    return int(build_body(name, image_size).count_params())

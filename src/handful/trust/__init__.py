@@ -1,0 +1,1 @@
+"""Trust: what photos, labels and figures are worth."""
