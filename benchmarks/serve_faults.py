@@ -24,11 +24,11 @@ from pathlib import Path
 from PIL import Image
 
 from serve_client import (
-    BOUNDARY,
     HOST,
     Connection,
     Server,
     as_request,
+    as_requests,
     expected_answers,
     serving,
     without_path,
@@ -74,18 +74,8 @@ def mutate(rng: random.Random, data: bytes, other: bytes) -> bytes:
 
 
 def as_form(files: list[bytes]) -> bytes:
-    """A whole POST of many files."""
-    parts = [
-        b'--%s\r\nContent-Disposition: form-data; name="file"; filename="%d"\r\n\r\n%s\r\n'
-        % (BOUNDARY, number, data)
-        for number, data in enumerate(files)
-    ]
-    body = b"".join(parts) + b"--%s--\r\n" % BOUNDARY
-    head = (
-        f"POST /predict HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: multipart/form-data; "
-        f"boundary={BOUNDARY.decode()}\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    """A whole POST of many files, named by their numbers."""
+    return as_requests({str(number): data for number, data in enumerate(files)})
 
 
 def send_mutated(server: Server, pictures: list[bytes], count: int) -> Counts:

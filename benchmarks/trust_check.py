@@ -33,7 +33,8 @@ from handful.networks.embeddings import EmbeddingTable, scan_index
 from handful.photos.index import ImageIndex, load_index
 from handful.photos.picture_facts import MEASURES, measure
 from handful.photos.pixels import DecodeSettings, decode, decode_picture
-from handful.trust.doctor import Evidence, find_problems
+from handful.trust.doctor import find_problems
+from handful.trust.findings import Evidence
 from pipelines import find_photos, machine, timed
 
 ASKED = {"nothing cached": 20, "everything cached": 4}

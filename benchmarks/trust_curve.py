@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.classifiers.heads import fit_head
-from handful.classifiers.metrics import wilson_interval
+from handful.classifiers.intervals import wilson_interval
 from handful.config import TrainConfig, cache_folder
 from handful.jobs.job_steps import choose_network, open_cache
 from handful.named_data.solar_cells import fetch_solar_cells
@@ -25,7 +25,7 @@ from handful.networks.embeddings import Embedder, embed_index
 from handful.photos.index import load_index
 from handful.photos.pixels import DecodeSettings
 from handful.photos.splits import duplicate_groups, near_duplicate_pairs, stratified_folds
-from handful.trust.learning_curve import measure_curve
+from handful.trust.curve_fitting import measure_curve
 from pipelines import find_photos, machine
 
 NUM_FITTED = 500

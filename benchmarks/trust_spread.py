@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from handful.cache import ContentCache
 from handful.classifiers.heads import fit_head
-from handful.classifiers.metrics import resampled_interval, wilson_interval
+from handful.classifiers.intervals import resampled_interval, wilson_interval
 from handful.config import TrainConfig
 from handful.jobs import job_steps, runs
 from handful.networks.embeddings import embed_index

@@ -2,6 +2,7 @@ import json
 import logging
 import re
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -14,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from handful.cli import app as command_line
+from handful.serving import predict_endpoint
 from handful.serving.guards import SECURITY_HEADERS
 from handful.serving.problems import KINDS, MEDIA_TYPE
 from handful.serving.uploads import HeldBytes, UploadLimits, printable
@@ -206,6 +208,15 @@ def test_a_malformed_form_is_refused(server: Live, body: bytes, detail: str) -> 
     check_problem(server.client.post("/predict", content=body, headers=head), "bad-form", detail)
 
 
+def test_a_form_may_have_as_many_parts_as_files_are_taken(tiny_run: Path, photo: bytes) -> None:
+    with live(tiny_run, limits=UploadLimits(num_files=100), max_waiting=100) as server:
+        files = [("file", (f"{n}.jpg", photo)) for n in range(100)]
+        answer = server.client.post("/predict", files=files, data={"note": ["x"] * 32})
+        assert answer.status_code == 200 and len(answer.json()["predictions"]) == 100
+        more = server.client.post("/predict", files=files, data={"note": ["x"] * 33})
+        check_problem(more, "bad-form", "more than 132 parts")
+
+
 @pytest.mark.parametrize("boundary", ["", "; boundary=", "; boundary=" + "b" * 400])
 def test_a_form_needs_a_boundary(server: Live, boundary: str) -> None:
     head = {"content-type": "multipart/form-data" + boundary}
@@ -379,6 +390,31 @@ def test_what_a_client_that_went_away_asked_for_is_not_worked_on(
     assert named(after) == named(before)
 
 
+def test_a_photo_s_bytes_are_let_go_once_it_is_embedded(
+    server: Live, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batcher, seen, counts = server.service.batcher, [], []
+    embed, name = batcher._embed, batcher._name
+
+    def watched(data: bytes) -> Any:
+        seen.append(data)
+        return embed(data)
+
+    def counted(batch: Any) -> None:
+        wait_until(lambda: sys.getrefcount(seen[0]) == 2)  # this list, and the call
+        counts.append(len(batch))
+        name(batch)
+
+    monkeypatch.setattr(batcher, "_embed", watched)
+    monkeypatch.setattr(batcher, "_name", counted)
+    for kind in ({"files": {"file": ("a.jpg", photo)}}, {"content": photo}):
+        headers = {} if "files" in kind else {"content-type": "image/jpeg"}
+        answer = server.client.post("/predict", headers=headers, **kind)
+        assert answer.status_code == 200
+        seen.clear()
+    assert counts == [1, 1]
+
+
 def test_before_it_is_ready_and_when_it_stops_photos_are_refused(
     tiny_run: Path, photo: bytes
 ) -> None:
@@ -415,6 +451,12 @@ def test_an_option_that_cannot_be_followed_is_refused_before_the_work(
     check_problem(answer, "option", detail)
 
 
+def test_of_several_options_the_last_counts() -> None:
+    assert predict_endpoint.read_options(b"") == (None, None)
+    assert predict_endpoint.read_options(b"error_rate=0.1&other=1") == (0.1, None)
+    assert predict_endpoint.read_options(b"coverage=0.5&coverage=0.9") == (None, 0.9)
+
+
 def test_a_token_guards_all_but_pages_and_probes(tiny_run: Path, photo: bytes) -> None:
     files = {"file": ("a.jpg", photo)}
     with live(tiny_run, token=TOKEN) as server:
@@ -444,7 +486,7 @@ def test_another_name_of_the_server_is_refused(server: Live, photo: bytes) -> No
 
 def test_pages_of_other_sites_may_not_ask(server: Live, photo: bytes) -> None:
     own = f"http://127.0.0.1:{server.port}"
-    for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
+    for origin in ("https://evil.example", "null", "http://127.0.0.1:1", "http://[", "//[x]", ""):
         answer = server.client.post("/predict", files={"file": photo}, headers={"origin": origin})
         check_problem(answer, "other-site")
     answer = server.client.post("/predict", files={"file": photo}, headers={"origin": own})
@@ -545,6 +587,41 @@ def test_the_page_for_programs_knows_every_address_and_every_problem(server: Liv
     assert set(predict["responses"]) >= {"200", "413", "415", "422", "503"}
     for name in ("error_rate", "coverage"):
         assert f"<code>{name}</code>" in page
+
+
+def test_programs_are_told_of_refusals_and_of_the_token(server: Live) -> None:
+    described = server.client.get("/openapi.json").json()
+    paths = described["paths"]
+    predict = paths["/predict"]["post"]
+    assert set(predict["responses"]) >= {"403", "421", "500"}
+    for operation in (paths["/model"]["get"], paths["/metrics"]["get"]):
+        assert set(operation["responses"]) == {"200", "401", "403", "421"}
+        assert operation["security"] == predict["security"] == [{"bearer": []}, {}]
+    for path in ("/healthz", "/readyz"):
+        assert set(paths[path]["get"]["responses"]) >= {"200", "403", "421"}
+        assert "security" not in paths[path]["get"]
+    scheme = described["components"]["securitySchemes"]["bearer"]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    problem = predict["responses"]["422"]["content"][MEDIA_TYPE]["schema"]["properties"]
+    assert set(problem["errors"]["items"]["properties"]) == {"path", "reason"}
+
+
+def test_a_head_request_is_answered_as_a_get_without_the_body(server: Live) -> None:
+    for path in ("/", "/docs", "/page/app.js", "/healthz", "/readyz", "/model", "/openapi.json"):
+        full, head = server.client.get(path), server.client.head(path)
+        assert head.status_code == 200 and head.content == b""
+        for name in ("content-type", "content-length"):
+            assert head.headers[name] == full.headers[name]
+    assert server.client.head("/metrics").status_code == 200
+    assert server.client.head("/predict").headers["allow"] == "POST"
+    refused = server.client.post("/healthz")
+    check_problem(refused, "method")
+    assert refused.headers["allow"] == "GET, HEAD"
+
+
+def test_an_address_with_a_slash_behind_it_is_another(server: Live, photo: bytes) -> None:
+    check_problem(server.client.get("/docs/"), "not-found")
+    check_problem(server.client.post("/predict/", files={"file": photo}), "not-found")
 
 
 def test_pages_load_nothing_from_elsewhere(server: Live) -> None:

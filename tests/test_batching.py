@@ -1,3 +1,4 @@
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -176,7 +177,7 @@ def test_retrying_is_advised_for_when_the_queue_will_be_done(
     batcher: Batcher, gate: Gate, photos: list[bytes]
 ) -> None:
     assert batcher.retry_seconds == 1
-    batcher._seconds_a_picture = 10.0 * batcher.num_threads
+    batcher._lane.seconds_a_picture = 10.0 * batcher.num_threads
     batcher.submit(photos[: batcher.num_threads])
     wait_until(lambda: batcher.num_waiting == 0)
     batcher.submit(photos[:4])
@@ -212,6 +213,98 @@ def test_pictures_that_take_much_memory_are_decoded_one_at_a_time(
     for future in batcher.submit([data] * 4):
         assert future.result(20)
     assert len(seen) == 4 and (max(seen) == 1) == (most_at_once == 1)
+
+
+@pytest.fixture
+def slow_png(batcher: Batcher, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[bytes, Gate]]:
+    """A picture that counts as large, and a gate that holds its like up."""
+    monkeypatch.setattr(batching, "_LARGE_PIXELS", 1000)
+    found, embed = Gate(batcher, monkeypatch), batcher.__class__._embed
+    held = batcher._embed
+
+    def sort(data: bytes) -> np.ndarray:
+        return held(data) if batching._is_large(data) else embed(batcher, data)
+
+    monkeypatch.setattr(batcher, "_embed", sort)
+    yield cv2.imencode(".png", draw_photo("round", 1))[1].tobytes(), found
+    found.open.set()
+
+
+def test_large_pictures_leave_the_threads_to_the_others(
+    batcher: Batcher, slow_png: tuple[bytes, Gate], photos: list[bytes]
+) -> None:
+    data, gate = slow_png
+    batcher.max_waiting = 100
+    # What is named by itself must not wait for those that are held up.
+    batcher.max_delay_seconds = 100.0
+    large = batcher.submit([data] * 3 * batcher.num_threads)
+    small = batcher.submit(photos[:8])
+    assert all(future.result(20) for future in small)
+    wait_until(lambda: batcher.num_working == 1)
+    assert batcher.num_waiting == len(large) - 1 and not any(future.done() for future in large)
+    gate.open.set()
+    assert all(future.result(20) for future in large)
+    wait_until(lambda: batcher.num_working == batcher.num_waiting == 0)
+
+
+def test_large_pictures_count_in_the_bound_and_in_the_time_to_retry(
+    batcher: Batcher, slow_png: tuple[bytes, Gate], photos: list[bytes]
+) -> None:
+    data, _ = slow_png
+    batcher.submit([data] * 6)
+    wait_until(lambda: len(batcher._large_lane.queue) == 5)  # all are sorted
+    batcher._large_lane.seconds_a_picture = 7.0
+    assert batcher.retry_seconds == 35
+    with pytest.raises(QueueFullError, match=r"5 pictures are waiting and 4 more .* at most 8"):
+        batcher.submit(photos[:4])
+    assert all(future.result(20) for future in batcher.submit(photos[:3]))
+
+
+def test_closing_ends_the_large_picture_that_is_begun_and_cancels_the_others(
+    batcher: Batcher, slow_png: tuple[bytes, Gate]
+) -> None:
+    data, gate = slow_png
+    futures = batcher.submit([data] * 4)
+    wait_until(lambda: (batcher.num_working, batcher.num_waiting) == (1, 3))
+    threading.Timer(0.1, gate.open.set).start()
+    batcher.close()
+    # Which of four that came together is the first is not said.
+    (begun,) = (future for future in futures if not future.cancelled())
+    assert begun.result(0)
+    assert batcher.num_waiting == batcher.num_working == 0
+
+
+def test_a_large_picture_that_is_found_while_closing_is_cancelled(
+    batcher: Batcher, slow_png: tuple[bytes, Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, go_on = threading.Event(), threading.Event()
+
+    def slowly(_: bytes) -> bool:
+        looking.set()
+        return go_on.wait(20)
+
+    monkeypatch.setattr(batching, "_is_large", slowly)
+    (future,) = batcher.submit([slow_png[0]])
+    assert looking.wait(20) and (batcher.num_working, batcher.num_waiting) == (0, 1)
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    wait_until(lambda: batcher._is_closed)
+    go_on.set()
+    closing.join(20)
+    assert future.cancelled() and batcher.num_waiting == 0
+
+
+def test_the_bytes_of_what_was_cancelled_are_let_go_at_once(
+    batcher: Batcher, gate: Gate, photos: list[bytes]
+) -> None:
+    batcher.submit(photos[: batcher.num_threads])
+    wait_until(lambda: batcher.num_waiting == 0)
+    data = bytes(bytearray(photos[0]))
+    before = sys.getrefcount(data)
+    (future,) = batcher.submit([data])
+    assert sys.getrefcount(data) == before + 1
+    assert future.cancel() and batcher.num_waiting == 1
+    assert sys.getrefcount(data) == before
 
 
 def test_what_was_cancelled_is_not_worked_on(

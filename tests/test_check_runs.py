@@ -284,3 +284,31 @@ def test_conflicts_are_findings_and_other_warnings_remarks(
     found = check(messy_folder, replace(TrainConfig(), fixes=str(tmp_path / "fixes.csv")))
     assert found.remarks == ("fixes.csv: 1 photos left out, 0 relabelled",)
     assert any("same picture" in line for line in found.to_dict()["problems"]["warnings"])
+
+
+def test_a_fix_list_may_lie_in_the_folder_of_the_check(messy_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "photos-check"
+    found = check(messy_folder, output=folder, fix_list=folder / "fixes.csv")
+    written = (folder / "fixes.csv").read_bytes()
+    assert found.fix_list == folder / "fixes.csv" and len(read_fixes(folder / "fixes.csv")) > 5
+    assert {path.name for path in folder.iterdir()} == {"check.html", "check.json", "fixes.csv"}
+    assert "photos-check/fixes.csv" in (folder / "check.html").read_text()
+    # Decisions stay when the check is done again.
+    (folder / "fixes.csv").write_bytes(written + b"train/round/9.png,keep,,mine\r\n")
+    with pytest.raises(OutputError, match="may hold decisions of yours"):
+        check(messy_folder, output=folder, fix_list=folder / "fixes.csv")
+    config = TrainConfig(fixes=str(folder / "fixes.csv"))
+    check(messy_folder, config, output=folder, fix_list=folder / "more.csv")
+    assert (folder / "fixes.csv").read_bytes() == written + b"train/round/9.png,keep,,mine\r\n"
+    assert Fix("train/round/9.png", "keep", "", "mine") in read_fixes(folder / "more.csv")
+    assert [path.name for path in folder.parent.iterdir()] == ["photos-check"]
+
+
+@pytest.mark.parametrize("name", ["", "check.html", "check.json"])
+def test_a_fix_list_is_not_written_over_the_check(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(check_runs, "load_fixed_index", lambda *_, **__: pytest.fail("work began"))
+    with pytest.raises(OutputError, match=r"The fix list .* the check's own; give another name"):
+        check(photo_folder, output=tmp_path / "out", fix_list=tmp_path / "out" / name)
+    assert not (tmp_path / "out").exists()

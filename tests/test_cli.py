@@ -1,10 +1,12 @@
 import csv
+import importlib
 import inspect
 import io
 import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from conftest import REPOSITORY, draw_photo, write_photo
@@ -60,7 +63,7 @@ def test_train_prints_a_summary_and_where_the_report_is(
     result = invoke("train", photo_folder, "-o", tmp_path / "run")
     assert result.exit_code == 0
     assert re.search(
-        r"\d+\.\d % of 10 validation photos named right \(95 % interval", result.stdout
+        r"\d[\d.]* % of 10 validation photos named right \(95 % interval", result.stdout
     )
     assert f"Report: {tmp_path / 'run' / 'report.html'}" in result.stdout
     assert result.stderr == ""
@@ -235,7 +238,7 @@ def test_predict_says_not_sure_and_what_else_it_may_be(
     assert table.exit_code == 0
     odd, *others, told = table.stdout.splitlines()
     assert re.search(r"not sure \(\w+\?\) +\d+\.\d %  \{\w+(, \w+)*\}  unlike the training", odd)
-    assert all(re.search(r"round +\d+\.\d %  \{round", line) for line in others[:3])
+    assert all(re.search(r"round +\S.* %  \{round", line) for line in others[:3])
     assert re.match(r"2\d of 25 answered: those with \d\d\.\d % or more that are like", told)
     facts = json.loads(invoke("predict", run_path, *paths, *options, "--json").stdout)
     assert facts["abstaining"]["error_rate"] == 0.1
@@ -508,6 +511,8 @@ def test_every_option_says_what_it_does() -> None:
             c for c in app.registered_commands if c.callback and c.callback.__name__ == verb
         )
         for name, parameter in inspect.signature(command.callback).parameters.items():  # type: ignore[arg-type]
+            if parameter.annotation is typer.Context:
+                continue
             (info,) = parameter.annotation.__metadata__
             assert info.help, f"{verb} {name}"
 
@@ -667,7 +672,7 @@ def training(
 def test_training_a_network_prints_a_summary(training: tuple[list[object], Path]) -> None:
     command, run = training
     result = invoke(*command, "--epochs", 1, "-o", run.with_name("short"))
-    assert re.match(r"\d+\.\d % of 10 validation photos named right", result.stdout)
+    assert re.match(r"\d[\d.]* % of 10 validation photos named right", result.stdout)
     assert "38 training photos of 2 classes, sequential" in result.stdout
 
 
@@ -809,3 +814,102 @@ def test_every_compare_option_reaches_the_job(
     )
     assert asked["output"] == Path("runs") / f"{photo_folder.name}-compare"
     assert asked["resume"] is True
+
+
+def test_evaluate_warns_of_photos_learnt_from(run_path: Path, photo_folder: Path) -> None:
+    result = invoke("evaluate", run_path, photo_folder)
+    assert result.stdout.splitlines()[-1] == (
+        "Warning: 38 of these 48 photos are those the classifier learnt from: the figure flatters "
+        "it. Give photos that it has not seen."
+    )
+    facts = json.loads(invoke("evaluate", run_path, photo_folder, "--json").stdout)
+    assert facts["num_seen_in_training"] == 38
+    documented = (REPOSITORY / "docs" / "file-formats.md").read_text()
+    section = documented.partition("### `handful evaluate --json`")[2].partition("\n### ")[0]
+    assert [name for name in facts if f"`{name}`" not in section] == []
+
+
+def test_evaluate_is_silent_about_photos_not_learnt_from(run_path: Path, tmp_path: Path) -> None:
+    for kind in ("round", "square"):
+        write_photo(tmp_path / "new" / kind / "1.png", draw_photo(kind, 4321))
+    for run in (run_path, run_path / "classifier"):
+        assert "learnt from" not in invoke("evaluate", run, tmp_path / "new").output
+        facts = json.loads(invoke("evaluate", run, tmp_path / "new", "--json").stdout)
+        assert facts["num_seen_in_training"] == 0
+    shutil.copytree(run_path / "classifier", tmp_path / "alone")
+    facts = json.loads(invoke("evaluate", tmp_path / "alone", tmp_path / "new", "--json").stdout)
+    assert facts["num_seen_in_training"] is None
+
+
+def test_from_repeats_a_run_on_a_given_split(
+    run_path: Path, photo_folder: Path, tmp_path: Path
+) -> None:
+    second, third = tmp_path / "second", tmp_path / "third"
+    invoke("train", photo_folder, "--seed", 8, "--split", run_path / "split.csv", "-o", second)
+    assert invoke("train", "--from", second, "-o", third).exit_code == 0
+    texts = [(path / "split.csv").read_text() for path in (run_path, second, third)]
+    assert texts[0] == texts[1] == texts[2]
+    # Another split on request, though.
+    runs.freeze_split(photo_folder, runs.TrainConfig(seed=5), tmp_path / "other.csv")
+    other = tmp_path / "fourth"
+    invoke("train", "--from", second, "--split", tmp_path / "other.csv", "-o", other)
+    assert (other / "split.csv").read_text() == (tmp_path / "other.csv").read_text() != texts[0]
+
+
+def test_options_that_from_would_ignore_are_refused(run_path: Path, tmp_path: Path) -> None:
+    result = invoke("train", "--from", run_path, "--seed", 0, "--tta", "-o", tmp_path / "again")
+    assert result.exit_code == 2 and not (tmp_path / "again").exists()
+    assert "--from repeats a run as it was; leave out --tta, --seed, or give PHOTOS" in (
+        result.stderr
+    )
+    beside = ("--no-cache", "--quiet", "--json", "--resume", "-o", tmp_path / "again")
+    assert invoke("train", "--from", run_path, *beside).exit_code == 0
+
+
+def test_photos_that_changed_since_are_told(run_path: Path, tmp_path: Path) -> None:
+    facts = json.loads((run_path / "run.json").read_text())
+    result = invoke("train", "--from", run_path, "-o", tmp_path / "same")
+    assert "have changed" not in result.stderr
+    facts["data_digest"] = "0" * 32
+    (run_path / "run.json").write_text(json.dumps(facts))
+    result = invoke("train", "--from", run_path, "-o", tmp_path / "again")
+    assert result.exit_code == 0
+    assert f"Warning: {facts['photos']} has changed since the run that is repeated" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "job"), [("curve", "curve_runs"), ("check", "check_runs"), ("compare", "compare_runs")]
+)
+def test_default_folders_are_named_after_the_photos(
+    verb: str, job: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[object] = []
+
+    def remember(*_: object, output: object, **__: object) -> None:
+        asked.append(output)
+        raise cli.HandfulError("enough")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(importlib.import_module(f"handful.jobs.{job}"), verb, remember)
+    for photos in ("photos.2024.jan", "/"):
+        assert invoke(verb, photos).exit_code == 1
+    assert asked == [Path(f"runs/photos.2024-{verb}"), Path(f"runs/photos-{verb}")]
+
+
+def test_names_that_are_no_valid_text_are_printed(
+    photo_folder: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    """The whole program, for it decides how standard output is encoded."""
+    shutil.copy(photo_folder / "round" / "000.jpg", tmp_path / os.fsdecode(b"x\xff.jpg"))
+    script = "from handful.cli import main; main()"
+    printed = {}
+    for option in ("--quiet", "--json", "--csv"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, "predict", tiny_run, tmp_path, option],
+            capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "x\\udcff.jpg" in done.stdout
+        printed[option] = done.stdout
+    (found,) = json.loads(printed["--json"])["predictions"]
+    assert found["path"].endswith("x\udcff.jpg")

@@ -1,3 +1,4 @@
+import errno
 import json
 import shlex
 import shutil
@@ -197,3 +198,28 @@ def test_the_command_line_repeats_the_comparison(
     result = CliRunner().invoke(cli.app, words)
     assert result.exit_code == 1 and result.stderr == "Error: enough\n"
     assert asked == {"photos": Path("some photos.zip"), "config": config}
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"backbone": {}}', '{"backbone": null}'])
+def test_a_classifier_that_cannot_be_read_is_named(
+    tiny_run: Path, tmp_path: Path, text: str | None
+) -> None:
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    description = run / "classifier" / "classifier.json"
+    description.unlink()
+    if text is not None:
+        description.write_text(text)
+    with pytest.raises(DataError, match=r"run is not a whole run .*; remove it and compare again"):
+        read_strategy_run(run)
+
+
+def test_a_split_is_frozen_whole_or_not_at_all(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(runs, "write_manifest", full)
+    with pytest.raises(OutputError, match=r"split\.csv cannot be written: the disk is full"):
+        compare(photos, PICTURES, output=tmp_path / "out", network=tiny)
+    assert not (tmp_path / "out").exists()

@@ -11,15 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handful.classifiers.evaluation import Evaluation, score
-from handful.classifiers.metrics import accuracy_interval, mcnemar_test, paired_difference_interval
+from handful.classifiers.intervals import (
+    accuracy_interval,
+    mcnemar_test,
+    paired_difference_interval,
+)
 from handful.trust.comparison import (
     Comparison,
     Difference,
     StrategyRun,
     about,
     build_comparison,
-    format_points,
-    format_share,
     too_few_photos,
 )
 
@@ -115,14 +117,15 @@ def test_sentences_are_plain(comparison: Comparison) -> None:
 
 
 def test_many_pairs_make_a_small_difference_open() -> None:
-    small = Difference("a", "b", 0.03, (0.002, 0.058), 0.03, 0.18, num_pairs=6)
+    small = Difference("a", "b", 0.03, (0.002, 0.058), 0.03, 0.18, num_pairs=6, photos_needed=900)
     assert not small.is_real
     assert small.sentence == (
         "no real difference between a and b "
-        "(3.0 points, 95 % interval 0.2 to 5.8; too little for one of 6 pairs compared)"
+        "(3.0 points, 95 % interval 0.2 to 5.8; too little for one of 6 pairs compared); about "
+        "900 photos would show one of this size"
     )
     alone = replace(small, adjusted_p_value=0.051, num_pairs=1)
-    assert not alone.is_real and alone.sentence.endswith("0.2 to 5.8, but p = 0.05)")
+    assert not alone.is_real and "0.2 to 5.8, but p = 0.05)" in alone.sentence
     assert not replace(small, interval=(-0.001, 0.06), adjusted_p_value=0.01).is_real
     assert replace(small, adjusted_p_value=0.04).is_real
 
@@ -215,8 +218,36 @@ def test_a_number_that_would_do_is_said_of_one_classifier() -> None:
         "100 validation photos cannot show a difference of 1 point between"
     )
     assert too_few_photos(2000, 20, 0.02) == ""
+    # One classifier may name all right and one none: McNemar's test takes six for that.
+    assert too_few_photos(2, 0, 0.02).endswith(" would; these can show none, however large.")
+    assert too_few_photos(5, 0, 1.0) == (
+        "5 validation photos cannot show a difference of 100 points between two classifiers: "
+        "about 6 would; these can show none, however large."
+    )
+    assert too_few_photos(1, 0, 1.0).startswith("1 validation photo cannot show")
+    assert too_few_photos(6, 0, 1.0) == "" and " show one of " in too_few_photos(6, 0, 0.02)
     # What it names is enough.
     assert too_few_photos(40, 0, 0.5) == "" and too_few_photos(1, 0, 1.0) != ""
+
+
+@pytest.mark.parametrize(
+    ("num", "ours", "theirs"),
+    [
+        (5000, (4790, 4830), (4700, 4740)),  # the normal distribution asks for 1,930 photos
+        (100, (76, 97), (0, 27)),  # Student's t for 27, with which the seeds would weigh less
+    ],
+)
+def test_no_fewer_photos_are_asked_for_than_failed_to_show_it(
+    num: int, ours: tuple[int, int], theirs: tuple[int, int]
+) -> None:
+    runs = [
+        run(name, first_right(right, num), seed)
+        for name, rights in (("a", ours), ("b", theirs))
+        for seed, right in enumerate(rights)
+    ]
+    (found,) = compare(*runs).differences
+    assert not found.is_real and found.photos_needed is None
+    assert found.sentence.endswith("; more seeds, not more photos, would show one of this size")
 
 
 @pytest.mark.parametrize(
@@ -272,29 +303,6 @@ def test_every_comparison_can_be_put_in_words(case: tuple[int, int, int, int]) -
     assert found.verdict.endswith(".") and "nan" not in found.verdict
     assert all(row.difference >= 0 and row.sentence for row in found.differences)
     assert found.ranked[0] in found.best
-
-
-@pytest.mark.parametrize(
-    ("fraction", "text"),
-    [
-        (0.171, "17.1"),
-        (-0.005, "-0.5"),
-        (0.0, "0.0"),
-        (-1e-9, "0.0"),
-        (0.0004, "0.04"),
-        (1, "100.0"),
-    ],
-)
-def test_points(fraction: float, text: str) -> None:
-    assert format_points(fraction) == text
-
-
-@pytest.mark.parametrize(
-    ("fraction", "text"),
-    [(0.9843, "98.4 %"), (0.9997, "99.97 %"), (1.0, "100 %"), (0.0, "0 %"), (0.0001, "0.01 %")],
-)
-def test_shares(fraction: float, text: str) -> None:
-    assert format_share(fraction) == text
 
 
 def test_comparing_loads_nothing_heavy() -> None:

@@ -91,7 +91,8 @@ def test_of_a_leak_the_copy_that_is_learnt_from_goes(
     assert (leak.kind, leak.severity) == ("leak", "error")
     assert [fix.path for fix in leak.fixes] == [evidence.index.paths[row] for row in removed]
     assert all(fix.action == "remove" for fix in leak.fixes)
-    assert leak.title == "1 pair of near-duplicates is in different parts"
+    first, second = sorted(parts, key=("train", "validation", "test").index)
+    assert leak.title == f"1 pair of near-duplicates is in {first} and in {second}"
     assert list(find_copies(evidence)) == []
 
 
@@ -101,6 +102,23 @@ def test_a_leaks_command_is_the_fix_list_or_drop_leaks() -> None:
     without = evidence_of([0, 0], parts=parts, pairs=[(0, 1)], fix_list="")
     assert next(find_leaks(with_list)).command == "handful train photos --apply-fixes fixes.csv"
     assert next(find_leaks(without)).command == "handful train photos --drop-leaks"
+
+
+def test_what_was_never_learnt_from_is_not_said_to_have_been() -> None:
+    parts = ["train", "validation", "test", "validation", "test"]
+    pairs = [(0, 1), (0, 2), (3, 4)]
+    evidence = evidence_of([0] * 5, parts=parts, pairs=pairs, fix_list="")
+    learnt, chosen = find_leaks(evidence)
+    assert learnt.groups == ((0, 1), (0, 2)) and chosen.groups == ((3, 4),)
+    assert learnt.title == "2 pairs of near-duplicates are in train and in validation and test"
+    assert "while learning" in learnt.advice and "while learning" not in chosen.advice
+    assert "Leave the validation copies out" in chosen.advice
+    # --drop-leaks leaves training photos out, and no others.
+    assert chosen.command == "handful check photos --fix-list fixes.csv"
+    with_list = evidence_of([0] * 5, parts=parts, pairs=pairs)
+    assert [found.command for found in find_leaks(with_list)] == [
+        "handful train photos --apply-fixes fixes.csv"
+    ] * 2
 
 
 def test_a_leak_with_two_labels_is_settled_by_its_label_first() -> None:

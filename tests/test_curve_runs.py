@@ -95,6 +95,12 @@ def test_what_cannot_be_answered_leaves_nothing(
         curve(photo_folder, sizes=(1000,), output=output)
     with pytest.raises(ValueError, match="accuracy wanted is 95; expected a share"):
         curve(photo_folder, target=95, output=output)
+    with pytest.raises(DataError, match="-5 photos a class are asked about; expected 1 to 192"):
+        curve(photo_folder, sizes=(30, -5), output=output)
+    told = []
+    with pytest.raises(DataError, match=r"1 photo a class is fewer than the 4 that the curve beg"):
+        curve(photo_folder, sizes=(1,), output=output, progress=lambda *step: told.append(step))
+    assert told and not any(phase == "fit" and done for phase, done, _ in told)
     assert list(tmp_path.glob("*curve*")) == []
     output.mkdir()
     with pytest.raises(OutputError, match="exists already; choose another place with --output"):

@@ -5,7 +5,8 @@ import pytest
 
 from handful.photos.fixes import Fix
 from handful.photos.index import RejectedFile
-from handful.trust.doctor import Finding, find_problems
+from handful.trust.doctor import find_problems
+from handful.trust.findings import Finding
 from handful.trust.shortcuts import Shortcut
 from test_findings import evidence_of
 
@@ -208,6 +209,14 @@ def test_class_names_that_are_almost_the_same_are_one_perhaps() -> None:
     found = find_problems(evidence_of([0, 1, 2, 3] * 10, class_names=names))
     assert kinds(found) == ["class-names"]
     assert found[0].lines == ('"Golden Retriever" / "golden_retriever"',)
+
+
+def test_vowel_signs_tell_names_apart_and_two_ways_to_write_an_accent_do_not() -> None:
+    day, poor = "\u0926\u093f\u0928", "\u0926\u0940\u0928"
+    names = (day, poor, "caf\u00e9", "cafe\u0301", "cafe")
+    found = find_problems(evidence_of([0, 1, 2, 3, 4] * 10, class_names=names))
+    assert kinds(found) == ["class-names"]
+    assert found[0].lines == ('"caf\u00e9" / "cafe\u0301"',)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from handful.exporting import export_jobs, export_pictures
 from handful.exporting.export_jobs import Export, export
 from handful.exporting.export_pictures import draw_pictures, find_pictures
 from handful.networks.backbones import Backbone, FrozenNetwork, int8_digest
+from handful.wording import format_share
 
 
 @pytest.fixture
@@ -73,8 +74,8 @@ def test_the_card_tells_figures_photos_limits_and_licence(made: Export, tiny_run
     card = (made.path / "model_card.md").read_text()
     result = json.loads((tiny_run / "run.json").read_text())["result"]
     low, high = result["accuracy_interval"]
-    assert f"{100 * result['accuracy']:.1f} % are named right" in card
-    assert f"95 % interval {100 * low:.1f} % to {100 * high:.1f} %" in card
+    assert f"{format_share(result['accuracy'])} are named right" in card
+    assert f"95 % interval {format_share(low)} to {format_share(high)}" in card
     assert f"| train | {result['num_train']} | 19 | 19 |" in card
     assert f"| validation | {result['num_validation']} | 5 | 5 |" in card
     for heading in ("Meant for", "Limits", "Licence and source of the weights", "Files"):
@@ -331,6 +332,27 @@ def test_class_names_do_not_end_a_table(tiny_network: FrozenNetwork, tmp_path: P
     write_card(card, tmp_path / "card.md")
     text = (tmp_path / "card.md").read_text()
     assert "| part | photos | a\\|b | c |\n|---|---|---|---|\n| train | 7 | 3 | 4 |" in text
+
+
+def test_a_run_of_unknown_split_is_told_from_a_classifier_alone(own_run: Path) -> None:
+    (own_run / "split.csv").unlink()
+    made = export(own_run, "openvino")
+    assert made.path == own_run.parent / "own-openvino"
+    card = (made.path / "model_card.md").read_text()
+    assert "Not known: the classifier was exported without the run's split.csv." in card
+    assert "validation photos" in card
+
+
+def test_it_lies_beside_the_run_from_wherever_one_stands(
+    own_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own_run)
+    expected = own_run.parent / "own-openvino"
+    assert export(Path("."), "openvino").path.resolve() == expected
+    shutil.rmtree(expected)
+    (own_run / "deeper").mkdir()
+    monkeypatch.chdir(own_run / "deeper")
+    assert export(Path(".."), "openvino").path.resolve() == expected
 
 
 def test_the_command_prints_what_was_found(tiny_run: Path, tmp_path: Path) -> None:

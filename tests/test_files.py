@@ -1,11 +1,12 @@
 import errno
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from handful.errors import OutputError
-from handful.files import new_file, new_folder, sha256_of
+from handful.files import new_file, new_folder, read_csv, sha256_of, write_csv, write_json
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:
@@ -139,3 +140,14 @@ def test_what_may_be_replaced_need_not_be_there(tmp_path: Path) -> None:
     with new_folder(tmp_path / "run", replace=True) as folder:
         (folder / "new.txt").write_text("new")
     assert (tmp_path / "run" / "new.txt").exists()
+
+
+def test_text_that_is_no_valid_utf_8_comes_back(tmp_path: Path) -> None:
+    rows = [["path", "label"], ["x\r.jpg", "y"], ["x\udcff.jpg", 'a "b",\nc\r'], ["ü.jpg", ""]]
+    write_csv(tmp_path / "table.csv", rows)
+    assert read_csv(tmp_path / "table.csv") == rows
+    assert (tmp_path / "table.csv").read_bytes().startswith(b"path,label\n")
+    facts = {"path": "x\udcff.jpg", "name": "ü"}
+    write_json(tmp_path / "facts.json", facts)
+    text = (tmp_path / "facts.json").read_text(encoding="utf-8")
+    assert json.loads(text) == facts and "ü" in text and text.endswith("}\n")

@@ -40,6 +40,7 @@ def evidence_of(
     shortcuts: tuple[Any, ...] = (),
     outliers: tuple[int, ...] = (),
     fix_list: str = "fixes.csv",
+    applied: str = "",
 ) -> Evidence:
     """Photos with nothing wrong, but for what is said. `alike`: photo -> whose thumbnail it has."""
     count = len(labels)
@@ -85,6 +86,7 @@ def evidence_of(
         outliers,
         "photos",
         fix_list,
+        applied,
     )
 
 
@@ -95,6 +97,19 @@ def test_commands_can_be_pasted() -> None:
         "handful check photos --fix-list fixes.csv"
     )
     assert evidence.command("train", "--drop-leaks") == "handful train photos --drop-leaks"
+
+
+def test_commands_keep_the_list_that_the_photos_were_checked_with() -> None:
+    evidence = evidence_of([0, 1], fix_list="", applied="old.csv")
+    assert evidence.fix_command == (
+        "handful check photos --fix-list fixes.csv --apply-fixes old.csv"
+    )
+    assert evidence.command("train", "--drop-leaks") == (
+        "handful train photos --drop-leaks --apply-fixes old.csv"
+    )
+    # A new list holds what the old one says.
+    again = evidence_of([0, 1], fix_list="new.csv", applied="old.csv")
+    assert again.fix_command == "handful train photos --apply-fixes new.csv"
 
 
 def test_long_groups_are_cut() -> None:
@@ -112,12 +127,13 @@ def test_probabilities_of_copies_are_averaged() -> None:
 
 
 def test_a_label_is_suspicious_only_where_another_is_likelier() -> None:
-    """Of a class that is never sure of itself, confident learning suspects sure ones too."""
+    """A class that is never sure of itself is no reason to suspect its sure ones."""
     rows = [[0.95, 0.05]] * 8 + [[0.7, 0.3], [0.75, 0.25], [0.8, 0.2], [0.1, 0.9]]
     labels = [0] * 8 + [1, 1, 0, 0]
     evidence = evidence_of(labels, probabilities=np.array(rows))
     assert evidence.review is not None
-    assert set(evidence.suspicious) <= set(evidence.review.suspected.tolist())
+    assert evidence.suspicious == evidence.review.suspected.tolist()
+    assert all(evidence.review.scores[place] > 0.5 for place in evidence.suspicious)
     assert 11 in evidence.suspicious and 10 not in evidence.suspicious
 
 

@@ -11,6 +11,7 @@ from handful.classifiers.heads import (
     DEFAULT_STRENGTH,
     STRENGTHS,
     LinearHead,
+    _cross_validated_rows,
     _Problem,
     _scale,
     class_weights,
@@ -132,6 +133,32 @@ def test_more_photos_than_are_cross_validated_are_all_fitted() -> None:
     theirs.fit((inputs - head.mean) / head.scale, labels)
     expected = theirs.predict_proba((inputs - head.mean) / head.scale)
     np.testing.assert_allclose(head.predict_proba(inputs), expected, atol=1e-2)
+
+
+def test_rare_classes_are_among_the_photos_that_choose_the_strength() -> None:
+    inputs, labels = blobs([4000, 4000, 8, 1], dim=8, spread=2.0)
+    groups = np.arange(len(labels))
+    groups[-3:-1] = groups[-4]  # of the eight, three are one group
+    for seed in range(8):
+        rows = _cross_validated_rows(labels, groups, seed)
+        drawn = np.random.default_rng(seed).permutation(len(labels))[:4000]
+        assert len(set(rows.tolist())) == len(rows)
+        assert set(drawn[labels[drawn] < 2]) <= set(rows.tolist()) and len(rows) <= 4005
+        assert len(np.unique(groups[rows][labels[rows] == 2])) >= 5
+        assert not np.any(labels[rows] == 3)  # it has one group, so nothing can be held out
+    heads = [fit_head(inputs, labels, 4, groups=groups, seed=seed) for seed in range(8)]
+    assert all(head.scores for head in heads)
+    # Two classes, one of them a single group: there is nothing to choose the strength by.
+    assert fit_head(*blobs([5000, 1], dim=4), 2).strength == DEFAULT_STRENGTH
+
+
+def test_of_many_photos_of_common_classes_a_plain_random_part_chooses() -> None:
+    labels, groups = np.arange(9000) % 3, np.arange(9000) // 2
+    for seed in range(3):
+        drawn = np.random.default_rng(seed).permutation(9000)
+        assert np.array_equal(_cross_validated_rows(labels, groups, seed), drawn[:4000])
+        few = _cross_validated_rows(labels[:4000], groups[:4000], seed)
+        assert np.array_equal(few, np.random.default_rng(seed).permutation(4000))
 
 
 def test_views_count_as_one_photo() -> None:

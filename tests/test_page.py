@@ -212,6 +212,52 @@ def test_the_camera_s_picture_is_a_photo_like_any_other(watch: Watch) -> None:
     assert page.evaluate("() => document.getElementById('video').srcObject") is None
 
 
+def test_a_camera_that_shows_nothing_is_let_go(watch: Watch) -> None:
+    page = watch.page
+    page.evaluate(
+        """() => { HTMLMediaElement.prototype.play = () => Promise.reject(new Error("no")); }"""
+    )
+    page.get_by_role("button", name="Use the camera").click()
+    wait_for_status(page, "The camera cannot be used (Error). Choose a photo instead.")
+    assert page.locator("#viewfinder").is_hidden()
+    assert page.evaluate("() => document.getElementById('video').srcObject") is None
+    assert page.locator("#camera").is_enabled()
+
+
+def test_one_camera_is_opened_at_a_time(watch: Watch) -> None:
+    page = watch.page
+    page.evaluate(
+        """() => {
+        window.opened = [];
+        const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (wish) => {
+          const stream = await open(wish);
+          window.opened.push(stream);
+          return stream;
+        };
+        const button = document.getElementById("camera");
+        button.click();
+        button.click();
+        }"""
+    )
+    page.locator("#viewfinder").wait_for()
+    page.get_by_role("button", name="Close the camera").click()
+    live = "() => window.opened.flatMap(s => s.getTracks()).map(t => t.readyState)"
+    assert page.evaluate(live) == ["ended"]
+    assert page.locator("#camera").is_enabled()
+
+
+def test_what_got_no_answer_is_not_called_unreadable(
+    watch: Watch, photos: dict[str, bytes]
+) -> None:
+    page = watch.page
+    page.route("**/predict*", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
+    drop(page, dict(list(photos.items())[:1]))
+    wait_for_status(page, "1 file done, 1 of them got no answer.")
+    assert "got no answer: status 502" in page.locator("#results > li").inner_text()
+    assert "No answer" in page.locator("#results > li").inner_text()
+
+
 def test_not_sure_and_unlike_are_said(
     watch: Watch, server: Live, photos: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

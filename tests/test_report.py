@@ -367,7 +367,7 @@ def test_a_percentage_is_near_and_100_only_when_it_is(fraction: float, digits: i
 
 @given(st.integers(1, 3000).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))))
 def test_the_interval_is_drawn_on_its_axis(case: tuple[int, int]) -> None:
-    from handful.classifiers.metrics import wilson_interval
+    from handful.classifiers.intervals import wilson_interval
     from handful.reports.report import _interval_scale
 
     low, high = wilson_interval(case[1], case[0])

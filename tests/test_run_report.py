@@ -97,6 +97,44 @@ def test_a_learning_curve_is_shown_where_it_was_asked_for(
     assert facts["result"]["learning_curve"]["num_photos"] == 48
 
 
+def test_a_run_is_kept_where_no_learning_curve_can_be_measured(
+    tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    for number, kind in enumerate(("round", "square")):
+        for seed in range(4):
+            image = draw_photo(kind, 1000 * number + seed)
+            write_photo(tmp_path / "photos" / kind / f"{seed}.png", image)
+    config = TrainConfig(learning_curve=True)
+    run = runs.train(tmp_path / "photos", config, output=tmp_path / "run", use_cache=False)
+    assert run.learning_curve is None
+    (warning,) = run.problems()["warnings"]
+    assert warning.startswith(
+        'No learning curve could be measured. Class "round" has 4 different photos; a learning'
+    )
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["result"]["learning_curve"] is None
+    assert facts["result"]["problems"]["warnings"] == [warning]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "No learning curve could be measured." in page
+    assert "Would more photos help?" not in page
+
+
+def test_the_report_tells_where_the_strength_comes_from(
+    photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    settings = report_data(runs.train(photo_folder, use_cache=False)).settings
+    assert settings["Head"].endswith(", chosen by cross-validation on the training photos")
+    for number, kind in enumerate(("round", "square")):
+        for seed in range(2):
+            image = draw_photo(kind, 1000 * number + seed)
+            write_photo(tmp_path / "few" / kind / f"{seed}.png", image)
+    run = runs.train(tmp_path / "few", use_cache=False)
+    assert report_data(run).settings["Head"] == (
+        "logistic regression, strength C = 0.1, the default: a class has too few different "
+        "training photos for cross-validation"
+    )
+
+
 def test_without_mistakes_nothing_is_explained(
     photo_folder: Path, planted_network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from handful.classifiers.classifier import Classifier
 from handful.config import TrainConfig
 from handful.errors import DataError, OutputError, WeightsError
 from handful.jobs import job_steps, run_report, runs
+from handful.jobs.run_files import read_predictions, run_name
 from handful.networks.backbones import frozen_network
 from test_strategies import tiny
 
@@ -361,6 +362,7 @@ def test_the_next_run_gets_a_free_name(tmp_path: Path) -> None:
     assert runs.next_run_path("some/photos.zip", folder) == folder / "photos-2"
     (folder / "photos-2").mkdir()
     assert runs.next_run_path("some/photos", folder) == folder / "photos-3"
+    assert runs.next_run_path("some/photos", folder, suffix="-curve") == folder / "photos-curve"
 
 
 def test_what_is_no_run_is_named(tmp_path: Path) -> None:
@@ -525,3 +527,97 @@ def test_a_split_can_be_frozen_before_training(photo_folder: Path, tmp_path: Pat
     expected = runs.train(photo_folder, TrainConfig(seed=3)).split
     run = runs.train(photo_folder, TrainConfig(seed=8), manifest=tmp_path / "split.csv")
     assert np.array_equal(run.split.train, expected.train)
+
+
+def test_a_file_name_that_is_no_valid_text_is_no_obstacle(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(photo_folder, tmp_path / "photos")
+    # One name in each part, whatever the split is.
+    for path in (folder / "round").iterdir():
+        os.rename(path, os.fsencode(path.with_suffix("")) + b"\xff.jpg")
+    run = runs.train(folder, output=tmp_path / "run")
+    assert "round/000\udcff.jpg" in run.split.index.paths
+    assert any("\udcff" in path for path in run.evaluation.paths)
+    again = runs.train(
+        folder, TrainConfig(seed=9), manifest=tmp_path / "run" / "split.csv", output=tmp_path / "b"
+    )
+    assert again.split.part_names() == run.split.part_names()
+    assert read_predictions(tmp_path / "run" / "predictions.csv").paths == run.evaluation.paths
+    facts = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert facts["data_digest"] == run.split.index.digest()
+
+
+def test_a_folder_name_that_is_no_valid_text_is_remembered(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(photo_folder, tmp_path / os.fsdecode(b"p\xff"))
+    runs.train(folder, output=tmp_path / "run")
+    assert runs.read_run_config(tmp_path / "run")[0] == folder
+
+
+def test_photos_learnt_from_are_counted(photo_folder: Path, tmp_path: Path) -> None:
+    run = runs.train(photo_folder, output=tmp_path / "run")
+    index = run.split.index
+    for path in (tmp_path / "run", tmp_path / "run" / "classifier"):
+        assert runs.count_seen_in_training(path, index) == len(run.split.train) == 38
+    assert runs.count_seen_in_training(tmp_path / "run", run.split.part("validation")) == 0
+    # Copies are told by their content, whatever they are called.
+    (tmp_path / "other" / "round").mkdir(parents=True)
+    for number, row in enumerate((*run.split.train[:3], run.split.validation[0])):
+        copy = tmp_path / "other" / "round" / f"renamed{number}.jpg"
+        shutil.copy(photo_folder / index.paths[row], copy)
+    _, other = runs.evaluate(run.classifier, tmp_path / "other")
+    assert runs.count_seen_in_training(tmp_path / "run", other) == 3
+    run.classifier.save(tmp_path / "alone")
+    assert runs.count_seen_in_training(tmp_path / "alone", index) is None
+
+
+def test_a_run_on_a_given_split_can_be_repeated(photo_folder: Path, tmp_path: Path) -> None:
+    first = runs.train(photo_folder, TrainConfig(seed=3), output=tmp_path / "first")
+    config, manifest = TrainConfig(seed=8), tmp_path / "first" / "split.csv"
+    second = runs.train(photo_folder, config, manifest=manifest, output=tmp_path / "second")
+    third = runs.train(second.split, config, output=tmp_path / "third")
+    assert runs.manifest_to_repeat(tmp_path / "first") is None
+    for name, run in (("second", second), ("third", third)):
+        shutil.rmtree(tmp_path / "first", ignore_errors=True)
+        known = runs.manifest_to_repeat(tmp_path / name / "run.json")
+        assert known == tmp_path / name / "split.csv"
+        again = runs.train(*runs.read_run_config(tmp_path / name), manifest=known)
+        assert again.split.part_names() == run.split.part_names() == first.split.part_names()
+    (tmp_path / "second" / "split.csv").unlink()
+    with pytest.raises(DataError, match=r"second has no split\.csv, and was made on a split"):
+        runs.manifest_to_repeat(tmp_path / "second")
+    # Runs of before that was written down.
+    facts = json.loads((tmp_path / "third" / "run.json").read_text())
+    del facts["split_given"]
+    (tmp_path / "third" / "run.json").write_text(json.dumps(facts))
+    assert runs.manifest_to_repeat(tmp_path / "third") is None
+
+
+def test_dropped_photos_are_dropped_again(photo_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(photo_folder, tmp_path / "photos")
+    picture = draw_photo("round", 5)
+    write_photo(folder / "round" / "near.png", picture)
+    write_photo(folder / "round" / "other.png", np.maximum(picture, 3))
+    given = runs.train(folder, output=tmp_path / "first").split
+    rows = {path: row for row, path in enumerate(given.index.paths)}
+    parts = dict(zip(given.index.content_hashes, given.part_names(), strict=True))
+    for path in ("round/005.jpg", "round/near.png", "round/other.png"):
+        parts[given.index.content_hashes[rows[path]]] = "train"
+    parts[given.index.content_hashes[rows["round/near.png"]]] = "validation"
+    lines = [f"{key},{part},x,y" for key, part in parts.items()]
+    text = "\n".join(["content_hash,split,class_name,path", *lines])
+    (tmp_path / "leaking.csv").write_text(text)
+    config = TrainConfig(drop_leaks=True)
+    leaking = runs.train(
+        folder, config, manifest=tmp_path / "leaking.csv", output=tmp_path / "second"
+    )
+    assert len(leaking.split.dropped) == 2
+    again = runs.train(folder, config, manifest=tmp_path / "second" / "split.csv")
+    assert again.split.part_names() == leaking.split.part_names()
+
+
+@pytest.mark.parametrize("photos", ["/", "some/photos.zip"])
+def test_runs_are_named_after_their_photos(photos: str) -> None:
+    assert run_name(photos) == "photos" and run_name(photos, "-check") == "photos-check"

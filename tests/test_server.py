@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -170,6 +170,29 @@ def test_a_signal_while_it_starts_ends_it_too(tiny_run: Path, tmp_path: Path, na
     assert "Traceback" not in errors
 
 
+def test_an_interrupt_while_it_starts_breaks_into_nothing_and_is_heeded(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_card, said, went_on = server_module.make_card, [], []
+
+    def interrupted(*arguments: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        went_on.append(True)
+        with pytest.raises(KeyboardInterrupt):  # who insists is heard at once
+            signal.raise_signal(signal.SIGINT)
+        return make_card(*arguments)
+
+    monkeypatch.setattr(server_module, "make_card", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    # Else a server that heeds nothing would be waited for without end.
+    watchdog = threading.Timer(20, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    watchdog.start()
+    with suppress(KeyboardInterrupt):
+        server_module.serve(tiny_run, ServeConfig(port=0), said.append)
+    watchdog.cancel()
+    assert went_on == [True] and said == [] and signal.getsignal(signal.SIGINT) is before
+
+
 def test_a_token_comes_from_the_environment_alone(
     tiny_run: Path, photo: bytes, tmp_path: Path
 ) -> None:
@@ -270,6 +293,11 @@ def test_an_address_that_others_reach_is_warned_of(
     server_module._warn_of_exposure(ServeConfig(host="0.0.0.0"), "token")
     assert re.search(r"0\.0\.0\.0 is reached from other machines: .* without a token", caplog.text)
     assert "only with the HANDFUL_TOKEN" in caplog.messages[1]
+    for message in caplog.messages:
+        assert message.endswith("Any Host header is taken; --allow-host NAME restricts it.")
+    caplog.clear()
+    server_module._warn_of_exposure(ServeConfig(host="0.0.0.0", allowed_hosts=("a.example",)), None)
+    assert "Host header" not in caplog.text and "0.0.0.0 is reached" in caplog.text
 
 
 def test_names_are_checked_at_the_loopback_and_where_some_are_given(tiny_run: Path) -> None:
@@ -335,6 +363,66 @@ def test_a_head_that_waits_behind_an_answer_does_not_disturb_it(
         answer = read_answer(connection)
         assert answer.startswith(b"HTTP/1.1 200 ") and b'"label": "round"' in answer
         assert answer.count(b"HTTP/1.1 ") == 2 and b"HTTP/1.1 408 " in answer
+
+
+@pytest.mark.parametrize("next_head", [b"GET /healthz HT", b"GET /" + b"y" * 6000, b"no HTTP"])
+def test_a_request_is_answered_whatever_comes_behind_it(
+    tiny_run: Path, photo: bytes, next_head: bytes
+) -> None:
+    body = photo + bytes(20_000)
+    request = f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    with live(tiny_run, head_bytes=5000) as server:
+        connection = server.connect()
+        connection.sendall(request + next_head)
+        answer = b""
+        while b'"label"' not in answer:
+            more = connection.recv(65536)
+            assert more, answer
+            answer += more
+        assert answer.startswith(b"HTTP/1.1 200 ") and b'"label": "round"' in answer
+        if next_head.startswith(b"GET /healthz"):
+            connection.sendall(b"TP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert b"alive" in answer + read_answer(connection)
+        else:
+            # Refused once the answer is sent: at once, or when more of it comes.
+            with suppress(OSError):
+                for _ in range(100):
+                    connection.sendall(b"y" * 100)
+            status = b"431" if next_head.startswith(b"GET") else b"400"
+            assert b"HTTP/1.1 " + status in answer + read_answer(connection)
+
+
+def test_what_is_too_large_behind_a_request_waits_for_its_answer(
+    tiny_run: Path, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with live(tiny_run, head_bytes=5000) as server:
+        batcher, opened = server.service.batcher, threading.Event()
+        embed = batcher._embed
+        monkeypatch.setattr(batcher, "_embed", lambda data: opened.wait(20) and embed(data))
+        connection = server.connect()
+        connection.sendall(f"{HEAD}Content-Length: {len(photo)}\r\n\r\n".encode() + photo)
+        wait_until(lambda: batcher.num_working == 1)
+        connection.sendall(b"GET /")
+        for _ in range(20):
+            connection.sendall(b"y" * 1000)
+            time.sleep(0.01)
+        opened.set()
+        answer = read_answer(connection)
+        assert answer.startswith(b"HTTP/1.1 200 ") and b'"label": "round"' in answer
+        assert answer.count(b"HTTP/1.1 ") == 2 and b"HTTP/1.1 431 " in answer
+
+
+def test_a_head_that_comes_slowly_and_never_ends_is_refused(tiny_run: Path) -> None:
+    with live(tiny_run, head_bytes=5000) as server:
+        for start in (b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+            connection = server.connect()
+            connection.sendall(start + b"GET / HTTP/1.1\r\n")
+            with suppress(OSError):  # it is closed before all is sent
+                for _ in range(20):
+                    connection.sendall(b"X: " + b"y" * 500 + b"\r\n")
+                    time.sleep(0.02)
+            answer = read_answer(connection)
+            assert answer.count(b"HTTP/1.1 ") == 1 + bool(start) and b"HTTP/1.1 431 " in answer
 
 
 def test_a_head_may_be_so_large(tiny_run: Path) -> None:
@@ -474,6 +562,20 @@ def test_a_log_that_nobody_reads_drops_lines_and_says_how_many() -> None:
     entries = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [entry["event"] for entry in entries] == ["line 0", "line 1", "after"]
     assert [entry.get("dropped_lines") for entry in entries] == [3, None, None]
+
+
+def test_a_record_that_cannot_be_written_is_named_and_the_log_goes_on() -> None:
+    out = io.StringIO()
+    writer = LogWriter(out)
+    writer.start()
+    for facts in ({"msg": "%d things", "args": ("a",)}, {"msg": "odd", "facts": {"x": object()}}):
+        writer.handle(logging.makeLogRecord({"pathname": "a.py", "lineno": 7, **facts}))
+    writer.handle(logging.makeLogRecord({"msg": "after"}))
+    writer.stop()
+    entries = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [entry["event"] for entry in entries] == ["unwritable record"] * 2 + ["after"]
+    assert [entry.get("place") for entry in entries] == ["a.py:7", "a.py:7", None]
+    assert [entry.get("error") for entry in entries] == ["TypeError", "TypeError", None]
 
 
 def test_a_log_whose_reader_has_gone_does_no_harm() -> None:

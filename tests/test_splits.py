@@ -262,6 +262,44 @@ def test_folds_keep_groups() -> None:
     assert np.bincount(folds).min() >= 20
 
 
+@pytest.mark.parametrize("sizes", [[100], [30], [40, 40]])
+def test_large_groups_leave_no_fold_empty(sizes: list[int]) -> None:
+    """Single photos and bursts, alike in two classes."""
+    each = np.repeat(np.arange(8 + len(sizes)), [1] * 8 + sizes)
+    groups = np.concatenate([each, each + each.max() + 1])
+    labels = np.repeat([0, 1], len(each))
+    for seed in range(20):
+        folds = stratified_folds(labels, groups, 5, seed)
+        assert all(len(set(folds[groups == group].tolist())) == 1 for group in set(groups))
+        for label in (0, 1):
+            first = np.unique(groups[labels == label], return_index=True)[1]
+            counts = np.bincount(folds[labels == label][first], minlength=5)
+            assert counts.max() - counts.min() <= 1  # spread by groups
+        assert np.array_equal(folds, stratified_folds(labels, groups, 5, seed))
+
+
+def test_a_class_whose_groups_are_shared_is_not_left_to_one_fold() -> None:
+    # Each photo of class 0 near-duplicates one of class 1, which has 20 others.
+    labels, groups = np.repeat([0, 1], [2, 22]), np.concatenate([[0, 1], np.arange(22)])
+    assert fold_count(labels, groups) == 2
+    # Four classes of two groups each, and all groups shared: two ways to divide them.
+    ring = np.array([0, 1, 1, 2, 2, 3, 3, 0])
+    for seed in range(200):
+        folds = stratified_folds(labels, groups, 2, seed)
+        assert set(folds[labels == 0].tolist()) == {0, 1}
+        assert np.bincount(folds).min() >= 11
+        folds = stratified_folds(ring, np.arange(8) // 2, 2, seed)
+        assert all(set(folds[ring == label].tolist()) == {0, 1} for label in range(4))
+
+
+def test_folds_that_cannot_be_had_are_not_looked_for_forever() -> None:
+    # Three groups, each of two of three classes: two folds must leave a class to one.
+    labels, groups = np.array([0, 1, 1, 2, 2, 0]), np.arange(6) // 2
+    assert set(stratified_folds(labels, groups, 2).tolist()) == {0, 1}
+    # More folds than groups.
+    assert len(np.unique(stratified_folds(labels, groups, 5))) == 3
+
+
 def test_a_holdout_takes_a_share_of_each_class() -> None:
     labels = np.repeat([0, 1, 2], [50, 20, 2])
     held = stratified_holdout(labels, np.arange(72), 0.2)

@@ -200,7 +200,7 @@ print(f"only the exercise's right {only_first}, only handful's right {only_secon
 # interval says the same in another way, and tells how large the difference may be.
 
 # %%
-from handful.classifiers.metrics import mcnemar_test, paired_difference_interval
+from handful.classifiers.intervals import mcnemar_test, paired_difference_interval
 
 p_value = mcnemar_test(only_first, only_second)
 low, high = paired_difference_interval(second, first)

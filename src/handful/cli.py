@@ -1,5 +1,6 @@
 """The command line: parse, call, print."""
 
+import io
 import logging
 import os
 import signal
@@ -99,6 +100,7 @@ DropLeaks = Annotated[
 
 @app.command()
 def train(
+    context: typer.Context,
     photos: Annotated[
         Path | None,
         typer.Argument(
@@ -165,7 +167,12 @@ def train(
     ] = None,
     from_run: Annotated[
         Path | None,
-        typer.Option("--from", help="run.json to repeat; only --output and the like combine."),
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Repeat a run: its photos, its options and, where it was given one, its split. "
+            "--output, --split, --resume, --no-cache, --json and --quiet combine with it.",
+        ),
     ] = None,
     seeds: Annotated[
         int, typer.Option(help="Random splits to fit a head on, to see how far accuracy spreads.")
@@ -192,7 +199,9 @@ def train(
         if (photos is None) == (from_run is None):
             raise typer.BadParameter("give either PHOTOS or --from RUN/run.json")
         if from_run is not None:
+            _refuse_beside_from(context)
             photos, config = runs.read_run_config(from_run)
+            split = split or runs.manifest_to_repeat(from_run)
         else:
             config = TrainConfig(
                 strategy=strategy,
@@ -235,6 +244,11 @@ def train(
                 use_cache=not no_cache,
                 progress=progress,
                 say=None if quiet else terminal.say,
+            )
+        if from_run is not None and run.split.index.digest() != runs.read_data_digest(from_run):
+            terminal.say(
+                f"Warning: {photos} has changed since the run that is repeated; compare their "
+                "split.csv."
             )
         if as_json:
             terminal.print_json(run.to_dict())
@@ -285,6 +299,7 @@ def compare(
 ) -> None:
     """Train several strategies on one split: table, curves, and which is better by how much."""
     from handful.jobs import compare_runs
+    from handful.jobs.run_files import run_name
     from handful.reports.comparison_report import COMPARISON_FILE
 
     with _errors("what was trained is kept; the same command with --resume goes on"):
@@ -303,7 +318,7 @@ def compare(
             seed=seed,
             max_megapixels=max_megapixels,
         )
-        output = output or Path("runs") / f"{photos.resolve().stem}-compare"
+        output = output or Path("runs") / run_name(photos, "-compare")
         with terminal.show_progress(quiet) as progress:
             comparison = compare_runs.compare(
                 photos,
@@ -348,11 +363,19 @@ def evaluate(
                 use_cache=not no_cache,
                 progress=progress,
             )
+        num_seen = runs.count_seen_in_training(run, index)
         if as_json:
             rejected = [{"path": file.path, "reason": file.reason} for file in index.rejected]
-            terminal.print_json({**evaluation.to_dict(), "errors": rejected})
+            facts = {**evaluation.to_dict(), "num_seen_in_training": num_seen}
+            terminal.print_json({**facts, "errors": rejected})
         else:
             terminal.print_evaluation(evaluation)
+            if num_seen:
+                print(
+                    f"Warning: {num_seen:,} of these {len(index):,} photos are those the "
+                    "classifier learnt from: the figure flatters it. Give photos that it has not "
+                    "seen."
+                )
             terminal.warn_rejected(index.rejected)
 
 
@@ -485,6 +508,7 @@ def check(
 ) -> None:
     """Find what would spoil a classifier: bad files, copies, leaks, wrong labels, shortcuts."""
     from handful.jobs import check_runs
+    from handful.jobs.run_files import run_name
 
     with _errors():
         config = TrainConfig(
@@ -499,7 +523,7 @@ def check(
             found = check_runs.check(
                 photos,
                 config,
-                output=output or Path("runs") / f"{photos.resolve().stem}-check",
+                output=output or Path("runs") / run_name(photos, "-check"),
                 fix_list=fix_list,
                 use_cache=not no_cache,
                 progress=progress,
@@ -536,7 +560,7 @@ def curve(
     with _errors("finished embeddings are cached"):
         config = TrainConfig(fixes=_text(apply_fixes), seed=seed, max_megapixels=max_megapixels)
         if output is None:
-            output = runs.next_run_path(photos.resolve().stem + "-curve")
+            output = runs.next_run_path(photos, suffix="-curve")
         with terminal.show_progress(quiet) as progress:
             found = curve_runs.curve(
                 photos,
@@ -787,6 +811,9 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     # A terminated run tidies up just as an interrupted one does.
     signal.signal(signal.SIGTERM, _interrupt)
+    # A file name need not be valid text, and no result is lost over that.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()
 
 
@@ -814,6 +841,25 @@ def _errors(
         raise typer.Exit(0) from None
     except MemoryError:
         _fail("out of memory; close other programs or use fewer photos at a time", 1)
+
+
+# What says where a run goes and how it is shown, not what it is.
+_BESIDE_FROM = {"from_run", "output", "split", "resume", "no_cache", "as_json", "quiet"}
+
+
+def _refuse_beside_from(context: typer.Context) -> None:
+    """Name the options that a repeated run would not heed."""
+    ignored = [
+        max(option.opts, key=len)
+        for option in context.command.params
+        if option.name not in _BESIDE_FROM
+        and getattr(context.get_parameter_source(option.name or ""), "name", "") == "COMMANDLINE"
+    ]
+    if ignored:
+        raise typer.BadParameter(
+            f"--from repeats a run as it was; leave out {', '.join(ignored)}, or give PHOTOS "
+            "instead of --from"
+        )
 
 
 def _fail(message: str, code: int) -> NoReturn:

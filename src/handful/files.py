@@ -1,13 +1,20 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all; tables and JSON of names that may be any.
 
+A file name need not be valid text: Python has surrogates for the bytes in question.
+"""
+
+import csv
 import errno
 import hashlib
+import io
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from handful.errors import OutputError
 
@@ -111,6 +118,62 @@ def new_file(path: Path, replace: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table for `read_csv`.
+
+    Args:
+        path: File to write.
+        rows: Cells of each row, the names of the columns first.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    with path.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+        file.writelines(map(_csv_line, rows))
+
+
+def _csv_line(row: Sequence[Any]) -> str:
+    line = io.StringIO(newline="")
+    # Cells that hold either of these ends are quoted, which "\n" alone would not see to.
+    csv.writer(line, lineterminator="\r\n").writerow(row)
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    """Read a table that `write_csv` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Cells of each row, the names of the columns first.
+
+    Raises:
+        OSError: When it cannot be read.
+        ValueError: When it is not UTF-8 text, or no table.
+    """
+    with path.open(encoding="utf-8", errors="surrogatepass", newline="") as file:
+        try:
+            return list(csv.reader(file))
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain values as JSON, for people too.
+
+    Args:
+        path: File to write.
+        value: Dictionaries, lists, texts, numbers.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    # What UTF-8 cannot hold becomes JSON's own escapes, which any reader turns back.
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

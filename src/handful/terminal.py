@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from handful.wording import format_share
+
 
 def say(line: str) -> None:
     """Tell people a line, on standard error.
@@ -80,10 +82,6 @@ def print_csv(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     print(text.getvalue(), end="")
 
 
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
-
-
 def print_run(run: Any) -> None:
     """Say what `train` made.
 
@@ -93,8 +91,8 @@ def print_run(run: Any) -> None:
     low, high = run.evaluation.accuracy_interval
     num = len(run.split.validation)
     print(
-        f"{_percent(run.evaluation.accuracy)} of {num:,} validation photos named right "
-        f"(95 % interval {_percent(low)} to {_percent(high)})"
+        f"{format_share(run.evaluation.accuracy)} of {num:,} validation photos named right "
+        f"(95 % interval {format_share(low)} to {format_share(high)})"
     )
     if run.resampling is not None:
         print("\n".join(run.resampling.sentences))
@@ -110,16 +108,32 @@ def print_run(run: Any) -> None:
     problems = run.problems()
     for name, what in (
         ("rejected", "Files that could not be used"),
-        ("leaks", "Near-duplicate pairs that leak between parts (--drop-leaks leaves them out)"),
         ("near_duplicates", "Pairs of near-duplicates"),
+        ("dropped", "Training photos left out because they leaked"),
     ):
         if problems[name]:
             print(f"{what}: {len(problems[name]):,}")
+    _print_leaks(run.split)
     if run.label_review is not None and len(run.label_review.suspected):
         print(f"Labels of training photos to look at again: {len(run.label_review.suspected):,}")
     for warning in problems["warnings"]:
         print(f"Warning: {warning}")
     print(f"Report: {run.path / 'report.html'}")
+
+
+def _print_leaks(split: Any) -> None:
+    """Count the leaks that are left, and say what leaves them out where something does."""
+    parts = split.part_names()
+    # A pair of which a photo was left out leaks no more.
+    left = [{parts[i], parts[j]} for i, j in split.leaks if parts[i] and parts[j]]
+    learnt = sum("train" in pair for pair in left)
+    if learnt:
+        print(
+            "Near-duplicate pairs of training and held-out photos "
+            f"(--drop-leaks leaves these training photos out): {learnt:,}"
+        )
+    if len(left) > learnt:
+        print(f"Near-duplicate pairs of validation and test photos: {len(left) - learnt:,}")
 
 
 def print_comparison(comparison: Any) -> None:
@@ -135,8 +149,8 @@ def print_comparison(comparison: Any) -> None:
         rows.append(
             (
                 found.name,
-                _percent(found.accuracy) + ("" if spread is None else f" ± {100 * spread:.1f}"),
-                f"{_percent(low)} to {_percent(high)}",
+                format_share(found.accuracy) + ("" if spread is None else f" ± {100 * spread:.1f}"),
+                f"{format_share(low)} to {format_share(high)}",
                 "-" if found.overfitting_gap is None else f"{100 * found.overfitting_gap:+.1f}",
                 f"{found.seconds:,.0f}",
                 f"{found.num_parameters:,}",
@@ -164,8 +178,8 @@ def print_evaluation(evaluation: Any) -> None:
     """
     low, high = evaluation.accuracy_interval
     print(
-        f"{_percent(evaluation.accuracy)} of {len(evaluation.labels):,} photos named right "
-        f"(95 % interval {_percent(low)} to {_percent(high)})"
+        f"{format_share(evaluation.accuracy)} of {len(evaluation.labels):,} photos named right "
+        f"(95 % interval {format_share(low)} to {format_share(high)})"
     )
     width = max(len("class"), *(len(row.name) for row in evaluation.per_class))
     print(f"\n{'class':<{width}}  photos  precision  recall     f1")
@@ -226,7 +240,7 @@ def print_predictions(predictions: list[Any]) -> None:
     width = max(len(p.path) for p in predictions)
     label = max(map(len, names))
     for p, name in zip(predictions, names, strict=True):
-        line = f"{p.path:<{width}}  {name:<{label}}  {_percent(p.probability):>7}"
+        line = f"{p.path:<{width}}  {name:<{label}}  {format_share(p.probability):>8}"
         if p.label_set is not None:
             line += "  {" + ", ".join(p.label_set) + "}"
         print(line + ("  unlike the training photos" if p.unlike_training else ""))
@@ -243,9 +257,10 @@ def print_abstention(classifier: Any, predictions: list[Any], error_rate: float)
     rule = classifier.abstain_at(error_rate)
     answered = sum(p.is_sure for p in predictions)
     print(
-        f"{answered:,} of {len(predictions):,} answered: those with {_percent(rule.threshold)} or "
-        f"more that are like the training photos. Of {rule.num_photos:,} {_source(classifier)}, "
-        f"this answers {_percent(rule.coverage)}, {_percent(rule.observed_error)} of them wrong."
+        f"{answered:,} of {len(predictions):,} answered: those with "
+        f"{format_share(rule.threshold)} or more that are like the training photos. Of "
+        f"{rule.num_photos:,} {_source(classifier)}, this answers {format_share(rule.coverage)}, "
+        f"{format_share(rule.observed_error)} of them wrong."
     )
 
 
@@ -264,7 +279,7 @@ def print_explanations(written: Any) -> None:
     for found, picture in zip(written.explanations, written.pictures, strict=True):
         print(
             f"{found.path}  {found.class_name} rather than {found.rival_name}  "
-            f"{_percent(found.probability)}  {picture}"
+            f"{format_share(found.probability)}  {picture}"
         )
     if written.pictures:
         print("Orange speaks for the class, blue for the other one; the dark edge was not seen.")
@@ -280,7 +295,7 @@ def print_curve(found: Any) -> None:
     print("photos a class  accuracy  single trainings")
     for point in measured.points:
         print(
-            f"{point.photos_a_class:>14,.0f}  {_percent(point.accuracy):>8}  "
+            f"{point.photos_a_class:>14,.0f}  {format_share(point.accuracy):>8}  "
             f"± {100 * point.deviation:.1f}"
         )
     print()
@@ -355,7 +370,7 @@ def print_export(made: Any) -> None:
             f"{parity.largest_difference_from_files:.2g}"
         )
     if made.accuracy is not None:
-        print(f"In 8 bits {_percent(made.accuracy)} of the validation photos are named right")
+        print(f"In 8 bits {format_share(made.accuracy)} of the validation photos are named right")
     print(
         f"Speed from arrays, one at a time: {parity.photos_per_second:,.0f} photos/s, the run's "
         f"own {parity.run_photos_per_second:,.0f}"

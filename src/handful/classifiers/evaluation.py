@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.classifiers.intervals import wilson_interval
 from handful.classifiers.metrics import (
     Floats,
     Integers,
@@ -20,7 +21,6 @@ from handful.classifiers.metrics import (
     log_loss,
     macro_roc_auc,
     reliability_curve,
-    wilson_interval,
 )
 
 # Limits people ask about: "it says 95 %, can I trust that?"

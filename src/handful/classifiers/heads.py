@@ -208,9 +208,10 @@ def fit_head(
     """Fit a head, its strength chosen by cross-validation on these embeddings alone.
 
     Folds are stratified and hold groups together; the strength with the least held-out log loss
-    wins, since log loss, unlike accuracy, also rewards honest probabilities. Of more than 4,000
-    photos a fixed random 4,000 choose the strength; past 100 classes there are 2 folds, else up
-    to 5.
+    wins, since log loss, unlike accuracy, also rewards honest probabilities. Past 100 classes there
+    are 2 folds, else up to 5. Of more than 4,000 photos a fixed random 4,000 choose the strength,
+    and a few others of rare classes, so that each has a group for every fold, if it has so many;
+    a class of one group has no part in that choice.
 
     Args:
         embeddings: (N, D) float32, or (N, V, D) with V views of each photo, the photo first:
@@ -235,12 +236,12 @@ def fit_head(
     embeddings = _with_views(embeddings, labels, num_classes)
     if groups is None:
         groups = np.arange(len(labels))
-    rows = np.random.default_rng(seed).permutation(len(labels))[:_MOST_CROSS_VALIDATED]
     # Matrices this narrow gain nothing from BLAS threads: on a busy machine they wait for one
     # another, ten times longer. With one, the result does not depend on the number of cores.
     with threadpool_limits(1, user_api="blas"):
         scores: list[StrengthScore] = []
         if strength is None:
+            rows = _cross_validated_rows(labels, groups, seed)
             scores = _cross_validate(
                 embeddings[rows], labels[rows], groups[rows], class_weight, seed
             )
@@ -289,8 +290,7 @@ def out_of_fold_logits(
     """
     embeddings = _with_views(embeddings, labels, num_classes)
     _, groups = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
-    few = num_classes <= _CLASSES_FOR_FIVE_FOLDS
-    num_folds = fold_count(labels, groups, num_folds if few else 2)
+    num_folds = fold_count(labels, groups, _most_folds(num_classes, num_folds))
     if num_folds < 2:
         return None
     folds = stratified_folds(labels, groups, num_folds, seed)
@@ -409,6 +409,30 @@ def _scale(centred: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.sqrt(np.maximum(shrunk, least)), dtype=np.float32)
 
 
+def _most_folds(num_classes: int, asked: int = 5) -> int:
+    return asked if num_classes <= _CLASSES_FOR_FIVE_FOLDS else 2
+
+
+def _cross_validated_rows(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int
+) -> NDArray[np.int64]:
+    """Photos that choose the strength: all, or a random part that has every class to hold out."""
+    rows = np.random.default_rng(seed).permutation(len(labels))
+    if len(rows) <= _MOST_CROSS_VALIDATED:
+        return rows
+    labels, (_, groups) = labels[rows], np.unique(groups[rows], return_inverse=True)
+    _, first = np.unique(labels * (groups.max() + 1) + groups, return_index=True)
+    # The first photo of each group in each class, by class and then by its place.
+    first = np.sort(first)
+    first = first[np.argsort(labels[first], kind="stable")]
+    before = np.arange(len(first)) - np.searchsorted(labels[first], labels[first])
+    num_groups = np.bincount(labels[first])
+    kept = np.arange(len(rows)) < _MOST_CROSS_VALIDATED
+    kept[first[before < _most_folds(len(num_groups))]] = True
+    # Nothing can be held out of a class of one group, and no strength be chosen beside it.
+    return np.asarray(rows[kept & (num_groups[labels] > 1)])
+
+
 def _cross_validate(
     embeddings: NDArray[np.float32],
     labels: NDArray[np.int64],
@@ -419,9 +443,10 @@ def _cross_validate(
     """Score the strengths on held-out photos; empty where no class can be held out."""
     _, labels = np.unique(labels, return_inverse=True)
     _, groups = np.unique(groups, return_inverse=True)
-    num_classes = int(labels.max()) + 1
-    few = num_classes <= _CLASSES_FOR_FIVE_FOLDS
-    num_folds = fold_count(labels, groups, 5 if few else 2)
+    num_classes = int(labels.max(initial=-1)) + 1
+    if num_classes < 2:
+        return []
+    num_folds = fold_count(labels, groups, _most_folds(num_classes))
     if num_folds < 2:
         return []
     folds = stratified_folds(labels, groups, num_folds, seed)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from handful.wording import format_share
+
 CARD_FILE = "model_card.md"
 _USE = {
     "openvino": """\
@@ -33,9 +35,9 @@ class CardFacts:
 
     Args:
         name: Name of the run.
-        model: Metadata of the model, as `exporting.model_facts` gives it.
+        model: Metadata of the model, as `export_jobs.model_facts` gives it.
         model_format: "openvino", "onnx", "litert" or "keras".
-        parity: The comparison with handful, see `exporting.Parity`.
+        parity: The comparison with handful, see `export_jobs.Parity`.
         files: File name to "sha256" and "bytes".
         run: The run.json; None for a classifier without its run.
         counts: Part to class to number of photos; empty where they are not known.
@@ -105,7 +107,8 @@ def _use(facts: CardFacts) -> Iterator[str]:
 
 def _photos(facts: CardFacts) -> Iterator[str]:
     if not facts.counts:
-        yield "Not known: the classifier was exported without its run."
+        missing = "its run" if facts.run is None else "the run's split.csv"
+        yield f"Not known: the classifier was exported without {missing}."
         return
     names = facts.model["class_names"]
     yield f"| part | photos | {' | '.join(_cell(name) for name in names)} |"
@@ -122,11 +125,11 @@ def _figures(facts: CardFacts) -> Iterator[str]:
     found = facts.run["result"]["evaluation"]
     low, high = found["accuracy_interval"]
     yield (
-        f"Of {found['num_images']:,} validation photos {_percent(found['accuracy'])} are named "
-        f"right (95 % interval {_percent(low)} to {_percent(high)}), by the run's own classifier, "
-        f"which computes in {facts.run_precision}. Balanced accuracy "
-        f"{_percent(found['balanced_accuracy'])}, log loss {found['log_loss']:.3f}, expected "
-        f"calibration error {_percent(found['expected_calibration_error'])}."
+        f"Of {found['num_images']:,} validation photos {format_share(found['accuracy'])} are named "
+        f"right (95 % interval {format_share(low)} to {format_share(high)}), by the run's own "
+        f"classifier, which computes in {facts.run_precision}. Balanced accuracy "
+        f"{format_share(found['balanced_accuracy'])}, log loss {found['log_loss']:.3f}, expected "
+        f"calibration error {format_share(found['expected_calibration_error'])}."
     )
     yield ""
     yield "| class | photos | precision | recall |"
@@ -152,8 +155,8 @@ def _thresholds(calibration: Mapping[str, Any] | None) -> Iterator[str]:
     yield "|---|---|---|"
     for row in calibration["abstaining"]:
         yield (
-            f"| {_percent(row['error_rate'])} | {row['threshold']:.4f} | "
-            f"{_percent(row['coverage'])} |"
+            f"| {format_share(row['error_rate'])} | {row['threshold']:.4f} | "
+            f"{format_share(row['coverage'])} |"
         )
 
 
@@ -208,10 +211,6 @@ def _files(facts: CardFacts) -> Iterator[str]:
     yield "|---|---|---|"
     for name, found in facts.files.items():
         yield f"| {name} | {found['bytes']:,} | {found['sha256']} |"
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
 
 
 def _number(value: float | None) -> str:

@@ -1,6 +1,5 @@
 """A run's classifier for other programs: one model with all in it, compared with handful."""
 
-import csv
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -17,13 +16,15 @@ from handful.exporting.export_card import CARD_FILE, CardFacts, write_card
 from handful.exporting.export_graph import metadata, whole_graph
 from handful.exporting.export_pictures import TrialPictures, find_pictures
 from handful.exporting.export_runtime import FILE_NAMES, check_extra, open_export
-from handful.files import new_folder, sha256_of
-from handful.jobs.run_files import MANIFEST_FILE, RUN_FILE
+from handful.files import new_folder, read_csv, sha256_of
+from handful.jobs.run_files import MANIFEST_FILE
+from handful.jobs.run_folders import find_run
 from handful.networks.backbones import find_backbone, frozen_network, int8_digest
 from handful.networks.efficientnet_lite import LITE_VARIANTS
 from handful.photos.index import ImageIndex
 from handful.photos.pixels import resize
 from handful.photos.splits import read_manifest
+from handful.wording import format_share
 
 FORMATS = tuple(FILE_NAMES)
 # What each format can compute in.
@@ -234,27 +235,9 @@ def _check_names(format: str, precision: str | None) -> None:
 def _read_run(path: Path) -> _Run:
     """Read a run's folder; of a classifier's, its run around it."""
     classifier = Classifier.load(path)
-    folder = next((place for place in (path, path.resolve().parent) if _is_run(place)), None)
+    folder, facts = find_run(path, classifier.class_names)
     if folder is None:
         return _Run(path, classifier, None, {}, {})
-    file = folder / RUN_FILE
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        if facts["format"] != "handful run":
-            raise ValueError("another format")
-        for name in ("photos", "config", "result"):
-            facts[name]
-        names = tuple(facts["result"]["class_names"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{file} is not the run.json of a run ({error!r}); restore it from a copy, or export "
-            f"the folder {folder / 'classifier'} by itself elsewhere."
-        ) from error
-    if names != classifier.class_names:
-        raise DataError(
-            f"{file} has the classes {', '.join(names)}, and the classifier "
-            f"{', '.join(classifier.class_names)}; restore the run from a copy."
-        )
     manifest = folder / MANIFEST_FILE
     if not manifest.is_file():
         return _Run(path, classifier, facts, {}, {})
@@ -264,16 +247,11 @@ def _read_run(path: Path) -> _Run:
 def _read_counts(manifest: Path) -> dict[str, dict[str, int]]:
     """Part to class to number of photos, of a manifest that has been checked."""
     counts: dict[str, dict[str, int]] = {}
-    with manifest.open(encoding="utf-8", newline="") as file:
-        for _, part, class_name, _ in list(csv.reader(file))[1:]:
-            if part:
-                classes = counts.setdefault(part, {})
-                classes[class_name] = classes.get(class_name, 0) + 1
+    for _, part, class_name, _ in read_csv(manifest)[1:]:
+        if part:
+            classes = counts.setdefault(part, {})
+            classes[class_name] = classes.get(class_name, 0) + 1
     return counts
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / RUN_FILE).is_file() and (folder / "classifier").is_dir()
 
 
 def _default_precision(classifier: Classifier, format: str) -> str:
@@ -288,7 +266,9 @@ def _default_precision(classifier: Classifier, format: str) -> str:
 
 def _default_output(run: Path, format: str, precision: str | None) -> Path:
     name = "-".join(filter(None, [run.resolve().name, format, precision]))
-    return run.resolve().parent / name if run.is_absolute() else run.parent / name
+    # "." and ".." have no parent of their own to name.
+    beside = run.parent if run.name not in ("", "..") else run.resolve().parent
+    return beside / name
 
 
 def _in_precision(run: _Run, precision: str) -> Classifier:
@@ -340,8 +320,8 @@ def _checked_accuracy(
     )
     if before - after >= LARGEST_FALL:
         raise HandfulError(
-            f"In 8 bits {100 * after:.1f} % of {len(pictures.validation):,} validation photos are "
-            f"named right, and {100 * before:.1f} % in {run.classifier.embedder.precision}; "
+            f"In 8 bits {format_share(after)} of {len(pictures.validation):,} validation photos "
+            f"are named right, and {format_share(before)} in {run.classifier.embedder.precision}; "
             f"expected a fall of less than {100 * LARGEST_FALL:.1f} points. Export with "
             "--precision f32, or train with --precision int8."
         )

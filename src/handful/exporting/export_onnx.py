@@ -24,7 +24,7 @@ _SAME = {
     "Negative": "Neg", "Floor": "Floor", "Abs": "Abs", "HSwish": "HardSwish",
     "SoftPlus": "Softplus",
 }  # fmt: skip
-_REDUCTIONS = {"ReduceMean": "ReduceMean", "ReduceMax": "ReduceMax", "ReduceSum": "ReduceSum"}
+_REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceSum")
 _LEVELS = 256
 
 
@@ -122,7 +122,7 @@ class _Graph:
             return self._emit(_SAME[kind], node)
         if kind in _REDUCTIONS:
             keep = int(node.get_attributes()["keep_dims"])
-            return self._emit(_REDUCTIONS[kind], node, wide=(1,), keepdims=keep)
+            return self._emit(kind, node, wide=(1,), keepdims=keep)
         if kind in self._rules:
             return self._rules[kind](node)
         raise unknown_operation(node)

@@ -1,6 +1,6 @@
 """The job behind `handful check`: what would spoil a classifier, without making one."""
 
-import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,29 +14,30 @@ from numpy.typing import NDArray
 from handful.classifiers.novelty import find_outliers
 from handful.config import TrainConfig
 from handful.errors import DataError, OutputError
-from handful.files import new_folder
+from handful.files import new_folder, write_json
 from handful.jobs.job_steps import (
+    SCAN_SIZE,
     Clock,
     PhaseProgress,
     embed_photos,
-    keep_readable,
     open_cache,
+    scan_photos,
     split_photos,
 )
-from handful.networks.embeddings import EmbeddingTable, scan_index
+from handful.jobs.run_files import run_name
+from handful.networks.embeddings import EmbeddingTable
 from handful.photos.fixes import Fix, load_fixed_index, read_fixes, refuse_existing, write_fixes
 from handful.photos.index import ImageIndex, check_classes, label_conflicts
-from handful.photos.pixels import DecodeSettings, thumbnail
+from handful.photos.pixels import thumbnail
 from handful.photos.splits import Split, duplicate_groups, near_duplicate_pairs
 from handful.reports.check_report import CHECK_FILE, CheckData, Suspect, rows_to_show, write_check
 from handful.trust.doctor import find_problems
-from handful.trust.findings import Evidence, Finding, suggest_fixes, suspicious_places
+from handful.trust.findings import Evidence, Finding, suggest_fixes
 from handful.trust.label_review import LabelReview, review_embeddings
 from handful.trust.shortcuts import Shortcut, measure_shortcuts
 
 CHECK_JSON = "check.json"
 SUSPECTS_LISTED = 100
-_IMAGE_SIZE = 224
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,7 @@ class PhotoCheck:
             return []
         names, review = self.index.class_names, self.review
         found = []
-        for place in suspicious_places(review):
+        for place in review.suspected.tolist():
             row, suggested = int(self.reviewed[place]), int(review.suggested[place])
             probability = float(review.probabilities[place, suggested])
             given = names[self.index.labels[row]]
@@ -193,9 +194,9 @@ def check(
         photos: As for `train`.
         config: Its network, decoding, split, fixes and seed are used.
         output: Folder to make, with the page and the findings as JSON; that of an earlier check
-            is replaced. None writes nothing.
-        fix_list: CSV file to write all suggested fixes to, those of `config.fixes` first; None
-            writes none.
+            is replaced, and fix lists in it stay. None writes nothing.
+        fix_list: CSV file to write all suggested fixes to, those of `config.fixes` first; it may
+            lie in `output`. None writes none.
         use_cache: Look results up and keep them.
         progress: Called with (phase, work done, work in all).
 
@@ -216,6 +217,7 @@ def check(
     config, clock = config or TrainConfig(), Clock(progress)
     if fix_list is not None:
         refuse_existing(fix_list)
+        _refuse_same(fix_list, output)
     with _output_folder(output) as folder:
         with clock.phase("index"):
             index = load_fixed_index(photos, config.fixes, least_classes=1)
@@ -227,7 +229,8 @@ def check(
             found = replace(found, remarks=remarks)
         if fix_list is not None:
             decided = read_fixes(config.fixes) if config.fixes else ()
-            write_fixes(_merge(decided, found.fixes), fix_list)
+            decisions = _merge(decided, found.fixes)
+            write_fixes(decisions, _written_at(fix_list, output, folder))
         if folder is not None:
             assert output is not None
             found = replace(found, page=Path(output) / CHECK_FILE)
@@ -246,7 +249,12 @@ def _output_folder(output: str | Path | None) -> Iterator[Path | None]:
         return
     path = Path(output)
     names = {item.name for item in path.iterdir()} if path.is_dir() else set()
-    is_check = CHECK_FILE in names and names <= {CHECK_FILE, CHECK_JSON}
+    lists = [path / name for name in sorted(names) if name.endswith(".csv")]
+    is_check = CHECK_FILE in names and names <= {
+        CHECK_FILE,
+        CHECK_JSON,
+        *(file.name for file in lists if file.is_file()),
+    }
     if path.exists() and not is_check:
         raise OutputError(
             f"{path} exists already and is not the folder of a check; choose another place with "
@@ -254,6 +262,32 @@ def _output_folder(output: str | Path | None) -> Iterator[Path | None]:
         )
     with new_folder(path, replace=is_check) as folder:
         yield folder
+        for file in lists:
+            shutil.copy2(file, folder)
+
+
+def _place_inside(fix_list: str | Path, output: str | Path | None) -> Path | None:
+    """Where in the output's folder a fix list goes; None for one that lies elsewhere."""
+    if output is None:
+        return None
+    file, folder = Path(fix_list).resolve(), Path(output).resolve()
+    return file.relative_to(folder) if file.is_relative_to(folder) else None
+
+
+def _written_at(fix_list: str | Path, output: str | Path | None, folder: Path | None) -> str | Path:
+    """Where to write a fix list: into the new folder, which is to come, where it lies in there."""
+    place = _place_inside(fix_list, output)
+    return fix_list if place is None or folder is None else folder / place
+
+
+def _refuse_same(fix_list: str | Path, output: str | Path | None) -> None:
+    """Find out before the work that a fix list would be written over the check or its folder."""
+    place = _place_inside(fix_list, output)
+    if place is not None and str(place) in (".", CHECK_FILE, CHECK_JSON):
+        raise OutputError(
+            f"The fix list {fix_list} would take the place of the check's own; give another name "
+            "to --fix-list."
+        )
 
 
 def _merge(decided: tuple[Fix, ...], suggested: tuple[Fix, ...]) -> list[Fix]:
@@ -268,10 +302,9 @@ def _look(
     """Decode all photos, and embed them where labels can be reviewed."""
     counts = np.bincount(index.labels)
     if (counts > 1).sum() < 2:
-        size = config.image_size or _IMAGE_SIZE
-        settings = DecodeSettings(size, config.decode_resize, config.max_megapixels)
+        size = config.image_size or SCAN_SIZE
         with clock.phase("decode") as tell, open_cache(use_cache) as cache:
-            return keep_readable(index, scan_index(index, settings, cache=cache, progress=tell))
+            return scan_photos(index, config, image_size=size, cache=cache, progress=tell)
     _, index, table = embed_photos(index, config, use_cache, clock)
     return index, table
 
@@ -289,61 +322,89 @@ def _examine(
     pairs = near_duplicate_pairs(table.fingerprints, embeddings) if len(index) else []
     split, obstacle = _try_split(index, pairs, config)
     groups, duplicates = duplicate_groups(index, pairs)
-    facts = tuple(fact for fact in table.facts if fact is not None)
-    rows = _judgeable(index.labels, groups)
+    judged = _judge(index, table, embeddings, groups, config.seed)
+    outliers = () if embeddings is None else find_outliers(embeddings, groups, config.seed).tolist()
+    evidence = Evidence(
+        index=index,
+        parts=tuple(split.part_names()) if split else index.splits,
+        facts=tuple(fact for fact in table.facts if fact is not None),
+        measures=table.measures,
+        fingerprints=table.fingerprints,
+        pairs=duplicates,
+        groups=groups,
+        shortcuts=judged.shortcuts,
+        review=judged.review,
+        reviewed=judged.rows,
+        outliers=tuple(outliers),
+        photos=str(photos),
+        fix_list="" if fix_list is None else str(fix_list),
+        applied=config.fixes or "",
+    )
+    return _found(evidence, split, obstacle, clock.seconds)
+
+
+def _found(
+    evidence: Evidence, split: Split | None, obstacle: str, seconds: dict[str, float]
+) -> PhotoCheck:
+    """What the evidence says."""
+    findings = find_problems(evidence)
+    formats = [fact.format for fact in evidence.facts]
+    sizes = [(fact.width, fact.height) for fact in evidence.facts]
+    return PhotoCheck(
+        index=evidence.index,
+        split=split,
+        obstacle=obstacle,
+        findings=findings,
+        fixes=suggest_fixes(findings),
+        review=evidence.review,
+        reviewed=evidence.reviewed,
+        shortcuts=evidence.shortcuts,
+        duplicates=evidence.pairs,
+        parts=evidence.parts,
+        sizes=np.array(sizes, np.int64).reshape(-1, 2),
+        formats={name: formats.count(name) for name in sorted(set(formats))},
+        photos=Path(evidence.photos),
+        seconds=seconds,
+        fix_list=Path(evidence.fix_list) if evidence.fix_list else None,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """What photos that can be held out tell: their rows, their labels' review, shortcuts."""
+
+    rows: NDArray[np.int64]
     review: LabelReview | None = None
     shortcuts: tuple[Shortcut, ...] = ()
-    if len(rows):
-        names, labels = index.class_names, index.labels[rows]
-        if embeddings is not None:
-            review = review_embeddings(embeddings[rows], labels, names, groups[rows], config.seed)
-        present, dense = np.unique(labels, return_inverse=True)
-        shortcuts = measure_shortcuts(
-            [facts[row] for row in rows],
-            [PurePosixPath(index.paths[row]).suffix.lower() for row in rows],
-            table.measures[rows],
-            dense.astype(np.int64),
-            [names[label] for label in present],
-            groups[rows],
-            config.seed,
-        )
-    parts = tuple(split.part_names()) if split else index.splits
-    evidence = Evidence(
-        index,
-        parts,
-        facts,
-        table.measures,
-        table.fingerprints,
-        duplicates,
-        groups,
-        shortcuts,
-        review,
-        rows,
-        ()
-        if embeddings is None
-        else tuple(find_outliers(embeddings, groups, config.seed).tolist()),
-        str(photos),
-        "" if fix_list is None else str(fix_list),
+
+
+def _judge(
+    index: ImageIndex,
+    table: EmbeddingTable,
+    embeddings: NDArray[np.float32] | None,
+    groups: NDArray[np.int64],
+    seed: int,
+) -> _Judged:
+    """Hold labels against out-of-fold answers, and look for what gives the classes away."""
+    rows = _judgeable(index.labels, groups)
+    if not len(rows):
+        return _Judged(rows)
+    names, labels = index.class_names, index.labels[rows]
+    review: LabelReview | None = None
+    if embeddings is not None:
+        review = review_embeddings(embeddings[rows], labels, names, groups[rows], seed)
+    facts = [table.facts[row] for row in rows]
+    present, dense = np.unique(labels, return_inverse=True)
+    shortcuts = measure_shortcuts(
+        [fact for fact in facts if fact is not None],
+        [PurePosixPath(index.paths[row]).suffix.lower() for row in rows],
+        table.measures[rows],
+        dense.astype(np.int64),
+        [names[label] for label in present],
+        groups[rows],
+        seed,
     )
-    findings = find_problems(evidence)
-    formats = [fact.format for fact in facts]
-    return PhotoCheck(
-        index,
-        split,
-        obstacle,
-        findings,
-        suggest_fixes(findings),
-        review,
-        rows,
-        shortcuts,
-        duplicates,
-        parts,
-        np.array([(fact.width, fact.height) for fact in facts], np.int64).reshape(-1, 2),
-        {name: formats.count(name) for name in sorted(set(formats))},
-        photos,
-        clock.seconds,
-        None if fix_list is None else Path(fix_list),
-    )
+    return _Judged(rows, review, shortcuts)
 
 
 def _try_split(
@@ -376,7 +437,7 @@ def _write(found: PhotoCheck, folder: Path, max_megapixels: float) -> None:
         for row in rows_to_show(found.findings, suspects)
     }
     data = CheckData(
-        title=found.photos.resolve().stem,
+        title=run_name(found.photos),
         num_images=len(index),
         class_names=index.class_names,
         counts=_named_counts(index.counts()),
@@ -394,8 +455,7 @@ def _write(found: PhotoCheck, folder: Path, max_megapixels: float) -> None:
         photos=str(found.photos),
     )
     write_check(data, folder)
-    text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
-    (folder / CHECK_JSON).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    write_json(folder / CHECK_JSON, found.to_dict())
 
 
 def _named_counts(counts: Mapping[str, dict[str, int]]) -> dict[str, dict[str, int]]:

@@ -10,15 +10,17 @@ from typing import Any
 
 from handful.config import CompareConfig, TrainConfig
 from handful.errors import DataError, OutputError
+from handful.files import write_json
 from handful.jobs.job_steps import PhaseProgress
 from handful.jobs.run_files import (
     HISTORY_FILE,
     MANIFEST_FILE,
     PREDICTIONS_FILE,
-    RUN_FILE,
     read_history,
     read_predictions,
+    run_name,
 )
+from handful.jobs.run_folders import RUN_FILE
 from handful.jobs.runs import freeze_split, train
 from handful.networks.backbones import prepare_keras
 from handful.reports.comparison_report import write_comparison_report
@@ -107,7 +109,7 @@ def compare(
             found.append(read_strategy_run(folder / name))
     comparison = build_comparison(
         found,
-        photos=Path(photos).resolve().stem,
+        photos=run_name(photos),
         recipe=config.recipe,
         num_train=_num_train(folder / f"{config.chosen[0]}-{config.seed}"),
         quick=config.quick,
@@ -134,10 +136,7 @@ def read_strategy_run(path: Path) -> StrategyRun:
     training = result["training"]
     evaluation = read_predictions(path / PREDICTIONS_FILE)
     if training is None:
-        width = json.loads((path / "classifier" / "classifier.json").read_text())["backbone"]
-        head = (width["embedding_dim"] + 1) * len(evaluation.class_names)
-        body = count_body(result["backbone"], width["image_size"])
-        training = {"num_parameters": body + head, "num_trainable": head, "epochs": 0}
+        training = _head_facts(path, result["backbone"], len(evaluation.class_names))
     seconds = result["seconds"]
     return StrategyRun(
         strategy=config["strategy"],
@@ -159,14 +158,34 @@ def read_strategy_run(path: Path) -> StrategyRun:
     )
 
 
+def _head_facts(path: Path, backbone: str, num_classes: int) -> dict[str, Any]:
+    """What `training` tells of a network, of a head that was fitted without epochs."""
+    try:
+        network = _read_object(path / "classifier" / "classifier.json")["backbone"]
+        embedding_dim, image_size = int(network["embedding_dim"]), int(network["image_size"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _no_whole_run(path, error) from error
+    head = (embedding_dim + 1) * num_classes
+    num_parameters = count_body(backbone, image_size) + head
+    return {"num_parameters": num_parameters, "num_trainable": head, "epochs": 0}
+
+
 def _facts(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-        return found
+        return _read_object(path / RUN_FILE)
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} is not a whole run ({error}); remove it and compare again."
-        ) from error
+        raise _no_whole_run(path, error) from error
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{file.name} holds no object")
+    return found
+
+
+def _no_whole_run(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is not a whole run ({error}); remove it and compare again.")
 
 
 def _is_whole(path: Path, asked: TrainConfig, photos: Path) -> bool:
@@ -208,9 +227,8 @@ def _forget_networks() -> None:
 
 def _write(comparison: Comparison, config: CompareConfig, photos: str | Path, folder: Path) -> None:
     facts = {"format": "handful comparison", "format_version": 1, "config": asdict(config)}
-    text = json.dumps({**facts, "result": comparison.to_dict()}, indent=2, ensure_ascii=False)
     try:
-        (folder / COMPARISON_JSON).write_text(text + "\n", encoding="utf-8")
+        write_json(folder / COMPARISON_JSON, {**facts, "result": comparison.to_dict()})
         save_comparison_figures(comparison, folder)
         write_comparison_report(comparison, folder, command_line(config, photos), NOTES)
     except OSError as error:

@@ -1,6 +1,5 @@
 """The job behind `handful curve`: what more photos would bring, as figures and a picture."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -8,19 +7,19 @@ from typing import Any
 
 from handful.config import TrainConfig
 from handful.errors import OutputError
-from handful.files import new_folder
+from handful.files import new_folder, write_json
 from handful.jobs.job_steps import Clock, PhaseProgress, embed_photos
 from handful.photos.fixes import load_fixed_index
 from handful.photos.index import ImageIndex
 from handful.photos.splits import duplicate_groups, near_duplicate_pairs
 from handful.reports.curve_plot import save_curve
+from handful.trust.curve_fitting import measure_curve
 from handful.trust.learning_curve import (
     REACH,
     LearningCurve,
     PhotosNeeded,
     check_reach,
     check_target,
-    measure_curve,
 )
 
 CURVE_FIGURE = "curve.png"
@@ -105,7 +104,8 @@ def curve(
         photos: As for `train`.
         config: Its network, decoding, class weights, fixes and seed are used.
         target: Accuracy wanted, a fraction in (0, 1), or None.
-        sizes: Photos a class to expect an accuracy for, up to 8 times those that there are.
+        sizes: Photos a class to expect an accuracy for, from those that the curve begins with up
+            to 8 times those that there are.
         output: Folder to make, with curve.png and curve.json; None writes nothing.
         use_cache: Look embeddings up and keep them.
         progress: Called with (phase, work done, work in all).
@@ -136,9 +136,8 @@ def curve(
         with clock.phase("report"):
             save_curve(run.curve, run.needed, folder / CURVE_FIGURE)
         run = replace(run, seconds=clock.seconds, path=Path(output))
-        text = json.dumps(run.to_dict(), indent=2, ensure_ascii=False)
         try:
-            (folder / CURVE_JSON).write_text(text + "\n", encoding="utf-8")
+            write_json(folder / CURVE_JSON, run.to_dict())
         except OSError as error:
             raise OutputError(f"{output} cannot be written: {error.strerror}.") from error
     return run
@@ -168,6 +167,7 @@ def _measure(
             seed=config.seed,
             class_weight=config.class_weight,
             class_names=index.class_names,
+            sizes=sizes,
             progress=tell,
         )
     return CurveRun(

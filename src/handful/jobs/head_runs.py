@@ -1,7 +1,7 @@
 """Fit a head to a frozen network's embeddings, with what tells how far it can be relied on."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,22 @@ from handful.classifiers.evaluation import score
 from handful.classifiers.heads import LinearHead
 from handful.classifiers.novelty import TrainingReference, reference_of
 from handful.config import TrainConfig
-from handful.jobs.job_steps import Clock, choose_network, keep_readable, open_cache, split_photos
+from handful.errors import DataError
+from handful.jobs.job_steps import (
+    Clock,
+    PhotoEmbedder,
+    keep_readable,
+    open_cache,
+    prepare_embedder,
+    split_photos,
+)
 from handful.jobs.run_files import Run
-from handful.networks.backbones import Backbone, FrozenNetwork
-from handful.networks.embeddings import Embedder, EmbeddingTable, View, embed_index
+from handful.networks.embeddings import EmbeddingTable, View
 from handful.photos.index import ImageIndex
-from handful.photos.pixels import DecodeSettings
 from handful.photos.splits import Split, near_duplicate_pairs
+from handful.trust.curve_fitting import measure_curve
 from handful.trust.label_review import LabelReview, review_labels
-from handful.trust.learning_curve import LearningCurve, measure_curve
+from handful.trust.learning_curve import LearningCurve
 from handful.trust.resampling import Resampling, resample_head
 
 
@@ -100,16 +107,14 @@ def train_head(job: HeadJob) -> Run:
         WeightsError: When the backbone's weights are missing or wrong.
     """
     config, clock = job.config, job.clock
-    with clock.phase("convert"):
-        backbone, network, precision = choose_network(config)
-    settings = DecodeSettings(network.image_size, config.decode_resize, config.max_megapixels)
-    with clock.phase("embed"):
-        found = _embed(job, Embedder(network, precision), settings)
+    embedder = prepare_embedder(config, clock)
+    with clock.phase("embed") as tell:
+        found = _embed(job, embedder, tell)
     clock.seconds["decode"] = sum(table.decode_seconds for table in found.tables)
     with clock.phase("fit"):
         fitted = _fit(found, config)
-    resampling, curve = _resample(job, found), _measure_curve(job, found)
-    classifier = _classifier(job, found, fitted, (backbone, network, precision), settings)
+    resampling, (curve, refusal) = _resample(job, found), _measure_curve(job, found)
+    classifier = _classifier(job, found, fitted, embedder)
     split = found.split
     index, held = split.index, split.validation
     with clock.phase("evaluate"):
@@ -120,7 +125,7 @@ def train_head(job: HeadJob) -> Run:
     return Run(
         classifier,
         evaluation,
-        split,
+        _with_warning(split, refusal) if refusal else split,
         config,
         job.photos,
         clock.seconds,
@@ -132,12 +137,10 @@ def train_head(job: HeadJob) -> Run:
     )
 
 
-def _embed(job: HeadJob, embedder: Embedder, settings: DecodeSettings) -> _Embedded:
-    config, tell = job.config, job.clock.tell("embed")
+def _embed(job: HeadJob, embedder: PhotoEmbedder, tell: Callable[[int, int], None]) -> _Embedded:
+    config = job.config
     with open_cache(job.use_cache) as cache:
-        table = embed_index(
-            job.index, embedder, settings, views=job.tested_views, cache=cache, progress=tell
-        )
+        table = embedder.embed(job.index, job.tested_views, cache, tell)
         index, table = keep_readable(job.index, table, job.split)
         split = job.split
         if split is None:
@@ -151,9 +154,7 @@ def _embed(job: HeadJob, embedder: Embedder, settings: DecodeSettings) -> _Embed
         tables: tuple[EmbeddingTable, ...] = (table,)
         if config.views > 1:
             drawn = tuple(range(1, config.views))
-            extra = embed_index(
-                index.select(rows), embedder, settings, views=drawn, cache=cache, progress=tell
-            )
+            extra = embedder.embed(index.select(rows), drawn, cache, tell)
             fitted = np.concatenate([fitted, extra.embeddings], axis=1)
             tables = (table, extra)
     return _Embedded(split, tables, rows, fitted)
@@ -199,40 +200,50 @@ def _resample(job: HeadJob, found: _Embedded) -> Resampling | None:
         )
 
 
-def _measure_curve(job: HeadJob, found: _Embedded) -> LearningCurve | None:
-    """Fit heads to ever more of the photos for training and validation, where asked for."""
+def _measure_curve(job: HeadJob, found: _Embedded) -> tuple[LearningCurve | None, str]:
+    """Fit heads to ever more of the photos for training and validation, where asked for.
+
+    The rest of the run is worth having without: the curve, or a text on why there is none.
+    """
     config, split, rows = job.config, found.split, found.rows
     if not config.learning_curve:
-        return None
+        return None, ""
     with job.clock.phase("curve") as tell:
-        return measure_curve(
-            found.fitted[:, 0],
-            split.index.labels[rows],
-            len(split.index.class_names),
-            split.groups[rows],
-            seed=config.seed,
-            class_weight=config.class_weight,
-            class_names=split.index.class_names,
-            progress=tell,
-        )
+        try:
+            curve = measure_curve(
+                found.fitted[:, 0],
+                split.index.labels[rows],
+                len(split.index.class_names),
+                split.groups[rows],
+                seed=config.seed,
+                class_weight=config.class_weight,
+                class_names=split.index.class_names,
+                progress=tell,
+            )
+        except DataError as error:
+            return None, f"No learning curve could be measured. {error}"
+    return curve, ""
+
+
+def _with_warning(split: Split, warning: str) -> Split:
+    warnings = (*split.index.warnings, warning)
+    return replace(split, index=replace(split.index, warnings=warnings))
 
 
 def _classifier(
     job: HeadJob,
     found: _Embedded,
     fitted: _Fitted,
-    chosen: tuple[Backbone, FrozenNetwork, str],
-    settings: DecodeSettings,
+    embedder: PhotoEmbedder,
 ) -> Classifier:
-    backbone, network, precision = chosen
     return Classifier(
         found.split.index.class_names,
-        network,
+        embedder.network,
         fitted.head,
-        settings,
-        precision=precision,
+        embedder.settings,
+        precision=embedder.precision,
         test_time_mirror=job.config.test_time_mirror,
-        about=backbone.about,
+        about=embedder.backbone.about,
         calibration=fitted.calibration,
         reference=fitted.reference,
     )

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,21 @@ from handful.networks.backbones import (
     frozen_network,
 )
 from handful.networks.efficientnet_lite import LITE_VARIANTS
-from handful.networks.embeddings import Embedder, EmbeddingTable, embed_index
+from handful.networks.embeddings import (
+    Embedder,
+    EmbeddingTable,
+    View,
+    embed_index,
+    scan_index,
+)
 from handful.photos.index import ImageIndex
 from handful.photos.pixels import DecodeSettings
 from handful.photos.splits import Split, split_index
 
 PhaseProgress = Callable[[str, int, int], None]
+
+# Side to decode photos to where no network says another; near-duplicates are found by less.
+SCAN_SIZE = 224
 
 
 @dataclass
@@ -92,6 +102,69 @@ def choose_network(config: TrainConfig) -> tuple[Backbone, FrozenNetwork, str]:
     eight_bits = config.precision == "auto" and backbone.name in LITE_VARIANTS
     precision = "int8" if eight_bits else config.precision
     return backbone, frozen_network(backbone, precision=precision), precision
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoEmbedder:
+    """A frozen network, ready to embed photos as a configuration asks.
+
+    Args:
+        backbone: The pretrained body.
+        network: Its converted network.
+        precision: What it computes in.
+        settings: How photos are decoded for it.
+    """
+
+    backbone: Backbone
+    network: FrozenNetwork
+    precision: str
+    settings: DecodeSettings
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The network, compiled at first use."""
+        return Embedder(self.network, self.precision)
+
+    def embed(
+        self,
+        index: ImageIndex,
+        views: tuple[View, ...] = (0,),
+        cache: ContentCache | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> EmbeddingTable:
+        """Embed photos.
+
+        Args:
+            index: N photos.
+            views: Views of each.
+            cache: Where results are looked up and kept, or None.
+            progress: Called with photos done and photos in all.
+
+        Returns:
+            Their embeddings; photos that cannot be decoded are in its `rejected`.
+        """
+        return embed_index(
+            index, self.embedder, self.settings, views=views, cache=cache, progress=progress
+        )
+
+
+def prepare_embedder(config: TrainConfig, clock: Clock) -> PhotoEmbedder:
+    """Take the network and the decoding that a configuration asks for.
+
+    Args:
+        config: What was asked.
+        clock: Times the phase "convert".
+
+    Returns:
+        The network, ready to embed photos.
+
+    Raises:
+        WeightsError: When the backbone's weights are missing or wrong.
+    """
+    with clock.phase("convert"):
+        backbone, network, precision = choose_network(config)
+    settings = DecodeSettings(network.image_size, config.decode_resize, config.max_megapixels)
+    return PhotoEmbedder(backbone, network, precision, settings)
 
 
 def split_photos(
@@ -169,13 +242,40 @@ def embed_photos(
     Raises:
         WeightsError: When the backbone's weights are missing or wrong.
     """
-    with clock.phase("convert"):
-        backbone, network, precision = choose_network(config)
-    settings = DecodeSettings(network.image_size, config.decode_resize, config.max_megapixels)
+    embedder = prepare_embedder(config, clock)
     with clock.phase("embed") as tell, open_cache(use_cache) as cache:
-        embedder = Embedder(network, precision)
-        table = embed_index(index, embedder, settings, cache=cache, progress=tell)
-    return backbone, *keep_readable(index, table)
+        table = embedder.embed(index, cache=cache, progress=tell)
+    return embedder.backbone, *keep_readable(index, table)
+
+
+def scan_photos(
+    index: ImageIndex,
+    config: TrainConfig,
+    *,
+    image_size: int = SCAN_SIZE,
+    split: Split | None = None,
+    cache: ContentCache | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[ImageIndex, EmbeddingTable]:
+    """Decode photos for what is told without a network: thumbnails, sizes, sharpness.
+
+    Args:
+        index: The photos.
+        config: Its decoding is used.
+        image_size: Side to decode to, in pixels.
+        split: A split that the photos were given in, or None.
+        cache: Where results are looked up and kept, or None.
+        progress: Called with photos done and photos in all.
+
+    Returns:
+        The photos that can be decoded, and what was seen of them.
+
+    Raises:
+        DataError: When photos of a given split cannot be decoded.
+    """
+    settings = DecodeSettings(image_size, config.decode_resize, config.max_megapixels)
+    table = scan_index(index, settings, cache=cache, progress=progress)
+    return keep_readable(index, table, split)
 
 
 @contextmanager

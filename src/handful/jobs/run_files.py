@@ -1,6 +1,5 @@
 """A run's folder: what `train` made, written out and read back."""
 
-import csv
 import json
 import math
 import platform
@@ -18,6 +17,8 @@ from handful.classifiers.classifier import Classifier
 from handful.classifiers.evaluation import Evaluation, score
 from handful.config import TrainConfig
 from handful.errors import DataError
+from handful.files import read_csv, write_csv, write_json
+from handful.jobs.run_folders import RUN_FILE
 from handful.photos.splits import Split, write_manifest
 from handful.reports.plots import save_history
 from handful.training.strategies import Trained
@@ -27,7 +28,6 @@ from handful.trust.learning_curve import LearningCurve
 from handful.trust.promises import Promises, check_promises
 from handful.trust.resampling import Resampling
 
-RUN_FILE = "run.json"
 MANIFEST_FILE = "split.csv"
 PREDICTIONS_FILE = "predictions.csv"
 HISTORY_FILE = "history.csv"
@@ -57,6 +57,8 @@ class Run:
         label_review: Which labels of the training photos are doubtful, in the order of
             `split.train`; None for a trained network, or where nothing can be held out.
         learning_curve: Accuracy by number of photos, where it was asked for.
+        split_given: Whether the split came from a manifest or ready-made, and follows from the
+            photos and the configuration no more.
     """
 
     classifier: Classifier
@@ -73,6 +75,7 @@ class Run:
     distances: NDArray[np.float64] | None = None
     label_review: LabelReview | None = None
     learning_curve: LearningCurve | None = None
+    split_given: bool = False
 
     @cached_property
     def promises(self) -> Promises | None:
@@ -169,17 +172,31 @@ def split_problems(split: Split) -> dict[str, Any]:
     }
 
 
-def next_run_path(photos: str | Path, folder: Path = Path("runs")) -> Path:
+def run_name(photos: str | Path, suffix: str = "") -> str:
+    """Name of what is made of photos.
+
+    Args:
+        photos: Path of the photos.
+        suffix: What to add, such as "-check".
+
+    Returns:
+        A name for a folder.
+    """
+    return (Path(photos).resolve().stem or "photos") + suffix
+
+
+def next_run_path(photos: str | Path, folder: Path = Path("runs"), *, suffix: str = "") -> Path:
     """First free place for a run on these photos: runs/photos, runs/photos-2, ...
 
     Args:
         photos: Path of the photos; its name becomes the run's.
         folder: Folder of all runs.
+        suffix: What to add to the name.
 
     Returns:
         A path where nothing is.
     """
-    name = Path(photos).resolve().stem or "photos"
+    name = run_name(photos, suffix)
     number = 1
     while (path := folder / (name if number == 1 else f"{name}-{number}")).exists():
         number += 1
@@ -198,15 +215,72 @@ def read_run_config(path: str | Path) -> tuple[Path, TrainConfig]:
     Raises:
         DataError: When the file is missing or not a run's.
     """
-    file = Path(path) / RUN_FILE if Path(path).is_dir() else Path(path)
+    file = _run_file(path)
+    facts = _read_facts(file)
+    try:
+        return Path(facts["photos"]), TrainConfig(**facts["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _no_run(file, error) from error
+
+
+def read_data_digest(path: str | Path) -> str:
+    """Identity of the photos that a run was made of, as `ImageIndex.digest` tells it.
+
+    Args:
+        path: A run.json, or the run's folder.
+
+    Returns:
+        32 hexadecimal characters; "" where none was written down.
+
+    Raises:
+        DataError: When the file is missing or not a run's.
+    """
+    return str(_read_facts(_run_file(path)).get("data_digest", ""))
+
+
+def manifest_to_repeat(path: str | Path) -> Path | None:
+    """The split that a run has to be given when it is repeated.
+
+    Args:
+        path: A run.json, or the run's folder.
+
+    Returns:
+        The split.csv beside it where the run was made on a given split; None where photos,
+        configuration and seed give the same split again, and for runs that do not tell.
+
+    Raises:
+        DataError: When the file is missing or not a run's, or its split is missing.
+    """
+    file = _run_file(path)
+    if not _read_facts(file).get("split_given", False):
+        return None
+    manifest = file.parent / MANIFEST_FILE
+    if not manifest.is_file():
+        raise DataError(
+            f"{file.parent} has no {MANIFEST_FILE}, and was made on a split that it was given; "
+            "restore the file from a copy, or give a split with --split."
+        )
+    return manifest
+
+
+def _run_file(path: str | Path) -> Path:
+    return Path(path) / RUN_FILE if Path(path).is_dir() else Path(path)
+
+
+def _read_facts(file: Path) -> dict[str, Any]:
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
-        return Path(facts["photos"]), TrainConfig(**facts["config"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{file} is not the run.json of a run ({error}); give the folder that "
-            "`handful train` made."
-        ) from error
+        if not isinstance(facts, dict):
+            raise ValueError("it holds no object")
+        return facts
+    except (OSError, ValueError) as error:
+        raise _no_run(file, error) from error
+
+
+def _no_run(file: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{file} is not the run.json of a run ({error}); give the folder that `handful train` made."
+    )
 
 
 def write_run(run: Run, folder: Path) -> None:
@@ -232,12 +306,7 @@ def write_run(run: Run, folder: Path) -> None:
         }
         save_history(run.trained.fitted.history, run.config.strategy, folder / CURVES_FILE)
     rows = zip(*columns.values(), strict=True)
-    _write_csv(folder / HISTORY_FILE, [list(columns), *map(list, rows)])
-
-
-def _write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
+    write_csv(folder / HISTORY_FILE, [list(columns), *rows])
 
 
 def _write_predictions(evaluation: Evaluation, path: Path) -> None:
@@ -252,7 +321,7 @@ def _write_predictions(evaluation: Evaluation, path: Path) -> None:
             strict=True,
         )
     ]
-    _write_csv(path, [("path", "label", "predicted", *names), *rows])
+    write_csv(path, [("path", "label", "predicted", *names), *rows])
 
 
 def read_predictions(path: Path) -> Evaluation:
@@ -268,8 +337,7 @@ def read_predictions(path: Path) -> Evaluation:
         DataError: When the file is missing or not a run's.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
+        header, *rows = read_csv(path)
         names = header[3:]
         labels = np.array([names.index(row[1]) for row in rows], np.int64)
         probabilities = np.array([[float(value) for value in row[3:]] for row in rows])
@@ -294,8 +362,7 @@ def read_history(path: Path) -> dict[str, list[float]] | None:
         DataError: When the file is missing or not a run's.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
+        header, *rows = read_csv(path)
         if header[0] != "epoch":
             return None
         return {
@@ -321,6 +388,7 @@ def write_facts(run: Run, folder: Path) -> None:
         "photos": str(run.photos.resolve()),
         "data_digest": run.split.index.digest(),
         "config": asdict(run.config),
+        "split_given": run.split_given,
         "result": {**run.to_dict(), "evaluation": run.evaluation.to_dict()},
         "versions": {
             "handful": version("handful"),
@@ -328,5 +396,4 @@ def write_facts(run: Run, folder: Path) -> None:
             **{name: version(name) for name in _VERSIONS_KEPT},
         },
     }
-    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-    (folder / RUN_FILE).write_text(text, encoding="utf-8")
+    write_json(folder / RUN_FILE, facts)

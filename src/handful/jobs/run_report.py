@@ -167,6 +167,13 @@ def _problem_lines(problems: Mapping[str, Any]) -> dict[str, list[str]]:
     return {heading: found for heading, found in lines.items() if found}
 
 
+def _strength_origin(run: Run) -> str:
+    """Where the head's strength comes from."""
+    if run.classifier.head.scores:
+        return "chosen by cross-validation on the training photos"
+    return "the default: a class has too few different training photos for cross-validation"
+
+
 def _settings(run: Run) -> dict[str, str]:
     config, network = run.config, run.classifier.network
     about, decoding = run.classifier.about, run.classifier.settings
@@ -179,7 +186,7 @@ def _settings(run: Run) -> dict[str, str]:
         settings |= {
             "Backbone": f"{about['backbone']}, frozen, {network.embedding_dim} features",
             "Head": f"logistic regression, strength C = {run.classifier.head.strength:.2g}, "
-            "chosen by cross-validation on the training photos",
+            + _strength_origin(run),
             "Views of each training photo": str(config.views),
         }
     else:

@@ -18,22 +18,31 @@ from handful.classifiers.evaluation import Evaluation, score
 from handful.classifiers.novelty import TrainingReference, reference_of
 from handful.config import TrainConfig, cache_folder
 from handful.errors import DataError
-from handful.files import new_folder
+from handful.files import new_file, new_folder
 from handful.jobs.head_runs import HeadJob, train_head
 from handful.jobs.job_steps import (
     Clock,
     PhaseProgress,
     embedding_cache_path,
-    keep_readable,
     open_cache,
+    scan_photos,
     split_photos,
 )
-from handful.jobs.run_files import Run, next_run_path, read_run_config, write_facts, write_run
+from handful.jobs.run_files import (
+    MANIFEST_FILE,
+    Run,
+    manifest_to_repeat,
+    next_run_path,
+    read_data_digest,
+    read_run_config,
+    run_name,
+    write_facts,
+    write_run,
+)
 from handful.jobs.run_report import write_run_report
-from handful.networks.embeddings import embed_index, scan_index
+from handful.networks.embeddings import embed_index
 from handful.photos.fixes import load_fixed_index
 from handful.photos.index import ImageIndex
-from handful.photos.pixels import DecodeSettings
 from handful.photos.splits import Split, near_duplicate_pairs, read_manifest, write_manifest
 from handful.reports.figure_process import FigureProcess
 from handful.training.strategies import TrainingJob, chosen_recipe, train_strategy
@@ -41,12 +50,15 @@ from handful.training.strategies import TrainingJob, chosen_recipe, train_strate
 __all__ = [
     "Run",
     "evaluate",
+    "manifest_to_repeat",
     "next_run_path",
+    "read_data_digest",
     "read_run_config",
     "train",
 ]
 
 _PHOTOS_TIMED = 256
+_CLASSIFIER = "classifier"
 
 
 def train(
@@ -162,7 +174,7 @@ def unfinished_run_path(photos: str | Path, folder: Path = Path("runs")) -> Path
     Raises:
         DataError: When there is none.
     """
-    name = Path(photos).resolve().stem or "photos"
+    name = run_name(photos)
     found = [
         path.with_name(path.name.removesuffix(".checkpoint"))
         for path in folder.glob("*.checkpoint")
@@ -216,6 +228,28 @@ def evaluate(
     return evaluation, result.index
 
 
+def count_seen_in_training(run: str | Path, index: ImageIndex) -> int | None:
+    """Count the photos that a run's classifier learnt from, told by their content.
+
+    Args:
+        run: Folder of a run, or the classifier's own in it.
+        index: The photos.
+
+    Returns:
+        Their number; None for a classifier without its run's split.csv.
+
+    Raises:
+        DataError: When the split.csv cannot be read.
+    """
+    path = Path(run).resolve()
+    folder = path if (path / _CLASSIFIER).is_dir() else path.parent
+    manifest = folder / MANIFEST_FILE
+    if not manifest.is_file() or path not in (folder, folder / _CLASSIFIER):
+        return None
+    parts = read_manifest(manifest)
+    return sum(parts.get(content_hash) == "train" for content_hash in index.content_hashes)
+
+
 @dataclass(frozen=True, eq=False)
 class _Task:
     """The arguments of `train`."""
@@ -231,7 +265,11 @@ class _Task:
 
 
 def _train(task: _Task, clock: Clock, checkpoint: Path | None, resume: bool) -> Run:
-    known = read_manifest(Path(task.manifest)) if task.manifest is not None else {}
+    known: Mapping[str, str] = {}
+    if task.manifest is not None:
+        # What was left out as a leak comes back, to be left out again.
+        dropped = "train" if task.config.drop_leaks else None
+        known = read_manifest(Path(task.manifest), dropped=dropped)
     with clock.phase("index"):
         if task.split is None:
             index = load_fixed_index(task.photos, task.config.fixes)
@@ -246,7 +284,7 @@ def _train(task: _Task, clock: Clock, checkpoint: Path | None, resume: bool) -> 
     if task.measure_speed:
         run = replace(run, photos_per_second=_prediction_speed(run))
     clock.seconds["total"] = time.perf_counter() - clock.started
-    return run
+    return replace(run, split_given=task.split is not None or task.manifest is not None)
 
 
 def _prediction_speed(run: Run) -> float:
@@ -270,9 +308,7 @@ def _train_network(
     config = task.config
     with open_cache(task.use_cache) as cache:
         with clock.phase("decode") as tell:
-            settings = DecodeSettings(224, config.decode_resize, config.max_megapixels)
-            table = scan_index(index, settings, cache=cache, progress=tell)
-        index, table = keep_readable(index, table, task.split)
+            index, table = scan_photos(index, config, split=task.split, cache=cache, progress=tell)
         split = task.split or split_photos(
             index, near_duplicate_pairs(table.fingerprints), config, known
         )
@@ -316,13 +352,12 @@ def freeze_split(photos: str | Path, config: TrainConfig, manifest: Path) -> Non
 
     Raises:
         DataError: When the photos cannot be split.
+        OutputError: When the file exists or cannot be written.
     """
-    index = load_fixed_index(photos, config.fixes)
-    settings = DecodeSettings(224, config.decode_resize, config.max_megapixels)
-    index, table = keep_readable(index, scan_index(index, settings))
-    write_manifest(
-        split_photos(index, near_duplicate_pairs(table.fingerprints), config, {}), manifest
-    )
+    index, table = scan_photos(load_fixed_index(photos, config.fixes), config)
+    split = split_photos(index, near_duplicate_pairs(table.fingerprints), config, {})
+    with new_file(manifest) as part:
+        write_manifest(split, part)
 
 
 def _reference(

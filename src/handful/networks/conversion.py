@@ -1,6 +1,5 @@
 """Keras networks made into OpenVINO's format, and a folder that keeps them with their digests."""
 
-import hashlib
 import json
 import logging
 import os
@@ -8,11 +7,12 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handful.errors import HandfulError, ModelFileError, OutputError
+from handful.files import sha256_of
 from handful.networks.quantisation import quantise
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def open_stored(folder: Path, digest: str) -> FrozenNetwork | None:
     problem = "its description cannot be read"
     try:
         facts = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-        found = {name: _sha256(folder / f"network.{name}") for name in ("xml", "bin")}
+        found = {name: sha256_of(folder / f"network.{name}") for name in ("xml", "bin")}
         if facts["format"] != FORMAT_VERSION or facts["digest"] != digest:
             problem = "it is another network"
         elif found != facts["sha256"]:
@@ -235,7 +235,7 @@ def store(
         temporary.mkdir()
         try:
             write(temporary)
-            sha256 = {name: _sha256(temporary / f"network.{name}") for name in ("xml", "bin")}
+            sha256 = {name: sha256_of(temporary / f"network.{name}") for name in ("xml", "bin")}
             description = {"format": FORMAT_VERSION, "digest": digest, "sha256": sha256, **facts}
             text = json.dumps(description, indent=2) + "\n"
             (temporary / "network.json").write_text(text, encoding="utf-8")
@@ -253,7 +253,7 @@ def store(
             f"The converted network in {folder} changed while it was written. Check the disk, or "
             "set HANDFUL_CACHE to another folder."
         )
-    return FrozenNetwork(**{**vars(network), "seconds": time.perf_counter() - start})
+    return replace(network, seconds=time.perf_counter() - start)
 
 
 def _move(temporary: Path, folder: Path, digest: str) -> None:
@@ -295,8 +295,3 @@ def _remove_leftovers(parent: Path) -> None:
             continue
         if old:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

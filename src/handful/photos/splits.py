@@ -5,7 +5,6 @@ turn validation into recall. They are found by small thumbnails and, where given
 a group of them is always kept together.
 """
 
-import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import DataError
+from handful.files import read_csv, write_csv
 from handful.photos.index import SPLIT_NAMES, ImageIndex
 
 # Correlation of two centred 16x16 thumbnails. In 3,000 photos of cats and dogs the only pair above
@@ -28,6 +28,7 @@ EMBEDDING_COSINE = 0.9
 
 _BLOCK = 2048
 _MATCHES_A_ROW = 64
+_MOST_DEALS = 20
 _MANIFEST_COLUMNS = ("content_hash", "split", "class_name", "path")
 
 
@@ -223,20 +224,32 @@ def stratified_folds(
 ) -> NDArray[np.int64]:
     """Cross-validation folds with every class spread evenly and no group divided.
 
+    Classes are spread by photos. Where groups so large, or in two classes at once, would leave a
+    fold empty or a class to one fold, they are spread by groups.
+
     Args:
         labels: (N,) int64 class numbers.
-        groups: (N,) int64 group numbers.
+        groups: (N,) int64 group numbers 0, 1, ..., none left out.
         num_folds: Number of folds F, 2 or more.
         seed: Another seed, other folds.
 
     Returns:
-        (N,) int64 fold of each photo, 0 to F - 1.
+        (N,) int64 fold of each photo, 0 to F - 1. Of F groups or more none of the folds is empty.
+        A class of two groups or more is in two folds or more, but for classes that share so many
+        of their groups that no such folds were found.
     """
     counts = np.bincount(labels)
     bounds = [counts * fold // num_folds for fold in range(num_folds + 1)]
     targets = np.stack([high - low for low, high in pairwise(bounds)])
-    order = np.random.default_rng(seed).permutation(int(groups.max()) + 1)
-    return _assign(labels, groups, targets, order)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(int(groups.max()) + 1)
+    folds = _assign(labels, groups, targets, order)
+    for _ in range(_MOST_DEALS):
+        if _is_spread(labels, groups, folds, num_folds):
+            break
+        folds = _deal(labels, groups, num_folds, order)
+        order = rng.permutation(order)
+    return folds
 
 
 def stratified_holdout(
@@ -272,30 +285,28 @@ def write_manifest(split: Split, path: Path) -> None:
         path: File to write.
     """
     index = split.index
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_MANIFEST_COLUMNS)
-        for row, part in enumerate(split.part_names()):
-            name = index.class_names[index.labels[row]]
-            writer.writerow((index.content_hashes[row], part, name, index.paths[row]))
+    names = [index.class_names[label] for label in index.labels]
+    rows = zip(index.content_hashes, split.part_names(), names, index.paths, strict=True)
+    write_csv(path, [_MANIFEST_COLUMNS, *rows])
 
 
-def read_manifest(path: Path) -> dict[str, str]:
+def read_manifest(path: Path, *, dropped: str | None = None) -> dict[str, str]:
     """Read the parts of photos from a manifest that `write_manifest` wrote.
 
     Args:
         path: The CSV file.
+        dropped: Part to give photos that were dropped, "train" where they are to be dropped
+            again; None leaves them out.
 
     Returns:
-        Content hash to "train", "validation" or "test"; dropped photos are left out.
+        Content hash to "train", "validation" or "test".
 
     Raises:
         DataError: When the file is missing or not a manifest.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as error:
+        rows = read_csv(path)
+    except (OSError, ValueError) as error:
         raise DataError(
             f"The split manifest {path} cannot be read ({error}); expected the split.csv of a run."
         ) from error
@@ -313,6 +324,9 @@ def read_manifest(path: Path) -> dict[str, str]:
             )
         if row[1]:
             parts[row[0]] = row[1]
+        elif dropped is not None:
+            # A copy of the same content that was kept says more.
+            parts.setdefault(row[0], dropped)
     return parts
 
 
@@ -450,10 +464,7 @@ def _assign(
     num_groups, num_classes = int(groups.max()) + 1, targets.shape[1]
     counts = np.zeros((num_groups, num_classes), dtype=np.int64)
     np.add.at(counts, (groups, labels), 1)
-    members: dict[int, list[int]] = {}
-    for row, group in enumerate(groups.tolist()):
-        members.setdefault(group, []).append(row)
-    classes_of = [np.unique(labels[members[group]]) for group in range(num_groups)]
+    classes_of = _classes_of_groups(labels, groups)
     need = targets.copy()
     part_of = np.full(num_groups, len(targets) - 1, dtype=np.int64)
     for group in order.tolist():
@@ -467,6 +478,68 @@ def _assign(
                 part_of[group] = part
                 break
     return part_of[groups]
+
+
+def _classes_of_groups(
+    labels: NDArray[np.int64], groups: NDArray[np.int64]
+) -> list[NDArray[np.int64]]:
+    """Class numbers in each group 0 to G - 1."""
+    members: dict[int, list[int]] = {}
+    for row, group in enumerate(groups.tolist()):
+        members.setdefault(group, []).append(row)
+    return [np.unique(labels[members[group]]) for group in range(len(members))]
+
+
+def _is_spread(
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    folds: NDArray[np.int64],
+    num_folds: int,
+) -> bool:
+    """Whether no fold is empty, and no class in one fold alone, that need not be."""
+    num_groups, num_classes = int(groups.max()) + 1, int(labels.max()) + 1
+    if len(np.unique(folds)) < min(num_folds, num_groups):
+        return False
+    groups_of, folds_of = (
+        np.bincount(np.unique(labels * size + places) // size, minlength=num_classes)
+        for places, size in ((groups, num_groups), (folds, num_folds))
+    )
+    return not np.any((groups_of > 1) & (folds_of == 1))
+
+
+def _deal(
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    num_folds: int,
+    order: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Give each group to the fold that has the fewest groups of its classes.
+
+    Of folds alike, that with the fewest photos takes it, so an empty one comes before all others.
+
+    Args:
+        labels: (N,) class numbers.
+        groups: (N,) group numbers 0 to G - 1.
+        num_folds: Number of folds F.
+        order: (G,) order in which groups are dealt; those of the rarest classes come first.
+
+    Returns:
+        (N,) fold of each photo, 0 to F - 1.
+    """
+    classes_of, sizes = _classes_of_groups(labels, groups), np.bincount(groups)
+    frequency = np.bincount(np.concatenate(classes_of))
+    rarest = np.array([frequency[columns].min() for columns in classes_of])
+    taken = np.zeros((num_folds, len(frequency)))
+    num_photos = np.zeros(num_folds, dtype=np.int64)
+    fold_of = np.empty(len(order), dtype=np.int64)
+    for group in order[np.argsort(rarest[order], kind="stable")]:
+        columns = classes_of[group]
+        shares = (taken[:, columns] / frequency[columns]).sum(axis=1)
+        fold = np.lexsort((num_photos, shares))[0]
+        taken[fold, columns] += 1
+        num_photos[fold] += sizes[group]
+        fold_of[group] = fold
+    return fold_of[groups]
 
 
 def _check_classes(split: Split) -> None:

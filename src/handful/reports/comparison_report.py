@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from handful.reports.plots import STRATEGY_COLOURS, history_curve, loss_limit, spread_apart
 from handful.reports.report import REPORT_FILE, format_percent, page_environment, write_page
-from handful.trust.comparison import Comparison, History, StrategySummary, format_points
+from handful.trust.comparison import Comparison, History, StrategySummary
+from handful.wording import format_points
 
 COMPARISON_FILE = "comparison.html"
 # Where the picture of the intervals may begin, in percent.

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from handful.files import new_file
-from handful.reports.plots import (
-    _DOTS_PER_INCH,
-    _FAINT,
-    _INK,
-    _MUTED,
-    _RIGHT,
-    _WRONG,
-    _as_percent,
-    _legend_below,
-    _new_figure,
-    _quiet,
-    _style,
+from handful.reports.plot_style import (
+    DOTS_PER_INCH,
+    FAINT,
+    INK,
+    MUTED,
+    RIGHT,
+    WRONG,
+    as_percent,
+    legend_below,
+    new_figure,
+    quiet,
+    style,
 )
-from handful.trust.comparison import format_share
 from handful.trust.learning_curve import REACH, LearningCurve, PhotosNeeded, about_count
+from handful.wording import format_share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,8 +42,8 @@ def plot_curve(curve: LearningCurve, needed: PhotosNeeded | None = None) -> "Fig
     Returns:
         A figure that belongs to no window.
     """
-    with _style():
-        figure, axes = _new_figure(7.6, 4.8)
+    with style():
+        figure, axes = new_figure(7.6, 4.8)
         _as_photo_axis(axes, curve)
         _draw_expected(axes, curve)
         sizes = [point.photos_a_class for point in curve.points]
@@ -52,7 +52,7 @@ def plot_curve(curve: LearningCurve, needed: PhotosNeeded | None = None) -> "Fig
             [point.accuracy for point in curve.points],
             [point.deviation for point in curve.points],
             fmt="o",
-            color=_INK,
+            color=INK,
             markersize=4.5,
             linewidth=1,
             zorder=4,
@@ -63,13 +63,13 @@ def plot_curve(curve: LearningCurve, needed: PhotosNeeded | None = None) -> "Fig
         if needed is not None:
             _draw_target(axes, curve, needed)
         _mark_sizes(axes, curve)
-        axes.yaxis.set_major_formatter(_as_percent)
-        axes.grid(axis="y", color=_FAINT, linewidth=0.6)
+        axes.yaxis.set_major_formatter(as_percent)
+        axes.grid(axis="y", color=FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.set_title("Accuracy against the number of photos", pad=20)
         axes.set_xlabel("photos a class to learn from")
         axes.set_ylabel("of new photos named right")
-        _legend_below(figure)
+        legend_below(figure)
     return figure
 
 
@@ -84,8 +84,8 @@ def save_curve(curve: LearningCurve, needed: PhotosNeeded | None, path: Path) ->
     Raises:
         OutputError: When the file exists or cannot be written.
     """
-    with new_file(path) as draft, _quiet():
-        plot_curve(curve, needed).savefig(draft, dpi=_DOTS_PER_INCH, format="png")
+    with new_file(path) as draft, quiet():
+        plot_curve(curve, needed).savefig(draft, dpi=DOTS_PER_INCH, format="png")
 
 
 def _draw_expected(axes: "Axes", curve: LearningCurve) -> None:
@@ -94,17 +94,17 @@ def _draw_expected(axes: "Axes", curve: LearningCurve) -> None:
     ahead = places >= curve.points[-1].photos_a_class
     behind = ~ahead
     behind[np.argmax(ahead)] = True  # the two lines meet
-    axes.fill_between(places, low, high, color=_RIGHT, alpha=0.15, linewidth=0)
-    axes.plot(places[behind], expected[behind], color=_RIGHT, linewidth=2, label="fitted curve")
+    axes.fill_between(places, low, high, color=RIGHT, alpha=0.15, linewidth=0)
+    axes.plot(places[behind], expected[behind], color=RIGHT, linewidth=2, label="fitted curve")
     label = "to expect, with 95 % interval"
-    axes.plot(places[ahead], expected[ahead], "--", color=_RIGHT, linewidth=2, label=label)
+    axes.plot(places[ahead], expected[ahead], "--", color=RIGHT, linewidth=2, label=label)
 
 
 def _draw_target(axes: "Axes", curve: LearningCurve, needed: PhotosNeeded) -> None:
     wanted = needed.accuracy
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, wanted - 0.01), max(high, min(wanted + 0.01, 1.004)))
-    axes.axhline(wanted, color=_WRONG, linewidth=1.2)
+    axes.axhline(wanted, color=WRONG, linewidth=1.2)
     axes.annotate(
         f"target\n{format_share(wanted)}",
         (1.0, wanted),
@@ -112,20 +112,20 @@ def _draw_target(axes: "Axes", curve: LearningCurve, needed: PhotosNeeded) -> No
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
         va="center",
-        color=_WRONG,
+        color=WRONG,
         annotation_clip=False,
     )
     more = needed.more_a_class
     if needed.photos_a_class is None or not more:
         return
-    axes.plot(needed.photos_a_class, wanted, "D", color=_WRONG, markersize=6, zorder=5)
+    axes.plot(needed.photos_a_class, wanted, "D", color=WRONG, markersize=6, zorder=5)
     axes.annotate(
         f"{about_count(more)} more",
         (needed.photos_a_class, wanted),
         (0, -14),
         textcoords="offset points",
         ha="center",
-        color=_WRONG,
+        color=WRONG,
         bbox={"facecolor": "white", "alpha": 0.8, "pad": 0.5, "linewidth": 0},
     )
 
@@ -136,7 +136,7 @@ def _mark_sizes(axes: "Axes", curve: LearningCurve) -> None:
         (curve.photos_a_class, f"now: {curve.photos_a_class:,.0f}", "-"),
         (curve.largest, f"{REACH:.0f} times: no further", ":"),
     ):
-        axes.axvline(place, linestyle=line, color=_MUTED, linewidth=0.9, zorder=1)
+        axes.axvline(place, linestyle=line, color=MUTED, linewidth=0.9, zorder=1)
         axes.annotate(
             text,
             (place, 1.0),
@@ -144,7 +144,7 @@ def _mark_sizes(axes: "Axes", curve: LearningCurve) -> None:
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             ha="center",
-            color=_MUTED,
+            color=MUTED,
             annotation_clip=False,
         )
 

@@ -6,12 +6,9 @@ longer than drawing all of them; `handful.reports.figure_process` does it beside
 """
 
 import io
-import logging
 import math
 import re
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +18,32 @@ from numpy.typing import NDArray
 from handful.classifiers.evaluation import ClassScore, Evaluation
 from handful.classifiers.metrics import ReliabilityCurve
 from handful.files import new_file
+from handful.reports.plot_style import (
+    DOTS_PER_INCH,
+    FAINT,
+    INK,
+    LEAST_SECONDS,
+    MUTED,
+    RIGHT,
+    WRONG,
+    as_count,
+    as_percent,
+    as_time_axis,
+    draw_tile,
+    legend_below,
+    legend_of_curves,
+    name_ticks,
+    new_canvas,
+    new_figure,
+    new_panels,
+    quiet,
+    short,
+    style,
+    write,
+)
 from handful.training.previews import Preview, Strip
-from handful.trust.comparison import Comparison, History, format_share
+from handful.trust.comparison import Comparison, History
+from handful.wording import format_share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,54 +53,15 @@ FIGURES = ("confusion", "classes", "reliability", "confidence")
 # Told apart by people who see colours differently, too; a comparison's page has the same order.
 STRATEGY_COLOURS = ("#2563c9", "#d9541e", "#12805c", "#8a3fb8", "#a67c00", "#0b8bb0")
 
-_RIGHT, _WRONG = "#2563c9", "#d9541e"
-_INK, _MUTED, _FAINT = "#1d1f23", "#6b7078", "#c4c9d0"
 # More names than this cannot be read beside a matrix; its cells are still drawn.
 _NAMED, _NUMBERED, _LISTED = 40, 20, 40
-_NAME_LENGTH = 28
-_DOTS_PER_INCH = 150
 # Losses so many times higher than the others are cut off.
 _CUT_OFF = 2.0
 # Up to so many strategies have brackets for their overfitting gaps, more have labels.
 _BRACKETED = 2
-_LEAST_SECONDS = 1e-3
-_TIME_TICKS = {
-    0.001: "1 ms",
-    0.01: "10 ms",
-    0.1: "0.1 s",
-    0.3: "0.3 s",
-    1: "1 s",
-    3: "3 s",
-    10: "10 s",
-    30: "30 s",
-    60: "1 min",
-    180: "3 min",
-    600: "10 min",
-    1800: "30 min",
-    3600: "1 h",
-    10_800: "3 h",
-    36_000: "10 h",
-    86_400: "1 day",
-    864_000: "10 days",
-}
 # Of sheets of pictures, in inches: the rim, between tiles, above and below a strip's tiles.
 _MARGIN, _GAP, _STRIP_HEAD, _STRIP_FOOT = 0.35, 0.08, 0.3, 0.42
 _ROUND_COUNTS = [step * 10**power for power in range(9) for step in (1, 2, 5)]
-# Tried in this order for names in scripts that matplotlib's own font lacks.
-_WIDE_FONTS = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Source Han Sans SC",
-    "Microsoft YaHei",
-    "Yu Gothic",
-    "Malgun Gothic",
-    "PingFang SC",
-    "Hiragino Sans",
-    "Arial Unicode MS",
-    "WenQuanYi Zen Hei",
-    "Noto Sans Arabic",
-    "Noto Sans Devanagari",
-)
 
 
 def plot_confusion(confusion: NDArray[np.integer[Any]], class_names: Sequence[str]) -> "Figure":
@@ -94,25 +76,25 @@ def plot_confusion(confusion: NDArray[np.integer[Any]], class_names: Sequence[st
     """
     size = len(class_names)
     side = float(np.clip(0.48 * size, 2.4, 8.0))
-    margin = 0.075 * max(len(_short(name)) for name in class_names) if size <= _NAMED else 0.3
-    with _style(class_names):
+    margin = 0.075 * max(len(short(name)) for name in class_names) if size <= _NAMED else 0.3
+    with style(class_names):
         from matplotlib.colors import PowerNorm
 
-        figure, axes = _new_figure(side + margin + 1.6, side + margin + 0.9)
+        figure, axes = new_figure(side + margin + 1.6, side + margin + 0.9)
         totals = confusion.sum(axis=1, keepdims=True)
         shares = np.divide(confusion, totals, out=np.zeros((size, size)), where=totals > 0)
         # The square root makes a mistake in a hundred visible.
         picture = axes.imshow(
             shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest"
         )
-        scale = figure.colorbar(picture, ax=axes, shrink=0.8, format=_as_percent)
+        scale = figure.colorbar(picture, ax=axes, shrink=0.8, format=as_percent)
         scale.set_label("share of the true class")
         axes.set(title="What was taken for what", xlabel="predicted class", ylabel="true class")
         if size <= _NAMED:
-            _name_ticks(axes, class_names)
+            name_ticks(axes, class_names)
         if size <= _NUMBERED:
             for (row, column), count in np.ndenumerate(confusion):
-                colour = "white" if shares[row, column] > 0.3 else _INK if count else _FAINT
+                colour = "white" if shares[row, column] > 0.3 else INK if count else FAINT
                 axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
     return figure
 
@@ -135,22 +117,22 @@ def plot_class_scores(per_class: Sequence[ClassScore]) -> "Figure":
     recalls = np.array([row.recall or 0.0 for row in found])
     intervals = np.array([row.recall_interval or (0.0, 1.0) for row in found]).reshape(-1, 2)
     places = np.arange(len(found))
-    with _style([row.name for row in found]):
-        figure, axes = _new_figure(7.0, 1.7 + 0.26 * len(found))
-        axes.hlines(places, *intervals.T, color=_RIGHT, linewidth=5, alpha=0.25)
-        axes.plot(recalls, places, "o", color=_RIGHT, label="recall, with 95 % interval")
+    with style([row.name for row in found]):
+        figure, axes = new_figure(7.0, 1.7 + 0.26 * len(found))
+        axes.hlines(places, *intervals.T, color=RIGHT, linewidth=5, alpha=0.25)
+        axes.plot(recalls, places, "o", color=RIGHT, label="recall, with 95 % interval")
         precise = [(row.precision, at) for at, row in enumerate(found) if row.precision is not None]
         axes.plot(
-            *np.array(precise).reshape(-1, 2).T, "D", color=_WRONG, mfc="none", label="precision"
+            *np.array(precise).reshape(-1, 2).T, "D", color=WRONG, mfc="none", label="precision"
         )
-        axes.set_yticks(places, [_short(row.name) for row in found], parse_math=False)
+        axes.set_yticks(places, [short(row.name) for row in found], parse_math=False)
         axes.set_ylim(len(found) - 0.4, -0.6)
         axes.margins(x=0.02)
         axes.set_xlim(right=1 + 0.02 * (1 - axes.get_xlim()[0]))
-        axes.xaxis.set_major_formatter(_as_percent)
-        axes.grid(axis="x", color=_FAINT, linewidth=0.6)
+        axes.xaxis.set_major_formatter(as_percent)
+        axes.grid(axis="x", color=FAINT, linewidth=0.6)
         axes.set_title(title)
-        _legend_below(figure)
+        legend_below(figure)
     return figure
 
 
@@ -164,15 +146,15 @@ def plot_reliability(curve: ReliabilityCurve) -> "Figure":
         A figure that belongs to no window.
     """
     filled = curve.counts > 0
-    with _style():
-        figure, axes = _new_figure(5.4, 5.6)
-        axes.plot([0, 1], [0, 1], "--", color=_MUTED, linewidth=1, label="as right as sure")
+    with style():
+        figure, axes = new_figure(5.4, 5.6)
+        axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1, label="as right as sure")
         axes.bar(
             curve.edges[:-1][filled],
             curve.accuracy[filled],
             np.diff(curve.edges)[filled],
             align="edge",
-            color=_RIGHT,
+            color=RIGHT,
             alpha=0.3,
             edgecolor="white",
             label="share named right",
@@ -181,15 +163,15 @@ def plot_reliability(curve: ReliabilityCurve) -> "Figure":
             curve.confidence[filled],
             curve.accuracy[filled],
             "o",
-            color=_RIGHT,
+            color=RIGHT,
             clip_on=False,
             label="at mean confidence",
         )
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="confidence of the answer")
         axes.set_title("How sure, and how often right", pad=10)
-        axes.xaxis.set_major_formatter(_as_percent)
-        axes.yaxis.set_major_formatter(_as_percent)
-        _legend_below(figure)
+        axes.xaxis.set_major_formatter(as_percent)
+        axes.yaxis.set_major_formatter(as_percent)
+        legend_below(figure)
     return figure
 
 
@@ -204,19 +186,19 @@ def plot_probabilities(curve: ReliabilityCurve) -> "Figure":
     """
     wrong = curve.counts - curve.num_right
     middles, width = (curve.edges[:-1] + curve.edges[1:]) / 2, np.diff(curve.edges) * 0.42
-    with _style():
-        figure, axes = _new_figure(6.0, 4.0)
-        axes.bar(middles - width / 2, curve.num_right, width, color=_RIGHT, label="named right")
-        axes.bar(middles + width / 2, wrong, width, color=_WRONG, label="named wrong")
+    with style():
+        figure, axes = new_figure(6.0, 4.0)
+        axes.bar(middles - width / 2, curve.num_right, width, color=RIGHT, label="named right")
+        axes.bar(middles + width / 2, wrong, width, color=WRONG, label="named wrong")
         top = max(int(curve.counts.max()), 1)
         axes.set(xlim=(0, 1), ylim=(0, top * 1.08), xlabel="confidence of the answer")
         # On an even scale three mistakes beside a thousand right answers would not be seen.
         axes.set_yscale("function", functions=(np.sqrt, np.square))
         axes.set_yticks(root_ticks(top))
-        axes.yaxis.set_major_formatter(_as_count)
+        axes.yaxis.set_major_formatter(as_count)
         axes.set(title="Confidence of the answers", ylabel="photos (square-root scale)")
-        axes.xaxis.set_major_formatter(_as_percent)
-        _legend_below(figure)
+        axes.xaxis.set_major_formatter(as_percent)
+        legend_below(figure)
     return figure
 
 
@@ -224,8 +206,8 @@ def load_matplotlib() -> None:
     """Pay for matplotlib's first drawing now: loading it, and its list of fonts."""
     counts, rates = np.zeros(1, np.int64), np.zeros(1)
     curve = ReliabilityCurve(np.array([0.0, 1.0]), counts, counts, rates, rates)
-    with _quiet():
-        plot_probabilities(curve).savefig(io.BytesIO(), dpi=_DOTS_PER_INCH)
+    with quiet():
+        plot_probabilities(curve).savefig(io.BytesIO(), dpi=DOTS_PER_INCH)
 
 
 def save_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
@@ -265,7 +247,7 @@ def draw_figures(
         OSError: When a file cannot be written.
     """
     paths = [folder / f"{name}.png" for name in FIGURES]
-    with _quiet():
+    with quiet():
         figures = (
             plot_confusion(confusion, [row.name for row in per_class]),
             plot_class_scores(per_class),
@@ -273,7 +255,7 @@ def draw_figures(
             plot_probabilities(curve),
         )
         for path, figure in zip(paths, figures, strict=True):
-            figure.savefig(path, dpi=_DOTS_PER_INCH)
+            figure.savefig(path, dpi=DOTS_PER_INCH)
     return paths
 
 
@@ -291,44 +273,44 @@ def plot_preview(preview: Preview) -> "Figure":
     sheet = 4 * tall + 3 * _GAP
     strips = [_STRIP_HEAD + tall + _STRIP_FOOT for _ in preview.strips]
     right = 2 * _MARGIN + 8 + 7 * _GAP
-    with _style([preview.name]):
+    with style([preview.name]):
         bottom = 1.0 + sheet + 0.42 + sum(strips) + 0.24 * len(preview.notes) + _MARGIN
-        figure, axes = _new_canvas(right, bottom)
-        _write(axes, _MARGIN, 0.42, _short(preview.name, 70) or "Photo", size=13, weight="bold")
+        figure, axes = new_canvas(right, bottom)
+        write(axes, _MARGIN, 0.42, short(preview.name, 70) or "Photo", size=13, weight="bold")
         left = _MARGIN + 4 + 4 * _GAP
-        _write(axes, _MARGIN, 0.85, f"as the network sees it, {width} x {height} pixels")
-        _write(axes, left, 0.85, f"{len(preview.views)} random views")
-        _draw_tile(axes, preview.photo, _MARGIN, 1.0, 4 + 3 * _GAP, sheet)
+        write(axes, _MARGIN, 0.85, f"as the network sees it, {width} x {height} pixels")
+        write(axes, left, 0.85, f"{len(preview.views)} random views")
+        draw_tile(axes, preview.photo, _MARGIN, 1.0, 4 + 3 * _GAP, sheet)
         for number, view in enumerate(preview.views):
             row, column = divmod(number, 4)
             x, y = left + column * (1 + _GAP), 1.0 + row * (tall + _GAP)
-            _draw_tile(axes, view, x, y, 1, tall)
+            draw_tile(axes, view, x, y, 1, tall)
         top = 1.0 + sheet + 0.32
         for strip, room in zip(preview.strips, strips, strict=True):
             _draw_strip(axes, strip, top, tall)
             top += room
         for number, note in enumerate(preview.notes):
-            _write(axes, _MARGIN, top + 0.1 + 0.24 * number, note, colour=_MUTED)
+            write(axes, _MARGIN, top + 0.1 + 0.24 * number, note, colour=MUTED)
     return figure
 
 
 def _draw_strip(axes: "Axes", strip: Strip, top: float, tall: float) -> None:
     """The parameter's name and range, its views, and below each view its value."""
-    name = _write(axes, _MARGIN, top + 0.14, strip.name, weight="bold")
+    name = write(axes, _MARGIN, top + 0.14, strip.name, weight="bold")
     axes.annotate(
         strip.range,
         (1, 0),
         xycoords=name,
         xytext=(8, 0),
         textcoords="offset points",
-        color=_MUTED,
+        color=MUTED,
         va="bottom",
         annotation_clip=False,
     )
     for number, (view, label) in enumerate(zip(strip.views, strip.labels, strict=True)):
         left = _MARGIN + number * (1 + _GAP)
-        _draw_tile(axes, view, left, top + _STRIP_HEAD, 1, tall)
-        _write(axes, left + 0.5, top + _STRIP_HEAD + tall + 0.15, label, align="center")
+        draw_tile(axes, view, left, top + _STRIP_HEAD, 1, tall)
+        write(axes, left + 0.5, top + _STRIP_HEAD + tall + 0.15, label, align="center")
 
 
 def plot_examples(
@@ -346,15 +328,15 @@ def plot_examples(
     """
     side, pitch = 1.4, 1.4 + 2 * _GAP
     rows = -(-len(pictures) // 4)
-    with _style([*labels, title]):
+    with style([*labels, title]):
         room = pitch + 0.22
-        figure, axes = _new_canvas(2 * _MARGIN + 4 * side + 6 * _GAP, 0.7 + rows * room + 0.1)
-        _write(axes, _MARGIN, 0.4, title, size=11, weight="bold")
+        figure, axes = new_canvas(2 * _MARGIN + 4 * side + 6 * _GAP, 0.7 + rows * room + 0.1)
+        write(axes, _MARGIN, 0.4, title, size=11, weight="bold")
         for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
             row, column = divmod(number, 4)
             left, top = _MARGIN + column * pitch, 0.7 + row * room
-            _draw_tile(axes, picture, left, top, side, side)
-            _write(axes, left + side / 2, top + side + 0.16, _short(label), align="center")
+            draw_tile(axes, picture, left, top, side, side)
+            write(axes, left + side / 2, top + side + 0.16, short(label), align="center")
     return figure
 
 
@@ -371,8 +353,8 @@ def save_preview(preview: Preview, path: Path) -> None:
     """
     if path.suffix.lower() != ".png":
         raise ValueError(f"output is {path}; expected a name that ends in .png.")
-    with new_file(path) as temporary, _quiet():
-        plot_preview(preview).savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
+    with new_file(path) as temporary, quiet():
+        plot_preview(preview).savefig(temporary, format="png", dpi=DOTS_PER_INCH)
 
 
 def save_examples(
@@ -389,9 +371,9 @@ def save_examples(
     Raises:
         OutputError: When it cannot be written.
     """
-    with new_file(path, replace=True) as temporary, _quiet():
+    with new_file(path, replace=True) as temporary, quiet():
         figure = plot_examples(pictures, labels, title)
-        figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
+        figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH)
 
 
 def plot_histories(
@@ -416,10 +398,10 @@ def plot_histories(
         raise ValueError("There are 0 histories to draw; expected 1 or more.")
     colours = colours or strategy_colours(list(histories))
     few = len(histories) <= _BRACKETED
-    with _style(list(histories)):
+    with style(list(histories)):
         from matplotlib.ticker import MaxNLocator
 
-        figure, (left, right) = _new_panels(9.6 if few else 10.4, 4.4)
+        figure, (left, right) = new_panels(9.6 if few else 10.4, 4.4)
         for name, history in histories.items():
             for axes, column in ((left, "accuracy"), (right, "loss")):
                 _draw_curve(axes, *history_curve(history, column), colours[name], solid=False)
@@ -427,15 +409,15 @@ def plot_histories(
         for axes, title in ((left, "Accuracy"), (right, "Loss")):
             axes.set(title=title, xlabel="epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-            axes.grid(axis="y", color=_FAINT, linewidth=0.6)
-        left.yaxis.set_major_formatter(_as_percent)
+            axes.grid(axis="y", color=FAINT, linewidth=0.6)
+        left.yaxis.set_major_formatter(as_percent)
         limit = loss_limit(histories.values())
         if right.dataLim.ymax > limit:
-            right.set_ylabel("peaks above are cut off", color=_MUTED)
+            right.set_ylabel("peaks above are cut off", color=MUTED)
             right.set_ylim(top=limit)
         right.set_ylim(bottom=0)
         _mark_gaps(left, histories, colours, few)
-        _legend_of_curves(figure, colours, list(histories))
+        legend_of_curves(figure, colours, list(histories))
     return figure
 
 
@@ -466,21 +448,21 @@ def plot_comparison(comparison: Comparison) -> "Figure":
     summaries = comparison.summaries
     names = [summary.name for summary in summaries]
     colours = strategy_colours(names)
-    with _style(names):
-        figure, axes = _new_figure(7.4, 4.6)
+    with style(names):
+        figure, axes = new_figure(7.4, 4.6)
         for summary in summaries:
-            colour, seconds = colours[summary.name], max(summary.seconds, _LEAST_SECONDS)
+            colour, seconds = colours[summary.name], max(summary.seconds, LEAST_SECONDS)
             axes.vlines(seconds, *summary.accuracy_interval, color=colour, linewidth=5, alpha=0.25)
             axes.plot(seconds, summary.accuracy, "o", color=colour, markersize=7)
             if len(summary.runs) > 1:
                 each = np.array([(run.seconds, run.evaluation.accuracy) for run in summary.runs])
-                times = np.maximum(each[:, 0], _LEAST_SECONDS)
+                times = np.maximum(each[:, 0], LEAST_SECONDS)
                 axes.plot(times, each[:, 1], "o", color=colour, mfc="none", markersize=4, mew=0.9)
-        _as_time_axis(axes, [summary.seconds for summary in summaries])
-        axes.yaxis.set_major_formatter(_as_percent)
+        as_time_axis(axes, [summary.seconds for summary in summaries])
+        axes.yaxis.set_major_formatter(as_percent)
         axes.margins(y=0.12)
         axes.set_ylim(top=min(axes.get_ylim()[1], 1 + 0.04 * np.ptp(axes.get_ylim())))
-        axes.grid(axis="y", color=_FAINT, linewidth=0.6)
+        axes.grid(axis="y", color=FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.set_title("Accuracy against the time of training, with 95 % intervals")
         axes.set_xlabel("from photo files to a classifier")
@@ -499,8 +481,8 @@ def save_history(history: History, name: str, path: Path) -> None:
     Raises:
         OSError: When it cannot be written.
     """
-    with _quiet():
-        plot_history(history, name).savefig(path, dpi=_DOTS_PER_INCH, format="png")
+    with quiet():
+        plot_history(history, name).savefig(path, dpi=DOTS_PER_INCH, format="png")
 
 
 def save_comparison_figures(comparison: Comparison, folder: Path) -> list[Path]:
@@ -521,7 +503,7 @@ def save_comparison_figures(comparison: Comparison, folder: Path) -> list[Path]:
     colours = strategy_colours([summary.name for summary in comparison.summaries])
     found = [(summary.name, summary.history) for summary in comparison.summaries]
     histories = {name: history for name, history in found if history is not None}
-    with _quiet():
+    with quiet():
         figures = {"comparison": plot_comparison(comparison)}
         if histories:
             figures["histories"] = plot_histories(histories, colours)
@@ -533,7 +515,7 @@ def save_comparison_figures(comparison: Comparison, folder: Path) -> list[Path]:
             figures[stem] = plot_history(history, name, colours[name])
         paths = [folder / f"{stem}.png" for stem in figures]
         for path, figure in zip(paths, figures.values(), strict=True):
-            figure.savefig(path, dpi=_DOTS_PER_INCH)
+            figure.savefig(path, dpi=DOTS_PER_INCH)
     return paths
 
 
@@ -636,65 +618,6 @@ def root_ticks(top: int) -> list[int]:
     return ticks
 
 
-def _new_figure(width: float, height: float) -> "tuple[Figure, Axes]":
-    """Empty figure of a size in inches; the object API keeps no global list of figures."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
-
-
-def _new_canvas(width: float, height: float) -> "tuple[Figure, Axes]":
-    """Empty figure with axes all over it, in inches from its top left corner."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
-    axes.axis("off")
-    return figure, axes
-
-
-def _draw_tile(
-    axes: "Axes", picture: NDArray[np.uint8], left: float, top: float, width: float, height: float
-) -> None:
-    """A picture at a place in inches; `imshow` would take the axes' limits for its own."""
-    from matplotlib.image import AxesImage
-
-    image = AxesImage(axes, extent=(left, left + width, top + height, top), origin="upper")
-    image.set_data(picture)
-    image.set_clip_path(axes.patch)
-    axes.add_image(image)
-
-
-def _write(
-    axes: "Axes",
-    x: float,
-    y: float,
-    text: str,
-    *,
-    size: float = 9,
-    weight: str = "normal",
-    colour: str = _INK,
-    align: str = "left",
-) -> Any:
-    return axes.text(
-        x, y, text, size=size, weight=weight, color=colour, ha=align, va="center", parse_math=False
-    )
-
-
-def _new_panels(width: float, height: float) -> "tuple[Figure, tuple[Axes, Axes]]":
-    """Empty figure of a size in inches with two axes side by side."""
-    figure, _ = _new_figure(width, height)
-    figure.clear()
-    left, right = figure.subplots(1, 2)
-    return figure, (left, right)
-
-
 def _draw_curve(
     axes: "Axes", epochs: list[int], values: list[float], colour: str, solid: bool = True
 ) -> None:
@@ -725,11 +648,11 @@ def _mark_gaps(
         if few:
             _draw_bracket(axes, epoch + (0.02 + 0.025 * place) * last, trained, validated, colour)
             at, words = epoch + 0.075 * last, f"{gap:+d} points"
-            write = axes.text(at, heights[place], words, color=colour, va="center")
-            write.set_bbox({"facecolor": "white", "alpha": 0.8, "pad": 1, "linewidth": 0})
+            label = axes.text(at, heights[place], words, color=colour, va="center")
+            label.set_bbox({"facecolor": "white", "alpha": 0.8, "pad": 1, "linewidth": 0})
         else:
             axes.annotate(
-                f"{gap:+d}  {_short(name, 16)}",
+                f"{gap:+d}  {short(name, 16)}",
                 (1.02, heights[place]),
                 xycoords=axes.get_yaxis_transform(),
                 color=colour,
@@ -760,39 +683,12 @@ def _draw_bracket(axes: "Axes", at: float, trained: float, validated: float, col
     )
 
 
-def _legend_of_curves(figure: "Figure", colours: Mapping[str, str], names: Sequence[str]) -> None:
-    from matplotlib.lines import Line2D
-
-    lines = [Line2D([], [], color=colours[name], linewidth=4) for name in names]
-    lines += [Line2D([], [], color=_INK, linewidth=1.7)]
-    lines += [Line2D([], [], color=_INK, linewidth=1.1, dashes=(3, 2))]
-    # matplotlib leaves labels that begin with an underscore away.
-    words = [f"\u200b{_short(name)}" for name in names] + ["validation", "training"]
-    legend = figure.legend(lines, words, loc="outside lower center", ncols=6, frameon=False)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-
-
-def _as_time_axis(axes: "Axes", seconds: Sequence[float]) -> None:
-    """Logarithmic, with ticks in seconds, minutes and hours, and room for labels at the right."""
-    least, most = max(min(seconds), _LEAST_SECONDS), max(*seconds, _LEAST_SECONDS)
-    span = max(most / least, 10.0)
-    axes.set_xscale("log")
-    axes.set_xlim(least / span**0.12, most * span**0.3)
-    low, high = axes.get_xlim()
-    ticks = {at: word for at, word in _TIME_TICKS.items() if low <= at <= high}
-    if len(ticks) > 8:
-        ticks = dict(list(ticks.items())[::2])
-    axes.set_xticks(list(ticks), list(ticks.values()))
-    axes.set_xticks([], minor=True)
-
-
 def _name_points(
     figure: "Figure", axes: "Axes", comparison: Comparison, colours: Mapping[str, str]
 ) -> None:
     """Write a label beside each point, where it lies on no other."""
     figure.draw_without_rendering()
-    points = [(max(one.seconds, _LEAST_SECONDS), one.accuracy) for one in comparison.ranked]
+    points = [(max(one.seconds, LEAST_SECONDS), one.accuracy) for one in comparison.ranked]
     # Points of the printed page: a letter is less than six wide and a line thirteen high.
     spots = axes.transData.transform(points) * 72 / figure.dpi
     margin = axes.get_window_extent().x0 * 72 / figure.dpi
@@ -803,7 +699,7 @@ def _name_points(
         return clear and left > margin
 
     for summary, point, (x, y) in zip(comparison.ranked, points, spots, strict=True):
-        label = f"{_short(summary.name, 20)}  {format_share(summary.accuracy)}"
+        label = f"{short(summary.name, 20)}  {format_share(summary.accuracy)}"
         width = 3 + 5.6 * len(label)
         choices = [
             (x + 8 if after else x - 8 - width, y + rise, after)
@@ -829,85 +725,3 @@ def _name_points(
             zorder=1.5,
             bbox={"facecolor": "white", "alpha": 0.8, "pad": 0.5, "linewidth": 0},
         )
-
-
-@contextmanager
-def _style(names: Sequence[str] = ()) -> Iterator[None]:
-    """Look of all figures, with a font that has the names' letters where one is installed."""
-    import matplotlib
-
-    look: Any = {
-        "font.family": ["DejaVu Sans", *_fonts_for(names)],
-        "font.size": 9,
-        # A user's LaTeX setting would read class names as commands.
-        "text.usetex": False,
-        "axes.titlesize": 10.5,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.edgecolor": _MUTED,
-        "xtick.color": _MUTED,
-        "ytick.color": _MUTED,
-        "xtick.labelcolor": _INK,
-        "ytick.labelcolor": _INK,
-        "figure.facecolor": "white",
-        "figure.constrained_layout.w_pad": 0.1,
-        "figure.constrained_layout.h_pad": 0.1,
-        "axes.facecolor": "white",
-    }
-    with matplotlib.rc_context(look):
-        yield
-
-
-def _fonts_for(names: Sequence[str]) -> list[str]:
-    # DejaVu Sans covers the alphabets below; asking for an absent font is logged as an error.
-    if all(letter < "\u0590" for name in names for letter in name):
-        return []
-    from matplotlib.font_manager import fontManager
-
-    installed = {font.name for font in fontManager.ttflist}
-    return [font for font in _WIDE_FONTS if font in installed]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep matplotlib's remarks from the user.
-
-    It tells of letters its font lacks, of building its list of fonts and of a home folder it
-    cannot write to; the figures come out all the same.
-    """
-    logger = logging.getLogger("matplotlib")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _legend_below(figure: "Figure") -> None:
-    # Inside, it would hide data: which corner is free depends on the classifier.
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
-
-
-def _name_ticks(axes: "Axes", class_names: Sequence[str]) -> None:
-    places, names = range(len(class_names)), [_short(name) for name in class_names]
-    turned = 0 if sum(map(len, names)) < 24 else 90
-    # A dollar sign in a name is no formula.
-    axes.set_xticks(places, names, rotation=turned, parse_math=False)
-    axes.set_yticks(places, names, parse_math=False)
-
-
-def _short(name: str, length: int = _NAME_LENGTH) -> str:
-    # A folder's name need not be valid text; matplotlib wants that.
-    line = " ".join(name.encode("utf-8", "replace").decode().split())
-    return line if len(line) <= length else line[: length - 1] + "…"
-
-
-def _as_percent(value: float, position: float) -> str:
-    return f"{value * 100:.4g} %"
-
-
-def _as_count(value: float, position: float) -> str:
-    return f"{value:,.0f}"

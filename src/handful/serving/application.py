@@ -8,13 +8,18 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from handful.serving.guards import Application, Guard, Receive, Send
-from handful.serving.openapi import describe_predict, describe_problems
+from handful.serving.guards import Application, Guard, Send
+from handful.serving.openapi import (
+    BEARER_SCHEME,
+    TOKEN_MAYBE,
+    describe_predict,
+    describe_problems,
+)
 from handful.serving.predict_endpoint import PredictEndpoint
 from handful.serving.problems import MEDIA_TYPE, Problem
 from handful.serving.service import Service
 from handful.serving.serving_metrics import MEDIA_TYPE as METRICS_TYPE
-from handful.serving.uploads import HeldBytes
+from handful.serving.uploads import HeldBytes, Receive
 
 _PAGE_TYPES = {
     "app.js": "text/javascript; charset=utf-8",
@@ -41,6 +46,7 @@ def create_app(service: Service) -> Guard:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        redirect_slashes=False,
     )
     held = HeldBytes(service.limits.held_bytes)
     service.metrics.watch(service.batcher)
@@ -63,30 +69,37 @@ class _Described(FastAPI):
     def openapi(self) -> dict[str, Any]:
         schema = super().openapi()
         schema["paths"].setdefault(_PREDICT, {"post": describe_predict()})
+        schema.setdefault("components", {})["securitySchemes"] = BEARER_SCHEME
         return schema
 
 
 def _switch(predict: Application, others: Application) -> Application:
     async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        chosen = predict if scope.get("path") == _PREDICT else others
-        await chosen(scope, receive, send)
+        if scope.get("path") == _PREDICT:
+            await predict(scope, receive, send)
+            return
+        if scope.get("method") == "HEAD":  # uvicorn leaves the body out
+            scope = {**scope, "method": "GET"}
+        await others(scope, receive, send)
 
     return app
 
 
 def _add_facts(app: FastAPI, service: Service) -> None:
-    @app.get("/healthz")
+    @app.get("/healthz", responses=describe_problems(403, 421))
     async def healthz() -> dict[str, str]:
         """Say that the process is alive."""
         return {"status": "alive"}
 
-    @app.get("/readyz", responses=describe_problems(503))
+    @app.get("/readyz", responses=describe_problems(403, 421, 503))
     async def readyz() -> dict[str, str]:
         """Say whether photos will be answered now."""
         service.check_ready()
         return {"status": "ready"}
 
-    @app.get("/model")
+    guarded = describe_problems(401, 403, 421)
+
+    @app.get("/model", responses=guarded, openapi_extra=TOKEN_MAYBE)
     async def model() -> dict[str, Any]:
         """Tell the classes, the network with its licence, how good it was, and the limits."""
         limits = service.limits
@@ -100,7 +113,12 @@ def _add_facts(app: FastAPI, service: Service) -> None:
             },
         }
 
-    @app.get("/metrics", response_class=Response, responses={200: {"content": {METRICS_TYPE: {}}}})
+    @app.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {METRICS_TYPE: {}}}, **guarded},
+        openapi_extra=TOKEN_MAYBE,
+    )
     async def metrics() -> Response:
         """Give figures for Prometheus."""
         return Response(service.metrics.text(), headers={"content-type": METRICS_TYPE})
@@ -143,4 +161,7 @@ def _add_problems(app: FastAPI) -> None:
             "not-found": "there is nothing at this address; /docs lists what there is.",
             "method": "this address does not take this method; see Allow, and /docs.",
         }.get(kind, str(error.detail))
-        return respond(request, Problem(kind, detail, headers=dict(error.headers or {})))
+        headers = dict(error.headers or {})
+        if "Allow" in headers:  # all that is routed here is GET
+            headers["Allow"] = "GET, HEAD"
+        return respond(request, Problem(kind, detail, headers=headers))

@@ -1,10 +1,11 @@
 """Pictures' bytes -> answers: a bounded queue, a pool of threads, and naming in batches.
 
 Each picture is decoded and embedded on its own, in one of four threads a core: its answer does not
-depend on its neighbours. What is left, the head and the comparison with the training photos, is a
-matrix product that reads megabytes for one picture and no more for sixteen; so under load the
-pictures that are embedded meanwhile are named together, and without load each at once. Whoever
-finishes a picture does the naming, when a batch is due.
+depend on its neighbours. Pictures that take much memory to decode have a queue and a single thread
+of their own, beside which the others go on. What is left, the head and the comparison with the
+training photos, is a matrix product that reads megabytes for one picture and no more for sixteen;
+so under load the pictures that are embedded meanwhile are named together, and without load each at
+once. Whoever finishes a picture does the naming, when a batch is due.
 """
 
 import threading
@@ -12,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,23 +57,49 @@ class Answer:
     unlike_training: bool | None
 
 
-class _Job:
-    """One picture on its way; its bytes are let go once it is embedded."""
-
-    __slots__ = ("data", "embedded_at", "embedding", "future")
+class _Job(Future[Answer]):
+    """One picture on its way; its bytes are let go once it is embedded, or cancelled."""
 
     def __init__(self, data: bytes) -> None:
+        super().__init__()
         self.data = data
-        self.future: Future[Answer] = Future()
         self.embedding: NDArray[np.float32] | None = None
         self.embedded_at = 0.0
+
+    def cancel(self) -> bool:
+        is_cancelled = super().cancel()
+        if is_cancelled:
+            self.data = b""
+        return is_cancelled
+
+
+class _Lane:
+    """Pictures that wait, and the threads that they wait for."""
+
+    def __init__(self, num_threads: int, name: str, seconds_a_picture: float) -> None:
+        self.num_threads = num_threads
+        self.pool = ThreadPoolExecutor(num_threads, thread_name_prefix=name)
+        self.queue: deque[_Job] = deque()
+        self.seconds_a_picture = seconds_a_picture
+
+    @property
+    def seconds_left(self) -> float:
+        """Time in which what waits now will be done."""
+        return len(self.queue) * self.seconds_a_picture / self.num_threads
+
+    def learn(self, seconds: float) -> None:
+        """Take in how long a picture took."""
+        self.seconds_a_picture += 0.05 * (seconds - self.seconds_a_picture)
 
 
 def _is_large(data: bytes) -> bool:
     """Whether a picture takes much memory to decode; a JPEG does not, it is decoded small."""
     if sniff_format(data) == "JPEG":
         return False
-    header = read_header(data)
+    try:
+        header = read_header(data)
+    except Exception:  # whatever it is, embedding meets it again and says it
+        return False
     return header.width * header.height > _LARGE_PIXELS
 
 
@@ -83,42 +109,34 @@ class Batcher:
     Args:
         classifier: Says what they show.
         max_waiting: Pictures that may wait for a thread; more are refused, not kept.
-        max_batch: Embedded pictures that are named together at most.
-        max_delay_seconds: Time that an embedded picture may wait for others, while more are queued.
 
     Attributes:
+        max_batch: Embedded pictures that are named together at most.
+        max_delay_seconds: Time that an embedded picture may wait for others, while more are queued.
         on_batch: Called with the size of each batch that was named, from any thread; or None.
     """
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        *,
-        max_waiting: int = 128,
-        max_batch: int = MAX_BATCH,
-        max_delay_seconds: float = MAX_DELAY_SECONDS,
-    ) -> None:
+    def __init__(self, classifier: Classifier, *, max_waiting: int = 128) -> None:
         self.classifier = classifier
         self.max_waiting = max_waiting
-        self.max_batch = max_batch
-        self.max_delay_seconds = max_delay_seconds
+        self.max_batch = MAX_BATCH
+        self.max_delay_seconds = MAX_DELAY_SECONDS
         # Twice as many as elsewhere: while the event loop holds Python's lock, inference goes on.
         self.num_threads = 2 * num_workers()
         self.on_batch: Callable[[int], None] | None = None
-        self._pool = ThreadPoolExecutor(self.num_threads, thread_name_prefix="serve")
         self._lock = threading.Lock()
         self._naming = threading.Lock()
-        self._large = threading.Lock()  # one at a time, for each may take hundreds of megabytes
-        self._queue: deque[_Job] = deque()
+        self._lane = _Lane(self.num_threads, "serve", 0.01)
+        self._large_lane = _Lane(1, "large", 0.5)  # each may take hundreds of megabytes
         self._embedded: deque[_Job] = deque()
+        self._num_sorting = 0
         self._num_working = 0
-        self._seconds_a_picture = 0.01
         self._is_closed = False
 
     @property
     def num_waiting(self) -> int:
-        """Pictures that wait for a thread."""
-        return len(self._queue)
+        """Pictures that wait for a thread, or of which it is being found out for which one."""
+        return len(self._lane.queue) + len(self._large_lane.queue) + self._num_sorting
 
     @property
     def num_working(self) -> int:
@@ -128,7 +146,7 @@ class Batcher:
     @property
     def retry_seconds(self) -> int:
         """Time in which what waits now will be done, 1 to 60 seconds."""
-        seconds = self.num_waiting * self._seconds_a_picture / self.num_threads
+        seconds = max(self._lane.seconds_left, self._large_lane.seconds_left)
         return int(min(max(1.0, np.ceil(seconds)), _LONGEST_RETRY_SECONDS))
 
     def warm_up(self) -> None:
@@ -141,7 +159,7 @@ class Batcher:
         job = _Job(data)
         job.embedding = self._embed(data)
         self._name([job])
-        job.future.result()
+        job.result()
 
     def check_room(self, num_pictures: int = 1) -> None:
         """Refuse pictures that there is no room for, before their bytes are taken.
@@ -177,43 +195,72 @@ class Batcher:
         jobs = [_Job(data) for data in pictures]
         with self._lock:
             self.check_room(len(jobs))
-            self._queue.extend(jobs)
+            self._lane.queue.extend(jobs)
             for _ in jobs:
-                self._pool.submit(self._work)
-        return [job.future for job in jobs]
+                self._lane.pool.submit(self._sort)
+        return list(jobs)
 
     def close(self) -> None:
         """Finish what is worked on, cancel what waits, take no more."""
         with self._lock:
             self._is_closed = True
-            waiting = list(self._queue)
-            self._queue.clear()
+            lanes = (self._lane, self._large_lane)
+            waiting = [job for lane in lanes for job in lane.queue]
+            for lane in lanes:
+                lane.queue.clear()
         for job in waiting:
-            job.future.cancel()
-        self._pool.shutdown(wait=True)
+            job.cancel()
+        for lane in lanes:
+            lane.pool.shutdown(wait=True)
 
-    def _work(self) -> None:
-        started = time.monotonic()
+    def _sort(self) -> None:
+        """Work on the next picture, or pass it on to the thread for large ones."""
         with self._lock:
-            if not self._queue:  # closed
+            if not self._lane.queue:  # closed
                 return
-            job = self._queue.popleft()
+            job = self._lane.queue.popleft()
+            self._num_sorting += 1
+        # In a pool's thread: a header may be long, and the event loop must not wait for it.
+        is_large = _is_large(job.data)
+        with self._lock:
+            self._num_sorting -= 1
+            is_left = is_large and self._is_closed
+            if not is_large:
+                self._num_working += 1
+            elif not is_left:
+                self._large_lane.queue.append(job)
+                self._large_lane.pool.submit(self._work_on_large)
+        if is_left:
+            job.cancel()
+        if is_large:
+            self._name_what_is_due()  # this may have been the last in the queue
+        else:
+            self._work(job, self._lane)
+
+    def _work_on_large(self) -> None:
+        with self._lock:
+            if not self._large_lane.queue:  # closed
+                return
+            job = self._large_lane.queue.popleft()
             self._num_working += 1
+        self._work(job, self._large_lane)
+
+    def _work(self, job: _Job, lane: _Lane) -> None:
+        started = time.monotonic()
         try:
-            if not job.future.set_running_or_notify_cancel():
+            if not job.set_running_or_notify_cancel():
                 return
             job.embedding = self._embed(job.data)
             job.embedded_at = time.monotonic()
             self._embedded.append(job)
         except BaseException as error:  # whoever asked is told
-            job.future.set_exception(error)
+            job.set_exception(error)
         finally:
             job.data = b""
             with self._lock:
                 self._num_working -= 1
-                self._seconds_a_picture += 0.05 * (
-                    time.monotonic() - started - self._seconds_a_picture
-                )
+                if not job.cancelled():
+                    lane.learn(time.monotonic() - started)
             self._name_what_is_due()
 
     def _embed(self, data: bytes) -> NDArray[np.float32]:
@@ -222,8 +269,7 @@ class Batcher:
         if reason:
             raise DataError(reason)
         classifier = self.classifier
-        with self._large if _is_large(data) else nullcontext():
-            image = decode(data, classifier.settings)
+        image = decode(data, classifier.settings)
         images = [image if view == 0 else mirror(image) for view in classifier.views]
         embeddings = np.stack([classifier.embedder.embed(view) for view in images])
         return np.asarray(embeddings.mean(axis=0))
@@ -239,13 +285,16 @@ class Batcher:
                 self._naming.release()
 
     def _is_due(self) -> bool:
-        """Whether to name now: nothing else is queued, a batch is full, or one waited too long."""
+        """Whether to name now: no others are queued, a batch is full, or one waited too long.
+
+        Large pictures are not waited for: each may take a second.
+        """
         with self._lock:
             if not self._embedded:
                 return False
             waited = time.monotonic() - self._embedded[0].embedded_at
             return (
-                self.num_waiting == 0
+                not self._lane.queue
                 or len(self._embedded) >= self.max_batch
                 or waited >= self.max_delay_seconds
             )
@@ -265,10 +314,10 @@ class Batcher:
                 unlike = reference.unlike(reference.distances(embeddings))
         except BaseException as error:  # all of them are told
             for job in batch:
-                job.future.set_exception(error)
+                job.set_exception(error)
             return
         if self.on_batch is not None:
             self.on_batch(len(batch))
         for row, job in enumerate(batch):
             flag = None if unlike is None else bool(unlike[row])
-            job.future.set_result(Answer(probabilities[row], flag))
+            job.set_result(Answer(probabilities[row], flag))

@@ -1,15 +1,25 @@
-"""What a connection may do before it is a request: nothing for long, and nothing large.
+"""uvicorn, held to limits: what a connection may do before it is a request, and how serving ends.
 
 uvicorn waits for a request's head as long as the client likes, and takes a head of any size.
 """
 
 import asyncio
 import contextlib
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from handful.serving.problems import KINDS, MEDIA_TYPE, Problem
+from handful.serving.service import Service
+
+logger = logging.getLogger("handful.serve")
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -22,6 +32,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _reads_head = True
     _num_head_bytes = 0
+    _has_other_bytes = False
+    _postponed: Problem | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a head.
@@ -51,17 +63,16 @@ class GuardedProtocol(HttpToolsProtocol):
         Args:
             data: What came.
         """
-        if self.parser is None or self.transport.is_closing():
+        if self.parser is None or self.transport.is_closing() or self._postponed is not None:
             return
         if self._is_idle and self._timer is None:
             # uvicorn stops its own timer now, and a line break alone begins no head.
             self._start_timer()
+        self._has_other_bytes = not self._reads_head
         super().data_received(data)
-        if not self._reads_head:
-            self._num_head_bytes = 0
-            return
-        self._num_head_bytes += len(data)
-        if self._num_head_bytes > self.head_bytes and not self.transport.is_closing():
+        # How much of a piece is head is known only where nothing else is in it.
+        self._num_head_bytes = 0 if self._has_other_bytes else self._num_head_bytes + len(data)
+        if self._num_head_bytes > self.head_bytes:
             self._refuse(
                 "head-too-large", f"the head has more than {self.head_bytes} bytes; shorten it."
             )
@@ -75,8 +86,20 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A head is whole."""
         self._reads_head = False
+        self._has_other_bytes = True
         self._stop_timer()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request is whole; what follows is the next one's head."""
+        self._reads_head = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """A request is answered; now what came behind it may be refused."""
+        super().on_response_complete()
+        if self._postponed is not None and self._is_idle:
+            self._write(self._postponed)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP.
@@ -108,14 +131,90 @@ class GuardedProtocol(HttpToolsProtocol):
             self._start_timer()
 
     def _refuse(self, kind: str, detail: str) -> None:
-        status, title = KINDS[kind]
-        body = Problem(kind, detail).body()
+        problem = Problem(kind, detail)
+        if self._is_idle or self.cycle.more_body:
+            self._write(problem)
+        else:  # the answers to earlier requests, which came whole, are sent first
+            self._postponed = problem
+
+    def _write(self, problem: Problem) -> None:
+        if self.transport.is_closing():
+            return
+        status, title = KINDS[problem.kind]
+        body = problem.body()
         head = (
             f"HTTP/1.1 {status} {title}\r\ncontent-type: {MEDIA_TYPE}\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which ends with success when it was told to end.
+
+    Args:
+        config: uvicorn's.
+        service: Told when it ends.
+        on_started: Called once connections are taken; or None.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, service: Service, on_started: Callable[[], None] | None
+    ) -> None:
+        super().__init__(config)
+        self.service = service
+        self.on_started = on_started
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take signals for as long as the block lasts, and do not raise them again after it.
+
+        Yields:
+            Nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        names = (signal.SIGINT, signal.SIGTERM)
+        before = {name: signal.signal(name, self.handle_exit) for name in names}
+        try:
+            yield
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to take connections.
+
+        Args:
+            sockets: Where.
+        """
+        await super().startup(sockets)
+        if self.on_started is not None:
+            self.on_started()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Begin to stop.
+
+        Args:
+            sig: The signal that came.
+            frame: What it interrupted.
+        """
+        # Nothing is logged here: the signal may have come while the log's lock was held.
+        self.service.is_stopping = True
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is under way, and close.
+
+        Args:
+            sockets: Where connections were taken.
+        """
+        self.service.is_stopping = True
+        facts = {"connections": len(self.server_state.connections)}
+        logger.info("stopping", extra={"facts": facts})
+        await super().shutdown(sockets)
 
 
 def raise_file_limit(wanted: int) -> None:

@@ -15,9 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from handful.serving.problems import MEDIA_TYPE, Problem, busy
+from handful.serving.uploads import Message, Receive
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 Observer = Callable[[str, str, int, float], None]
@@ -83,6 +82,7 @@ class Guard:
             return
         exchange = _Exchange(scope, receive, send)
         scope["request_id"] = exchange.request_id
+        scope["header_texts"] = exchange.headers
         try:
             self._check(scope["path"], exchange.headers)
             await self.app(scope, exchange.receive, exchange.send)
@@ -113,7 +113,7 @@ class Guard:
                 "allows another.",
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and not _is_own(origin, host):
             raise Problem(
                 "other-site", "the request comes from another site's page; open this server's own."
             )
@@ -131,6 +131,13 @@ class Guard:
                 "HANDFUL_TOKEN.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+
+
+def _is_own(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:  # no address at all, such as http://[
+        return False
 
 
 def _without_port(host: str) -> str:

@@ -1,14 +1,13 @@
 """What a served classifier is and how good it was found to be, in plain values."""
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from handful.classifiers.classifier import Classifier
 from handful.errors import DataError
+from handful.jobs.run_folders import find_run
 
-RUN_FILE = "run.json"
 # Of a run's figures, those that say something to a user of the classifier.
 _FIGURES = (
     "accuracy",
@@ -20,7 +19,6 @@ _FIGURES = (
     "expected_calibration_error",
     "per_class",
 )
-_MAX_RUN_BYTES = 50_000_000
 
 
 def make_card(classifier: Classifier, path: Path) -> dict[str, Any]:
@@ -28,13 +26,13 @@ def make_card(classifier: Classifier, path: Path) -> dict[str, Any]:
 
     Args:
         classifier: The one that is served.
-        path: Folder of its run, or its own; figures are taken from the run.json found there.
+        path: Folder of its run, or its own; figures are taken from the run.json there.
 
     Returns:
         Names and values are described in docs/serving.md. No path of this machine is among them.
 
     Raises:
-        DataError: When there is a run.json that is not a run's.
+        DataError: When there is a run.json that is not this classifier's.
     """
     calibration, reference = classifier.calibration, classifier.reference
     network, settings = classifier.network, classifier.settings
@@ -51,28 +49,22 @@ def make_card(classifier: Classifier, path: Path) -> dict[str, Any]:
         "test_time_mirror": classifier.test_time_mirror,
         "calibration": None if calibration is None else calibration.to_dict(),
         "tells_unlike_photos": reference is not None,
-        "figures": _read_figures(path),
+        "figures": _read_figures(classifier, path),
         "handful_version": version("handful"),
     }
 
 
-def _read_figures(path: Path) -> dict[str, Any] | None:
+def _read_figures(classifier: Classifier, path: Path) -> dict[str, Any] | None:
     """Scores on the validation photos; None where the classifier came without its run."""
-    places = (path / RUN_FILE, path.resolve().parent / RUN_FILE)
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
+    folder, facts = find_run(path, classifier.class_names)
+    if facts is None:
         return None
+    result = facts["result"]
     try:
-        if found.stat().st_size > _MAX_RUN_BYTES:
-            raise ValueError(f"more than {_MAX_RUN_BYTES:,} bytes")
-        result = json.loads(found.read_text(encoding="utf-8"))["result"]
-        evaluation = result["evaluation"]
-        figures = {name: evaluation[name] for name in _FIGURES}
-        figures["num_train"] = result["num_train"]
-        figures["cautions"] = result.get("cautions", [])
-        return figures
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        figures = {name: result["evaluation"][name] for name in _FIGURES}
+        return {**figures, "num_train": result["num_train"], "cautions": result.get("cautions", [])}
+    except (KeyError, TypeError) as error:
         raise DataError(
-            f"{found} is not a run's ({error!r}); restore it from a copy, or serve the folder "
-            "classifier/ by itself elsewhere."
+            f"{folder} has a run.json without the figures of a run ({error!r}); restore it from a "
+            "copy."
         ) from error

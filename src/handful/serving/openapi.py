@@ -3,6 +3,7 @@
 Source: OpenAPI Specification 3.1.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from handful.serving.problems import KINDS, MEDIA_TYPE
@@ -15,6 +16,23 @@ _COVERAGE = (
     'Give each photo a set of classes ("label_set"): this share of the sets holds the right one. '
     "Above 0, below 1, such as 0.95."
 )
+
+_ERRORS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"path": {"type": "string"}, "reason": {"type": "string"}},
+    },
+}
+BEARER_SCHEME: Mapping[str, Any] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The server's HANDFUL_TOKEN; needed only where it has one.",
+    }
+}
+# Part of an operation: with the token, or without where the server has none.
+TOKEN_MAYBE: dict[str, Any] = {"security": [{"bearer": []}, {}]}
 
 
 def describe_predict() -> dict[str, Any]:
@@ -32,6 +50,7 @@ def describe_predict() -> dict[str, Any]:
             _option("error_rate", _ERROR_RATE),
             _option("coverage", _COVERAGE),
         ],
+        **TOKEN_MAYBE,
         **_predict_body(),
         "responses": {str(code): entry for code, entry in _predict_responses().items()},
     }
@@ -78,7 +97,6 @@ def _predict_responses() -> dict[int | str, dict[str, Any]]:
         "is_sure": flag,
         "label_set": {"type": "array", "items": text},
     }
-    error = {"type": "object", "properties": {"path": text, "reason": text}}
     answer = {
         "type": "object",
         "required": ["predictions", "errors"],
@@ -91,14 +109,14 @@ def _predict_responses() -> dict[int | str, dict[str, Any]]:
                     "properties": prediction,
                 },
             },
-            "errors": {"type": "array", "items": error},
+            "errors": _ERRORS,
             "abstaining": {"type": "object"},
         },
     }
     found = {"description": "Answers, and files that could not be read."}
     return {
         200: {**found, "content": {"application/json": {"schema": answer}}},
-        **describe_problems(400, 401, 408, 413, 415, 422, 503),
+        **describe_problems(400, 401, 403, 408, 413, 415, 421, 422, 500, 503),
     }
 
 
@@ -114,7 +132,11 @@ def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     names = ("type", "title", "detail", "request_id")
     schema = {
         "type": "object",
-        "properties": {"status": {"type": "integer"}, **{n: {"type": "string"} for n in names}},
+        "properties": {
+            "status": {"type": "integer"},
+            **{name: {"type": "string"} for name in names},
+            "errors": {**_ERRORS, "description": "The files at fault, if any are."},
+        },
     }
     titles = {code: "; ".join(t for c, t in KINDS.values() if c == code) for code in statuses}
     return {

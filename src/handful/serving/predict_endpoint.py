@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -20,10 +19,10 @@ import numpy as np
 from handful.classifiers.classifier import Prediction
 from handful.errors import DataError
 from handful.serving.batching import Answer, QueueFullError
-from handful.serving.guards import Receive, Send
+from handful.serving.guards import Send
 from handful.serving.problems import Problem, busy
 from handful.serving.service import Service
-from handful.serving.uploads import Disconnected, HeldBytes, Upload, printable, read_uploads
+from handful.serving.uploads import Disconnected, HeldBytes, Receive, printable, read_uploads
 
 # So long an answer may take on a busy machine; looking after each client would cost more.
 _PATIENCE_SECONDS = 0.5
@@ -49,7 +48,8 @@ class PredictEndpoint:
         """Serve one request, as ASGI has it.
 
         Args:
-            scope: What is asked; `facts` for the log are added to it.
+            scope: What is asked, with the `header_texts` that `Guard` adds; `facts` for the log are
+                added to it.
             receive: Gives the body.
             send: Takes the response.
 
@@ -64,13 +64,14 @@ class PredictEndpoint:
         error_rate, coverage = read_options(scope["query_string"])
         service.check_promises(error_rate, coverage)
         facts = scope["facts"] = {}
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         try:
             service.batcher.check_room()
             with self.held.hold() as add:
-                uploads = await read_uploads(headers, receive, service.limits, add)
-                facts["files"] = len(uploads)
+                uploads = await read_uploads(scope["header_texts"], receive, service.limits, add)
+                names = [upload.name for upload in uploads]
+                facts["files"] = len(names)
                 futures = service.batcher.submit([upload.data for upload in uploads])
+                del uploads  # the batcher lets go of the bytes one by one
                 results = await self._answers.of(futures, receive)
         except QueueFullError as error:
             raise busy("queue-full", str(error), error.retry_seconds) from error
@@ -78,7 +79,7 @@ class PredictEndpoint:
             # Nobody reads this; the log gets the status that proxies use for it.
             await _respond(send, 499, b"")
             return
-        answer = _answer(service, uploads, results, error_rate, coverage)
+        answer = _answer(service, names, results, error_rate, coverage)
         await _respond(send, 200, json.dumps(answer, ensure_ascii=False).encode())
 
 
@@ -89,7 +90,6 @@ async def _respond(send: Send, status: int, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-@lru_cache(256)  # options repeat from request to request
 def read_options(query: bytes) -> tuple[float | None, float | None]:
     """Read what a request wants to be promised.
 
@@ -103,6 +103,8 @@ def read_options(query: bytes) -> tuple[float | None, float | None]:
     Raises:
         Problem: When one is no number.
     """
+    if not query:
+        return None, None
     given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
 
     def number(name: str) -> float | None:
@@ -183,16 +185,16 @@ async def _unless_gone(done: asyncio.Future[None], receive: Receive) -> None:
 
 def _answer(
     service: Service,
-    uploads: Sequence[Upload],
+    names: Sequence[str],
     results: Sequence[Any],
     error_rate: float | None,
     coverage: float | None,
 ) -> dict[str, Any]:
-    pairs = list(zip(uploads, results, strict=True))
-    named = [(upload.name, result) for upload, result in pairs if isinstance(result, Answer)]
+    pairs = list(zip(names, results, strict=True))
+    named = [(name, result) for name, result in pairs if isinstance(result, Answer)]
     errors = [
-        {"path": upload.name, "reason": str(result)}
-        for upload, result in pairs
+        {"path": name, "reason": str(result)}
+        for name, result in pairs
         if isinstance(result, DataError)
     ]
     predictions = _name(service, named, error_rate, coverage)

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "HANDFUL_TOKEN"
 _LEAST_TOKEN = 16
-_HEAD_SECONDS = 10.0
-_HEAD_BYTES = 65_536
-_MAX_CONNECTIONS = 2000
 _KEEP_ALIVE_SECONDS = 15
 _LOG_LINES = 10_000
 _LOG_SECONDS = 0.1
@@ -57,7 +54,12 @@ def serve(run: Path, config: ServeConfig, say: Callable[[str], None] | None = No
     """
     token = read_token()
     return_large_memory()
-    with _listening(config) as listener, threadpool_limits(1, user_api="blas"), json_log(config):
+    with (
+        _noting_interrupts() as interrupts,
+        _listening(config) as listener,
+        threadpool_limits(1, user_api="blas"),
+        json_log(config),
+    ):
         classifier = Classifier.load(run)
         card = make_card(classifier, run)
         batcher = Batcher(classifier, max_waiting=config.max_waiting)
@@ -66,10 +68,35 @@ def serve(run: Path, config: ServeConfig, say: Callable[[str], None] | None = No
         try:
             service = _make_service(batcher, card, config, token)
             _warn_of_exposure(config, token)
-            _run_server(service, preparation, listener, config, say)
+            _run_server(service, preparation, listener, config, say, interrupts)
         finally:
             preparation.thread.join()
             batcher.close()
+
+
+@contextmanager
+def _noting_interrupts() -> Iterator[list[int]]:
+    """Keep the first Ctrl-C until the server can heed it.
+
+    Raised within an import it may leave Python's import lock taken, and then the thread that
+    compiles the network never ends.
+    """
+    came: list[int] = []
+
+    def note(sig: int, frame: Any) -> None:
+        came.append(sig)
+        if len(came) > 1:
+            signal.default_int_handler(sig, frame)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield came
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def return_large_memory() -> None:
@@ -157,9 +184,14 @@ def _warn_of_exposure(config: ServeConfig, token: str | None) -> None:
     if config.is_loopback:
         return
     who = f"only with the {TOKEN_VARIABLE}" if token else "by anyone, without a token"
+    names = (
+        ""
+        if config.allowed_hosts
+        else (" Any Host header is taken; --allow-host NAME restricts it.")
+    )
     logger.warning(
         f"{config.host} is reached from other machines: photos can be sent {who}, and nothing "
-        "is encrypted. Put a proxy with TLS before it, or leave --host out."
+        f"is encrypted. Put a proxy with TLS before it, or leave --host out.{names}"
     )
 
 
@@ -193,6 +225,7 @@ def _run_server(
     listener: socket.socket,
     config: ServeConfig,
     say: Callable[[str], None] | None,
+    interrupts: Sequence[int],
 ) -> None:
     url = _address(config, listener)
 
@@ -206,7 +239,13 @@ def _run_server(
         if say is not None:
             say(f"{url} names photos as {_some(service.card['class_names'])}; Ctrl-C stops it")
 
-    server = make_server(service, config, threading.Thread(target=wait_until_ready).start)
+    def begin() -> None:
+        if interrupts:  # it came while the server was being made
+            server.handle_exit(interrupts[0], None)
+        else:
+            threading.Thread(target=wait_until_ready).start()
+
+    server = make_server(service, config, begin)
     server.run(sockets=[listener])
     error = preparation.error
     if isinstance(error, HandfulError):
@@ -242,51 +281,11 @@ def make_server(
     import uvicorn
 
     from handful.serving.application import create_app
-    from handful.serving.connections import GuardedProtocol, raise_file_limit
+    from handful.serving.connections import GuardedProtocol, Server, raise_file_limit
 
-    raise_file_limit(_MAX_CONNECTIONS + 200)
-    protocol = type(
-        "Protocol",
-        (GuardedProtocol,),
-        {
-            "head_seconds": _HEAD_SECONDS,
-            "head_bytes": _HEAD_BYTES,
-            "max_connections": _MAX_CONNECTIONS,
-        },
-    )
-
-    class Server(uvicorn.Server):
-        """uvicorn's, which ends with success when it was told to end."""
-
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            if threading.current_thread() is not threading.main_thread():
-                yield
-                return
-            names = (signal.SIGINT, signal.SIGTERM)
-            before = {name: signal.signal(name, self.handle_exit) for name in names}
-            try:
-                yield
-            finally:
-                for name, handler in before.items():
-                    signal.signal(name, handler)
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if on_started is not None:
-                on_started()
-
-        def handle_exit(self, sig: int, frame: Any) -> None:
-            # Nothing is logged here: the signal may have come while the log's lock was held.
-            service.is_stopping = True
-            super().handle_exit(sig, frame)
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            service.is_stopping = True
-            facts = {"connections": len(self.server_state.connections)}
-            logger.info("stopping", extra={"facts": facts})
-            await super().shutdown(sockets)
-
+    raise_file_limit(GuardedProtocol.max_connections + 200)
+    # One for each server, so that its limits can be set without setting those of others.
+    protocol = type("Protocol", (GuardedProtocol,), {})
     return Server(
         uvicorn.Config(
             create_app(service),
@@ -301,7 +300,9 @@ def make_server(
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             # uvicorn takes whole seconds.
             timeout_graceful_shutdown=max(1, round(config.drain_seconds)),
-        )
+        ),
+        service,
+        on_started,
     )
 
 
@@ -387,11 +388,19 @@ class LogWriter(logging.Handler):
         while self._records:
             record = self._records.popleft()
             record.dropped, self._num_dropped = self._num_dropped, 0
-            lines.append(self.format(record) + "\n")
+            lines.append(self._line(record) + "\n")
         if lines:
             with contextlib.suppress(OSError, ValueError):  # the reader has gone
                 self._stream.write("".join(lines))
                 self._stream.flush()
+
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return self.format(record)
+        except Exception as error:  # one record must not end the thread that writes all
+            facts = {"place": f"{record.pathname}:{record.lineno}", "error": type(error).__name__}
+            values = {"msg": "unwritable record", "args": (), "exc_info": None, "facts": facts}
+            return self.format(logging.makeLogRecord({**record.__dict__, **values}))
 
 
 class JsonFormatter(logging.Formatter):

@@ -1,7 +1,6 @@
 """What a server works with, and what it refuses before any work is done."""
 
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from handful.errors import DataError
@@ -35,11 +34,6 @@ class Service:
     is_ready: bool = False
     is_stopping: bool = False
 
-    def __post_init__(self) -> None:
-        # Options repeat from request to request, and sorting the calibration takes a while.
-        self._check = lru_cache(256)(self.batcher.classifier.check_promises)
-        self._abstaining = lru_cache(256)(self.batcher.classifier.abstain_at)
-
     def check_ready(self) -> None:
         """Refuse while there can be no answer.
 
@@ -64,7 +58,7 @@ class Service:
         if error_rate is None and coverage is None:
             return
         try:
-            self._check(error_rate, coverage)
+            self.batcher.classifier.check_promises(error_rate, coverage)
         except (DataError, ValueError) as error:
             raise Problem("option", str(error)) from error
 
@@ -77,4 +71,4 @@ class Service:
         Returns:
             As `handful predict --json` has it.
         """
-        return asdict(self._abstaining(error_rate))
+        return asdict(self.batcher.classifier.abstain_at(error_rate))

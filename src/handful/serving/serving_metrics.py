@@ -87,7 +87,7 @@ class ServingMetrics:
         Args:
             method: Such as "GET".
             path: Of the request.
-            status: Of the response; 0 where the client went away.
+            status: Of the response; 499 where the client went away.
             seconds: Time it took.
         """
         if path not in PATHS:

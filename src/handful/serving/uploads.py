@@ -5,7 +5,7 @@ not believed; a picture's format is told by its first bytes, later.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +18,14 @@ from handful.serving.problems import Problem, busy
 FIELD = "file"
 RAW_NAME = "picture"
 _MAX_NAME = 255
-_MAX_PARTS = 64  # files and other fields
+_MAX_PARTS = 64  # files and other fields, where no more files than usual are taken
+_MAX_OTHER_PARTS = 32
 _MAX_HEAD_BYTES = 8192  # of one part
 # Parsing a form's headers is slow, byte by byte: other requests get their turn after each piece.
 _PIECE_BYTES = 65536
 
-Receive = Callable[[], Awaitable[Any]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,10 @@ async def read_uploads(
             f"{num_bytes:,} bytes of the body came in {limits.body_seconds:g} s; all of it must. "
             "Send smaller photos, or fewer in a request.",
         ) from None
-    return parser.finish()
+    else:
+        return parser.finish()
+    finally:
+        parser.close()
 
 
 async def _chunks(receive: Receive) -> Any:
@@ -201,12 +206,16 @@ class _Raw:
             raise Problem("no-file", "the body is empty; expected a photo.")
         return [Upload(RAW_NAME, bytes(self.data))]
 
+    def close(self) -> None:
+        self.data = bytearray()
+
 
 class _Form:
     """A multipart form, of which the parts named "file" are kept."""
 
     def __init__(self, boundary: bytes, limits: UploadLimits) -> None:
         self.limits = limits
+        self.most_parts = max(_MAX_PARTS, limits.num_files + _MAX_OTHER_PARTS)
         self.uploads: list[Upload] = []
         self.num_parts = 0
         self.head_bytes = 0
@@ -249,12 +258,16 @@ class _Form:
             )
         return self.uploads
 
+    def close(self) -> None:
+        # The parser and this refer to each other, and would stay until they are looked for.
+        self.uploads, self.data = [], None
+
     def _begin(self) -> None:
         self.num_parts += 1
         self.head_bytes = 0
         self.head = {}
-        if self.num_parts > _MAX_PARTS:
-            raise _malformed(f"it has more than {_MAX_PARTS} parts")
+        if self.num_parts > self.most_parts:
+            raise _malformed(f"it has more than {self.most_parts} parts")
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._count_head(end - start)

@@ -6,9 +6,9 @@ photo: what is hard for both cancels out.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations, pairwise
+from itertools import combinations, count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.classifiers.evaluation import Evaluation
-from handful.classifiers.metrics import (
+from handful.classifiers.intervals import (
     accuracy_interval,
     discordant_share,
     holm_adjusted,
     independent_discordance,
+    mcnemar_test,
     paired_difference_interval,
     paired_difference_test,
     photos_for_difference,
+    seed_freedom,
     seed_variance,
     smallest_difference,
 )
+from handful.wording import format_points, format_share
 
 # Columns by epoch: "loss", "accuracy", "val_loss", "val_accuracy", "seconds", ... NaN where an
 # epoch was not looked at.
@@ -131,7 +134,7 @@ class StrategySummary:
 
     @cached_property
     def accuracy_interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy, see `handful.classifiers.metrics.accuracy_interval`."""
+        """95 % interval of the accuracy, see `handful.classifiers.intervals.accuracy_interval`."""
         return accuracy_interval(self.correct)
 
     @property
@@ -228,7 +231,7 @@ class Difference:
         num_pairs: Pairs in the comparison.
         photos_needed: Validation photos of which a difference of this size would be called real
             4 times in 5, p-values raised for the number of pairs and all; None where there is no
-            difference, or more photos alone would not do.
+            difference, or more photos alone would not do and more seeds are wanted.
     """
 
     first: str
@@ -264,6 +267,8 @@ class Difference:
         wanted = ""
         if self.photos_needed is not None:
             wanted = f"; {about(self.photos_needed)} photos would show one of this size"
+        elif self.difference > 0:
+            wanted = "; more seeds, not more photos, would show one of this size"
         return (
             f"no real difference between {self.first} and {self.second} ({points}, {interval})"
             f"{wanted}"
@@ -367,12 +372,7 @@ class Comparison:
         runs = {summary.name: summary.correct for summary in self.summaries}
         open_pairs = [row for row in self.differences if not row.is_real]
         needed = [
-            photos_for_difference(
-                self.asked_difference,
-                max(discordant_share(runs[row.first], runs[row.second]), self.asked_difference),
-                confidence=1 - _SIGNIFICANCE / row.num_pairs,
-                seed_variance=seed_variance(runs[row.first], runs[row.second]),
-            )
+            _photos_to_show(self.asked_difference, runs[row.first], runs[row.second], row.num_pairs)
             for row in open_pairs
         ]
         points = f"{self.asked_difference * 100:g} point{'s' * (self.asked_difference != 0.01)}"
@@ -467,19 +467,22 @@ def too_few_photos(num_photos: int, num_wrong: int, difference: float) -> str:
         A sentence with the number that would do and the difference that these do show; "" where
         they are enough. Both classifiers are taken to err as often as this one, give or take half
         the difference, and independently; "show" is p below 0.05 in 4 of 5 cases. See
-        `handful.classifiers.metrics.photos_for_difference`.
+        `handful.classifiers.intervals.photos_for_difference`.
     """
     # As if one more had been named wrong and one right: none wrong of twenty is not never wrong.
     error_rate = (num_wrong + 1) / (num_photos + 2)
     share = independent_discordance(error_rate, difference)
-    needed = photos_for_difference(difference, share)
-    if needed is None or needed <= num_photos:
+    fewest = _fewest_photos(_SIGNIFICANCE)
+    needed = max(photos_for_difference(difference, share) or 0, fewest)
+    if needed <= num_photos:
         return ""
-    shown = smallest_difference(num_photos, error_rate)
+    shown = f"one of {math.ceil(smallest_difference(num_photos, error_rate) * 100)} points"
+    if num_photos < fewest:
+        shown = "none, however large"
     return (
-        f"{num_photos:,} validation photos cannot show a difference of {difference * 100:g} "
-        f"point{'s' * (difference != 0.01)} between two classifiers: {about(needed)} would; these "
-        f"can show one of {math.ceil(shown * 100)} points."
+        f"{num_photos:,} validation photo{'s' * (num_photos != 1)} cannot show a difference of "
+        f"{difference * 100:g} point{'s' * (difference != 0.01)} between two classifiers: "
+        f"{about(needed)} would; these can show {shown}."
     )
 
 
@@ -496,45 +499,11 @@ def about(number: int) -> str:
     return f"about {-(-number // unit) * unit:,}"
 
 
-def format_points(fraction: float) -> str:
-    """Write a difference of two shares in percentage points.
-
-    Args:
-        fraction: In [-1, 1].
-
-    Returns:
-        Such as "17.1", "-0.5", "0.0"; "0.0" only for what is below 0.0005 points.
-    """
-    for digits in (1, 2, 3):
-        text = f"{fraction * 100:.{digits}f}"
-        if float(text) != 0:
-            return text
-    return "0.0"
-
-
-def format_share(fraction: float) -> str:
-    """Write a share in percent; 0 and 100 are said only of exactly these.
-
-    Args:
-        fraction: In [0, 1].
-
-    Returns:
-        Such as "98.4 %", "99.97 %", "100 %".
-    """
-    if fraction in (0, 1):
-        return f"{fraction:.0%}".replace("%", " %")
-    for digits in (1, 2, 3):
-        text = f"{fraction * 100:.{digits}f}"
-        if 0 < float(text) < 100:
-            break
-    return f"{text} %"
-
-
 def _differences(summaries: Sequence[StrategySummary]) -> tuple[Difference, ...]:
     ranked = sorted(summaries, key=lambda summary: -summary.accuracy)
     pairs = list(combinations(ranked, 2))
     p_values = [paired_difference_test(a.correct, b.correct) for a, b in pairs]
-    return tuple(
+    found = [
         Difference(
             first=first.name,
             second=second.name,
@@ -543,25 +512,48 @@ def _differences(summaries: Sequence[StrategySummary]) -> tuple[Difference, ...]
             p_value=p_value,
             adjusted_p_value=adjusted,
             num_pairs=len(pairs),
-            photos_needed=_photos_needed(first, second, len(pairs)),
+            photos_needed=_photos_to_show(
+                first.accuracy - second.accuracy, first.correct, second.correct, len(pairs)
+            ),
         )
         for (first, second), p_value, adjusted in zip(
             pairs, p_values, holm_adjusted(p_values), strict=True
         )
-    )
+    ]
+    return tuple(map(_without_too_small_a_number, found, (len(a.correct[0]) for a, _ in pairs)))
 
 
-def _photos_needed(first: StrategySummary, second: StrategySummary, num_pairs: int) -> int | None:
-    difference = first.accuracy - second.accuracy
+def _without_too_small_a_number(found: Difference, num_photos: int) -> Difference:
+    """Ask for no fewer photos than have just failed to show the difference.
+
+    With more photos the seeds weigh more, and their few degrees of freedom with them.
+    """
+    if found.is_real or found.photos_needed is None or found.photos_needed > num_photos:
+        return found
+    return replace(found, photos_needed=None)
+
+
+def _photos_to_show(
+    difference: float, first: NDArray[np.bool_], second: NDArray[np.bool_], num_pairs: int
+) -> int | None:
+    """Photos that would tell two ways apart, were they `difference` apart; None: no number."""
     if difference <= 0:
         return None
-    return photos_for_difference(
+    # The most that Holm's correction may ask for.
+    significance = _SIGNIFICANCE / num_pairs
+    needed = photos_for_difference(
         difference,
-        discordant_share(first.correct, second.correct),
-        # The most that Holm's correction may ask for.
-        confidence=1 - _SIGNIFICANCE / num_pairs,
-        seed_variance=seed_variance(first.correct, second.correct),
+        max(discordant_share(first, second), difference),
+        confidence=1 - significance,
+        seed_variance=seed_variance(first, second),
+        seed_freedom=seed_freedom(first, second),
     )
+    return None if needed is None else max(needed, _fewest_photos(significance))
+
+
+def _fewest_photos(significance: float) -> int:
+    """Photos with which McNemar's exact test can fall below a p-value at all."""
+    return next(number for number in count(1) if mcnemar_test(number, 0) < significance)
 
 
 def _best_sentence(comparison: Comparison) -> str:

@@ -1,6 +1,5 @@
 """Findings about photos that are there more than once: copies, leaks, two labels for one photo."""
 
-from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 
@@ -124,33 +123,64 @@ def find_leaks(evidence: Evidence) -> Iterator[Finding]:
         evidence: What is known of the photos.
 
     Yields:
-        One error, or nothing.
+        An error for pairs with a training photo and one for pairs of validation and test, or
+        nothing.
     """
-    labels, paths, parts = evidence.index.labels, evidence.index.paths, evidence.parts
-    leaks: list[tuple[int, int]] = []
+    leaks = _leaks(evidence)
+    learnt = [pair for pair in leaks if evidence.parts[pair[0]] == "train"]
+    if learnt:
+        options = ("--apply-fixes", evidence.fix_list) if evidence.fix_list else ("--drop-leaks",)
+        held = " and ".join(
+            part for part in _ORDER if any(evidence.parts[j] == part for _, j in learnt)
+        )
+        yield _leak(
+            evidence,
+            learnt,
+            f"in train and in {held}",
+            f"A classifier has seen these photos of the {held} part while learning, so its scores "
+            "are too good. Leave the training copies out.",
+            evidence.command("train", *options),
+        )
+    chosen = [pair for pair in leaks if evidence.parts[pair[0]] == "validation"]
+    if chosen:
+        yield _leak(
+            evidence,
+            chosen,
+            "in validation and in test",
+            "What is chosen by the validation photos, such as thresholds or the better of two "
+            "classifiers, has these photos of the test part behind it, so the test score may be "
+            "too good. Leave the validation copies out.",
+            evidence.fix_command,
+        )
+
+
+def _leaks(evidence: Evidence) -> list[tuple[int, int]]:
+    """Near-duplicate pairs in different parts, the one that classifiers meet first in front."""
+    parts, found = evidence.parts, []
     for i, j in evidence.pairs:
         if parts[i] in _ORDER and parts[j] in _ORDER and parts[i] != parts[j]:
-            leaks.append((i, j) if _ORDER[parts[i]] < _ORDER[parts[j]] else (j, i))
-    if not leaks:
-        return
+            found.append((i, j) if _ORDER[parts[i]] < _ORDER[parts[j]] else (j, i))
+    return found
+
+
+def _leak(
+    evidence: Evidence, pairs: list[tuple[int, int]], where: str, advice: str, command: str
+) -> Finding:
+    labels, paths, parts = evidence.index.labels, evidence.index.paths, evidence.parts
     # Two labels are for a person to settle first.
     fixes = {
         i: Fix(paths[i], "remove", "", f"leaks: {paths[j]} in {parts[j]} shows the same")
-        for i, j in leaks
+        for i, j in pairs
         if labels[i] == labels[j]
     }
-    options = ("--apply-fixes", evidence.fix_list) if evidence.fix_list else ("--drop-leaks",)
-    held = Counter(parts[j] for _, j in leaks)
-    yield Finding(
+    return Finding(
         "leak",
         "error",
-        f"{number_of(len(leaks), 'pair')} of near-duplicates {are(len(leaks))} in different parts",
-        "A classifier has seen these photos of the "
-        f"{' and '.join(sorted(held, key=lambda part: _ORDER[part]))} part while learning, so its "
-        "scores are too good. Leave the training copies out.",
-        evidence.command("train", *options),
-        tuple(leaks),
-        tuple(f"{paths[i]} = {paths[j]}" for i, j in leaks),
+        f"{number_of(len(pairs), 'pair')} of near-duplicates {are(len(pairs))} {where}",
+        advice,
+        command,
+        tuple(pairs),
+        tuple(f"{paths[i]} = {paths[j]}" for i, j in pairs),
         tuple(fixes.values()),
     )
 

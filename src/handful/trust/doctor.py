@@ -5,6 +5,7 @@ not a fault. They were chosen on 3,000 photos of cats and dogs and 2,624 of sola
 what they name was looked at; see the comments.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -21,15 +22,11 @@ from handful.trust.findings import (
     SEVERITIES,
     Evidence,
     Finding,
-    Severity,
     are,
     judge_singly,
     number_of,
-    suggest_fixes,
 )
 from handful.trust.shortcuts import FILE_SIZE
-
-__all__ = ["Evidence", "Finding", "Severity", "find_problems", "suggest_fixes"]
 
 # A photo enlarged three and a half times to a network's 224 pixels has no detail left.
 TINY_SIDE = 64
@@ -290,18 +287,20 @@ def _colour_modes(evidence: Evidence) -> list[str]:
     ]
 
 
-def _class_counts(evidence: Evidence) -> dict[str, int]:
+def _training_counts(evidence: Evidence) -> dict[str, int]:
     """Photos of each class to learn from: of the training part, where there is one."""
-    index = evidence.index
     learnt = np.array([part == "train" for part in evidence.parts], bool)
-    labels = index.labels[learnt] if learnt.any() else index.labels
-    numbers = np.bincount(labels, minlength=len(index.class_names)).tolist()
-    return dict(zip(index.class_names, numbers, strict=True))
+    labels = evidence.index.labels
+    return _count_classes(evidence, labels[learnt] if learnt.any() else labels)
+
+
+def _count_classes(evidence: Evidence, labels: NDArray[np.int64]) -> dict[str, int]:
+    names = evidence.index.class_names
+    return dict(zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True))
 
 
 def _find_few_photos(evidence: Evidence) -> Iterator[Finding]:
-    counts = np.bincount(evidence.index.labels, minlength=len(evidence.index.class_names))
-    numbers = dict(zip(evidence.index.class_names, counts.tolist(), strict=True))
+    numbers = _count_classes(evidence, evidence.index.labels)
     few = sorted((n, name) for name, n in numbers.items() if n < FEW_PHOTOS)
     if few:
         fewest, name = few[0]
@@ -319,7 +318,7 @@ def _find_few_photos(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _find_imbalance(evidence: Evidence) -> Iterator[Finding]:
-    counts = {name: number for name, number in _class_counts(evidence).items() if number}
+    counts = {name: number for name, number in _training_counts(evidence).items() if number}
     if len(counts) < 2:
         return
     most, least = max(counts, key=lambda n: counts[n]), min(counts, key=lambda n: counts[n])
@@ -341,7 +340,7 @@ def _find_imbalance(evidence: Evidence) -> Iterator[Finding]:
 def _find_alike_names(evidence: Evidence) -> Iterator[Finding]:
     alike: dict[str, list[str]] = {}
     for name in evidence.index.class_names:
-        alike.setdefault("".join(filter(str.isalnum, name.casefold())) or name, []).append(name)
+        alike.setdefault(_letters(name) or name, []).append(name)
     groups = [names for names in alike.values() if len(names) > 1]
     if groups:
         yield Finding(
@@ -353,6 +352,16 @@ def _find_alike_names(evidence: Evidence) -> Iterator[Finding]:
             "",
             lines=tuple(" / ".join(f'"{name}"' for name in names) for names in groups),
         )
+
+
+def _letters(name: str) -> str:
+    """A name without its case, spaces and signs; vowel signs and accents are no such signs."""
+    whole = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(
+        letter
+        for letter in whole
+        if letter.isalnum() or unicodedata.category(letter).startswith("M")
+    )
 
 
 def _find_shortcuts(evidence: Evidence) -> Iterator[Finding]:

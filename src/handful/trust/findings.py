@@ -66,6 +66,7 @@ class Evidence:
         outliers: Rows of photos that are far from all others, the farthest first.
         photos: The folder, zip or CSV, as a command line takes it.
         fix_list: File that the fixes are written to, or "".
+        applied: Fix list that these photos were loaded with, or "".
     """
 
     index: ImageIndex
@@ -81,6 +82,7 @@ class Evidence:
     outliers: tuple[int, ...]
     photos: str
     fix_list: str
+    applied: str = ""
 
     def measured(self, name: str) -> NDArray[np.float32]:
         """One measure of all photos.
@@ -96,7 +98,7 @@ class Evidence:
     @property
     def suspicious(self) -> list[int]:
         """Rows of the review, not of the index, whose labels may be wrong, the worst first."""
-        return suspicious_places(self.review) if self.review is not None else []
+        return [] if self.review is None else [int(place) for place in self.review.suspected]
 
     def mean_probabilities(self, rows: Sequence[int]) -> NDArray[np.float64]:
         """Out-of-fold probabilities, averaged over copies of a photo.
@@ -148,8 +150,11 @@ class Evidence:
             *options: What follows the photos.
 
         Returns:
-            One line for a shell.
+            One line for a shell. The photos are loaded with the list that they were checked with,
+            unless another is among the options.
         """
+        if self.applied and "--apply-fixes" not in options:
+            options = (*options, "--apply-fixes", self.applied)
         return shlex.join(["handful", verb, self.photos, *options])
 
     @property
@@ -158,19 +163,6 @@ class Evidence:
         if self.fix_list:
             return self.command("train", "--apply-fixes", self.fix_list)
         return self.command("check", "--fix-list", "fixes.csv")
-
-
-def suspicious_places(review: LabelReview) -> list[int]:
-    """Labels that are worth a look.
-
-    Args:
-        review: Of n photos.
-
-    Returns:
-        Its rows that are suspected and for which another class is more probable than the label;
-        in small classes confident learning alone suspects others too. The worst first.
-    """
-    return [place for place in review.suspected.tolist() if review.scores[place] > 0.5]
 
 
 def suggest_fixes(findings: Sequence[Finding]) -> tuple[Fix, ...]:

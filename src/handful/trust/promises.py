@@ -7,7 +7,7 @@ import numpy as np
 
 from handful.classifiers.calibration import COVERAGES, ERROR_RATES, Calibration
 from handful.classifiers.evaluation import Evaluation
-from handful.classifiers.metrics import wilson_interval
+from handful.classifiers.intervals import wilson_interval
 from handful.errors import DataError
 
 

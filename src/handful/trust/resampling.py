@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.classifiers.calibration import fit_calibrated_head
+from handful.classifiers.intervals import resampled_interval, wilson_interval
 from handful.classifiers.metrics import (
     balanced_accuracy,
     confusion_matrix,
     expected_calibration_error,
     log_loss,
     reliability_curve,
-    resampled_interval,
-    wilson_interval,
 )
 from handful.errors import DataError
 from handful.photos.splits import stratified_folds, stratified_holdout
+from handful.wording import format_share
 
 # Scores of a resample, with the largest value that each can take.
 SCORES = {
@@ -71,7 +71,7 @@ class Spread:
         deviation: Their standard deviation (J - 1 in the divisor).
         range: The smallest and the largest.
         interval: 95 % interval of the mean over training sets of this size, see
-            `handful.classifiers.metrics.resampled_interval`. It speaks of the way of training,
+            `handful.classifiers.intervals.resampled_interval`. It speaks of the way of training,
             not of one classifier. Where all accuracies are equal, mostly 1, it is
             `wilson_interval` of all photos, for no spread among a few photos is no certainty about
             others.
@@ -167,13 +167,13 @@ class Resampling:
     def sentences(self) -> tuple[str, str]:
         """What the accuracies say, and of what they speak: two lines for people."""
         found = self.accuracy
-        (low, high), ends = map(_percent, found.range), map(_percent, found.interval)
+        (low, high), ends = map(format_share, found.range), map(format_share, found.interval)
         alike = found.deviation == 0
         spread = "all alike" if alike else f"standard deviation {100 * found.deviation:.1f} points"
         reason = f", by the number of photos, {self.num_photos:,}" if alike else ""
         return (
-            f"Over {self.what}: {_percent(found.mean)} on average, {low} to {high}; {spread}; 95 % "
-            f"interval {' to '.join(ends)}{reason}",
+            f"Over {self.what}: {format_share(found.mean)} on average, {low} to {high}; {spread}; "
+            f"95 % interval {' to '.join(ends)}{reason}",
             f"(each a head fitted anew to about {self.num_fit:,} photos and scored on "
             f"{self.num_held_out:,} others; the classifier kept is still the one above)",
         )
@@ -361,18 +361,9 @@ def _check_split(
     where = f"the random split of seed {seed}"
     if fold is not None:
         where = f"fold {fold + 1} of the cross-validation of seed {seed}"
-    if not held.any():
-        raise DataError(
-            f"Nothing is left for {where}: groups of near-duplicates are larger than a fold. Ask "
-            "for fewer folds, for random splits (--seeds), or add different photos."
-        )
     missing = set(range(len(class_names))) - set(labels[~held].tolist())
     if missing:
         raise DataError(
             f'Class "{class_names[min(missing)]}" is held out as a whole by {where}: its groups of '
             "near-duplicates are too large to divide. Ask for fewer folds, or add different photos."
         )
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"

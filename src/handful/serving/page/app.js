@@ -12,7 +12,8 @@ let model = null;
 let stream = null;
 let running = 0;
 let done = 0;
-let failed = 0;
+let unreadable = 0;
+let unanswered = 0;
 let total = 0;
 let shots = 0;
 const queue = [];
@@ -63,21 +64,20 @@ function describe(card) {
 
 function offerErrorRates(rows) {
   const select = $("error-rate");
+  select.replaceChildren();
   for (const row of rows) {
     const option = document.createElement("option");
     option.value = String(row.error_rate);
     option.textContent = `1 in ${Math.round(1 / row.error_rate)}`;
-    option.selected = row.error_rate === 0.01;
     select.append(option);
   }
   const never = document.createElement("option");
   never.value = "";
   never.textContent = "never mind, always answer";
-  never.selected = !select.selectedIndex || select.selectedIndex < 0;
   select.append(never);
-  if (rows.length && ![...select.options].some((option) => option.value === "0.01")) {
-    select.selectedIndex = rows.length - 1;
-  }
+  // 1 in 100 where that can be promised, else the most that can.
+  const usual = rows.findIndex((row) => row.error_rate === 0.01);
+  select.selectedIndex = usual >= 0 ? usual : Math.max(0, rows.length - 1);
   $("options").hidden = !rows.length;
 }
 
@@ -99,7 +99,7 @@ function next() {
     running += 1;
     ask(job.file)
       .then((answer) => showAnswer(job, answer))
-      .catch((error) => showError(job, error.message))
+      .catch((error) => showError(job, error))
       .finally(() => {
         running -= 1;
         done += 1;
@@ -109,11 +109,15 @@ function next() {
   }
 }
 
+// A photo that cannot be named, whoever is asked.
+class Unreadable extends Error {}
+
 async function ask(file) {
   const rate = $("error-rate").value;
   const address = rate ? `/predict?error_rate=${encodeURIComponent(rate)}` : "/predict";
   if (file.size > model.limits.max_body_bytes - 4096) {
-    throw new Error(`is larger than the ${model.limits.max_body_bytes / 1e6} MB that are taken`);
+    const most = model.limits.max_body_bytes / 1e6;
+    throw new Unreadable(`is larger than the ${most} MB that are taken`);
   }
   for (let attempt = 1; ; attempt += 1) {
     const form = new FormData();
@@ -129,11 +133,14 @@ async function ask(file) {
       await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
       continue;
     }
-    const answer = await response.json();
-    if (response.ok && answer.predictions.length) {
+    const answer = await response.json().catch(() => ({}));
+    if (response.ok && answer.predictions && answer.predictions.length) {
       return answer.predictions[0];
     }
-    throw new Error(answer.errors && answer.errors.length ? answer.errors[0].reason : answer.detail);
+    if (answer.errors && answer.errors.length) {
+      throw new Unreadable(answer.errors[0].reason);
+    }
+    throw new Error(`got no answer: ${answer.detail || `status ${response.status}`}`);
   }
 }
 
@@ -193,11 +200,16 @@ function makeBar(label, share) {
   return row;
 }
 
-function showError({ file, card }, reason) {
-  failed += 1;
+function showError({ file, card }, error) {
+  const isUnreadable = error instanceof Unreadable;
+  if (isUnreadable) {
+    unreadable += 1;
+  } else {
+    unanswered += 1;
+  }
   card.classList.add("bad");
-  card.querySelector(".answer").textContent = `${file.name} ${reason}`;
-  card.querySelector(".name").textContent = "Not read";
+  card.querySelector(".answer").textContent = `${file.name} ${error.message}`;
+  card.querySelector(".name").textContent = isUnreadable ? "Not read" : "No answer";
 }
 
 function tellStatus() {
@@ -206,21 +218,26 @@ function tellStatus() {
     return;
   }
   const photos = (number) => `${number} ${number === 1 ? "file" : "files"}`;
-  const bad = failed ? `, ${failed} of them could not be read` : "";
+  const bad = [[unreadable, "could not be read"], [unanswered, "got no answer"]]
+    .filter(([number]) => number)
+    .map(([number, what]) => `, ${number} of them ${what}`)
+    .join("");
   $("status").textContent = done < total
     ? `${done} of ${photos(total)} done …`
     : `${photos(total)} done${bad}.`;
 }
 
 async function openCamera() {
+  $("camera").disabled = true; // a second stream could not be closed
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    $("video").srcObject = stream;
+    await $("video").play();
   } catch (error) {
+    closeCamera();
     $("status").textContent = `The camera cannot be used (${error.name}). Choose a photo instead.`;
     return;
   }
-  $("video").srcObject = stream;
-  await $("video").play();
   $("viewfinder").hidden = false;
   $("shoot").focus();
 }
@@ -232,6 +249,7 @@ function closeCamera() {
   stream = null;
   $("video").srcObject = null;
   $("viewfinder").hidden = true;
+  $("camera").disabled = false;
   $("camera").focus();
 }
 
@@ -250,7 +268,7 @@ function clearResults() {
   queue.length = 0;
   $("results").replaceChildren();
   total = running;
-  done = failed = 0;
+  done = unreadable = unanswered = 0;
   $("tools").hidden = true;
   tellStatus();
   $("choose").focus();

@@ -1,0 +1,58 @@
+"""Which run a classifier's folder belongs to."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from handful.errors import DataError
+
+RUN_FILE = "run.json"
+CLASSIFIER_FOLDER = "classifier"
+_MAX_BYTES = 50_000_000
+
+
+def find_run(
+    path: Path, class_names: Sequence[str]
+) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
+    """Find the run that a classifier was made by.
+
+    Args:
+        path: Folder of a run, or the classifier's own in it.
+        class_names: Of the classifier.
+
+    Returns:
+        The run's folder and its run.json; None and None for a classifier without its run.
+
+    Raises:
+        DataError: When there is a run.json that is not this classifier's.
+    """
+    inside = path.resolve()
+    places = (path, inside.parent) if inside.name == CLASSIFIER_FOLDER else (path,)
+    for folder in places:
+        if (folder / RUN_FILE).is_file() and (folder / CLASSIFIER_FOLDER).is_dir():
+            return folder, _read(folder / RUN_FILE, class_names)
+    return None, None
+
+
+def _read(file: Path, class_names: Sequence[str]) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"more than {_MAX_BYTES:,} bytes")
+        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if facts["format"] != "handful run":
+            raise ValueError("another format")
+        for name in ("photos", "config", "result"):
+            facts[name]
+        names = list(facts["result"]["class_names"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{file} is not the run.json of a run ({error!r}); restore it from a copy, or use the "
+            f"folder {file.parent / CLASSIFIER_FOLDER} by itself elsewhere."
+        ) from error
+    if names != list(class_names):
+        raise DataError(
+            f"{file} has the classes {', '.join(names)}, and the classifier "
+            f"{', '.join(class_names)}; restore the run from a copy."
+        )
+    return facts

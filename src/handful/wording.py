@@ -1,0 +1,38 @@
+"""Shares and differences in words, the same wherever people read them."""
+
+
+def format_share(fraction: float) -> str:
+    """Write a share in percent; 0 and 100 are said only of exactly these.
+
+    2,999 of 3,000 is not "100.0 %", and one wrong answer in 3,000 is not "0.0 %".
+
+    Args:
+        fraction: In [0, 1].
+
+    Returns:
+        Such as "98.4 %", "99.97 %", "100 %"; what is nearer than 0.001 to 0 or 100 is written
+        "0.001 %" or "99.999 %".
+    """
+    if fraction in (0, 1):
+        return f"{fraction:.0%}".replace("%", " %")
+    for digits in (1, 2, 3):
+        text = f"{fraction * 100:.{digits}f}"
+        if 0 < float(text) < 100:
+            return f"{text} %"
+    return "0.001 %" if fraction < 0.5 else "99.999 %"
+
+
+def format_points(fraction: float) -> str:
+    """Write a difference of two shares in percentage points.
+
+    Args:
+        fraction: In [-1, 1].
+
+    Returns:
+        Such as "17.1", "-0.5", "0.0"; "0.0" only for what is below 0.0005 points.
+    """
+    for digits in (1, 2, 3):
+        text = f"{fraction * 100:.{digits}f}"
+        if float(text) != 0:
+            return text
+    return "0.0"

@@ -1,0 +1,45 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from handful.classifiers.classifier import Classifier
+from handful.errors import DataError
+from handful.jobs.run_folders import CLASSIFIER_FOLDER, RUN_FILE, find_run
+
+NAMES = ("round", "square")
+
+
+def test_a_run_is_found_from_its_folder_and_from_its_classifier(tiny_run: Path) -> None:
+    for path in (tiny_run, tiny_run / CLASSIFIER_FOLDER):
+        folder, facts = find_run(path, NAMES)
+        assert folder is not None and folder.resolve() == tiny_run.resolve()
+        assert facts is not None and facts["result"]["class_names"] == list(NAMES)
+
+
+def test_a_classifier_copied_beside_a_run_is_not_that_run_s(tiny_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    shutil.copytree(tiny_run / CLASSIFIER_FOLDER, run / "mine")
+    shutil.copytree(tiny_run / CLASSIFIER_FOLDER, tmp_path / "alone")
+    assert Classifier.load(run / "mine").class_names == NAMES
+    assert find_run(run / "mine", NAMES) == find_run(tmp_path / "alone", NAMES) == (None, None)
+
+
+@pytest.mark.parametrize("change", [{"format": "another"}, {"result": {}}, {"photos": None}])
+def test_what_is_no_run_is_refused(tiny_run: Path, tmp_path: Path, change: dict) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    facts = json.loads((run / RUN_FILE).read_text())
+    facts.update(change)
+    if change == {"photos": None}:
+        del facts["photos"]
+    (run / RUN_FILE).write_text(json.dumps(facts))
+    with pytest.raises(DataError, match=r"run\.json is not the run\.json of a run .* restore it"):
+        find_run(run, NAMES)
+
+
+def test_a_run_of_other_classes_is_refused(tiny_run: Path) -> None:
+    with pytest.raises(DataError, match=r"has the classes round, square, and the classifier a, b"):
+        find_run(tiny_run, ("a", "b"))

@@ -1,0 +1,77 @@
+"""What the commands print."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from handful import terminal
+from handful.classifiers.calibration import Abstention
+from handful.classifiers.evaluation import score
+from handful.classifiers.intervals import wilson_interval
+from handful.jobs.run_files import split_problems
+from handful.photos.splits import Split, split_index
+from test_findings import evidence_of
+
+
+def say_run(split: Split, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Lines that are printed of a run on a split."""
+    evaluation = SimpleNamespace(accuracy=2999 / 3000, accuracy_interval=(0.998, 1.0))
+    classifier = SimpleNamespace(class_names=("cat", "dog"), about={"backbone": "fake"})
+    run: Any = SimpleNamespace(
+        split=split,
+        evaluation=evaluation,
+        classifier=classifier,
+        resampling=None,
+        cautions=(),
+        seconds={"total": 1.0},
+        label_review=None,
+        path=Path("runs/x"),
+        problems=lambda: split_problems(split),
+    )
+    terminal.print_run(run)
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("drop_leaks", [False, True])
+def test_leaks_are_counted_by_what_can_be_done(
+    drop_leaks: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = ["train"] * 6 + ["validation"] * 4 + ["test"] * 4
+    index = evidence_of([0, 1] * 7, parts=parts).index
+    pairs = [(0, 6), (2, 10), (7, 11)]
+    lines = say_run(split_index(index, pairs=pairs, drop_leaks=drop_leaks), capsys)
+    held = "Near-duplicate pairs of validation and test photos: 1"
+    learnt = (
+        "Near-duplicate pairs of training and held-out photos "
+        "(--drop-leaks leaves these training photos out): 2"
+    )
+    dropped = "Training photos left out because they leaked: 2"
+    assert held in lines
+    assert (learnt in lines, dropped in lines) == (not drop_leaks, drop_leaks)
+    assert any("--drop-leaks" in line for line in lines) == (not drop_leaks)
+
+
+def test_without_leaks_nothing_is_said_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    index = evidence_of([0, 1] * 4, parts=["train"] * 4 + ["validation"] * 4).index
+    lines = say_run(split_index(index), capsys)
+    assert not any("leak" in line or "Near-duplicate" in line for line in lines)
+    assert lines[0].startswith("99.97 % of 4 validation photos named right")
+
+
+def test_a_mistake_in_thousands_is_not_rounded_away(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = np.arange(3000) == 0
+    probabilities = np.stack([np.where(wrong, 0.2, 0.8), np.where(wrong, 0.8, 0.2)], axis=1)
+    names = [f"{row}.jpg" for row in range(3000)]
+    terminal.print_evaluation(score(probabilities, np.arange(3000) * 0, ["a", "b"], names))
+    assert capsys.readouterr().out.startswith("99.97 % of 3,000 photos named right")
+    assert wilson_interval(2999, 3000)[1] < 1
+
+    rule = Abstention(0.01, 0.9, 2999 / 3000, 1 / 3000, 3000)
+    calibration = SimpleNamespace(source="out-of-fold")
+    classifier: Any = SimpleNamespace(abstain_at=lambda rate: rule, calibration=calibration)
+    terminal.print_abstention(classifier, [SimpleNamespace(is_sure=True)], 0.01)
+    text = capsys.readouterr().out
+    assert "this answers 99.97 %, 0.03 % of them wrong." in text

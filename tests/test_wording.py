@@ -1,0 +1,45 @@
+"""Shares and differences in words."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handful.wording import format_points, format_share
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [
+        (0.9843, "98.4 %"),
+        (2999 / 3000, "99.97 %"),
+        (1 / 3000, "0.03 %"),
+        (1.0, "100 %"),
+        (0.0, "0 %"),
+        (1 - 1e-9, "99.999 %"),
+        (1e-9, "0.001 %"),
+    ],
+)
+def test_shares(fraction: float, text: str) -> None:
+    assert format_share(fraction) == text
+
+
+@given(st.floats(0, 1))
+def test_all_and_nothing_are_said_only_of_these(fraction: float) -> None:
+    number = float(format_share(fraction).removesuffix(" %")) / 100
+    assert (number in (0, 1)) == (fraction in (0, 1))
+    assert number == pytest.approx(fraction, abs=0.00051)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [
+        (0.171, "17.1"),
+        (-0.005, "-0.5"),
+        (0.0, "0.0"),
+        (-1e-9, "0.0"),
+        (0.0004, "0.04"),
+        (1, "100.0"),
+    ],
+)
+def test_points(fraction: float, text: str) -> None:
+    assert format_points(fraction) == text
