@@ -370,12 +370,7 @@ def evaluate(
             terminal.print_json({**facts, "errors": rejected})
         else:
             terminal.print_evaluation(evaluation)
-            if num_seen:
-                print(
-                    f"Warning: {num_seen:,} of these {len(index):,} photos are those the "
-                    "classifier learnt from: the figure flatters it. Give photos that it has not "
-                    "seen."
-                )
+            terminal.warn_seen(num_seen or 0, len(index))
             terminal.warn_rejected(index.rejected)
 
 

@@ -307,6 +307,20 @@ def print_curve(found: Any) -> None:
         print(f"Figure: {found.path / 'curve.png'}")
 
 
+def warn_seen(num_seen: int, num_photos: int) -> None:
+    """Say that a classifier was scored on photos that it learnt from.
+
+    Args:
+        num_seen: Photos that it learnt from; nothing is said of none.
+        num_photos: All that it was scored on.
+    """
+    if num_seen:
+        print(
+            f"Warning: {num_seen:,} of these {num_photos:,} photos are those the classifier learnt "
+            "from: the figure flatters it. Give photos that it has not seen."
+        )
+
+
 def warn_rejected(rejected: Any) -> None:
     """Name the files that could not be used, on standard error.
 

@@ -12,13 +12,30 @@ CLASSIFIER_FOLDER = "classifier"
 _MAX_BYTES = 50_000_000
 
 
-def find_run(
-    path: Path, class_names: Sequence[str]
-) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
-    """Find the run that a classifier was made by.
+def run_around(path: Path) -> Path | None:
+    """Find the run's folder that a classifier lies in.
 
     Args:
         path: Folder of a run, or the classifier's own in it.
+
+    Returns:
+        The run's folder; None for a classifier without its run.
+    """
+    inside = path.resolve()
+    places = (path, inside.parent) if inside.name == CLASSIFIER_FOLDER else (path,)
+    for folder in places:
+        if (folder / RUN_FILE).is_file() and (folder / CLASSIFIER_FOLDER).is_dir():
+            return folder
+    return None
+
+
+def find_run(
+    path: Path, class_names: Sequence[str]
+) -> tuple[Path, dict[str, Any]] | tuple[None, None]:
+    """Find the run that a classifier was made by, and read what it says.
+
+    Args:
+        path: As for `run_around`.
         class_names: Of the classifier.
 
     Returns:
@@ -27,12 +44,8 @@ def find_run(
     Raises:
         DataError: When there is a run.json that is not this classifier's.
     """
-    inside = path.resolve()
-    places = (path, inside.parent) if inside.name == CLASSIFIER_FOLDER else (path,)
-    for folder in places:
-        if (folder / RUN_FILE).is_file() and (folder / CLASSIFIER_FOLDER).is_dir():
-            return folder, _read(folder / RUN_FILE, class_names)
-    return None, None
+    folder = run_around(path)
+    return (None, None) if folder is None else (folder, _read(folder / RUN_FILE, class_names))
 
 
 def _read(file: Path, class_names: Sequence[str]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from handful.jobs.run_files import (
     write_facts,
     write_run,
 )
+from handful.jobs.run_folders import run_around
 from handful.jobs.run_report import write_run_report
 from handful.networks.embeddings import embed_index
 from handful.photos.fixes import load_fixed_index
@@ -58,7 +59,6 @@ __all__ = [
 ]
 
 _PHOTOS_TIMED = 256
-_CLASSIFIER = "classifier"
 
 
 def train(
@@ -241,12 +241,10 @@ def count_seen_in_training(run: str | Path, index: ImageIndex) -> int | None:
     Raises:
         DataError: When the split.csv cannot be read.
     """
-    path = Path(run).resolve()
-    folder = path if (path / _CLASSIFIER).is_dir() else path.parent
-    manifest = folder / MANIFEST_FILE
-    if not manifest.is_file() or path not in (folder, folder / _CLASSIFIER):
+    folder = run_around(Path(run))
+    if folder is None or not (folder / MANIFEST_FILE).is_file():
         return None
-    parts = read_manifest(manifest)
+    parts = read_manifest(folder / MANIFEST_FILE)
     return sum(parts.get(content_hash) == "train" for content_hash in index.content_hashes)
 
 
