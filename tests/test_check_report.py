@@ -92,6 +92,12 @@ def page(html: str) -> Page:
     return Page(html)
 
 
+def test_what_is_odd_about_the_whole_is_said_under_the_counts() -> None:
+    remarks = ['The folder <b> has no files in it, so "<b>" is no class']
+    text = Page(render_check(gather(remarks=remarks))).text
+    assert text.index("Pixels") < text.index(f"{remarks[0]}.")
+
+
 def test_the_verdict_is_one_look(page: Page) -> None:
     # Rows 3, 4, 103, 104, 7, 8 and the two suspects.
     assert (

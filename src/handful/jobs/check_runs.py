@@ -453,6 +453,7 @@ def _write(found: PhotoCheck, folder: Path, max_megapixels: float) -> None:
         seconds=found.seconds["total"],
         splits=index.splits,
         photos=str(found.photos),
+        remarks=found.remarks,
     )
     write_check(data, folder)
     write_json(folder / CHECK_JSON, found.to_dict())

@@ -94,6 +94,7 @@ class CheckData:
         seconds: Duration of the check.
         splits: (N,) given split of each photo, or empty where none was given.
         photos: The folder, zip or CSV as a command line takes it.
+        remarks: What is odd about the whole, a sentence each without a full stop.
     """
 
     title: str
@@ -112,6 +113,7 @@ class CheckData:
     seconds: float
     splits: Sequence[str] = ()
     photos: str = "PHOTOS"
+    remarks: Sequence[str] = ()
 
 
 def rows_to_show(findings: Sequence[Finding], suspects: Sequence[Suspect]) -> list[int]:
