@@ -314,6 +314,17 @@ def test_rooms_are_entered_in_one_direction() -> None:
         assert {order.index(other) for other in reached[room]} <= set(range(order.index(room) + 1))
 
 
+def test_the_architecture_says_what_each_module_is_for() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tables = text.partition("## Modules")[2].partition("\n## ")[0]
+    listed: set[str] = set()
+    for room, table in re.findall(r"^### (.+)\n([^#]+)", tables, re.M):
+        prefix = f"{room.strip('`/')}." if room.startswith("`") else ""
+        rows = re.findall(r"^\| (`[^|]+) \|", table, re.M)
+        listed |= {prefix + name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert listed == set(MODULES) - {"__main__"}
+
+
 def test_rooms_re_export_nothing() -> None:
     for room in ROOMS:
         text = (PACKAGE / room / "__init__.py").read_text(encoding="utf-8")
