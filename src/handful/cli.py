@@ -809,7 +809,10 @@ def main() -> None:
     # A file name need not be valid text, and no result is lost over that.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before a command had begun
+        raise SystemExit(130) from None
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -76,27 +76,31 @@ def serve(run: Path, config: ServeConfig, say: Callable[[str], None] | None = No
 
 @contextmanager
 def _noting_interrupts() -> Iterator[list[int]]:
-    """Keep the first Ctrl-C until the server can heed it.
+    """Keep the first Ctrl-C or SIGTERM until the server can heed it.
 
     Raised within an import it may leave Python's import lock taken, and then the thread that
     compiles the network never ends.
     """
     came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    names = (signal.SIGINT, signal.SIGTERM)
+    # A signal without a handler of Python's raises nothing, and is left as it is.
+    before = {name: found for name in names if callable(found := signal.getsignal(name))}
 
     def note(sig: int, frame: Any) -> None:
         came.append(sig)
         if len(came) > 1:
-            signal.default_int_handler(sig, frame)
+            before[signal.Signals(sig)](sig, frame)
 
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield came
-        return
-    signal.signal(signal.SIGINT, note)
+    for name in before:
+        signal.signal(name, note)
     try:
         yield came
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 def return_large_memory() -> None:
