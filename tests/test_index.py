@@ -231,6 +231,32 @@ def test_a_table_without_splits_and_with_repeated_rows(tmp_path: Path) -> None:
     assert index.warnings == ("labels.csv lists 1 rows twice; each counts once",)
 
 
+def test_a_table_of_groups(tmp_path: Path) -> None:
+    lines = [
+        "path,label,group",
+        "p/4.png,b, Rex ",
+        "p/1.png,a,",
+        "p/3.png,b,Rex",
+        "p/2.png,a,Ti\u0301a",
+    ]
+    index = load_index(write_csv(tmp_path, "\n".join(lines)))
+    assert index.paths == ("p/1.png", "p/2.png", "p/3.png", "p/4.png")
+    assert index.groups == ("", "T\u00eda", "Rex", "Rex") and set(index.splits) == {""}
+    assert index.select([3, 0]).groups == ("Rex", "")
+    assert index.without({1: "is truncated"}).groups == ("", "Rex", "Rex")
+    assert index.with_class_names(("b", "a")).groups == index.groups
+    plain = load_index(write_csv(tmp_path, "\n".join(line.rpartition(",")[0] for line in lines)))
+    assert plain.groups == ("",) * 4 and plain.digest() != index.digest()
+
+
+def test_groups_stand_beside_given_parts(tmp_path: Path) -> None:
+    text = "split,group,label,path\ntrain,1,a,p/1.png\ntrain,2,b,p/2.png\nval,3,a,p/3.png\n"
+    index = load_index(write_csv(tmp_path, text + "val,3,b,p/4.png\n"))
+    assert index.groups == ("1", "2", "3", "3") and index.splits[2:] == ("validation",) * 2
+    with pytest.raises(DataError, match=r'p/1\.png is "a", "train", "1" and "a", "train", "2"'):
+        load_index(write_csv(tmp_path, text + "train,2,a,p/1.png\nval,3,b,p/4.png\n"))
+
+
 def test_absolute_paths_are_shown_without_what_they_share(tmp_path: Path) -> None:
     text = f"path,label\n{tmp_path}/p/1.png,a\n{tmp_path}/p/2.png,b\n"
     index = load_index(write_csv(tmp_path, text))
@@ -241,11 +267,11 @@ def test_absolute_paths_are_shown_without_what_they_share(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "has the columns none; expected path,label or path,label,split"),
+        ("", "has the columns none; expected path,label and"),
         ("file,class\nx,y\n", 'has the columns "file", "class"; expected path,label'),
         ("path,label,weight\np/1.png,a,3\n", 'has unknown columns "weight"; expected path,label'),
         ("path,label\np/1.png,a\np/9.png,b\n", '1 files that do not exist: "p/9.png"'),
-        ("path,label\np/1.png,a\np/1.png,b\n", 'lines 2 and 3: p/1.png is "a" .* and "b"'),
+        ("path,label\np/1.png,a\np/1.png,b\n", 'lines 2 and 3: p/1.png is "a" and "b"; keep one'),
         ("path,label\np/1.png,\n", "line 2: the label is empty"),
         ("path,label\n,a\n", "line 2: the path is empty"),
         ("path,label,split\np/1.png,a,tests\n", "line 2: the split is 'tests'; expected one of"),

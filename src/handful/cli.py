@@ -36,7 +36,7 @@ Photos = Annotated[
     Path,
     typer.Argument(
         help="Folder of class folders, or of train/ and validation/; a zip; or a CSV with "
-        "path,label[,split]."
+        "path,label[,split][,group]."
     ),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `train` made.")]
@@ -105,7 +105,7 @@ def train(
         Path | None,
         typer.Argument(
             help="Folder of class folders, or of train/ and validation/; a zip; or a CSV with "
-            "path,label[,split]."
+            "path,label[,split][,group]."
         ),
     ] = None,
     output: Annotated[

@@ -78,8 +78,8 @@ def train(
 
     Args:
         photos: Class folders, `train/` and `validation/` (and `test/`) of them, a zip of
-            either, or a CSV with the columns path,label[,split]. Or a split of photos, which is
-            taken as it is.
+            either, or a CSV with the columns path,label[,split][,group]. Or a split of photos,
+            which is taken as it is.
         config: What to make; None takes the defaults.
         output: Folder to write the run to: report, figures, classifier, run.json. None writes
             nothing. While a network trains, its state after each epoch is kept in the folder of

@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import io
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ _SPLIT_ALIASES = {
     "test": "test",
 }
 _IGNORED = {"__macosx", "thumbs.db", "desktop.ini"}
-_COLUMNS = ("path", "label", "split")
+_COLUMNS = ("path", "label", "split", "group")
 _THREADS = 4
 
 # First bytes of what is often found among photos, for reasons people understand.
@@ -82,6 +83,8 @@ class ImageIndex:
         rejected: Files that cannot be used, each with its reason.
         warnings: What is odd but no obstacle.
         readers: (N,) functions from nothing to the file's bytes.
+        groups: (N,) what a table's column "group" says: photos with the same text there (one
+            animal, plant, day, patient) belong together; "" where nothing is known.
     """
 
     source: Path
@@ -93,6 +96,13 @@ class ImageIndex:
     rejected: tuple[RejectedFile, ...]
     warnings: tuple[str, ...]
     readers: tuple[partial[bytes], ...] = field(default=(), repr=False)
+    groups: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.groups) != len(self.paths):
+            if self.groups:
+                raise ValueError(f"{len(self.groups)} groups for {len(self.paths)} photos.")
+            object.__setattr__(self, "groups", ("",) * len(self.paths))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -132,6 +142,7 @@ class ImageIndex:
             splits=tuple(self.splits[row] for row in numbers),
             content_hashes=tuple(self.content_hashes[row] for row in numbers),
             readers=tuple(self.readers[row] for row in numbers) if self.readers else (),
+            groups=tuple(self.groups[row] for row in numbers),
         )
 
     def without(self, reasons: Mapping[int, str]) -> "ImageIndex":
@@ -184,15 +195,16 @@ class ImageIndex:
         return result
 
     def digest(self) -> str:
-        """Identity of the data: contents, classes and splits, whatever the names and places.
+        """Identity of the data: contents, classes, splits, groups, whatever the names and places.
 
         Returns:
             32 hexadecimal characters.
         """
         lines = sorted(
             f"{content_hash}\t{self.class_names[label] if label >= 0 else ''}\t{part}"
-            for content_hash, label, part in zip(
-                self.content_hashes, self.labels.tolist(), self.splits, strict=True
+            + (f"\t{group}" if group else "")
+            for content_hash, label, part, group in zip(
+                self.content_hashes, self.labels.tolist(), self.splits, self.groups, strict=True
             )
         )
         return _hash("\n".join(lines).encode())
@@ -206,6 +218,7 @@ class _File:
     read: partial[bytes]
     class_name: str = ""
     split: str = ""
+    group: str = ""
 
 
 def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
@@ -214,7 +227,7 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
     Args:
         source: A folder of class folders, or of `train/`, `val|valid|validation/` and `test/`
             with class folders in each; a zip of either; or a CSV with the columns path, label
-            and, if wanted, split. One folder around all is seen through.
+            and, if wanted, split and group. One folder around all is seen through.
         least_classes: Classes there must be.
 
     Returns:
@@ -371,34 +384,38 @@ def _from_csv(path: Path, warnings: list[str]) -> list[_File]:
     rows.fieldnames = names
     if "path" not in names or "label" not in names:
         raise DataError(
-            f"{path} has the columns {_list(names)}; expected path,label or path,label,split."
+            f"{path} has the columns {_list(names)}; expected path,label and, if wanted, "
+            "split and group."
         )
     unknown = [name for name in names if name not in _COLUMNS]
     if unknown:
         raise DataError(
-            f"{path} has unknown columns {_list(unknown)}; expected path,label or "
-            "path,label,split. Remove them, or rename the one that is meant."
+            f"{path} has unknown columns {_list(unknown)}; expected path,label and, if "
+            "wanted, split and group. Remove them, or rename the one that is meant."
         )
-    seen: dict[str, tuple[int, str, str]] = {}
+    seen: dict[str, tuple[int, tuple[str, ...]]] = {}
     files, missing, duplicates = [], [], 0
     for line, row in enumerate(rows, start=2):
-        name, label, split = (str(row.get(column) or "").strip() for column in _COLUMNS)
+        name, label, split, group = (str(row.get(column) or "").strip() for column in _COLUMNS)
+        group = unicodedata.normalize("NFC", group)
         _check_row(path, line, name, label, split)
         split = _SPLIT_ALIASES.get(split.lower(), "")
+        said = (label, split, group)
         if name in seen:
-            first, first_label, first_split = seen[name]
-            if (first_label, first_split) != (label, split):
+            first, other = seen[name]
+            if other != said:
+                both = [", ".join(f'"{text}"' for text in row if text) for row in (other, said)]
                 raise DataError(
-                    f'{path}, lines {first} and {line}: {name} is "{first_label}" {first_split} '
-                    f'and "{label}" {split}; keep one.'
+                    f"{path}, lines {first} and {line}: {name} is {both[0]} and {both[1]}; "
+                    "keep one."
                 )
             duplicates += 1
             continue
-        seen[name] = (line, label, split)
+        seen[name] = (line, said)
         file = path.parent / name
         if not file.is_file():
             missing.append(name)
-        files.append(_File(Path(name).as_posix(), partial(read_file, file), label, split))
+        files.append(_File(Path(name).as_posix(), partial(read_file, file), *said))
     if missing:
         raise DataError(
             f"{path} lists {len(missing)} files that do not exist: {_list(missing)}. "
@@ -457,6 +474,7 @@ def _build(
         (*rejected, *bad),
         tuple(warnings),
         tuple(file.read for file, _ in kept),
+        tuple(file.group for file, _ in kept),
     )
     return replace(index, warnings=(*warnings, *label_conflicts(index)))
 
