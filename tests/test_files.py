@@ -1,12 +1,26 @@
 import errno
 import json
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from handful.errors import OutputError
-from handful.files import new_file, new_folder, read_csv, sha256_of, write_csv, write_json
+from handful.files import (
+    json_text,
+    new_file,
+    new_folder,
+    open_regular,
+    read_regular,
+    reason_of,
+    sha256_of,
+    write_json,
+)
+from handful.wording import printable
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:
@@ -142,12 +156,54 @@ def test_what_may_be_replaced_need_not_be_there(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "new.txt").exists()
 
 
+@given(st.text(st.characters(exclude_categories=())))
+def test_json_is_exact_and_can_be_shown(name: str) -> None:
+    facts = {name: [name, 1.5, None]}
+    text = json_text(facts)
+    assert json.loads(text) == json.loads(json.dumps(facts))
+    assert all(printable(line) == line for line in text.split("\n"))
+
+
 def test_text_that_is_no_valid_utf_8_comes_back(tmp_path: Path) -> None:
-    rows = [["path", "label"], ["x\r.jpg", "y"], ["x\udcff.jpg", 'a "b",\nc\r'], ["ü.jpg", ""]]
-    write_csv(tmp_path / "table.csv", rows)
-    assert read_csv(tmp_path / "table.csv") == rows
-    assert (tmp_path / "table.csv").read_bytes().startswith(b"path,label\n")
-    facts = {"path": "x\udcff.jpg", "name": "ü"}
+    facts = {"path": "x\udcff.jpg", "name": "ü", "turned": "\u202egpj.exe"}
     write_json(tmp_path / "facts.json", facts)
     text = (tmp_path / "facts.json").read_text(encoding="utf-8")
     assert json.loads(text) == facts and "ü" in text and text.endswith("}\n")
+
+
+def other_kinds(folder: Path) -> Iterator[tuple[Path, str]]:
+    """What lies in folders and is no file, and what the system says of it."""
+    os.mkfifo(folder / "pipe")
+    yield folder / "pipe", "named pipe"
+    (folder / "zero").symlink_to("/dev/zero")
+    yield folder / "zero", "device"
+    (folder / "null").symlink_to("/dev/null")
+    yield folder / "null", "device"
+    (folder / "folder").mkdir()
+    yield folder / "folder", "folder"
+    (folder / "loop").symlink_to("loop")
+    yield folder / "loop", "circle"
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(folder / "socket"))
+    yield folder / "socket", "socket"
+    yield folder / ("n" * 300), "longer than the system allows"
+    yield folder / "null\0character", "no file can have this name"
+    yield folder / "surrogate\ud800", "no file can have this name"
+    yield folder / "absent", "No such file"
+
+
+def test_only_files_are_opened(tmp_path: Path) -> None:
+    for path, words in other_kinds(tmp_path):
+        with pytest.raises(OSError) as caught:
+            open_regular(path)
+        assert words in reason_of(caught.value), path
+
+
+def test_a_file_is_read_as_far_as_it_said(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "link").symlink_to("a")
+    assert read_regular(tmp_path / "link", 3) == b"abc"
+    with pytest.raises(OSError, match="larger than 0 MB"):
+        read_regular(tmp_path / "a", 2)
+    if Path("/proc/self/maps").exists():  # has no size, and more to read than its size
+        assert read_regular(Path("/proc/self/maps"), 10) == b""

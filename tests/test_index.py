@@ -284,8 +284,8 @@ def test_a_wrong_table_is_explained(tmp_path: Path, text: str, message: str) -> 
 
 
 def test_a_table_that_is_no_text(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_bytes(b"\xff\xfe\x00p")
-    with pytest.raises(DataError, match="cannot be read as UTF-8 text"):
+    (tmp_path / "labels.csv").write_bytes(b"path,label\n\xff\xfe")
+    with pytest.raises(DataError, match=r"labels\.csv, line 2: it is not UTF-8 text"):
         load_index(tmp_path / "labels.csv")
 
 

@@ -22,10 +22,11 @@ from handful.networks.keras_bodies import FAMILIES
 # A module imports only from those before it.
 MODULES = (
     "errors",
+    "wording",
     "config",
     "files",
+    "tables",
     "cache",
-    "wording",
     "photos.storage",
     "photos.pixels",
     "photos.picture_facts",

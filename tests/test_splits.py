@@ -322,7 +322,7 @@ def test_fold_count_is_what_the_smallest_class_allows() -> None:
     ("content", "message"),
     [
         (None, "cannot be read"),
-        (b"\xff\xfe\xfd", "cannot be read"),
+        (b"content_hash,split\n\xfd", "line 2: it is not UTF-8 text"),
         (b"a,b\n1,2\n", "is not a split manifest; expected the columns content_hash,split"),
         (b"content_hash,split,class_name,path\nx,tests,c,p\n", "line 2: expected a content hash"),
         (b"content_hash,split,class_name,path\nx,test\n", "line 2: expected a content hash"),

@@ -4,7 +4,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handful.wording import format_points, format_share
+from handful.wording import format_points, format_share, printable
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("\x1b[2Jclear\x1b]8;;http:evil\x07", r"\x1b[2Jclear\x1b]8;;http:evil\x07"),
+        ("new\nline\r\u2028", r"new\nline\r\u2028"),
+        ("\u202egpj.exe\u2066", r"\u202egpj.exe\u2066"),
+        ("a\u200b\u200db\ufeff", r"a\u200b\u200db\ufeff"),
+        ("\x9b31m\x7f", r"\x9b31m\x7f"),
+        ("surrogate\udcff", r"surrogate\udcff"),
+        ("[bold]Größe 图 \u3000🐈 a\\b", "[bold]Größe 图 \u3000🐈 a\\b"),
+    ],
+)
+def test_names_are_seen_and_do_not_act(name: str, shown: str) -> None:
+    assert printable(name) == shown
 
 
 @pytest.mark.parametrize(

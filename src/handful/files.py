@@ -1,22 +1,24 @@
-"""Files and folders that appear whole or not at all; tables and JSON of names that may be any.
+"""Files and folders that appear whole or not at all; files of users' opened without waiting.
 
 A file name need not be valid text: Python has surrogates for the bytes in question.
 """
 
-import csv
 import errno
 import hashlib
-import io
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from handful.errors import OutputError
+from handful.wording import printable
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -28,7 +30,91 @@ _REASONS = {
     # mkdir's word for a file in the way; the folder itself was looked for before.
     errno.EEXIST: "a file stands where a folder is needed",
     errno.ENOTEMPTY: "another process made it meanwhile",
+    errno.EFBIG: "it is larger than a file may be here",
+    errno.ENAMETOOLONG: "its name is longer than the system allows",
+    errno.ELOOP: "its links lead in a circle",
+    errno.EMFILE: "too many files are open",
+    errno.ENFILE: "too many files are open",
+    errno.EIO: "the disk or network drive reports an error",
 }
+_OTHER_KINDS = (
+    (stat.S_ISDIR, "it is a folder, not a file"),
+    (stat.S_ISFIFO, "it is a named pipe, not a file"),
+    (stat.S_ISSOCK, "it is a socket, not a file"),
+    (lambda mode: not stat.S_ISREG(mode), "it is a device, not a file"),
+)
+# Opening a pipe would wait for somebody to write to it; some systems lack one flag or another.
+_OPEN_FLAGS = os.O_RDONLY
+for _name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
+    _OPEN_FLAGS |= getattr(os, _name, 0)
+
+
+def reason_of(error: OSError) -> str:
+    """Say why the system refused, in words.
+
+    Args:
+        error: What it answered.
+
+    Returns:
+        A clause without a full stop: "the disk is full".
+    """
+    return _REASONS.get(error.errno or 0, error.strerror or str(error))
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to read; every file of a user's is opened here.
+
+    Pipes, devices, sockets and folders are refused before they are opened: reading them could
+    wait for ever, never end, or do something.
+
+    Args:
+        path: The file; links are followed.
+
+    Returns:
+        It, opened.
+
+    Raises:
+        OSError: When it cannot be read, or is no regular file.
+    """
+    try:
+        _refuse_other_kinds(path, os.stat(path))
+        descriptor = os.open(path, _OPEN_FLAGS)
+    except ValueError as error:  # a null character, or surrogates that stand for no byte
+        raise OSError(errno.EINVAL, "no file can have this name", str(path)) from error
+    try:
+        # Not to be fooled by one that took its place meanwhile.
+        _refuse_other_kinds(path, os.fstat(descriptor))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """Read a whole file of a user's, as `open_regular` opens it.
+
+    Args:
+        path: The file.
+        max_bytes: Larger ones are refused unread.
+
+    Returns:
+        As many bytes as the file said to have: what the system makes up while it is read (below
+        /proc, for example) has none.
+
+    Raises:
+        OSError: When it cannot be read, is no regular file, or is too large (`errno.EFBIG`).
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise OSError(errno.EFBIG, f"larger than {max_bytes / 1e6:,.0f} MB", str(path))
+        return file.read(size)
+
+
+def _refuse_other_kinds(path: Path, facts: os.stat_result) -> None:
+    for is_kind, words in _OTHER_KINDS:
+        if is_kind(facts.st_mode):
+            raise OSError(errno.EINVAL, words, str(path))
 
 
 def sha256_of(path: Path) -> str:
@@ -43,7 +129,7 @@ def sha256_of(path: Path) -> str:
     Raises:
         OSError: When it cannot be read.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -120,47 +206,6 @@ def new_file(path: Path, replace: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table for `read_csv`.
-
-    Args:
-        path: File to write.
-        rows: Cells of each row, the names of the columns first.
-
-    Raises:
-        OSError: When it cannot be written.
-    """
-    with path.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
-        file.writelines(map(_csv_line, rows))
-
-
-def _csv_line(row: Sequence[Any]) -> str:
-    line = io.StringIO(newline="")
-    # Cells that hold either of these ends are quoted, which "\n" alone would not see to.
-    csv.writer(line, lineterminator="\r\n").writerow(row)
-    return line.getvalue().removesuffix("\r\n") + "\n"
-
-
-def read_csv(path: Path) -> list[list[str]]:
-    """Read a table that `write_csv` wrote.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Cells of each row, the names of the columns first.
-
-    Raises:
-        OSError: When it cannot be read.
-        ValueError: When it is not UTF-8 text, or no table.
-    """
-    with path.open(encoding="utf-8", errors="surrogatepass", newline="") as file:
-        try:
-            return list(csv.reader(file))
-        except csv.Error as error:
-            raise ValueError(str(error)) from error
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write plain values as JSON, for people too.
 
@@ -171,13 +216,28 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         OSError: When it cannot be written.
     """
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    # What UTF-8 cannot hold becomes JSON's own escapes, which any reader turns back.
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    path.write_text(json_text(value) + "\n", encoding="utf-8")
+
+
+def json_text(value: Any) -> str:
+    """Write plain values as JSON that can be shown as it is.
+
+    Args:
+        value: Dictionaries, lists, texts, numbers.
+
+    Returns:
+        Indented text. What cannot be seen, or is no text, stands as JSON's own escapes.
+    """
+
+    def shown(found: re.Match[str]) -> str:
+        return found[0] if printable(found[0]) == found[0] else json.dumps(found[0])[1:-1]
+
+    # Such characters are in strings only, but for the line ends of the layout.
+    return re.sub(r"[^\n -~]", shown, json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
-    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
     return OutputError(
-        f"{path} cannot be written: {reason}. Free it, or choose another place with --output."
+        f"{path} cannot be written: {reason_of(error)}. Free it, or choose another place with "
+        "--output."
     )

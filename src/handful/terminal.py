@@ -1,15 +1,14 @@
 """What the commands print: results on standard output, progress and warnings on standard error."""
 
-import csv
-import io
-import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from handful.wording import format_share
+from handful.files import json_text
+from handful.tables import row_line
+from handful.wording import format_share, printable
 
 
 def say(line: str) -> None:
@@ -65,7 +64,7 @@ def print_json(value: dict[str, Any]) -> None:
     Args:
         value: Plain values.
     """
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json_text(value))
 
 
 def print_csv(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
@@ -75,11 +74,10 @@ def print_csv(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
         header: Names of the columns.
         rows: One tuple a row.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    print(text.getvalue(), end="")
+    for row in (header, *rows):
+        line = row_line(row).removesuffix("\n")
+        # Programs get the names as they are, people as they can be shown.
+        print(printable(line) if sys.stdout.isatty() else line)
 
 
 def print_run(run: Any) -> None:

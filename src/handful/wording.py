@@ -1,4 +1,29 @@
-"""Shares and differences in words, the same wherever people read them."""
+"""Shares, differences and names in words, the same wherever people read them."""
+
+import unicodedata
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format, surrogate, line and paragraph ends
+
+
+def printable(text: str) -> str:
+    r"""Write out what would act on a terminal or a page instead of being seen.
+
+    Control characters (colours, titles, line ends), marks that turn the direction of writing or
+    take no room, and bytes of a name that are no text. All that handful prints goes through here.
+
+    Args:
+        text: One line; names of files and classes in it may be any.
+
+    Returns:
+        It, each such character as an escape: "\n", "\x1b", "\u202e".
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escape(c) if unicodedata.category(c) in _UNSEEN else c for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def format_share(fraction: float) -> str:

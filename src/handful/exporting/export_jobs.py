@@ -16,7 +16,7 @@ from handful.exporting.export_card import CARD_FILE, CardFacts, write_card
 from handful.exporting.export_graph import metadata, whole_graph
 from handful.exporting.export_pictures import TrialPictures, find_pictures
 from handful.exporting.export_runtime import FILE_NAMES, check_extra, open_export
-from handful.files import new_folder, read_csv, sha256_of
+from handful.files import new_folder, sha256_of
 from handful.jobs.run_files import MANIFEST_FILE
 from handful.jobs.run_folders import find_run
 from handful.networks.backbones import find_backbone, frozen_network, int8_digest
@@ -24,6 +24,7 @@ from handful.networks.efficientnet_lite import LITE_VARIANTS
 from handful.photos.index import ImageIndex
 from handful.photos.pixels import resize
 from handful.photos.splits import read_manifest
+from handful.tables import read_csv
 from handful.wording import format_share
 
 FORMATS = tuple(FILE_NAMES)

@@ -17,10 +17,11 @@ from handful.classifiers.classifier import Classifier
 from handful.classifiers.evaluation import Evaluation, score
 from handful.config import TrainConfig
 from handful.errors import DataError
-from handful.files import read_csv, write_csv, write_json
+from handful.files import write_json
 from handful.jobs.run_folders import RUN_FILE
 from handful.photos.splits import Split, write_manifest
 from handful.reports.plots import save_history
+from handful.tables import read_csv, write_csv
 from handful.training.strategies import Trained
 from handful.trust.comparison import too_few_photos
 from handful.trust.label_review import LabelReview

@@ -3,9 +3,7 @@
 Photos are never deleted or moved: a fix list changes what is made of a folder, not the folder.
 """
 
-import csv
 import difflib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 from handful.errors import DataError, OutputError
 from handful.files import new_file
 from handful.photos.index import ImageIndex, check_classes, label_conflicts, load_index, sort_key
+from handful.tables import read_table, write_csv
 
 Action = Literal["remove", "relabel", "keep"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -54,41 +53,32 @@ def read_fixes(path: str | Path) -> tuple[Fix, ...]:
         DataError: When the file is missing or no fix list; names the line.
     """
     file = Path(path)
-    try:
-        # Not as text: names may hold line ends, which that would change.
-        text = file.read_bytes().decode("utf-8-sig", "surrogatepass")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise DataError(
-            f"The fix list {file} cannot be read ({reason}); give a file that "
-            "`handful check PHOTOS --fix-list FILE` wrote, saved as CSV UTF-8."
-        ) from error
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    names = [name.strip().lower() for name in rows.fieldnames or []]
-    rows.fieldnames = names
+    table = read_table(
+        file, "give a file that `handful check PHOTOS --fix-list FILE` wrote, saved as CSV UTF-8"
+    )
+    names = table.names
     if "path" not in names or "action" not in names:
         raise DataError(
             f"{file} has the columns {','.join(names) or 'none'}; a fix list has "
             f"{','.join(_COLUMNS)}."
         )
     found: dict[str, tuple[int, Fix]] = {}
-    for row in rows:
-        fix = _read_row(file, rows.line_num, row)
+    for line, row in table.rows:
+        fix = _read_row(file, line, row)
         if fix is None:
             continue
-        first, known = found.setdefault(fix.path, (rows.line_num, fix))
+        first, known = found.setdefault(fix.path, (line, fix))
         if (known.action, known.label) != (fix.action, fix.label):
             raise DataError(
-                f"{file}, lines {first} and {rows.line_num}: {fix.path} is to {_words(known)} and "
+                f"{file}, lines {first} and {line}: {fix.path} is to {_words(known)} and "
                 f"to {_words(fix)}; keep one of the lines."
             )
     return tuple(fix for _, fix in found.values())
 
 
-def _read_row(file: Path, line: int, row: Mapping[str, str | None]) -> Fix | None:
+def _read_row(file: Path, line: int, row: Mapping[str, str]) -> Fix | None:
     """One line of the table; None for one that says nothing."""
-    path, action, label, reason = (row.get(name) or "" for name in _COLUMNS)
+    path, action, label, reason = (row.get(name, "") for name in _COLUMNS)
     action = action.strip().lower()
     if not action:
         return None
@@ -124,14 +114,9 @@ def write_fixes(fixes: Sequence[Fix], path: str | Path) -> None:
         OutputError: When the file exists, for decisions may be in it, or cannot be written.
     """
     refuse_existing(path)
-    table = io.StringIO(newline="")
-    # Names that hold one of these ends are quoted; spreadsheets write both too.
-    writer = csv.writer(table, lineterminator="\r\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows((fix.path, fix.action, fix.label, fix.reason) for fix in fixes)
+    rows = ((fix.path, fix.action, fix.label, fix.reason) for fix in fixes)
     with new_file(Path(path)) as part:
-        # A file name that is no valid text has surrogates for the bytes in question.
-        part.write_bytes(table.getvalue().encode("utf-8", "surrogatepass"))
+        write_csv(part, [_COLUMNS, *rows])
 
 
 def refuse_existing(path: str | Path) -> None:

@@ -3,10 +3,8 @@
 Formats are told by a file's first bytes, never by its name. Nothing is decoded or unpacked here.
 """
 
-import csv
 import difflib
 import hashlib
-import io
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from handful.errors import DataError
 from handful.photos.pixels import sniff_format
 from handful.photos.storage import ZipReader, read_file
+from handful.tables import read_table
 
 SPLIT_NAMES = ("train", "validation", "test")
 _SPLIT_ALIASES = {
@@ -373,15 +372,8 @@ def _say_empty(empty: list[str], files: list[_File], class_depth: int) -> list[s
 
 def _from_csv(path: Path, warnings: list[str]) -> list[_File]:
     """Files that a table lists."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as UTF-8 text ({error}).") from error
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    names = [name.strip().lower() for name in rows.fieldnames or []]
-    rows.fieldnames = names
+    table = read_table(path, "give a table of path,label")
+    names = table.names
     if "path" not in names or "label" not in names:
         raise DataError(
             f"{path} has the columns {_list(names)}; expected path,label and, if wanted, "
@@ -395,8 +387,8 @@ def _from_csv(path: Path, warnings: list[str]) -> list[_File]:
         )
     seen: dict[str, tuple[int, tuple[str, ...]]] = {}
     files, missing, duplicates = [], [], 0
-    for line, row in enumerate(rows, start=2):
-        name, label, split, group = (str(row.get(column) or "").strip() for column in _COLUMNS)
+    for line, row in table.rows:
+        name, label, split, group = (row.get(column, "").strip() for column in _COLUMNS)
         group = unicodedata.normalize("NFC", group)
         _check_row(path, line, name, label, split)
         split = _SPLIT_ALIASES.get(split.lower(), "")
