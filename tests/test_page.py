@@ -5,12 +5,17 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
+from handful.reports.report import write_report
 from live_server import Live, live
+from test_report import evaluate, gather
 
 CHROMIUM = next(
     (
@@ -374,3 +379,18 @@ def test_the_page_for_programs_opens_at_a_problem(browser: Any, server: Live) ->
         watch.page.get_by_role("link", name="/openapi.json").click()
         assert '"openapi"' in watch.page.content()
         assert watch.faults == []
+
+
+def test_a_dark_report_has_no_white_figures(browser: Any, tmp_path: Path) -> None:
+    figure = np.full((60, 90, 3), 255, np.uint8)
+    white = cv2.imencode(".png", figure)[1].tobytes()
+    data = replace(gather(evaluate(9, 1, ["cats", "dogs"])), curves=white)
+    page_path = write_report(data, tmp_path)
+    brightness = {}
+    for scheme in ("light", "dark"):
+        with browser.new_context(color_scheme=scheme) as context:
+            page = context.new_page()
+            page.goto(page_path.as_uri())
+            shot = np.frombuffer(page.locator("img.figure").screenshot(), np.uint8)
+            brightness[scheme] = float(cv2.imdecode(shot, cv2.IMREAD_COLOR).mean())
+    assert brightness["light"] > 240 and brightness["dark"] < 60
