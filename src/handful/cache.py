@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from handful.errors import OutputError
+from handful.forks import never_end, start_anew_in_children
 
 APPLICATION_ID = 0x48464C31  # "HFL1" in the file's header tells our files from others'.
 FORMAT_VERSION = 1
@@ -68,6 +69,13 @@ class ContentCache:
         self.path = path
         self._connection: sqlite3.Connection | None = None
         self._broken = False
+        start_anew_in_children(self)
+
+    def start_anew(self) -> None:
+        """Leave the parent's connection alone, as SQLite asks forked processes to."""
+        if self._connection is not None:
+            never_end(self._connection)
+        self._connection = None
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Values of the keys that are there and whole.

@@ -25,6 +25,7 @@ from handful.errors import DataError, ModelFileError, OutputError
 from handful.files import new_file
 from handful.networks.conversion import read_network
 from handful.networks.embeddings import available_cores
+from handful.networks.inference import CompiledNetwork
 from handful.photos.index import ImageIndex, RejectedFile, load_unlabelled
 from handful.photos.pixels import DecodeSettings, decode, mirror, read_header, resize
 from handful.photos.storage import read_file
@@ -471,14 +472,16 @@ class _MappedNetwork:
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": available_cores(),
         }
-        compiled = openvino.Core().compile_model(model, "CPU", options)
-        self._request = compiled.create_infer_request()
+        self._compiled = CompiledNetwork(
+            lambda: openvino.Core().compile_model(model, "CPU", options)
+        )
 
     def look(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Feature map (h, w, D) and embedding (D,) of an (S, S, 3) picture."""
-        self._request.infer({0: image[np.newaxis]}, share_inputs=True)
-        embedding = np.array(self._request.get_output_tensor(0).data[0], dtype=np.float32)
-        features = np.array(self._request.get_output_tensor(1).data, dtype=np.float32)
+        with self._compiled.request() as request:
+            request.infer({0: image[np.newaxis]}, share_inputs=True)
+            embedding = np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
+            features = np.array(request.get_output_tensor(1).data, dtype=np.float32)
         return np.moveaxis(features, self._channel_axis, -1)[0], embedding
 
 

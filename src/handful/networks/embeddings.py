@@ -7,7 +7,6 @@ its embedding does not depend on its neighbours.
 
 import logging
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from handful.cache import ContentCache, content_key
 from handful.errors import DataError
 from handful.networks.backbones import FrozenNetwork
 from handful.networks.conversion import read_network
+from handful.networks.inference import CompiledNetwork
 from handful.photos.augment import EXERCISE_POLICY, AugmentationPolicy, content_view
 from handful.photos.index import ImageIndex
 from handful.photos.picture_facts import (
@@ -152,9 +152,7 @@ class Embedder:
         self.network = network
         self.embedding_dim = network.embedding_dim
         self.precision = resolve_precision(precision)
-        self._compiled: Any = None
-        self._lock = threading.Lock()
-        self._own = threading.local()
+        self._compiled = CompiledNetwork(self._compile, self._warm_up)
 
     def key(self) -> str:
         """Identity of the function from pixels to embeddings, for cache keys.
@@ -176,9 +174,9 @@ class Embedder:
         Raises:
             ModelFileError: When the network's files cannot be read.
         """
-        request = self._request()
-        request.infer({0: image[np.newaxis]}, share_inputs=True)
-        return np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
+        with self._compiled.request() as request:
+            request.infer({0: image[np.newaxis]}, share_inputs=True)
+            return np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
 
     def embed_all(self, images: Sequence[Sequence[NDArray[np.uint8]]]) -> NDArray[np.float32]:
         """Embed pictures that are in memory.
@@ -194,23 +192,9 @@ class Embedder:
             rows = list(pool.map(self.embed, flat))
         return np.reshape(rows, (len(images), -1, self.embedding_dim)).astype(np.float32)
 
-    def _request(self) -> Any:
-        """This thread's own inference request.
-
-        Requests are made, and the first inference too, by one thread at a time: OpenVINO's Python
-        side sets itself up then; two threads doing so each wait for a lock that the other holds.
-        """
-        request = getattr(self._own, "request", None)
-        if request is None:
-            with self._lock:
-                is_first = self._compiled is None
-                if is_first:
-                    self._compiled = self._compile()
-                request = self._own.request = self._compiled.create_infer_request()
-                if is_first:
-                    size = self.network.image_size
-                    request.infer({0: np.zeros((1, size, size, 3), np.uint8)}, share_inputs=True)
-        return request
+    def _warm_up(self, request: Any) -> None:
+        size = self.network.image_size
+        request.infer({0: np.zeros((1, size, size, 3), np.uint8)}, share_inputs=True)
 
     def _compile(self) -> Any:
         import openvino

@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from handful.errors import DataError
+from handful.forks import start_anew_in_children
 
 MAX_PICTURE_BYTES = 200_000_000
 _MAX_RATIO = 200  # deflate's best on a picture is far below; a bomb's is about 1,000
@@ -49,6 +50,7 @@ class ZipReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
+        start_anew_in_children(self)
         try:
             self.members = {
                 info.filename: info for info in self._archive().infolist() if not info.is_dir()
@@ -59,6 +61,10 @@ class ZipReader:
             ) from error
         for info in self.members.values():
             _check_member(path, info)
+
+    def start_anew(self) -> None:
+        """Open the file again: its place in it is the parent's too."""
+        self._local = threading.local()
 
     def read(self, name: str) -> bytes:
         """Read one member.

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import DataError
+from handful.forks import start_anew_in_children
 from handful.networks.backbones import prepare_keras
 from handful.networks.embeddings import Progress, available_cores
 from handful.photos.augment import AugmentationPolicy, apply_views, draw_views
@@ -163,6 +164,7 @@ class BatchSource:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._pending: dict[int, Future[tuple[NDArray[Any], NDArray[Any]]]] = {}
+        start_anew_in_children(self)
         self.start_epoch(0)
 
     def __len__(self) -> int:
@@ -230,6 +232,10 @@ class BatchSource:
         classes = (self.num_classes,) if self.label_kind == "categorical" else ()
         dtype = np.int64 if self.label_kind == "sparse" else np.float32
         return (shape, np.float32), ((self.batch_size, *classes), dtype)
+
+    def start_anew(self) -> None:
+        """Start threads anew in a forked process: the parent's are not in it."""
+        self._lock, self._pool, self._pending = threading.Lock(), None, {}
 
     def close(self) -> None:
         """End the threads; the source can be used again and starts new ones."""
