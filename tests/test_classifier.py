@@ -1,10 +1,13 @@
+import io
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from conftest import draw_photo
 from handful.classifiers.classifier import Classifier
@@ -168,10 +171,91 @@ def test_bad_photos_are_all_named_or_passed_over(
 def test_wrong_arrays_are_named(classifier: Classifier) -> None:
     with pytest.raises(ValueError, match="image 1 is not uint8"):
         classifier.predict([draw_photo("round", 1), draw_photo("round", 1).astype(float)])
-    with pytest.raises(ValueError, match=r"image 0 is \(96, 120\); expected \(H, W, 3\)"):
-        classifier.predict([draw_photo("round", 1)[..., 0]])
+    with pytest.raises(ValueError, match=r"image 0 is \(96, 120, 2\); expected \(H, W, 3\)"):
+        classifier.predict([draw_photo("round", 1)[..., :2]])
+    with pytest.raises(ValueError, match=r"image 0 is \(4,\); expected \(H, W, 3\)"):
+        classifier.predict(np.zeros(4, np.uint8))
     with pytest.raises(ValueError, match=r"image 0 is \(0, 9, 3\)"):
         classifier.predict([np.zeros((0, 9, 3), np.uint8)])
+
+
+def test_a_photo_can_be_given_alone_and_in_whatever_form_programs_have(
+    classifier: Classifier, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = photo_folder / "round" / "003.jpg"
+    expected = classifier.predict([path])[0]
+    monkeypatch.chdir(path.parent)  # text taken letter by letter would find files here
+    array = decode_picture(path.read_bytes())
+    opened = Image.open(path)
+    forms: list[tuple[Any, str]] = [
+        ("003.jpg", "003.jpg"),
+        (Path("003.jpg"), "003.jpg"),
+        (path.read_bytes(), "image 0"),
+        (bytearray(path.read_bytes()), "image 0"),
+        (array, "image 0"),
+        (opened, "image 0"),
+    ]
+    for form, name in forms:
+        for given in (form, [form], (form,), iter([form])):
+            (found,) = classifier.predict(given)
+            assert (found.path, found.label) == (name, expected.label)
+            assert found.probability == pytest.approx(expected.probability, abs=0.02)
+    assert classifier.predict(path.read_bytes())[0].probability == expected.probability
+    found = classifier.predict([array, "003.jpg", opened, path.parent / "004.jpg"])
+    assert [one.path for one in found] == [
+        "image 0",
+        "003.jpg",
+        "image 2",
+        str(path.parent / "004.jpg"),
+    ]
+    assert len(classifier.predict(".")) == len(classifier.predict(path.parent)) == 24
+    assert len(classifier.predict(np.stack([array] * 3))) == 3
+    assert classifier.predict_proba("003.jpg").shape == (1, 2)
+
+
+def test_gray_arrays_and_any_mode_of_pillow_s_are_photos(classifier: Classifier) -> None:
+    color = draw_photo("round", 5)
+    gray = color[..., 1]
+    same = [gray, gray[..., np.newaxis], np.repeat(gray[..., np.newaxis], 3, axis=2)]
+    rows = classifier.predict_proba([*same, Image.fromarray(gray)])
+    assert (rows == rows[0]).all()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter, clockwise
+    buffer = io.BytesIO()
+    Image.fromarray(np.rot90(color)).save(buffer, "PNG", exif=exif)
+    modes = [Image.open(buffer), Image.fromarray(color).convert("RGBA"), Image.fromarray(color)]
+    rows = classifier.predict_proba(modes)
+    assert (rows == rows[2]).all()
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ("", "no photos were given"),
+        ([], "no photos were given"),
+        (iter([]), "no photos were given"),
+        (["/"], "/ is the whole disk; name a folder of photos"),
+        ("absent.jpg", r"1 images cannot be read: absent.jpg does not exist"),
+        (b"no picture", r"image 0 is not a picture of a known format"),
+        ([b""], r"image 0 is empty"),
+        (7, r"images is a int; expected a path, a file's bytes, an \(H, W, 3\) uint8 array or"),
+        ([None], r"image 0 is a NoneType; expected a path"),
+        ([["a.jpg"]], r"image 0 is a list; expected a path"),
+        ({"a.jpg": 1}, r"images is a dict; expected a path"),
+    ],
+)
+def test_what_is_no_photo_is_named(classifier: Classifier, images: Any, message: str) -> None:
+    with pytest.raises((DataError, TypeError, ValueError), match=message):
+        classifier.predict(images)
+
+
+def test_a_pillow_image_that_cannot_be_loaded_is_named(
+    classifier: Classifier, photo_folder: Path
+) -> None:
+    whole = (photo_folder / "round" / "000.jpg").read_bytes()
+    cut = Image.open(io.BytesIO(whole[:1500]))
+    with pytest.raises(DataError, match=r"1 images cannot be read: image 1 is truncated"):
+        classifier.predict([whole, cut])
 
 
 def test_saving_over_something_is_refused(classifier: Classifier, tmp_path: Path) -> None:

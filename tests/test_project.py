@@ -30,6 +30,7 @@ MODULES = (
     "cache",
     "photos.storage",
     "photos.pixels",
+    "photos.pictures",
     "photos.picture_facts",
     "photos.index",
     "photos.fixes",

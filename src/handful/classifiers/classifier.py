@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ from handful.errors import DataError, ModelFileError
 from handful.files import new_folder, sha256_of
 from handful.networks.backbones import FrozenNetwork
 from handful.networks.embeddings import Embedder, Progress, View, embed_index
-from handful.photos.index import ImageIndex, load_unlabelled
-from handful.photos.pixels import DecodeSettings, mirror, resize
+from handful.photos.index import ImageIndex, RejectedFile, load_unlabelled
+from handful.photos.pictures import Pictures, in_memory, is_path, listed
+from handful.photos.pixels import DecodeSettings, decode, mirror, resize
 
 FORMAT = "handful classifier"
 FORMAT_VERSION = 2
@@ -117,7 +120,7 @@ class Classifier:
     Example:
         ```python
         classifier = Classifier.load("runs/photos")
-        for prediction in classifier.predict(["new.jpg"]):
+        for prediction in classifier.predict(["new.jpg", "another.png"]):
             print(prediction.label, prediction.probability)
         ```
     """
@@ -147,55 +150,39 @@ class Classifier:
 
     def predict(
         self,
-        images: Sequence[str | Path] | Sequence[NDArray[np.uint8]],
+        images: Pictures,
         *,
         error_rate: float | None = None,
         coverage: float | None = None,
     ) -> list[Prediction]:
-        """Predict photos given by path, or pictures given as arrays.
+        """Predict one photo or several: given by path, as bytes, or as pictures in memory.
 
         Args:
-            images: Paths of files, folders or zips; or (H, W, 3) uint8 RGB arrays of any size.
+            images: A photo or any number of them, each a path (of a file; a folder or zip stands
+                for all photos in it), the bytes of a file, an (H, W, 3) uint8 RGB or (H, W) gray
+                array of any size, or a Pillow image. An (N, H, W, 3) array is N photos.
             error_rate: Say of each photo whether its answer is sure enough for so small a share
                 of wrong answers, such as 0.01.
             coverage: Give each photo a set of classes, such that this share of the sets holds
                 the right one, such as 0.95.
 
         Returns:
-            One prediction a photo, in order; a folder's photos are sorted by path.
+            One prediction a photo, in order, a list also for a single one; a folder's photos are
+            sorted by path.
 
         Raises:
             DataError: When a photo cannot be read; all such photos are named. Use
                 `predict_index` to go on without them. Also when the classifier cannot promise
                 what is asked.
-            ValueError: When there are no images, or an array is not (H, W, 3) uint8.
+            TypeError: When something is no photo at all.
+            ValueError: When there are no images, or an array is of another kind.
         """
-        if len(images) and isinstance(images[0], np.ndarray):
-            names = [f"image {number}" for number in range(len(images))]
-            embeddings = self._embed_arrays(images)
-            return self.name_predictions(
-                names,
-                self.head.predict_proba(embeddings),
-                self._unlike(embeddings),
-                error_rate=error_rate,
-                coverage=coverage,
-            )
-        index = load_unlabelled([Path(str(image)) for image in images])
-        result = self.predict_index(index)
-        if result.index.rejected:
-            lines = "; ".join(f"{file.path} {file.reason}" for file in result.index.rejected[:5])
-            raise DataError(f"{len(result.index.rejected)} images cannot be read: {lines}.")
+        paths, probabilities, unlike = self._answers(images)
         return self.name_predictions(
-            result.index.paths,
-            result.probabilities,
-            result.unlike_training,
-            error_rate=error_rate,
-            coverage=coverage,
+            paths, probabilities, unlike, error_rate=error_rate, coverage=coverage
         )
 
-    def predict_proba(
-        self, images: Sequence[str | Path] | Sequence[NDArray[np.uint8]]
-    ) -> NDArray[np.float64]:
+    def predict_proba(self, images: Pictures) -> NDArray[np.float64]:
         """Probabilities alone.
 
         Args:
@@ -206,24 +193,60 @@ class Classifier:
 
         Raises:
             DataError: As for `predict`.
+            TypeError: As for `predict`.
             ValueError: As for `predict`.
         """
-        if not len(images) or not isinstance(images[0], np.ndarray):
-            rows = [prediction.probabilities for prediction in self.predict(images)]
-            return np.array([[row[name] for name in self.class_names] for row in rows])
-        return self.head.predict_proba(self._embed_arrays(images))
+        return self._answers(images)[1]
 
-    def _embed_arrays(self, images: Sequence[Any]) -> NDArray[np.float32]:
-        """Embeddings (N, D) of pictures in memory, checked first."""
-        pictures = []
-        for number, image in enumerate(images):
-            if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-                raise ValueError(
-                    f"image {number} is not uint8; expected (H, W, 3) uint8, 0 to 255."
-                )
-            if image.ndim != 3 or image.shape[2] != 3 or not image.size:
-                raise ValueError(f"image {number} is {image.shape}; expected (H, W, 3), RGB.")
-            pictures.append(resize(image, self.settings))
+    def _answers(
+        self, images: Pictures
+    ) -> tuple[list[str], NDArray[np.float64], NDArray[np.bool_] | None]:
+        """Names, probabilities and flags of photos, in order."""
+        given = listed(images)
+        if not given:
+            raise ValueError("no photos were given; expected one or more.")
+        paths: list[str] = []
+        embeddings: list[NDArray[np.float32]] = []
+        rejected: list[RejectedFile] = []
+        numbered = enumerate(given)
+        for are_paths, some in groupby(numbered, key=lambda numbered: is_path(numbered[1])):
+            if are_paths:
+                index = load_unlabelled([os.fspath(image) for _, image in some])
+                table = embed_index(index, self.embedder, self.settings, views=self.views)
+                rows = [row for row in range(len(index)) if row not in table.rejected]
+                paths += [index.paths[row] for row in rows]
+                embeddings.append(table.embeddings[rows].mean(axis=1))
+                rejected += index.without(table.rejected).rejected
+                continue
+            pictures = []
+            for number, image in some:
+                name = f"image {number}"
+                try:
+                    pictures.append(self._square(image, name))
+                except DataError as error:
+                    rejected.append(RejectedFile(name, str(error)))
+                else:
+                    paths.append(name)
+            embeddings.append(self._embed(pictures))
+        if rejected:
+            lines = "; ".join(f"{file.path} {file.reason}" for file in rejected[:5])
+            raise DataError(f"{len(rejected)} images cannot be read: {lines}.")
+        together = np.concatenate(embeddings)
+        if not len(together):
+            return [], np.zeros((0, len(self.class_names))), None
+        return paths, self.head.predict_proba(together), self._unlike(together)
+
+    def _square(self, image: object, name: str) -> NDArray[np.uint8]:
+        """A photo that is no path, as the network takes it."""
+        picture = in_memory(image, name)
+        if isinstance(picture, bytes):
+            return decode(picture, self.settings)
+        return resize(picture, self.settings)
+
+    def _embed(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embeddings (N, D) of squares."""
+        if not pictures:
+            return np.zeros((0, self.embedder.embedding_dim), np.float32)
         embeddings = self.embedder.embed_all(
             [[p if view == 0 else mirror(p) for view in self.views] for p in pictures]
         )

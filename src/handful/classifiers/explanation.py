@@ -9,6 +9,7 @@ logarithm of how many times more probable the class is.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from handful.networks.conversion import read_network
 from handful.networks.embeddings import available_cores
 from handful.networks.inference import CompiledNetwork
 from handful.photos.index import ImageIndex, RejectedFile, load_unlabelled
+from handful.photos.pictures import Picture, in_memory, is_path
 from handful.photos.pixels import DecodeSettings, decode, mirror, read_header, resize
 from handful.photos.storage import read_file
 
@@ -41,8 +43,6 @@ _FOR, _AGAINST = (26.0, 62.0), (4.0, -52.0)
 # Operations that leave the numbers of a pooled map as they are.
 _PASSING = ("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Convert")
 _OTHER_PICTURES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
-
-Picture = str | Path | bytes | NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +143,7 @@ class Explainer:
         """Explain one photo.
 
         Args:
-            image: Path of a photo, the bytes of its file, or an (H, W, 3) uint8 RGB array.
+            image: A photo as `Classifier.predict` takes it, given by its own path.
             class_name: Class to explain; None takes the most probable one.
             rival_name: Class to hold it against; None takes the most probable one of the others.
             path: What to call a photo that is given as bytes or array.
@@ -156,12 +156,13 @@ class Explainer:
             ValueError: For an unknown class, a class against itself, or another kind of array.
         """
         self._check_names(class_name, rival_name)
-        if isinstance(image, str | Path):
-            path = path or str(image)
         try:
-            if isinstance(image, str | Path):
-                image = read_file(Path(image))
-            seen_image, picture = self._pictures(image)
+            if is_path(image):
+                file = Path(os.fspath(image))
+                path = path or str(file)
+                seen_image, picture = self._pictures(read_file(file))
+            else:
+                seen_image, picture = self._pictures(in_memory(image))
         except DataError as error:
             raise DataError(
                 f"{path or 'The photo'} {error}; expected a whole JPEG, PNG, WebP, BMP, GIF or "
@@ -241,11 +242,6 @@ class Explainer:
             side = max(1, min(self.size, max(height, width)))
             whole = decode(image, DecodeSettings(side, "squash", settings.max_megapixels))
         else:
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-                raise ValueError(
-                    f"image is {image.dtype} of shape {image.shape}; expected uint8 of shape "
-                    "(H, W, 3), RGB."
-                )
             height, width = image.shape[:2]
             square, whole = resize(image, settings), image
         target = _fitting(height, width, self.size)
@@ -271,7 +267,7 @@ def explain(
     Args:
         classifier: A classifier whose network ends in the average of a feature map: of all
             pretrained backbones but ConvNeXt, fine-tuned too, and of our own small network.
-        image: Path of a photo, the bytes of its file, or an (H, W, 3) uint8 RGB array.
+        image: A photo as `Classifier.predict` takes it, given by its own path.
         class_name: Class to explain; None takes the most probable one.
         rival_name: Class to hold it against; None takes the most probable one of the others.
 
@@ -405,7 +401,7 @@ def save_overlay(explanation: Explanation, path: Path) -> None:
 
 def write_explanations(
     classifier: Classifier,
-    images: Sequence[str | Path],
+    images: str | Path | Sequence[str | Path],
     output: Path | None = None,
     class_name: str | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -414,7 +410,7 @@ def write_explanations(
 
     Args:
         classifier: A classifier whose network ends in the average of a feature map.
-        images: Files, folders and zips.
+        images: Files, folders and zips; or one of them.
         output: Folder for `NAME-explained.png`, made if need be; or, for one photo, the file,
             whose name ends in `.png`. None takes the current folder.
         class_name: Class to explain; None takes each photo's most probable one.

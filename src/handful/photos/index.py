@@ -261,11 +261,11 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
     return index
 
 
-def load_unlabelled(sources: Sequence[str | Path]) -> ImageIndex:
+def load_unlabelled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
     """Index photos to be named by a classifier.
 
     Args:
-        sources: Files, folders (searched to any depth) and zips.
+        sources: Files, folders (searched to any depth) and zips; or one of them.
 
     Returns:
         An index without classes. What cannot be used, or does not exist, is in its `rejected`.
@@ -273,12 +273,16 @@ def load_unlabelled(sources: Sequence[str | Path]) -> ImageIndex:
     Raises:
         ValueError: When nothing was given.
     """
-    if not sources:
+    if isinstance(sources, str | Path):
+        sources = [sources]
+    if not sources or "" in sources:
         raise ValueError("no photos were given; expected files, folders or zips.")
     files: list[_File] = []
     rejected: list[RejectedFile] = []
     for source in map(Path, sources):
-        if not source.exists():
+        if source.resolve() == Path(source.resolve().anchor):
+            rejected.append(RejectedFile(str(source), "is the whole disk; name a folder of photos"))
+        elif not source.exists():
             rejected.append(RejectedFile(str(source), f"does not exist{_near(source)}"))
         elif source.is_dir():
             found = sorted(_walk(source), key=lambda file: file.path)

@@ -271,6 +271,27 @@ def thumbnail(data: bytes, size: int = 160, max_megapixels: float = 100.0) -> by
     return bytes(simplejpeg.encode_jpeg(small, quality=80, colorsubsampling="420"))
 
 
+def rgb_of(image: Image.Image) -> NDArray[np.uint8]:
+    """Pixels of an image that Pillow has opened.
+
+    Args:
+        image: The image, in any mode.
+
+    Returns:
+        (H, W, 3) uint8 RGB, upright.
+
+    Raises:
+        DataError: When it cannot be loaded, or has pixels that are no colours; a clause.
+    """
+    try:
+        image.load()
+        return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image)))
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises whatever a broken file makes it
+        raise DataError(_damage(error)) from error
+
+
 def _checked_header(data: bytes, max_megapixels: float) -> PictureHeader:
     header = read_header(data)
     megapixels = header.width * header.height / 1e6
@@ -398,13 +419,7 @@ def _decode_with_pillow(header: PictureHeader, data: bytes) -> NDArray[np.uint8]
     if _is_cut(header.format, data):
         raise DataError(f"is truncated (the {header.format} file has no end)")
     with _opened(header.format, data) as image:
-        try:
-            image.load()
-            return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image)))
-        except DataError:
-            raise
-        except Exception as error:  # as above
-            raise DataError(_damage(error)) from error
+        return rgb_of(image)
 
 
 def _is_cut(name: str, data: bytes) -> bool:
