@@ -13,7 +13,7 @@ import pytest
 
 from conftest import draw_photo, write_photo
 from handful.cache import ContentCache
-from handful.errors import ModelFileError
+from handful.errors import DataError, ModelFileError
 from handful.networks import embeddings
 from handful.networks.backbones import FrozenNetwork
 from handful.networks.embeddings import (
@@ -134,6 +134,34 @@ def test_undecodable_photos_are_listed_and_remembered(
         kept = np.delete(np.arange(48), row)
         assert len(table.select(kept).embeddings) == 47
         assert table.select(kept).rejected == {}
+
+
+def test_what_could_not_be_read_is_tried_again(
+    photo_folder: Path, embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photo_folder, folder)
+    index = load_index(folder)
+    path = folder / index.paths[5]
+    content = path.read_bytes()
+    with ContentCache(tmp_path / "cache.sqlite") as cache:
+        path.unlink()
+        table = embed_index(index, embedder, SETTINGS, cache=cache)
+        assert "No such file" in table.rejected[5]
+        path.write_bytes(content[:-1])
+        table = embed_index(index, embedder, SETTINGS, cache=cache)
+        assert table.rejected == {5: "has changed while it was being used"}
+        path.write_bytes(content)
+        with monkeypatch.context() as short:
+            short.setattr(embeddings, "decode", out_of_memory)
+            assert "damaged" in embed_index(index, embedder, SETTINGS, cache=cache).rejected[5]
+        table = embed_index(index, embedder, SETTINGS, cache=cache)
+        assert (table.rejected, table.misses) == ({}, 1)
+        assert embed_index(index, embedder, SETTINGS, cache=cache).misses == 0
+
+
+def out_of_memory(*_: object) -> None:
+    raise DataError("is damaged") from MemoryError()
 
 
 def test_a_scan_finds_what_embedding_finds(

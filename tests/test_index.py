@@ -1,5 +1,6 @@
 import os
 import shutil
+import socket
 import zipfile
 from pathlib import Path
 
@@ -338,6 +339,38 @@ def test_unlabelled_photos_of_all_kinds_of_places(tmp_path: Path) -> None:
     assert reasons["absent.png"].startswith("does not exist")
     with pytest.raises(ValueError, match="no photos were given"):
         load_unlabelled([])
+
+
+def put_other_kinds(folder: Path) -> set[str]:
+    """Names of what lies in the folder now, and is no file."""
+    (folder / "zero.jpg").symlink_to("/dev/zero")
+    (folder / "gone.jpg").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as opened:
+        os.chdir(folder)  # a socket's name may not be long
+        opened.bind("socket.jpg")
+    return {"zero.jpg", "gone.jpg", "pipe.jpg", "socket.jpg"}
+
+
+def test_pipes_and_devices_among_photos_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path, "a/1.png", "b/2.png")
+    names = put_other_kinds(tmp_path / "a")
+    reasons = {file.path: file.reason for file in load_index(tmp_path).rejected}
+    assert set(reasons) == {f"a/{name}" for name in names}
+    assert reasons["a/pipe.jpg"] == "cannot be read (it is a named pipe, not a file)"
+    assert reasons["a/zero.jpg"] == "cannot be read (it is a device, not a file)"
+    sources = [tmp_path / "a" / name for name in sorted(names)]
+    sources += [tmp_path / ("n" * 300), Path("null\0character"), tmp_path / "a" / "1.png" / "x"]
+    index = load_unlabelled([tmp_path / "b", *sources])
+    assert index.paths == (str(tmp_path / "b" / "2.png"),)
+    assert [Path(file.path) for file in index.rejected] == sources
+    for source in sources:
+        with pytest.raises(DataError) as caught:
+            load_index(source)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_hostile_zip_among_photos_is_reported_not_raised(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
+import os
 import stat
 import struct
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from handful.errors import DataError
@@ -47,6 +49,49 @@ def test_encrypted_members_are_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match="has an encrypted member"):
         ZipReader(path)
+
+
+def test_nameless_members_and_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "z.zip", {"a/1.png": PNG, "ä.png": PNG})
+    content = path.read_bytes()
+    path.write_bytes(content.replace("ä.png".encode(), b"\xff\xff.png"))
+    with pytest.raises(DataError, match=r"the name of a member is not the UTF-8 text"):
+        ZipReader(path)
+    path.write_bytes(content.replace(b"a/1.png", b"\0/1.png"))
+    with pytest.raises(DataError, match=r"is damaged \(a member has no name\)"):
+        ZipReader(path)
+
+
+@pytest.mark.parametrize(
+    "packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_whatever_is_damaged_is_said_to_be(tmp_path: Path, packing: int) -> None:
+    path = tmp_path / "z.zip"
+    contents = {f"a/{number}.png": PNG + bytes(range(256)) * 2 for number in range(2)}
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(packing)
+    num_refused = 0
+    for _ in range(400):
+        content = bytearray(whole)
+        for place in rng.integers(0, len(content), rng.integers(1, 4)):
+            content[place] = rng.choice([0, 255, rng.integers(256)])
+        path.write_bytes(content)
+        try:
+            reader = ZipReader(path)
+            for name in reader.members:
+                reader.read(name)
+        except DataError:
+            num_refused += 1
+    assert num_refused > 200
+
+
+def test_what_is_no_file_is_no_archive(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "z.zip")
+    with pytest.raises(DataError, match=r"cannot be read \(it is a named pipe, not a file\)"):
+        ZipReader(tmp_path / "z.zip")
 
 
 def test_a_bomb_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -279,6 +279,7 @@ class _Work:
         self.seen = np.zeros(len(index), dtype=bool)
         self.have = np.zeros((len(index), len(views) if embedder else 0), dtype=bool)
         self.rejected: dict[int, str] = {}
+        self.unread: set[int] = set()  # rejected for now: the next run may be able to read them
         self.hits = 0
         self.num_computed = 0
         self.decode_times: list[float] = []  # appending is safe between threads, adding is not
@@ -393,9 +394,15 @@ class _Work:
         started = time.perf_counter()
         try:
             data = self.index.read(row)
+        except DataError as error:
+            self.unread.add(row)
+            return str(error)
+        try:
             image = decode(data, self.settings)
             self.facts[row] = read_facts(data)
         except DataError as error:
+            if isinstance(error.__cause__, MemoryError):
+                self.unread.add(row)
             return str(error)
         self.fingerprints[row] = fingerprint(image)
         self.measures[row] = measure(image)
@@ -429,7 +436,8 @@ class _Work:
             assert facts is not None  # set with the fingerprint
             packed = pack_facts(facts, self.measures[row])
             pictures[self.picture_keys[row]] = _READABLE + self.fingerprints[row].tobytes() + packed
-        for row in set(self.unkept) - set(readable):
+        # What decoding proved of a content is kept; what the system said of a file is not.
+        for row in set(self.unkept) - set(readable) - self.unread:
             pictures[self.picture_keys[row]] = _REJECTED + self.rejected[row].encode()
         cache.put_many("picture", pictures)
         self.unkept.clear()

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import DataError
+from handful.files import open_regular, reason_of
 from handful.photos.pixels import sniff_format
 from handful.photos.storage import ZipReader, read_file
 from handful.tables import read_table
@@ -236,8 +237,8 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
         DataError: When there is nothing a classifier could be made of; says what and why.
     """
     path = Path(source)
-    if not path.exists():
-        raise DataError(f"{path} does not exist{_near(path)}")
+    if absence := _absence(path):
+        raise DataError(f"{path} {absence}")
     warnings: list[str] = []
     outside: list[RejectedFile] = []
     if path.is_dir():
@@ -246,14 +247,14 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
         warnings += _say_empty(empty, files, class_depth)
     elif path.suffix.lower() in (".csv", ".tsv"):
         files = _from_csv(path, warnings)
-    elif _starts(path).startswith(b"PK"):
+    elif (start := _starts(path)).startswith(b"PK"):
         reader = ZipReader(path)
         files, _ = _by_folder(
             [_File(name, partial(reader.read, name)) for name in reader.members], outside
         )
     else:
         raise DataError(
-            f"{path} is {_looks(_starts(path))}; expected a folder of class folders, a zip, or a "
+            f"{path} is {_looks(start)}; expected a folder of class folders, a zip, or a "
             "CSV with path,label."
         )
     index = _build(path, files, outside, warnings)
@@ -280,24 +281,30 @@ def load_unlabelled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
     files: list[_File] = []
     rejected: list[RejectedFile] = []
     for source in map(Path, sources):
-        if source.resolve() == Path(source.resolve().anchor):
-            rejected.append(RejectedFile(str(source), "is the whole disk; name a folder of photos"))
-        elif not source.exists():
-            rejected.append(RejectedFile(str(source), f"does not exist{_near(source)}"))
-        elif source.is_dir():
-            found = sorted(_walk(source), key=lambda file: file.path)
-            files += [replace(file, path=str(source / file.path)) for file in found]
-        elif _starts(source)[:4] == b"PK\x03\x04":
-            try:
-                reader = ZipReader(source)
-            except DataError as error:
-                rejected.append(RejectedFile(str(source), f"cannot be used: {error}"))
-                continue
-            names = sorted(name for name in reader.members if not _ignored(name))
-            files += [_File(f"{source}/{name}", partial(reader.read, name)) for name in names]
-        else:
-            files.append(_File(str(source), partial(read_file, source)))
+        absence = _absence(source)
+        if not absence and source.resolve() == Path(source.resolve().anchor):
+            absence = "is the whole disk; name a folder of photos"
+        if absence:
+            rejected.append(RejectedFile(str(source), absence))
+            continue
+        try:
+            files += _unlabelled(source)
+        except DataError as error:
+            reason = str(error).removeprefix(f"{source} ")
+            rejected.append(RejectedFile(str(source), reason))
     return _build(Path(sources[0]), files, rejected, [], keep_order=True)
+
+
+def _unlabelled(source: Path) -> list[_File]:
+    """Files of a folder or a zip, or the one that is given."""
+    if source.is_dir():
+        found = sorted(_walk(source), key=lambda file: file.path)
+        return [replace(file, path=str(source / file.path)) for file in found]
+    if _starts(source)[:4] != b"PK\x03\x04":
+        return [_File(str(source), partial(read_file, source))]
+    reader = ZipReader(source)
+    names = sorted(name for name in reader.members if not _ignored(name))
+    return [_File(f"{source}/{name}", partial(reader.read, name)) for name in names]
 
 
 def _walk(root: Path, empty: list[str] | None = None) -> Iterator[_File]:
@@ -540,10 +547,10 @@ def _looks(start: bytes) -> str:
 
 def _starts(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(512)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}).") from error
+        raise DataError(f"{path} cannot be read ({reason_of(error)}).") from error
 
 
 def label_conflicts(index: ImageIndex) -> list[str]:
@@ -604,6 +611,19 @@ def check_classes(index: ImageIndex, least_classes: int = 2) -> None:
                 f"{source}: the {part} part has no picture of {_list(absent)}, which other parts "
                 "have. Add pictures, or take the class out of all parts."
             )
+
+
+def _absence(path: Path) -> str:
+    """Why there is nothing to read at a place, as a clause; "" where there is something."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return f"does not exist{_near(path)}"
+    except OSError as error:
+        return f"cannot be read ({reason_of(error)})."
+    except ValueError:
+        return "does not exist: no file can have this name."
+    return ""
 
 
 def _near(path: Path) -> str:

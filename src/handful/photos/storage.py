@@ -5,12 +5,13 @@ write; its names are checked all the same, since a path like `../x` says that th
 what it seems.
 """
 
+import errno
 import threading
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
 from handful.errors import DataError
+from handful.files import open_regular, read_regular, reason_of
 from handful.forks import start_anew_in_children
 
 MAX_PICTURE_BYTES = 200_000_000
@@ -30,11 +31,11 @@ def read_file(path: Path) -> bytes:
         DataError: When it cannot be read or is too large for a picture; a clause.
     """
     try:
-        if path.stat().st_size > MAX_PICTURE_BYTES:
-            raise DataError(f"is larger than {MAX_PICTURE_BYTES / 1e6:.0f} MB")
-        return path.read_bytes()
+        return read_regular(path, MAX_PICTURE_BYTES)
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})") from error
+        if error.errno == errno.EFBIG:
+            raise DataError(f"is {error.strerror}") from error
+        raise DataError(f"cannot be read ({reason_of(error)})") from error
 
 
 class ZipReader:
@@ -44,7 +45,8 @@ class ZipReader:
         path: The archive.
 
     Raises:
-        DataError: When it is damaged or has unsafe, linked or encrypted members.
+        DataError: When it cannot be read, is damaged, or has unsafe, linked, encrypted or nameless
+            members.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,15 +54,16 @@ class ZipReader:
         self._local = threading.local()
         start_anew_in_children(self)
         try:
-            self.members = {
-                info.filename: info for info in self._archive().infolist() if not info.is_dir()
-            }
-        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+            members = self._archive().infolist()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({reason_of(error)}).") from error
+        except Exception as error:
             raise DataError(
-                f"{path} is damaged or no zip ({error}); fetch or pack it again."
+                f"{path} is damaged or no zip ({_damage(error)}); fetch or pack it again."
             ) from error
-        for info in self.members.values():
+        for info in members:
             _check_member(path, info)
+        self.members = {info.filename: info for info in members if not info.is_dir()}
 
     def start_anew(self) -> None:
         """Open the file again: its place in it is the parent's too."""
@@ -87,8 +90,12 @@ class ZipReader:
             with self._archive().open(info) as file:
                 # One byte more than declared would be read from a member that lies.
                 data = file.read(info.file_size + 1)
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
-            raise DataError(f"is damaged in the archive ({error})") from error
+        except OSError as error:
+            # bzip2's word for damage is an OSError too, with no number of the system's.
+            reason = _damage(error) if error.errno is None else reason_of(error)
+            raise DataError(f"cannot be read from the archive ({reason})") from error
+        except Exception as error:
+            raise DataError(f"is damaged in the archive ({_damage(error)})") from error
         if len(data) != info.file_size:
             raise DataError("is damaged in the archive (its size is not the declared one)")
         return data
@@ -96,12 +103,28 @@ class ZipReader:
     def _archive(self) -> zipfile.ZipFile:
         archive: zipfile.ZipFile | None = getattr(self._local, "archive", None)
         if archive is None:
-            archive = self._local.archive = zipfile.ZipFile(self.path)
+            with open_regular(self.path):
+                archive = self._local.archive = zipfile.ZipFile(self.path)
         return archive
+
+
+def _damage(error: Exception) -> str:
+    """What is wrong, in words.
+
+    Hostile bytes make zipfile and its unpackers raise nearly anything (LZMA and zstandard have
+    errors of their own; lists and numbers run over), and whatever it is, the archive is damaged.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return "the name of a member is not the UTF-8 text that it says it is"
+    if isinstance(error, MemoryError):
+        return "unpacking it takes more memory than there is"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _check_member(path: Path, info: zipfile.ZipInfo) -> None:
     name = info.filename
+    if not name:
+        raise DataError(f"{path} is damaged (a member has no name); fetch or pack it again.")
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if ".." in parts or name.startswith(("/", "\\")) or (parts and parts[0][1:2] == ":"):
         raise DataError(f'{path} has a member "{name}" that points outside the archive.')
