@@ -121,6 +121,7 @@ def test_to_dict_is_plain_json(evaluation: Evaluation) -> None:
         "accuracy",
         "accuracy_interval",
         "num_images",
+        "beats_guessing",
         "balanced_accuracy",
         "roc_auc",
         "log_loss",
@@ -136,6 +137,7 @@ def test_to_dict_is_plain_json(evaluation: Evaluation) -> None:
         "recall",
         "f1",
         "roc_auc",
+        "recall_interval",
     ]
 
 
@@ -188,3 +190,58 @@ def test_many_classes_take_no_long_time() -> None:
     # About 0.15 s here; a pass over all pairs, or a sort for each photo, would take minutes.
     assert time.process_time() - begun < 5
     assert evaluation.roc_auc is not None and evaluation.roc_auc > 0.95
+
+
+def answered(num_right: int, num_photos: int, groups: np.ndarray | None = None) -> Evaluation:
+    """Photos of two classes, as many of each, so many named right."""
+    labels = np.arange(num_photos) % 2
+    named = np.where(np.arange(num_photos) < num_right, labels, 1 - labels)
+    paths = [f"{row}.jpg" for row in range(num_photos)]
+    return score(np.eye(2)[named] * 0.8 + 0.1, labels, ["a", "b"], paths, groups=groups)
+
+
+def test_intervals_know_near_duplicates() -> None:
+    groups = np.arange(100) // 10 * 7
+    alone, copies = answered(80, 100), answered(80, 100, groups)
+    assert alone.accuracy == copies.accuracy == 0.8
+    assert copies.accuracy_interval == pytest.approx(answered(8, 10).accuracy_interval, abs=0.03)
+    assert alone.accuracy_interval[0] - copies.accuracy_interval[0] > 0.15
+    before, after = (found.per_class[0].recall_interval or (0, 0) for found in (alone, copies))
+    assert after[0] < before[0] - 0.1
+    with pytest.raises(ValueError, match="groups has 3 entries; expected 100"):
+        answered(80, 100, np.arange(3))
+
+
+GUESSING = "No better than guessing: the network has not learned."
+
+
+@pytest.mark.parametrize(
+    ("num_right", "num_photos", "note"),
+    [
+        (50, 100, GUESSING),
+        (0, 100, GUESSING),
+        (52, 100, GUESSING),
+        (500, 1000, GUESSING),
+        (1, 2, GUESSING),
+        (70, 100, ""),
+        (560, 1000, ""),
+        (10, 10, ""),
+        (2, 2, "Perhaps no better than guessing: 2 photos cannot tell."),
+        (7, 10, "Perhaps no better than guessing: 10 photos cannot tell."),
+    ],
+)
+def test_guessing_is_called_guessing(num_right: int, num_photos: int, note: str) -> None:
+    found = answered(num_right, num_photos)
+    assert found.chance_note == note and found.beats_guessing == (not note)
+    assert found.to_dict()["beats_guessing"] == (not note)
+
+
+def test_to_name_the_rare_class_is_better_than_guessing() -> None:
+    # 95 and 5: always "a" is right 95 times, this one 92 times, but it names 4 of 5 "b".
+    labels = np.arange(100) >= 95
+    named = labels ^ np.isin(np.arange(100), [*range(7), 99])
+    paths = [str(row) for row in range(100)]
+    found = score(np.eye(2)[named.astype(int)], labels.astype(int), ["a", "b"], paths)
+    assert found.accuracy < found.majority_accuracy and found.beats_guessing
+    always = score(np.eye(2)[np.zeros(100, int)], labels.astype(int), ["a", "b"], paths)
+    assert always.chance_note == GUESSING

@@ -11,6 +11,7 @@ from handful.classifiers.intervals import (
     _student_quantile,
     _student_tails,
     accuracy_interval,
+    design_effect,
     discordant_share,
     holm_adjusted,
     independent_discordance,
@@ -390,3 +391,73 @@ def test_students_t_is_scipys(freedom: float) -> None:
         expected = 2 * t.sf(value, freedom)
         assert _student_tails(value, freedom) == pytest.approx(expected, rel=1e-4)
     assert _student_quantile(0.95, freedom) == pytest.approx(t.ppf(0.975, freedom), rel=1e-5)
+
+
+# Near-duplicates
+
+
+def grouped(
+    rng: np.random.Generator, size: int, chances: list[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """200 draws of categories in groups of a size, correlated by 0.8 within a group; groups."""
+    groups = np.repeat(np.arange(200 // size), size)
+    shared = rng.choice(len(chances), 200 // size, p=chances)[groups]
+    own = rng.choice(len(chances), 200, p=chances)
+    return np.where(rng.random(200) < math.sqrt(0.8), shared, own), groups
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 10])
+@pytest.mark.parametrize("accuracy", [0.7, 0.9])
+def test_the_accuracy_interval_holds_the_truth_whatever_the_groups(
+    size: int, accuracy: float
+) -> None:
+    rng, held = np.random.default_rng(7), 0
+    for _ in range(1000):
+        right, groups = grouped(rng, size, [1 - accuracy, accuracy])
+        low, high = accuracy_interval(right, groups=groups)
+        held += low <= accuracy <= high
+    assert 930 <= held <= 970
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_differences_hold_the_truth_and_raise_no_alarm_whatever_the_groups(size: int) -> None:
+    rng, held, alarms = np.random.default_rng(5), 0, 0
+    for _ in range(600):
+        # Both right, only the first, only the second, none: equally good.
+        kinds, groups = grouped(rng, size, [0.6, 0.15, 0.15, 0.1])
+        first, second = kinds < 2, np.isin(kinds, (0, 2))
+        low, high = paired_difference_interval(first, second, groups=groups)
+        held += low <= 0 <= high
+        alarms += paired_difference_test(first, second, groups=groups) < 0.05
+    assert 558 <= held <= 582 + 6  # two standard errors above 97 in 100
+    assert alarms <= 42  # an exact test is careful: at most 5 in 100, and luck
+
+
+def test_copies_count_as_one_photo() -> None:
+    right, groups = np.arange(40) % 4 > 0, np.arange(40)
+    copies, copied = np.repeat(right, 5), np.repeat(groups, 5)
+    assert design_effect(copies, copied) == pytest.approx(5, rel=0.01)
+    found = accuracy_interval(copies, groups=copied)
+    assert found == pytest.approx(accuracy_interval(right), abs=0.005)
+    assert design_effect(right, groups) == design_effect(copies, None) == 1
+    other = np.roll(right, 1)
+    assert paired_difference_test(
+        copies, np.repeat(other, 5), groups=copied
+    ) == paired_difference_test(right, other)
+    trainings = np.stack([copies, copies])
+    assert accuracy_interval(trainings, groups=copied) == pytest.approx(found, abs=0.01)
+
+
+def test_a_group_is_one_toss() -> None:
+    # Three photos of one shot for the first, one for the second: 3 - 1, as good as 1 - 3, and
+    # 3 + 1 and -3 - 1, which are more uneven: every toss of two coins is as uneven or more.
+    first, second = np.array([1, 1, 1, 0]), np.array([0, 0, 0, 1])
+    assert paired_difference_test(first, second, groups=np.array([0, 0, 0, 1])) == 1.0
+    both = np.array([1, 1, 1, 1]), np.array([0, 0, 0, 0])
+    assert paired_difference_test(*both, groups=np.array([0, 0, 0, 1])) == 0.5
+
+
+def test_all_alike_is_no_certainty() -> None:
+    right, groups = np.ones(50), np.arange(50) // 5
+    assert design_effect(right, groups) == 5
+    assert accuracy_interval(right, groups=groups) == pytest.approx(wilson_interval(10, 10))

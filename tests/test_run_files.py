@@ -66,7 +66,7 @@ def test_predictions_are_read_back_to_the_bit(run: Run) -> None:
     assert found.to_dict() == made.to_dict()
     with (folder_of(run) / PREDICTIONS_FILE).open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["path", "label", "predicted", "round", "square"]
+    assert list(rows[0]) == ["path", "label", "predicted", "group", "round", "square"]
     for row in rows:
         assert row["path"].startswith(row["label"] + "/")
         assert row["predicted"] == max(("round", "square"), key=lambda name: float(row[name]))

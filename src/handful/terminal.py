@@ -179,6 +179,8 @@ def print_evaluation(evaluation: Any) -> None:
         f"{format_share(evaluation.accuracy)} of {len(evaluation.labels):,} photos named right "
         f"(95 % interval {format_share(low)} to {format_share(high)})"
     )
+    if evaluation.chance_note:
+        print(evaluation.chance_note)
     width = max(len("class"), *(len(row.name) for row in evaluation.per_class))
     print(f"\n{'class':<{width}}  photos  precision  recall     f1")
     for row in evaluation.per_class:

@@ -1,14 +1,14 @@
 """How good a classifier is on labelled photos: one object that holds every figure."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.intervals import wilson_interval
+from handful.classifiers.intervals import accuracy_interval
 from handful.classifiers.metrics import (
     Floats,
     Integers,
@@ -42,6 +42,8 @@ class ClassScore:
             class has no photo and was never named.
         roc_auc: Chance that one of its photos gets a higher probability of the class than a
             photo of another class; None when it has no photo, or all of them.
+        recall_interval: 95 % interval of the recall, see
+            `handful.classifiers.intervals.accuracy_interval`; None when the class has no photo.
     """
 
     name: str
@@ -50,13 +52,7 @@ class ClassScore:
     recall: float | None
     f1: float | None
     roc_auc: float | None
-
-    @property
-    def recall_interval(self) -> tuple[float, float] | None:
-        """95 % Wilson interval of the recall, or None when the class has no photo."""
-        if self.recall is None:
-            return None
-        return wilson_interval(round(self.recall * self.support), self.support)
+    recall_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,8 @@ class Evaluation:
         labels: (N,) true classes.
         probabilities: (N, C), rows summing to 1.
         accuracy: Share of photos named right.
-        accuracy_interval: 95 % Wilson interval of the accuracy.
+        accuracy_interval: 95 % interval of the accuracy, see
+            `handful.classifiers.intervals.accuracy_interval`.
         balanced_accuracy: Mean recall of the classes that have photos.
         roc_auc: Mean over the classes of the area under the ROC curve, class against rest; None
             when a class has no photo.
@@ -94,6 +91,11 @@ class Evaluation:
         expected_calibration_error: Mean gap between confidence and accuracy, 15 equal bins.
         per_class: (C,) scores of each class.
         confusion: (C, C) counts, rows true, columns predicted.
+        groups: (N,) photos with equal numbers are near-duplicates, which intervals do not count
+            as so many photos; None: each is on its own.
+        beats_guessing: Whether it is better than always naming one class, by more than luck: its
+            accuracy is, or the mean recall of the classes. Of 95 cats and 5 dogs, always to say
+            cat is hard to beat in the one, and names no dog.
     """
 
     class_names: tuple[str, ...]
@@ -108,6 +110,8 @@ class Evaluation:
     expected_calibration_error: float
     per_class: tuple[ClassScore, ...]
     confusion: NDArray[np.int64]
+    groups: NDArray[np.int64] | None
+    beats_guessing: bool
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -141,6 +145,18 @@ class Evaluation:
     def majority_accuracy(self) -> float:
         """Accuracy of always naming the most frequent class: what any classifier must beat."""
         return float(self.confusion.sum(axis=1).max() / len(self))
+
+    @property
+    def chance_note(self) -> str:
+        """What to say of answers no better than guessing, or ""; see `beats_guessing`."""
+        if self.beats_guessing:
+            return ""
+        chance, high = self.majority_accuracy, self.accuracy_interval[1]
+        # Three of three right, say: not better than guessing for certain, and not as bad either.
+        if self.accuracy > chance and high > (1 + chance) / 2:
+            what = f"{len(self):,} photo{'s' * (len(self) != 1)}"
+            return f"Perhaps no better than guessing: {what} cannot tell."
+        return "No better than guessing: the network has not learned."
 
     @property
     def uniform_log_loss(self) -> float:
@@ -198,19 +214,21 @@ class Evaluation:
         """The figures in plain values, ready for JSON; undefined ones are None.
 
         Returns:
-            "accuracy", "accuracy_interval" [low, high], "num_images", "balanced_accuracy",
-            "roc_auc", "log_loss", "expected_calibration_error", "per_class" (a list of "name",
-            "support", "precision", "recall", "f1", "roc_auc") and "confusion" (C lists of C).
+            Names and values are described in docs/file-formats.md.
         """
         return {
             "accuracy": self.accuracy,
             "accuracy_interval": list(self.accuracy_interval),
             "num_images": len(self),
+            "beats_guessing": self.beats_guessing,
             "balanced_accuracy": self.balanced_accuracy,
             "roc_auc": self.roc_auc,
             "log_loss": self.log_loss,
             "expected_calibration_error": self.expected_calibration_error,
-            "per_class": [asdict(row) for row in self.per_class],
+            "per_class": [
+                asdict(row) | {"recall_interval": row.recall_interval and [*row.recall_interval]}
+                for row in self.per_class
+            ],
             "confusion": self.confusion.tolist(),
         }
 
@@ -220,6 +238,8 @@ def score(
     labels: Integers,
     class_names: tuple[str, ...] | list[str],
     paths: tuple[str, ...] | list[str],
+    *,
+    groups: Integers | None = None,
 ) -> Evaluation:
     """Compute every figure from a classifier's probabilities.
 
@@ -228,6 +248,8 @@ def score(
         labels: (N,) true classes, in [0, C).
         class_names: (C,) the classes' names.
         paths: (N,) the photos' paths.
+        groups: (N,) photos with equal numbers are near-duplicates, which intervals do not count
+            as so many photos; None: each is on its own.
 
     Returns:
         The evaluation; it keeps no reference to arrays that the caller may change.
@@ -248,33 +270,64 @@ def score(
     _check_shapes(given, truth, class_names, paths)
     _check_values(given)
     confusion = confusion_matrix(truth, given.argmax(axis=1), len(class_names))
-    num_right, areas = int(np.trace(confusion)), class_roc_auc(given, truth)
+    right = given.argmax(axis=1) == truth
+    if groups is not None:
+        if len(groups) != len(truth):
+            raise ValueError(f"groups has {len(groups)} entries; expected {len(truth)}.")
+    areas = class_roc_auc(given, truth)
+    per_class = _class_scores(tuple(class_names), confusion, areas)
+    for number in np.unique(truth):
+        found, own = right[truth == number], None if groups is None else groups[truth == number]
+        interval = accuracy_interval(found, groups=own)
+        per_class[number] = replace(per_class[number], recall_interval=interval)
+    accuracy, interval = float(right.mean()), accuracy_interval(right, groups=groups)
+    majority = float(confusion.sum(axis=1).max() / len(truth))
     return Evaluation(
         class_names=tuple(class_names),
         paths=tuple(paths),
         labels=truth,
         probabilities=given,
-        accuracy=num_right / len(truth),
-        accuracy_interval=wilson_interval(num_right, len(truth)),
+        accuracy=accuracy,
+        accuracy_interval=interval,
         balanced_accuracy=balanced_accuracy(confusion),
         roc_auc=macro_roc_auc(areas),
         log_loss=log_loss(given, truth),
         expected_calibration_error=expected_calibration_error(reliability_curve(given, truth)),
-        per_class=_class_scores(tuple(class_names), confusion, areas),
+        per_class=tuple(per_class),
         confusion=confusion,
+        groups=None if groups is None else np.array(groups, np.int64),
+        beats_guessing=interval[0] > majority or _least_mean_recall(per_class) > 0,
     )
+
+
+def _least_mean_recall(per_class: list[ClassScore]) -> float:
+    """Lower end of the mean recall's 95 % interval, less that of always naming one class.
+
+    Source: Zou and Donner, Statistics in Medicine 27 (2008): distances of the ends of independent
+    intervals are added as squares.
+    """
+    seen = [row for row in per_class if row.recall is not None]
+    below = [(row.recall or 0) - (row.recall_interval or (0, 1))[0] for row in seen]
+    mean = sum(row.recall or 0 for row in seen) / len(seen)
+    return mean - math.hypot(*below) / len(seen) - 1 / len(seen)
 
 
 def _class_scores(
     names: tuple[str, ...], confusion: NDArray[np.int64], areas: NDArray[np.float64]
-) -> tuple[ClassScore, ...]:
+) -> list[ClassScore]:
     rates = class_rates(confusion)
-    columns = (rates.precision, rates.recall, rates.f1, areas)
     support = confusion.sum(axis=1)
-    return tuple(
-        ClassScore(name, int(support[row]), *(_defined(column[row]) for column in columns))
+    return [
+        ClassScore(
+            name=name,
+            support=int(support[row]),
+            precision=_defined(rates.precision[row]),
+            recall=_defined(rates.recall[row]),
+            f1=_defined(rates.f1[row]),
+            roc_auc=_defined(areas[row]),
+        )
         for row, name in enumerate(names)
-    )
+    ]
 
 
 def _defined(value: float) -> float | None:

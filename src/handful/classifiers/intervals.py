@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.metrics import Floats
+from handful.classifiers.metrics import Floats, Integers
 
 # Whether a photo was named right: (N,), or (S, N) with a row for each training.
 Outcomes = NDArray[np.bool_] | NDArray[np.floating[Any]]
@@ -83,17 +83,54 @@ def mcnemar_test(only_first: int, only_second: int) -> float:
     return min(1.0, total / 2 ** (tosses - 1)) if tosses else 1.0
 
 
-def accuracy_interval(correct: Outcomes, confidence: float = 0.95) -> tuple[float, float]:
+def design_effect(values: Floats, groups: Integers | None) -> float:
+    """How many photos of near-duplicates tell as much as one photo on its own.
+
+    Args:
+        values: (N,) a number for each photo, such as whether it was named right.
+        groups: (N,) photos with equal numbers are near-duplicates; None: each on its own.
+
+    Returns:
+        1 or more: N photos count as N divided by it. All alike within groups of five it is 5.
+
+    Source:
+        Kish, Survey Sampling (1965): 1 + rho (sum(m^2) / N - 1) for groups of m photos. rho, the
+        correlation within groups, is that of all pairs in one group. Few groups differ from the
+        rest where most photos are named right, and these few estimate it badly: it is drawn
+        towards 1 by the weight of one such group. `benchmarks/trust_coverage.py` has what that
+        does to intervals.
+    """
+    if groups is None or len(values) < 2:
+        return 1.0
+    _, dense, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    num_pairs = float((sizes.astype(np.float64) ** 2 - sizes).sum())
+    if not num_pairs:
+        return 1.0
+    off = np.asarray(values, np.float64) - np.mean(values)
+    squares = float((off**2).sum())
+    together = float((np.bincount(dense, off) ** 2).sum()) - squares
+    rho = together / num_pairs / (squares / len(off)) if squares else 1.0
+    # Values that are not the most frequent one, in groups: what rho is told by.
+    frequent = np.unique(values, return_counts=True)[1].max()
+    telling = len(sizes) * float(1 - frequent / len(off))
+    rho = min(max((telling * rho + 1) / (telling + 1), 0.0), 1.0)
+    return float(1 + rho * num_pairs / len(off))
+
+
+def accuracy_interval(
+    correct: Outcomes, confidence: float = 0.95, *, groups: Integers | None = None
+) -> tuple[float, float]:
     """Range in which a way of training's true accuracy lies, from one or more trainings.
 
     Args:
         correct: (S, N) whether training s named photo i right, or (N,) of one training.
         confidence: How often such a range contains the truth, in (0, 1).
+        groups: (N,) photos with equal numbers are near-duplicates; None: each on its own.
 
     Returns:
         Lower and upper end, fractions in [0, 1] around the mean accuracy. Of one training it is
-        `wilson_interval`, which allows for the luck of the photos; of several it allows for the
-        luck of training as well.
+        Wilson's, which allows for the luck of the photos, of N / `design_effect` photos; of
+        several trainings it allows for the luck of training as well.
 
     Raises:
         ValueError: When there is no photo or no training, or confidence is not in (0, 1).
@@ -106,17 +143,23 @@ def accuracy_interval(correct: Outcomes, confidence: float = 0.95) -> tuple[floa
     """
     right = _as_trainings("correct", correct)
     _check_confidence(confidence)
-    seeds, photos = right.shape
-    if seeds == 1:
-        return wilson_interval(int(right.sum()), photos, confidence)
+    seeds, num_photos = right.shape
     rate = float(right.mean())
-    spread = _Spread.of_photos(max(rate * (1 - rate), 0.0) / photos, photos - 1).plus_seeds(right)
-    alike = rate * (1 - rate) / spread.variance if spread.variance else float(photos)
+    photos = num_photos / design_effect(right.mean(axis=0), groups)
+    if seeds == 1:
+        return _wilson_ends(rate, photos, NormalDist().inv_cdf(0.5 + confidence / 2))
+    spread = _Spread.of_photos(max(rate * (1 - rate), 0.0) / photos, num_photos - 1)
+    spread = spread.plus_seeds(right)
+    alike = rate * (1 - rate) / spread.variance if spread.variance else photos
     return _wilson_ends(rate, alike, _student_quantile(confidence, spread.freedom))
 
 
 def paired_difference_interval(
-    first: Outcomes, second: Outcomes, confidence: float = 0.95
+    first: Outcomes,
+    second: Outcomes,
+    confidence: float = 0.95,
+    *,
+    groups: Integers | None = None,
 ) -> tuple[float, float]:
     """Range of the true difference of two accuracies measured on the same photos.
 
@@ -128,6 +171,7 @@ def paired_difference_interval(
             or (N,) of one training.
         second: (T, N) or (N,) the same of the second, on the same photos in the same order.
         confidence: How often such a range contains the truth, in (0, 1).
+        groups: (N,) photos with equal numbers are near-duplicates; None: each on its own.
 
     Returns:
         Lower and upper end of first minus second, fractions in [-1, 1]. Where both were trained
@@ -151,34 +195,57 @@ def paired_difference_interval(
         0 for one training). Without it this is their interval, t being the normal's 1.96. With it
         t is Student's, of Welch and Satterthwaite's degrees of freedom: three trainings tell
         little about the spread of all. The trainings' chance disagreement on single photos is in
-        both parts of V, which makes the range a little too wide rather than too narrow.
+        both parts of V, which makes the range a little too wide rather than too narrow. With
+        groups N and the sums are divided by the `design_effect` of d first.
     """
     _check_confidence(confidence)
-    difference, spread = _paired_spread(first, second)
+    difference, spread = _paired_spread(first, second, groups)
     reach = _student_quantile(confidence, spread.freedom) * math.sqrt(spread.variance)
     return max(difference - reach, -1.0), min(difference + reach, 1.0)
 
 
-def paired_difference_test(first: Outcomes, second: Outcomes) -> float:
+def paired_difference_test(
+    first: Outcomes, second: Outcomes, *, groups: Integers | None = None
+) -> float:
     """Chance of such a difference, or a larger one, between two equally good ways of training.
 
     Args:
         first: (S, N) whether training s of the first named photo i right; or (N,).
         second: (T, N) or (N,) the same of the second, on the same photos in the same order.
+        groups: (N,) photos with equal numbers are near-duplicates; None: each on its own.
 
     Returns:
-        Two-sided p-value in [0, 1]: `mcnemar_test` for one training each; with more, Student's t
-        of the numbers behind `paired_difference_interval`, below 0.05 where its range leaves 0
-        out.
+        Two-sided p-value in [0, 1]: `mcnemar_test` for one training each, with a coin toss for
+        each group, which turns all of its photos; with more, Student's t of the numbers behind
+        `paired_difference_interval`, below 0.05 where its range leaves 0 out.
 
     Raises:
         ValueError: When the photos' numbers differ or are 0.
     """
     ours, theirs = _as_pair(first, second)
     if len(ours) == len(theirs) == 1:
-        return mcnemar_test(int((ours > theirs).sum()), int((ours < theirs).sum()))
-    difference, spread = _paired_spread(first, second)
+        return _tossed_by_groups((ours - theirs)[0].astype(np.int64), groups)
+    difference, spread = _paired_spread(first, second, groups)
     return _student_tails(abs(difference) / math.sqrt(spread.variance), spread.freedom)
+
+
+def _tossed_by_groups(differences: NDArray[np.int64], groups: Integers | None) -> float:
+    """McNemar's exact test where a coin turns the differences (N,) of a group all at once."""
+    if groups is None:
+        groups = np.arange(len(differences))
+    _, dense = np.unique(groups, return_inverse=True)
+    ahead = np.rint(np.bincount(dense, differences)).astype(np.int64)
+    weights = np.abs(ahead[ahead != 0])
+    if (weights <= 1).all():
+        return mcnemar_test(int((ahead > 0).sum()), int((ahead < 0).sum()))
+    # Chances of what the groups that speak for the first add up to.
+    chances = np.zeros(int(weights.sum()) + 1)
+    chances[0] = 1.0
+    for weight in weights.tolist():
+        chances[weight:] = (chances[weight:] + chances[:-weight]) / 2
+        chances[:weight] /= 2
+    fewer = min(int(ahead[ahead > 0].sum()), -int(ahead[ahead < 0].sum()))
+    return min(1.0, 2 * float(chances[: fewer + 1].sum()))
 
 
 def holm_adjusted(p_values: Sequence[float]) -> list[float]:
@@ -452,14 +519,17 @@ class _Spread:
         return _Spread(total, total**2 / noise if noise and others else math.inf)
 
 
-def _paired_spread(first: Outcomes, second: Outcomes) -> tuple[float, _Spread]:
+def _paired_spread(
+    first: Outcomes, second: Outcomes, groups: Integers | None
+) -> tuple[float, _Spread]:
     """Difference D and its variance, in the terms of `paired_difference_interval`."""
     ours, theirs = _as_pair(first, second)
     differences = ours.mean(axis=0) - theirs.mean(axis=0)
-    photos = len(differences) + 2
-    difference = float(differences.sum()) / photos
-    variance = (float((differences**2).sum()) + 2) / photos - difference**2
-    spread = _Spread.of_photos(variance / photos, photos - 1)
+    alike = design_effect(differences, groups)
+    photos = len(differences) / alike + 2
+    difference = float(differences.sum()) / alike / photos
+    variance = (float((differences**2).sum()) / alike + 2) / photos - difference**2
+    spread = _Spread.of_photos(variance / photos, len(differences) + 1)
     return difference, spread.plus_seeds(ours, theirs)
 
 

@@ -121,7 +121,9 @@ def train_head(job: HeadJob) -> Run:
         tested = found.tested[held]
         paths = [index.paths[row] for row in held]
         chances = fitted.head.predict_proba(tested)
-        evaluation = score(chances, index.labels[held], index.class_names, paths)
+        evaluation = score(
+            chances, index.labels[held], index.class_names, paths, groups=split.groups[held]
+        )
     return Run(
         classifier,
         evaluation,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from handful.classifiers.classifier import Classifier
 from handful.classifiers.evaluation import Evaluation, score
+from handful.classifiers.intervals import design_effect
 from handful.config import TrainConfig
 from handful.errors import DataError
 from handful.files import write_json
@@ -33,6 +34,7 @@ MANIFEST_FILE = "split.csv"
 PREDICTIONS_FILE = "predictions.csv"
 HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
+_PREDICTION_COLUMNS = ("path", "label", "predicted", "group")
 _VERSIONS_KEPT = ("numpy", "openvino", "opencv-python-headless", "keras")
 
 
@@ -94,11 +96,12 @@ class Run:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What these validation photos are too few to say; texts."""
+        """That it is no better than guessing; what the validation photos are too few to say."""
         evaluation, difference = self.evaluation, self.config.difference
         wrong = len(evaluation) - evaluation.num_right
-        caution = too_few_photos(len(evaluation), wrong, difference)
-        return (caution,) if caution else ()
+        alike = design_effect(evaluation.predicted == evaluation.labels, evaluation.groups)
+        caution = too_few_photos(len(evaluation), wrong, difference, alike)
+        return tuple(filter(None, [evaluation.chance_note, caution]))
 
     @property
     def stopped(self) -> str:
@@ -311,18 +314,19 @@ def write_run(run: Run, folder: Path) -> None:
 
 
 def _write_predictions(evaluation: Evaluation, path: Path) -> None:
-    names = evaluation.class_names
+    names, groups = evaluation.class_names, evaluation.groups
     rows = [
-        (photo, names[label], names[predicted], *probabilities)
-        for photo, label, predicted, probabilities in zip(
+        (photo, names[label], names[predicted], group, *probabilities)
+        for photo, label, predicted, group, probabilities in zip(
             evaluation.paths,
             evaluation.labels,
             evaluation.predicted,
+            range(len(evaluation)) if groups is None else groups.tolist(),
             evaluation.probabilities.tolist(),
             strict=True,
         )
     ]
-    write_csv(path, [("path", "label", "predicted", *names), *rows])
+    write_csv(path, [(*_PREDICTION_COLUMNS, *names), *rows])
 
 
 def read_predictions(path: Path) -> Evaluation:
@@ -339,10 +343,13 @@ def read_predictions(path: Path) -> Evaluation:
     """
     try:
         header, *rows = read_csv(path)
-        names = header[3:]
+        if tuple(header[:4]) != _PREDICTION_COLUMNS:
+            raise ValueError(f"its first columns are {','.join(header[:4])}")
+        names = header[4:]
         labels = np.array([names.index(row[1]) for row in rows], np.int64)
-        probabilities = np.array([[float(value) for value in row[3:]] for row in rows])
-        return score(probabilities, labels, names, [row[0] for row in rows])
+        probabilities = np.array([[float(value) for value in row[4:]] for row in rows])
+        groups = np.array([int(row[3]) for row in rows])
+        return score(probabilities, labels, names, [row[0] for row in rows], groups=groups)
     except (OSError, ValueError, IndexError) as error:
         raise DataError(
             f"{path} is not the predictions.csv of a run ({error}); train the run again."

@@ -321,7 +321,10 @@ def _train_network(
         probabilities = trained.probabilities
         if probabilities is None:
             probabilities = trained.classifier.predict_index(held_out, progress=tell).probabilities
-        evaluation = score(probabilities, held_out.labels, index.class_names, held_out.paths)
+        groups = split.groups[split.validation]
+        evaluation = score(
+            probabilities, held_out.labels, index.class_names, held_out.paths, groups=groups
+        )
         # A network is not trained anew for every fold: its answers on validation have to do.
         classifier = trained.classifier
         classifier.calibration = keep_answers(probabilities, held_out.labels, "validation")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from handful.classifiers.evaluation import Evaluation
 from handful.classifiers.intervals import (
     accuracy_interval,
+    design_effect,
     discordant_share,
     holm_adjusted,
     independent_discordance,
@@ -121,6 +122,11 @@ class StrategySummary:
         return np.stack([_right(run.evaluation) for run in self.runs])
 
     @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """(N,) near-duplicates among the photos, see `Evaluation`."""
+        return self.runs[0].evaluation.groups
+
+    @property
     def accuracy(self) -> float:
         """Mean accuracy of the trainings, a fraction."""
         return float(self.correct.mean())
@@ -135,7 +141,13 @@ class StrategySummary:
     @cached_property
     def accuracy_interval(self) -> tuple[float, float]:
         """95 % interval of the accuracy, see `handful.classifiers.intervals.accuracy_interval`."""
-        return accuracy_interval(self.correct)
+        return accuracy_interval(self.correct, groups=self.groups)
+
+    @property
+    def chance_note(self) -> str:
+        """As of an `Evaluation`, where it holds of each training; else ""."""
+        notes = [run.evaluation.chance_note for run in self.runs]
+        return notes[0] if all(notes) else ""
 
     @property
     def overfitting_gap(self) -> float | None:
@@ -364,7 +376,12 @@ class Comparison:
                 f"Trained once, so that the luck of training is not in the intervals: "
                 f"{', '.join(once)}."
             )
-        return (*found, *filter(None, [self._too_few]))
+        guessing = [
+            f"{summary.name}: {summary.chance_note}"
+            for summary in self.summaries
+            if summary.chance_note
+        ]
+        return (*guessing, *found, *filter(None, [self._too_few]))
 
     @property
     def _too_few(self) -> str:
@@ -372,7 +389,13 @@ class Comparison:
         runs = {summary.name: summary.correct for summary in self.summaries}
         open_pairs = [row for row in self.differences if not row.is_real]
         needed = [
-            _photos_to_show(self.asked_difference, runs[row.first], runs[row.second], row.num_pairs)
+            _photos_to_show(
+                self.asked_difference,
+                runs[row.first],
+                runs[row.second],
+                row.num_pairs,
+                self.summaries[0].groups,
+            )
             for row in open_pairs
         ]
         points = f"{self.asked_difference * 100:g} point{'s' * (self.asked_difference != 0.01)}"
@@ -455,13 +478,17 @@ def build_comparison(
     )
 
 
-def too_few_photos(num_photos: int, num_wrong: int, difference: float) -> str:
+def too_few_photos(
+    num_photos: int, num_wrong: int, difference: float, design_effect: float = 1.0
+) -> str:
     """Say whether photos are too few to show a difference between two classifiers.
 
     Args:
         num_photos: Photos that a classifier was scored on.
         num_wrong: Those that it named wrong.
         difference: Difference of two accuracies that the photos should show, in (0, 1].
+        design_effect: Photos that count as one, see
+            `handful.classifiers.intervals.design_effect`.
 
     Returns:
         A sentence with the number that would do and the difference that these do show; "" where
@@ -474,10 +501,11 @@ def too_few_photos(num_photos: int, num_wrong: int, difference: float) -> str:
     share = independent_discordance(error_rate, difference)
     fewest = _fewest_photos(_SIGNIFICANCE)
     needed = max(photos_for_difference(difference, share) or 0, fewest)
+    needed, counted = math.ceil(needed * design_effect), int(num_photos / design_effect)
     if needed <= num_photos:
         return ""
-    shown = f"one of {math.ceil(smallest_difference(num_photos, error_rate) * 100)} points"
-    if num_photos < fewest:
+    shown = f"one of {math.ceil(smallest_difference(counted, error_rate) * 100)} points"
+    if counted < fewest:
         shown = "none, however large"
     return (
         f"{num_photos:,} validation photo{'s' * (num_photos != 1)} cannot show a difference of "
@@ -502,18 +530,19 @@ def about(number: int) -> str:
 def _differences(summaries: Sequence[StrategySummary]) -> tuple[Difference, ...]:
     ranked = sorted(summaries, key=lambda summary: -summary.accuracy)
     pairs = list(combinations(ranked, 2))
-    p_values = [paired_difference_test(a.correct, b.correct) for a, b in pairs]
+    groups = summaries[0].groups
+    p_values = [paired_difference_test(a.correct, b.correct, groups=groups) for a, b in pairs]
     found = [
         Difference(
             first=first.name,
             second=second.name,
             difference=first.accuracy - second.accuracy,
-            interval=paired_difference_interval(first.correct, second.correct),
+            interval=paired_difference_interval(first.correct, second.correct, groups=groups),
             p_value=p_value,
             adjusted_p_value=adjusted,
             num_pairs=len(pairs),
             photos_needed=_photos_to_show(
-                first.accuracy - second.accuracy, first.correct, second.correct, len(pairs)
+                first.accuracy - second.accuracy, first.correct, second.correct, len(pairs), groups
             ),
         )
         for (first, second), p_value, adjusted in zip(
@@ -534,7 +563,11 @@ def _without_too_small_a_number(found: Difference, num_photos: int) -> Differenc
 
 
 def _photos_to_show(
-    difference: float, first: NDArray[np.bool_], second: NDArray[np.bool_], num_pairs: int
+    difference: float,
+    first: NDArray[np.bool_],
+    second: NDArray[np.bool_],
+    num_pairs: int,
+    groups: NDArray[np.int64] | None,
 ) -> int | None:
     """Photos that would tell two ways apart, were they `difference` apart; None: no number."""
     if difference <= 0:
@@ -548,7 +581,11 @@ def _photos_to_show(
         seed_variance=seed_variance(first, second),
         seed_freedom=seed_freedom(first, second),
     )
-    return None if needed is None else max(needed, _fewest_photos(significance))
+    if needed is None:
+        return None
+    # Of photos with as many near-duplicates as these.
+    alike = design_effect(first.mean(axis=0) - second.mean(axis=0), groups)
+    return math.ceil(max(needed, _fewest_photos(significance)) * alike)
 
 
 def _fewest_photos(significance: float) -> int:
