@@ -3,7 +3,9 @@ import errno
 import hashlib
 import json
 import logging
-import os
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -117,16 +119,18 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path, monkeypatch):
     assert list((tmp_path / "networks").iterdir()) == []
 
 
-def test_what_a_killed_conversion_left_is_removed_after_a_day(counted, tmp_path):
+def test_what_a_killed_conversion_left_is_removed(counted, tmp_path):
     parent = tmp_path / "networks"
-    for name, age in (("old", 2 * 24 * 3600), ("new", 60)):
-        left = parent / f".making-{name}"
-        left.mkdir(parents=True)
-        then = left.stat().st_mtime - age
-        os.utime(left, (then, then))
-    frozen_network(find_backbone(), tmp_path)
-    assert not (parent / ".making-old").exists()
-    assert (parent / ".making-new").exists()
+    parent.mkdir()
+    code = f"""
+import os, pathlib, signal
+from handful.networks.conversion import store
+store(pathlib.Path({str(parent / "n")!r}), "", {{}}, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    assert len(list(parent.iterdir())) == 1
+    network = frozen_network(find_backbone(), tmp_path)
+    assert list(parent.iterdir()) == [network.xml_path.parent]
 
 
 def test_a_folder_that_cannot_be_written(counted, tmp_path):

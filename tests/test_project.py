@@ -24,6 +24,8 @@ MODULES = (
     "errors",
     "wording",
     "config",
+    "drafts",
+    "children",
     "files",
     "tables",
     "forks",

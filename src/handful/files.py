@@ -6,19 +6,26 @@ A file name need not be valid text: Python has surrogates for the bytes in quest
 import errno
 import hashlib
 import json
+import math
 import os
 import re
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from handful.drafts import Draft
 from handful.errors import OutputError
 from handful.wording import printable
+
+# Arrays past this size lie in a temporary file.
+MEMORY_BYTES = 1 << 30
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -134,14 +141,17 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
+def new_folder(path: Path, replace: bool = False, keep_others: bool = False) -> Iterator[Path]:
     """Fill a folder under a temporary name beside its place, then move it there.
 
-    An error or Ctrl-C inside the block removes the temporary folder and leaves no trace.
+    An error or Ctrl-C inside the block leaves no trace, and what a killed process leaves is removed
+    by the next one, see `handful.drafts`.
 
     Args:
         path: Folder to make; its parents are made too.
         replace: Whether a folder there may be replaced; it stays until the new one is whole.
+        keep_others: Whether what only the old folder has, such as a list of the user's, is in the
+            new one too.
 
     Yields:
         The temporary folder to write into.
@@ -153,32 +163,28 @@ def new_folder(path: Path, replace: bool = False) -> Iterator[Path]:
         raise OutputError(
             f"{path} exists already; choose another place with --output, or remove it first."
         )
-    temporary = None
+    # What a link leads to is replaced, not the link.
+    target = path.resolve() if path.is_symlink() else path
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        yield temporary
-        # mkdtemp makes folders private; a result is as readable as any other new folder.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o777 & ~mask)
-        if replace and path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
-            path.rename(old / path.name)
-            shutil.rmtree(old, ignore_errors=True)
-        temporary.rename(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Draft(target.parent) as draft:
+            folder = draft.place(target.name)
+            folder.mkdir()
+            yield folder
+            if replace:
+                draft.replace(target, keep_others)
+            else:
+                folder.rename(target)
     except OSError as error:
         raise _unwritable(path, error) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
 def new_file(path: Path, replace: bool = False) -> Iterator[Path]:
     """Write a file under a temporary name beside its place, then move it there.
 
-    An error or Ctrl-C inside the block removes the temporary file and leaves no trace.
+    An error or Ctrl-C inside the block leaves no trace, and what a killed process leaves is removed
+    by the next one.
 
     Args:
         path: File to make; its parents are made too.
@@ -194,16 +200,78 @@ def new_file(path: Path, replace: bool = False) -> Iterator[Path]:
         raise OutputError(
             f"{path} exists already; choose another place with --output, or remove it first."
         )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        with Draft(path.parent) as draft:
+            file = draft.place(path.name)
+            yield file
+            if replace:
+                file.replace(path)
+            else:
+                _move_to_free(file, path)
     except OSError as error:
         raise _unwritable(path, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all.
+
+    Args:
+        path: File to make or replace; its folder exists.
+        text: What to write, as UTF-8.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    with Draft(path.parent) as draft:
+        file = draft.place(path.name)
+        file.write_text(text, encoding="utf-8")
+        file.replace(path)
+
+
+def _move_to_free(file: Path, path: Path) -> None:
+    """Give a file its name unless another has taken it meanwhile."""
+    try:
+        os.link(file, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        file.rename(path)
+
+
+def empty_array(
+    shape: tuple[int, ...], dtype: DTypeLike, memory_bytes: int = MEMORY_BYTES
+) -> NDArray[Any]:
+    """Zeros in memory, or past a size in a file that the system pages in and out.
+
+    Args:
+        shape: Shape of the array.
+        dtype: Type of its values.
+        memory_bytes: An array larger than this lies in a file without a name, which goes with the
+            array or its process, however that ends.
+
+    Returns:
+        The array.
+
+    Raises:
+        OutputError: When there is no room for the file.
+    """
+    num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    if num_bytes <= memory_bytes:
+        return np.zeros(shape, dtype)
+    # /tmp may itself lie in memory.
+    folder = os.environ.get("TMPDIR") or next(filter(os.path.isdir, ["/var/tmp"]), None)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):
+                # A full disk shows here, and not as a bus error while the array is filled.
+                os.posix_fallocate(file.fileno(), 0, num_bytes)
+            return np.memmap(file, dtype, "r+", shape=shape)
+    except OSError as error:
+        raise OutputError(
+            f"{num_bytes / 1e9:.1f} GB cannot be kept in {folder or tempfile.gettempdir()}: "
+            f"{error.strerror or error}. Make room, or name another folder in TMPDIR."
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.classifiers.classifier import Classifier
+from handful.drafts import Draft
 from handful.errors import HandfulError
 from handful.exporting.export_graph import INPUT_NAME, OUTPUT_NAME, folded_head, network_graph
 from handful.exporting.export_onnx import biased_convolution, unknown_operation
@@ -539,9 +540,9 @@ def write_litert(model: "keras.Model", path: Path, facts: Mapping[str, str]) -> 
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint("serving_default", classify, input_signature=signature)
-    with tempfile.TemporaryDirectory(prefix="handful-litert-") as folder:
-        archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    with Draft(Path(tempfile.gettempdir())) as draft:
+        archive.write_out(str(draft.path), verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(draft.path))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:
             content = converter.convert()

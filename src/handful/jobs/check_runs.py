@@ -1,6 +1,5 @@
 """The job behind `handful check`: what would spoil a classifier, without making one."""
 
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -260,10 +259,9 @@ def _output_folder(output: str | Path | None) -> Iterator[Path | None]:
             f"{path} exists already and is not the folder of a check; choose another place with "
             "--output, or remove it first."
         )
-    with new_folder(path, replace=is_check) as folder:
+    # Lists in it stay, see `new_folder`.
+    with new_folder(path, replace=is_check, keep_others=True) as folder:
         yield folder
-        for file in lists:
-            shutil.copy2(file, folder)
 
 
 def _place_inside(fix_list: str | Path, output: str | Path | None) -> Path | None:

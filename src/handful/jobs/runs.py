@@ -132,7 +132,7 @@ def train(
     goes_on = resume and checkpoint is not None and checkpoint.is_dir()
     # Making the folder first: an output that cannot be written is found before the work.
     with (
-        new_folder(Path(output), replace=goes_on) as folder,
+        new_folder(Path(output), replace=goes_on, keep_others=True) as folder,
         FigureProcess() as figures,
     ):
         run = _train(task, clock, checkpoint, resume)

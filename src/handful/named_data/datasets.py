@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from handful.errors import DataError, OutputError
-from handful.files import sha256_of
+from handful.files import sha256_of, write_whole
 from handful.named_data.downloads import DownloadError, download, remove_part
 from handful.named_data.solar_cells import (
     NUM_SOLAR_CELLS,
@@ -413,9 +413,7 @@ def _digest_path(path: Path) -> Path:
 
 def _write_digest(path: Path, archive: Archive, sha256: str) -> None:
     facts = {"url": archive.url, "num_bytes": archive.num_bytes, "sha256": sha256}
-    temporary = _digest_path(path).with_suffix(".tmp")
-    temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, _digest_path(path))
+    write_whole(_digest_path(path), json.dumps(facts, indent=2) + "\n")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ Everything goes by `urllib`, which honours the proxies and certificates that the
 
 import contextlib
 import json
-import os
 import queue
 import threading
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from handful.errors import HandfulError
+from handful.files import write_whole
 
 # Name look-up, connection, proxy, redirects and headers together.
 OPEN_SECONDS = 6.0
@@ -217,9 +217,7 @@ def _write_mark(path: Path, url: str, response: HTTPResponse) -> None:
     mark = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
     # The bytes of the last version must not stand beside the mark of this one, even for a moment.
     path.unlink(missing_ok=True)
-    temporary = _mark_path(path).with_suffix(".tmp")
-    temporary.write_text(json.dumps({"url": url, "mark": mark}), encoding="utf-8")
-    os.replace(temporary, _mark_path(path))
+    write_whole(_mark_path(path), json.dumps({"url": url, "mark": mark}))
 
 
 def _read_mark(path: Path, url: str) -> str:

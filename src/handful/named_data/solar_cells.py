@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from handful.children import tied
 from handful.errors import DataError
-from handful.files import new_folder
+from handful.files import new_file, new_folder
 
 INSTALL_SECONDS = 600
 SOLAR_CELLS = "elpv-dataset"
@@ -80,7 +81,7 @@ def _install_solar_cells(target: Path, say: Callable[[str], None] | None) -> Non
         command += ["--target", str(folder), f"{SOLAR_CELLS}=={SOLAR_CELLS_VERSION}"]
         try:
             ended = subprocess.run(
-                command,
+                tied(command),
                 # A setting of pip that excludes --target.
                 env={**os.environ, "PIP_USER": "0"},
                 stdin=subprocess.DEVNULL,
@@ -147,11 +148,13 @@ def write_solar_cell_table(data_folder: Path, table: Path) -> Path:
             f"{data_folder} has {len(cells) - len(missing):,} of {len(cells):,} listed photos; "
             f"expected {NUM_SOLAR_CELLS:,}. {fix}"
         )
-    temporary = table.with_suffix(".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        new_file(table, replace=True) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("path", "label"))
         writer.writerows(
             (path, "defective" if chance >= 0.5 else "intact") for path, chance in cells
         )
-    return temporary.replace(table)
+    return table

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handful.children import tied
 from handful.config import cache_folder as default_cache_folder
 from handful.errors import HandfulError, MissingExtraError, OutputError, WeightsError
 from handful.networks.conversion import FrozenNetwork, open_stored, store, write_network
@@ -463,7 +464,7 @@ def _convert(backbone: Backbone, folder: Path, int8: bool) -> None:
         "PYTHONPATH": os.pathsep.join(search_path),
     }
     child = subprocess.run(
-        [sys.executable, "-c", _CHILD, json.dumps(order)],
+        tied([sys.executable, "-c", _CHILD, json.dumps(order)]),
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handful.drafts import Draft
 from handful.errors import HandfulError, ModelFileError, OutputError
 from handful.files import sha256_of
 from handful.networks.quantisation import quantise
@@ -26,7 +26,6 @@ FORMAT_VERSION = 1
 TOLERANCE = 1e-3
 # Least cosine between embeddings in 8 bits and in float32; photos have 0.98 and more.
 INT8_COSINE = 0.95
-_LEFTOVER_SECONDS = 24 * 3600
 
 _logger = logging.getLogger("handful")
 
@@ -230,18 +229,15 @@ def store(
     start = time.perf_counter()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder.parent)
-        temporary = folder.parent / f".making-{os.getpid()}-{secrets.token_hex(8)}"
-        temporary.mkdir()
-        try:
+        with Draft(folder.parent) as draft:
+            temporary = draft.place(folder.name)
+            temporary.mkdir()
             write(temporary)
             sha256 = {name: sha256_of(temporary / f"network.{name}") for name in ("xml", "bin")}
             description = {"format": FORMAT_VERSION, "digest": digest, "sha256": sha256, **facts}
             text = json.dumps(description, indent=2) + "\n"
             (temporary / "network.json").write_text(text, encoding="utf-8")
             _move(temporary, folder, digest)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise OutputError(
             f"Cannot keep the converted network in {folder}: {error.strerror or error}. Make room "
@@ -284,14 +280,3 @@ def _set_aside(folder: Path, problem: str) -> None:
             f"The converted network {folder} is damaged and cannot be moved: "
             f"{error.strerror or error}. Delete it."
         ) from error
-
-
-def _remove_leftovers(parent: Path) -> None:
-    """Delete what processes that were killed left behind; a day is longer than any conversion."""
-    for path in parent.glob(".making-*"):
-        try:
-            old = time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS
-        except FileNotFoundError:
-            continue
-        if old:
-            shutil.rmtree(path, ignore_errors=True)

@@ -11,6 +11,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from handful.drafts import Draft
 from handful.errors import WeightsError
 
 DOWNLOAD_TIMEOUT_SECONDS = 10.0
@@ -201,27 +202,26 @@ def _checksum(path: Path, like: str) -> str:
 
 def _download(body: KerasBody, path: Path) -> None:
     """Fetch the official weights to `path`: whole and verified, or not at all."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     _logger.info("Downloading %s", body.url)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(body.url, timeout=DOWNLOAD_TIMEOUT_SECONDS) as answer:
-            with partial.open("wb") as file:
-                while block := answer.read(1 << 20):
-                    file.write(block)
-        found = _checksum(partial, body.checksum)
-        if found != body.checksum:
-            raise WeightsError(
-                f"{body.url} came with checksum {found}; expected {body.checksum}. The download "
-                "was cut short or the file was replaced; try again, or give weights of your own "
-                "with --weights FILE."
-            )
-        os.replace(partial, path)
+        with Draft(path.parent) as draft:
+            partial = draft.place(path.name)
+            with urllib.request.urlopen(body.url, timeout=DOWNLOAD_TIMEOUT_SECONDS) as answer:
+                with partial.open("wb") as file:
+                    while block := answer.read(1 << 20):
+                        file.write(block)
+            found = _checksum(partial, body.checksum)
+            if found != body.checksum:
+                raise WeightsError(
+                    f"{body.url} came with checksum {found}; expected {body.checksum}. The "
+                    "download was cut short or the file was replaced; try again, or give weights "
+                    "of your own with --weights FILE."
+                )
+            os.replace(partial, path)
     except OSError as error:
         raise WeightsError(
             f"The weights of {body.constructor.lower()} are not on this computer and could not be "
             f"downloaded ({getattr(error, 'reason', None) or error}). Download {body.url} "
             f"elsewhere and put it at {path}, or give weights of your own with --weights FILE."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from types import TracebackType
 
 import numpy as np
 
+from handful.children import tied
 from handful.classifiers.evaluation import ClassScore, Evaluation
 from handful.classifiers.metrics import ReliabilityCurve
 from handful.reports.plots import FIGURES, draw_figures, load_matplotlib, save_figures
@@ -39,11 +40,11 @@ class FigureProcess:
 
     def __enter__(self) -> "FigureProcess":
         # -P: nothing in the user's folder is imported. A session of its own: Ctrl-C is for this
-        # process, whose end, however sudden, ends the other's input and with it the other.
+        # process, whose end, however sudden, ends the other.
         command = [sys.executable, "-P", "-m", "handful.reports.figure_process"]
         try:
             self._process = subprocess.Popen(
-                command,
+                tied(command),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

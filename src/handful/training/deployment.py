@@ -1,7 +1,6 @@
 """A trained Keras network made into a `Classifier`: converted, with its last layer as the head."""
 
 import hashlib
-import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import numpy as np
 from handful.classifiers.classifier import Classifier
 from handful.classifiers.heads import LinearHead
 from handful.config import TrainConfig
+from handful.drafts import Draft
 from handful.files import sha256_of
 from handful.networks.conversion import FrozenNetwork, write_network
 from handful.photos.pixels import DecodeSettings
@@ -75,7 +75,7 @@ def deploy(
             given = keras.ops.concatenate([1 - given, given], axis=-1)
         features = keras.ops.log(keras.ops.maximum(given, _LEAST_PROBABILITY))
         head = _identity_head(num_classes)
-    folder, frozen = _write(keras.Model(images, features), size)
+    draft, frozen = _write(keras.Model(images, features), size)
     classifier = Classifier(
         class_names,
         frozen,
@@ -87,7 +87,7 @@ def deploy(
         about={"backbone": network.name, "licence": "yours", "source": "trained on these photos"}
         | about_job(config),
     )
-    weakref.finalize(classifier, shutil.rmtree, folder, ignore_errors=True)
+    weakref.finalize(classifier, draft.close)
     return classifier
 
 
@@ -102,24 +102,22 @@ def write_body(body: "keras.Model", image_size: int) -> Iterator[FrozenNetwork]:
     Yields:
         The network; its files go with the block.
     """
-    folder, frozen = _write(body, image_size)
-    try:
+    draft, frozen = _write(body, image_size)
+    with draft:
         yield frozen
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write(body: "keras.Model", image_size: int) -> tuple[Path, FrozenNetwork]:
+def _write(body: "keras.Model", image_size: int) -> tuple[Draft, FrozenNetwork]:
     """Convert into a temporary folder."""
-    folder = Path(tempfile.mkdtemp(prefix="handful-network-"))
+    draft = Draft(Path(tempfile.gettempdir()))
     try:
-        write_network(body, folder)
+        write_network(body, draft.path)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        draft.close()
         raise
-    xml_path, bin_path = folder / "network.xml", folder / "network.bin"
+    xml_path, bin_path = draft.path / "network.xml", draft.path / "network.bin"
     xml_sha256, bin_sha256 = sha256_of(xml_path), sha256_of(bin_path)
-    return folder, FrozenNetwork(
+    return draft, FrozenNetwork(
         xml_path=xml_path,
         bin_path=bin_path,
         xml_sha256=xml_sha256,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import DataError, TrainingError
+from handful.files import new_file
 from handful.networks.backbones import prepare_keras
 from handful.networks.embeddings import Progress
 from handful.training.minibatches import BatchSource, epoch_dataset
@@ -414,12 +415,10 @@ class _Loop:
         arrays: dict[str, Any] = {f"state_{n}": value for n, value in enumerate(state)}
         arrays |= {f"best_{n}": value for n, value in enumerate(self.best_state or [])}
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{CHECKPOINT_FILE}"
-        with temporary.open("wb") as file:
+        with new_file(folder / CHECKPOINT_FILE, replace=True) as part, part.open("wb") as file:
             np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, folder / CHECKPOINT_FILE)
 
 
 def _read_checkpoint(folder: Path, key: str) -> dict[str, Any] | None:

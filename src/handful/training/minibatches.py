@@ -2,7 +2,6 @@
 
 import functools
 import math
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import DataError
+from handful.files import MEMORY_BYTES, empty_array
 from handful.forks import start_anew_in_children
 from handful.networks.backbones import prepare_keras
 from handful.networks.embeddings import Progress, available_cores
@@ -22,8 +22,6 @@ from handful.photos.augment import AugmentationPolicy, apply_views, draw_views
 from handful.photos.index import ImageIndex, load_index
 from handful.photos.pixels import DecodeSettings, decode
 
-# Decoded pictures past this size lie in a temporary file that the system pages in and out.
-MEMORY_BYTES = 1 << 30
 Teacher = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 LABEL_KINDS = ("binary", "sparse", "categorical")
 
@@ -51,7 +49,7 @@ def decode_photos(
         DataError: When photos cannot be decoded; the first five are named.
     """
     shape = (len(index), settings.image_size, settings.image_size, 3)
-    images = _empty(shape, memory_bytes)
+    images = empty_array(shape, np.uint8, memory_bytes)
     problems: list[str] = []
 
     def fill(row: int) -> None:
@@ -70,14 +68,6 @@ def decode_photos(
             f"{'; '.join(sorted(problems)[:5])}. Remove them, or see `handful check`."
         )
     return images
-
-
-def _empty(shape: tuple[int, ...], memory_bytes: int) -> NDArray[np.uint8]:
-    if math.prod(shape) <= memory_bytes:
-        return np.empty(shape, np.uint8)
-    # The file has no name any more once it is open: the system removes it with the last user.
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
 @dataclass(frozen=True, eq=False)
