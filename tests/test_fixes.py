@@ -220,3 +220,30 @@ def test_classes_are_counted_after_the_fixes(tmp_path: Path) -> None:
     write_list(path, "train/b/1.png,remove,,")
     with pytest.raises(DataError, match=r'leaves the class "b"'):
         load_fixed_index(tmp_path / "photos", path)
+
+
+def test_paths_are_taken_as_they_are_meant(
+    copied_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = load_index(copied_folder)
+    path = next(path for path in index.paths if path.startswith("round/"))
+    monkeypatch.chdir(tmp_path)
+    backslashes = path.replace("/", "\\")
+    forms = [
+        f"./{path}",
+        f"square/../{path}",
+        backslashes,
+        f"{copied_folder}/{path}",
+        f"photos/{path}",
+    ]
+    for form in forms:
+        fixed = apply_fixes(index, [fix(form)], "fixes.csv")
+        assert set(index.paths) - set(fixed.paths) == {path}
+    with pytest.raises(DataError, match=f"{path} is to be removed and to be kept; keep one"):
+        apply_fixes(index, [fix(path), fix(f"./{path}", "keep")], "fixes.csv")
+    # A name that is there as it stands is that one.
+    shutil.copy(copied_folder / path, copied_folder / "round" / "x\\y.png")
+    shutil.copytree(copied_folder / "square", copied_folder / "round" / "x")
+    index = load_index(copied_folder)
+    fixed = apply_fixes(index, [fix("round/x\\y.png")], "fixes.csv")
+    assert set(index.paths) - set(fixed.paths) == {"round/x\\y.png"}

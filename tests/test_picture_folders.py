@@ -203,3 +203,10 @@ def test_the_real_photos(
         "validation": {"cats": 500, "dogs": 500},
     }
     assert len(load_index(found.path)) == 3000
+
+
+def test_thumbnails_of_a_storage_box_are_not_counted(tmp_path: Path) -> None:
+    for name in ("train/a/1.png", "train/a/@eaDir/1.png/SYNOPHOTO_THUMB_M.png", "@eaDir/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert count_pictures(tmp_path) == {"train/a": 1}

@@ -16,7 +16,7 @@ from handful.classifiers.evaluation import Evaluation, score
 from handful.classifiers.metrics import ReliabilityCurve, reliability_curve
 from handful.errors import OutputError
 from handful.photos.augment import HANDFUL_POLICY, AugmentationPolicy
-from handful.reports import plots
+from handful.reports import plot_style
 from handful.reports.plots import (
     STRATEGY_COLOURS,
     history_curve,
@@ -144,7 +144,7 @@ def test_figures_of_any_names_are_drawn_quietly(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(plots, "DOTS_PER_INCH", 60)
+    monkeypatch.setattr(plot_style, "DOTS_PER_INCH", 60)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         paths = save_figures(draw_evaluation(num, names), tmp_path)
@@ -377,7 +377,7 @@ def test_a_comparison_is_drawn_where_its_numbers_are() -> None:
 def test_a_comparisons_figures_are_saved_quietly(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plots, "DOTS_PER_INCH", 60)
+    monkeypatch.setattr(plot_style, "DOTS_PER_INCH", 60)
     comparison = draw_comparison()
     paths = save_comparison_figures(comparison, tmp_path)
     names = ["comparison.png", "histories.png", "curves-scratch.png", "curves-a-b-.png"]

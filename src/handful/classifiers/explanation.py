@@ -27,6 +27,7 @@ from handful.files import new_file
 from handful.networks.conversion import read_network
 from handful.networks.embeddings import available_cores
 from handful.networks.inference import CompiledNetwork
+from handful.photos.ignored import mark_figure
 from handful.photos.index import ImageIndex, RejectedFile, load_unlabelled
 from handful.photos.pictures import Picture, in_memory, is_path
 from handful.photos.pixels import DecodeSettings, decode, mirror, read_header, resize
@@ -396,7 +397,7 @@ def save_overlay(explanation: Explanation, path: Path) -> None:
         raise ValueError(f"output is {path}; expected a name that ends in .png.")
     _, encoded = cv2.imencode(".png", cv2.cvtColor(overlay(explanation), cv2.COLOR_RGB2BGR))
     with new_file(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+        temporary.write_bytes(mark_figure(encoded.tobytes()))
 
 
 def write_explanations(

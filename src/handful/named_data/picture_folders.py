@@ -14,6 +14,7 @@ from handful.errors import DataError, OutputError
 from handful.files import new_folder
 from handful.named_data.datasets import CATS_AND_DOGS, Archive, find_archive, list_counts
 from handful.named_data.digits import DIGIT_FILES, MNIST, MNIST_CREDIT, find_digits, write_digits
+from handful.photos.ignored import is_ignored
 from handful.photos.pixels import DecodeSettings, decode_picture, resize
 from handful.photos.storage import ZipReader, read_file
 from handful.reports.plots import save_examples
@@ -200,7 +201,7 @@ def _inside(name: str) -> str:
 
 
 def count_pictures(folder: Path) -> dict[str, int]:
-    """Count JPEG and PNG files by their endings; hidden ones do not count.
+    """Count JPEG and PNG files by their endings; hidden ones and the system's do not count.
 
     Args:
         folder: Where to look, to any depth.
@@ -209,8 +210,9 @@ def count_pictures(folder: Path) -> dict[str, int]:
         "train/cats" and the like -> number of files right in that folder.
     """
     counts: Counter[str] = Counter()
-    for place, _, names in os.walk(folder):
-        number = sum(name.lower().endswith(_ENDINGS) and name[0] != "." for name in names)
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_ignored(name)]
+        number = sum(name.lower().endswith(_ENDINGS) and not is_ignored(name) for name in names)
         if number:
             counts[Path(place).relative_to(folder).as_posix()] = number
     return dict(counts)
@@ -233,7 +235,7 @@ def _draw_examples(name: str, folder: Path, counts: Mapping[str, int]) -> Path:
     # As many of each class as of the others, give or take one.
     chosen = [classes[number * len(classes) // NUM_EXAMPLES] for number in range(NUM_EXAMPLES)]
     for place in classes:
-        files = sorted(path for path in (folder / place).iterdir() if path.name[0] != ".")
+        files = sorted(path for path in (folder / place).iterdir() if not is_ignored(path.name))
         for row in rng.choice(len(files), chosen.count(place), replace=False).tolist():
             pictures.append(_read_example(files[row]))
             labels.append(PurePosixPath(place).name)

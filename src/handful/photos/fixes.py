@@ -4,6 +4,8 @@ Photos are never deleted or moved: a fix list changes what is made of a folder, 
 """
 
 import difflib
+import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 from handful.errors import DataError, OutputError
 from handful.files import new_file
 from handful.photos.index import ImageIndex, check_classes, label_conflicts, load_index, sort_key
+from handful.photos.photo_tables import path_forms
 from handful.tables import read_table, write_csv
 
 Action = Literal["remove", "relabel", "keep"]
@@ -150,7 +153,7 @@ def apply_fixes(index: ImageIndex, fixes: Sequence[Fix], source: str | Path) -> 
     Raises:
         DataError: When the list names photos or classes that are not there, or empties a class.
     """
-    _check_paths(index, fixes, source)
+    fixes = _as_indexed(index, fixes, source)
     for fix in fixes:
         if fix.action == "relabel":
             _check_label(index, fix, source)
@@ -211,11 +214,29 @@ def load_fixed_index(
     return index
 
 
-def _check_paths(index: ImageIndex, fixes: Sequence[Fix], source: str | Path) -> None:
+def _as_indexed(index: ImageIndex, fixes: Sequence[Fix], source: str | Path) -> list[Fix]:
+    """The fixes with paths as the index has them, each once."""
     known = {*index.paths, *(file.path for file in index.rejected)}
-    unknown = [fix.path for fix in fixes if fix.path not in known]
+    folder = index.source if index.source.is_dir() else index.source.parent
+    found: dict[str, Fix] = {}
+    unknown = []
+    for fix in fixes:
+        forms = list(path_forms(fix.path))
+        # As seen from the current folder, too.
+        forms += [os.path.relpath(form, folder).replace(os.sep, "/") for form in forms]
+        path = next((form for form in (fix.path, *forms) if form in known), None)
+        if path is None:
+            unknown.append(fix.path)
+            continue
+        plain = replace(fix, path=path, label=unicodedata.normalize("NFC", fix.label))
+        other = found.setdefault(path, plain)
+        if (other.action, other.label) != (plain.action, plain.label):
+            raise DataError(
+                f"{source}: {path} is to {_words(other)} and to {_words(plain)}; keep one of the "
+                "lines."
+            )
     if not unknown:
-        return
+        return list(found.values())
     shown = ", ".join(f'"{path}"' for path in unknown[:_NAMED])
     more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
     close = difflib.get_close_matches(unknown[0], sorted(known), 1)

@@ -6,34 +6,27 @@ Formats are told by a file's first bytes, never by its name. Nothing is decoded 
 import difflib
 import hashlib
 import os
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import DataError
 from handful.files import open_regular, reason_of
+from handful.photos.ignored import is_figure, is_ignored
+from handful.photos.layout import arrange
+from handful.photos.part_names import SPLIT_NAMES
+from handful.photos.photo_tables import read_photo_table
 from handful.photos.pixels import sniff_format
-from handful.photos.storage import ZipReader, read_file
-from handful.tables import read_table
+from handful.photos.sources import Listing, list_folder, list_zip
+from handful.photos.storage import FoundFile, read_file
 
-SPLIT_NAMES = ("train", "validation", "test")
-_SPLIT_ALIASES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
-_IGNORED = {"__macosx", "thumbs.db", "desktop.ini"}
-_COLUMNS = ("path", "label", "split", "group")
 _THREADS = 4
+_NAMED = 5
 
 # First bytes of what is often found among photos, for reasons people understand.
 _LOOKS = (
@@ -210,17 +203,6 @@ class ImageIndex:
         return _hash("\n".join(lines).encode())
 
 
-@dataclass(frozen=True)
-class _File:
-    """A file found, before it is looked into."""
-
-    path: str
-    read: partial[bytes]
-    class_name: str = ""
-    split: str = ""
-    group: str = ""
-
-
 def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
     """Index labelled photos.
 
@@ -240,24 +222,24 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
     if absence := _absence(path):
         raise DataError(f"{path} {absence}")
     warnings: list[str] = []
-    outside: list[RejectedFile] = []
-    if path.is_dir():
-        empty: list[str] = []
-        files, class_depth = _by_folder(list(_walk(path, empty)), outside)
-        warnings += _say_empty(empty, files, class_depth)
-    elif path.suffix.lower() in (".csv", ".tsv"):
-        files = _from_csv(path, warnings)
-    elif (start := _starts(path)).startswith(b"PK"):
-        reader = ZipReader(path)
-        files, _ = _by_folder(
-            [_File(name, partial(reader.read, name)) for name in reader.members], outside
-        )
+    outside: list[str] = []
+    if path.suffix.lower() in (".csv", ".tsv") and not path.is_dir():
+        files, warnings = read_photo_table(path)
+    elif path.is_dir() or (start := _starts(path)).startswith(b"PK"):
+        listing = list_folder(path) if path.is_dir() else list_zip(path)
+        try:
+            layout = arrange(listing.files, listing.empty)
+        except DataError as error:
+            raise DataError(f"{path} {error}") from None
+        files, outside = layout.files, layout.outside
+        warnings = [*_say_listing(listing), *layout.warnings]
     else:
         raise DataError(
             f"{path} is {_looks(start)}; expected a folder of class folders, a zip, or a "
             "CSV with path,label."
         )
-    index = _build(path, files, outside, warnings)
+    rejected = [RejectedFile(name, "lies outside every class folder") for name in outside]
+    index = _build(path, files, rejected, warnings)
     check_classes(index, least_classes)
     return index
 
@@ -278,8 +260,9 @@ def load_unlabelled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
         sources = [sources]
     if not sources or "" in sources:
         raise ValueError("no photos were given; expected files, folders or zips.")
-    files: list[_File] = []
+    files: list[FoundFile] = []
     rejected: list[RejectedFile] = []
+    warnings: list[str] = []
     for source in map(Path, sources):
         absence = _absence(source)
         if not absence and source.resolve() == Path(source.resolve().anchor):
@@ -288,165 +271,55 @@ def load_unlabelled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
             rejected.append(RejectedFile(str(source), absence))
             continue
         try:
-            files += _unlabelled(source)
+            listing = _unlabelled(source)
         except DataError as error:
             reason = str(error).removeprefix(f"{source} ")
             rejected.append(RejectedFile(str(source), reason))
-    return _build(Path(sources[0]), files, rejected, [], keep_order=True)
+            continue
+        files += listing.files
+        rejected += [RejectedFile(path, reason) for path, reason in listing.unreadable.items()]
+        warnings += _say_repeated(listing)
+    return _build(Path(sources[0]), files, rejected, warnings, keep_order=True)
 
 
-def _unlabelled(source: Path) -> list[_File]:
-    """Files of a folder or a zip, or the one that is given."""
+def _unlabelled(source: Path) -> Listing:
+    """What a folder or a zip holds, or the one file that is given; paths begin with its own."""
+    if is_ignored(source.name, hidden=False):
+        raise DataError("is a file or folder of the system's")
     if source.is_dir():
-        found = sorted(_walk(source), key=lambda file: file.path)
-        return [replace(file, path=str(source / file.path)) for file in found]
-    if _starts(source)[:4] != b"PK\x03\x04":
-        return [_File(str(source), partial(read_file, source))]
-    reader = ZipReader(source)
-    names = sorted(name for name in reader.members if not _ignored(name))
-    return [_File(f"{source}/{name}", partial(reader.read, name)) for name in names]
+        listing = list_folder(source)
+    elif _starts(source)[:4] == b"PK\x03\x04":
+        listing = list_zip(source)
+    else:
+        return Listing([FoundFile(str(source), partial(read_file, source))])
+    found = sorted(listing.files, key=lambda file: file.path)
+    return Listing(
+        [replace(file, path=str(source / file.path)) for file in found],
+        unreadable={str(source / path): why for path, why in listing.unreadable.items()},
+        repeated=listing.repeated,
+    )
 
 
-def _walk(root: Path, empty: list[str] | None = None) -> Iterator[_File]:
-    """Files below a folder, hidden and system ones left out; linked folders are followed once.
-
-    Folders with nothing in them are added to `empty`.
-    """
-    seen: set[tuple[int, int]] = set()
-    try:
-        with os.scandir(root):
-            pass
-    except OSError as error:
-        raise DataError(
-            f"{root} cannot be read ({error.strerror}); check its permissions."
-        ) from error
-    for folder, names, files in os.walk(root, followlinks=True):
-        facts = os.stat(folder)
-        if (facts.st_dev, facts.st_ino) in seen:
-            names.clear()
-            continue
-        seen.add((facts.st_dev, facts.st_ino))
-        names[:] = sorted(name for name in names if not _ignored(name))
-        files = sorted(name for name in files if not _ignored(name))
-        if empty is not None and not names and not files:
-            empty.append(Path(folder).relative_to(root).as_posix())
-        for name in files:
-            path = Path(folder) / name
-            yield _File(path.relative_to(root).as_posix(), partial(read_file, path))
-
-
-def _ignored(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return any(part.startswith(".") or part.lower() in _IGNORED for part in parts)
-
-
-def _by_folder(files: list[_File], outside: list[RejectedFile]) -> tuple[list[_File], int]:
-    """Give files the class and split that their folders say; at which depth classes are, too."""
-    files = [file for file in files if not _ignored(file.path)]
-    parts = {file.path: PurePosixPath(file.path).parts for file in files}
-    depth = 0
-    # One folder around everything is a wrapper, unless it is itself a split or holds the photos.
-    while True:
-        tops = {path[depth] for path in parts.values() if len(path) > depth + 1}
-        beside = any(len(path) == depth + 1 for path in parts.values())
-        inside = {len(path) for path in parts.values() if len(path) > depth + 1}
-        (top,) = tops if len(tops) == 1 else ("",)
-        if not top or beside or top.lower() in _SPLIT_ALIASES or min(inside) <= depth + 2:
-            break
-        depth += 1
-    has_splits = bool(tops) and all(top.lower() in _SPLIT_ALIASES for top in tops)
-    class_depth = depth + has_splits
-    result = []
-    for file in files:
-        path = parts[file.path]
-        if len(path) <= class_depth + 1:
-            outside.append(RejectedFile(file.path, "lies outside every class folder"))
-            continue
-        split = _SPLIT_ALIASES[path[depth].lower()] if has_splits else ""
-        result.append(replace(file, class_name=path[class_depth], split=split))
-    return result, class_depth
-
-
-def _say_empty(empty: list[str], files: list[_File], class_depth: int) -> list[str]:
-    """A sentence for each folder that would be a class, were there any file in it."""
-
-    def class_folders(paths: Iterable[str]) -> set[tuple[str, ...]]:
-        parts = (PurePosixPath(path).parts for path in paths)
-        return {found[: class_depth + 1] for found in parts if len(found) > class_depth}
-
-    hollow = class_folders(empty) - class_folders(file.path for file in files)
+def _say_listing(listing: Listing) -> list[str]:
+    """A sentence on each folder that is missing from what was found, and on files that are."""
     return [
-        f'The folder {"/".join(parts)} has no files in it, so "{parts[-1]}" is no class'
-        for parts in sorted(hollow)
+        f"The folder {path} {why}, so its photos are missing; check its permissions"
+        for path, why in listing.unreadable.items()
+    ] + _say_repeated(listing)
+
+
+def _say_repeated(listing: Listing) -> list[str]:
+    names = listing.repeated
+    if not names:
+        return []
+    return [
+        f"The archive holds several files under one name, of which the last counts: {_list(names)}"
     ]
-
-
-def _from_csv(path: Path, warnings: list[str]) -> list[_File]:
-    """Files that a table lists."""
-    table = read_table(path, "give a table of path,label")
-    names = table.names
-    if "path" not in names or "label" not in names:
-        raise DataError(
-            f"{path} has the columns {_list(names)}; expected path,label and, if wanted, "
-            "split and group."
-        )
-    unknown = [name for name in names if name not in _COLUMNS]
-    if unknown:
-        raise DataError(
-            f"{path} has unknown columns {_list(unknown)}; expected path,label and, if "
-            "wanted, split and group. Remove them, or rename the one that is meant."
-        )
-    seen: dict[str, tuple[int, tuple[str, ...]]] = {}
-    files, missing, duplicates = [], [], 0
-    for line, row in table.rows:
-        name, label, split, group = (row.get(column, "").strip() for column in _COLUMNS)
-        group = unicodedata.normalize("NFC", group)
-        _check_row(path, line, name, label, split)
-        split = _SPLIT_ALIASES.get(split.lower(), "")
-        said = (label, split, group)
-        if name in seen:
-            first, other = seen[name]
-            if other != said:
-                both = [", ".join(f'"{text}"' for text in row if text) for row in (other, said)]
-                raise DataError(
-                    f"{path}, lines {first} and {line}: {name} is {both[0]} and {both[1]}; "
-                    "keep one."
-                )
-            duplicates += 1
-            continue
-        seen[name] = (line, said)
-        file = path.parent / name
-        if not file.is_file():
-            missing.append(name)
-        files.append(_File(Path(name).as_posix(), partial(read_file, file), *said))
-    if missing:
-        raise DataError(
-            f"{path} lists {len(missing)} files that do not exist: {_list(missing)}. "
-            f"Paths count from {path.parent.resolve()}."
-        )
-    if duplicates:
-        warnings.append(f"{path.name} lists {duplicates} rows twice; each counts once")
-    if files and all(PurePosixPath(file.path).is_absolute() for file in files):
-        # What all paths share tells people nothing.
-        shared = os.path.commonpath([PurePosixPath(file.path).parent for file in files])
-        files = [
-            replace(f, path=PurePosixPath(f.path).relative_to(shared).as_posix()) for f in files
-        ]
-    return files
-
-
-def _check_row(path: Path, line: int, name: str, label: str, split: str) -> None:
-    if not name or not label:
-        raise DataError(f"{path}, line {line}: the {'label' if name else 'path'} is empty.")
-    if split and split.lower() not in _SPLIT_ALIASES:
-        raise DataError(
-            f"{path}, line {line}: the split is {split!r}; expected one of {_list(SPLIT_NAMES)}."
-        )
 
 
 def _build(
     source: Path,
-    files: list[_File],
+    files: list[FoundFile],
     rejected: list[RejectedFile],
     warnings: list[str],
     *,
@@ -496,7 +369,7 @@ def sort_key(split: str, class_name: str, path: str) -> tuple[int, str, str]:
     return (*SPLIT_NAMES, "").index(split), class_name, path
 
 
-def _look(file: _File) -> tuple[str, str]:
+def _look(file: FoundFile) -> tuple[str, str]:
     """A file's content hash, or the reason why it is no photo."""
     try:
         data = file.read()
@@ -517,6 +390,8 @@ def why_no_picture(data: bytes) -> str:
     """
     if not data:
         return "is empty (0 bytes)"
+    if is_figure(data):
+        return "is a figure that handful drew"
     if sniff_format(data) is None:
         return f"is not a picture: it looks like {_looks(data[:512])}"
     return ""
@@ -586,6 +461,7 @@ def check_classes(index: ImageIndex, least_classes: int = 2) -> None:
         DataError: When photos or classes are missing.
     """
     source, names = index.source, index.class_names
+    notes = "".join(f" {line}." for line in index.warnings[:_NAMED])
     if not len(index):
         found = f"{len(index.rejected)} files, none of them a usable picture"
         if index.rejected:
@@ -593,12 +469,12 @@ def check_classes(index: ImageIndex, least_classes: int = 2) -> None:
         else:
             found = "no pictures"
         raise DataError(
-            f"{source} has {found}. Expected a folder for each class with pictures in it."
+            f"{source} has {found}. Expected a folder for each class with pictures in it.{notes}"
         )
     if len(names) < least_classes:
         raise DataError(
             f'{source} has one class, "{names[0]}"; a classifier needs 2. Put the pictures of '
-            "each class in a folder of their own."
+            f"each class in a folder of their own.{notes}"
         )
     if least_classes < 2:
         return

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import DataError
-from handful.photos.index import SPLIT_NAMES, ImageIndex
+from handful.photos.index import ImageIndex
+from handful.photos.part_names import SPLIT_NAMES
 from handful.tables import read_table, write_csv
 
 # Correlation of two centred 16x16 thumbnails. In 3,000 photos of cats and dogs the only pair above

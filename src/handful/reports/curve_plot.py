@@ -7,7 +7,6 @@ import numpy as np
 
 from handful.files import new_file
 from handful.reports.plot_style import (
-    DOTS_PER_INCH,
     FAINT,
     INK,
     MUTED,
@@ -17,6 +16,7 @@ from handful.reports.plot_style import (
     legend_below,
     new_figure,
     quiet,
+    save_png,
     style,
 )
 from handful.trust.learning_curve import REACH, LearningCurve, PhotosNeeded, about_count
@@ -85,7 +85,7 @@ def save_curve(curve: LearningCurve, needed: PhotosNeeded | None, path: Path) ->
         OutputError: When the file exists or cannot be written.
     """
     with new_file(path) as draft, quiet():
-        plot_curve(curve, needed).savefig(draft, dpi=DOTS_PER_INCH, format="png")
+        save_png(plot_curve(curve, needed), draft)
 
 
 def _draw_expected(axes: "Axes", curve: LearningCurve) -> None:

@@ -7,10 +7,14 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from handful.photos.ignored import FIGURE_MARK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -305,6 +309,19 @@ def short(name: str, length: int = _NAME_LENGTH) -> str:
     # A folder's name need not be valid text; matplotlib wants that.
     line = " ".join(name.encode("utf-8", "replace").decode().split())
     return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def save_png(figure: "Figure", path: Path | BytesIO) -> None:
+    """Write a figure as a PNG file that says that it is none of the user's photos.
+
+    Args:
+        figure: What to write.
+        path: The file.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    figure.savefig(path, format="png", dpi=DOTS_PER_INCH, metadata=FIGURE_MARK)
 
 
 def as_percent(value: float, position: float) -> str:

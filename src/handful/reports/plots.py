@@ -19,7 +19,6 @@ from handful.classifiers.evaluation import ClassScore, Evaluation
 from handful.classifiers.metrics import ReliabilityCurve
 from handful.files import new_file
 from handful.reports.plot_style import (
-    DOTS_PER_INCH,
     FAINT,
     INK,
     LEAST_SECONDS,
@@ -37,6 +36,7 @@ from handful.reports.plot_style import (
     new_figure,
     new_panels,
     quiet,
+    save_png,
     short,
     style,
     write,
@@ -207,7 +207,7 @@ def load_matplotlib() -> None:
     counts, rates = np.zeros(1, np.int64), np.zeros(1)
     curve = ReliabilityCurve(np.array([0.0, 1.0]), counts, counts, rates, rates)
     with quiet():
-        plot_probabilities(curve).savefig(io.BytesIO(), dpi=DOTS_PER_INCH)
+        save_png(plot_probabilities(curve), io.BytesIO())
 
 
 def save_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
@@ -255,7 +255,7 @@ def draw_figures(
             plot_probabilities(curve),
         )
         for path, figure in zip(paths, figures, strict=True):
-            figure.savefig(path, dpi=DOTS_PER_INCH)
+            save_png(figure, path)
     return paths
 
 
@@ -354,7 +354,7 @@ def save_preview(preview: Preview, path: Path) -> None:
     if path.suffix.lower() != ".png":
         raise ValueError(f"output is {path}; expected a name that ends in .png.")
     with new_file(path) as temporary, quiet():
-        plot_preview(preview).savefig(temporary, format="png", dpi=DOTS_PER_INCH)
+        save_png(plot_preview(preview), temporary)
 
 
 def save_examples(
@@ -373,7 +373,7 @@ def save_examples(
     """
     with new_file(path, replace=True) as temporary, quiet():
         figure = plot_examples(pictures, labels, title)
-        figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH)
+        save_png(figure, temporary)
 
 
 def plot_histories(
@@ -482,7 +482,7 @@ def save_history(history: History, name: str, path: Path) -> None:
         OSError: When it cannot be written.
     """
     with quiet():
-        plot_history(history, name).savefig(path, dpi=DOTS_PER_INCH, format="png")
+        save_png(plot_history(history, name), path)
 
 
 def save_comparison_figures(comparison: Comparison, folder: Path) -> list[Path]:
@@ -515,7 +515,7 @@ def save_comparison_figures(comparison: Comparison, folder: Path) -> list[Path]:
             figures[stem] = plot_history(history, name, colours[name])
         paths = [folder / f"{stem}.png" for stem in figures]
         for path, figure in zip(paths, figures.values(), strict=True):
-            figure.savefig(path, dpi=DOTS_PER_INCH)
+            save_png(figure, path)
     return paths
 
 

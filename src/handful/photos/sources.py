@@ -1,0 +1,120 @@
+"""What files there are, in a folder or in a zip; what the system or handful put there is none."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from handful.errors import DataError
+from handful.files import reason_of
+from handful.photos.ignored import is_ignored, made_folders
+from handful.photos.storage import FoundFile, ZipReader, read_file
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What was found.
+
+    Args:
+        files: Each once, in no order.
+        empty: Paths of folders with nothing in them.
+        unreadable: Paths of folders that cannot be read, each with a clause that says why.
+        repeated: Names that several files of an archive have; the last of them counts.
+    """
+
+    files: list[FoundFile]
+    empty: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    repeated: Sequence[str] = ()
+
+    def kept(self, source: Path) -> "Listing":
+        """The listing less what handful or another program made for itself.
+
+        Args:
+            source: What was listed.
+
+        Returns:
+            A listing of the rest.
+
+        Raises:
+            DataError: When all of it is such.
+        """
+        made = made_folders(self.files)
+        if () in made:
+            raise DataError(
+                f"{source} holds what handful made of photos, no photos; give the photos themselves"
+            )
+        if not made:
+            return self
+
+        def is_kept(parts: tuple[str, ...]) -> bool:
+            return not any(parts[:depth] in made for depth in range(1, len(parts) + 1))
+
+        files = [file for file in self.files if is_kept(file.parts)]
+        empty = [path for path in self.empty if is_kept(PurePosixPath(path).parts)]
+        return Listing(files, empty, self.unreadable, self.repeated)
+
+
+def list_folder(root: Path) -> Listing:
+    """Find the files below a folder; linked folders are followed once.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        All but the hidden and the system's, and what programs made for themselves.
+
+    Raises:
+        DataError: When it cannot be read, or holds what handful made.
+    """
+    seen: set[tuple[int, int]] = set()
+    found = Listing([])
+
+    def refuse(error: OSError) -> None:
+        place = Path(os.fsdecode(error.filename or root))
+        if place == root:
+            raise DataError(f"{root} cannot be read ({reason_of(error)}); check its permissions.")
+        path = place.relative_to(root).as_posix()
+        found.unreadable[path] = f"cannot be read ({reason_of(error)})"
+
+    for folder, names, files in os.walk(root, onerror=refuse, followlinks=True):
+        try:
+            facts = os.stat(folder)
+        except OSError as error:
+            refuse(error)
+            names.clear()
+            continue
+        if (facts.st_dev, facts.st_ino) in seen:
+            names.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        place, all_names = Path(folder), list(names)
+        names[:] = sorted(name for name in names if not is_ignored(name))
+        files = [name for name in files if not is_ignored(name)]
+        if not all_names and not files:
+            found.empty.append(place.relative_to(root).as_posix())
+        for name in files:
+            path = place / name
+            found.files.append(
+                FoundFile(path.relative_to(root).as_posix(), partial(read_file, path))
+            )
+    return found.kept(root)
+
+
+def list_zip(path: Path) -> Listing:
+    """Find the files in a zip.
+
+    Args:
+        path: The archive.
+
+    Returns:
+        All but the hidden and the system's, and what programs made for themselves.
+
+    Raises:
+        DataError: When it is damaged or unsafe, or holds what handful made.
+    """
+    reader = ZipReader(path)
+    files = [FoundFile(name, partial(reader.read, name)) for name in reader.members]
+    files = [file for file in files if not any(map(is_ignored, file.parts))]
+    return Listing(files, repeated=reader.repeated).kept(path)
