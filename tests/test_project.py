@@ -41,6 +41,7 @@ MODULES = (
     "photos.photo_tables",
     "photos.index",
     "photos.fixes",
+    "photos.near_duplicates",
     "photos.splits",
     "photos.augment",
     "networks.torch_file",

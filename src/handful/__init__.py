@@ -14,10 +14,11 @@ from handful.errors import (
 )
 from handful.jobs.check_runs import PhotoCheck, check
 from handful.jobs.compare_runs import compare
+from handful.jobs.job_steps import split_index
 from handful.jobs.runs import Run, evaluate, train
 from handful.photos.augment import AugmentationPolicy
 from handful.photos.index import ImageIndex, load_index
-from handful.photos.splits import Split, split_index
+from handful.photos.splits import Split
 from handful.training.minibatches import batches
 from handful.trust.comparison import Comparison
 

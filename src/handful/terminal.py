@@ -111,27 +111,11 @@ def print_run(run: Any) -> None:
     ):
         if problems[name]:
             print(f"{what}: {len(problems[name]):,}")
-    _print_leaks(run.split)
     if run.label_review is not None and len(run.label_review.suspected):
         print(f"Labels of training photos to look at again: {len(run.label_review.suspected):,}")
     for warning in problems["warnings"]:
         print(f"Warning: {warning}")
     print(f"Report: {run.path / 'report.html'}")
-
-
-def _print_leaks(split: Any) -> None:
-    """Count the leaks that are left, and say what leaves them out where something does."""
-    parts = split.part_names()
-    # A pair of which a photo was left out leaks no more.
-    left = [{parts[i], parts[j]} for i, j in split.leaks if parts[i] and parts[j]]
-    learnt = sum("train" in pair for pair in left)
-    if learnt:
-        print(
-            "Near-duplicate pairs of training and held-out photos "
-            f"(--drop-leaks leaves these training photos out): {learnt:,}"
-        )
-    if len(left) > learnt:
-        print(f"Near-duplicate pairs of validation and test photos: {len(left) - learnt:,}")
 
 
 def print_comparison(comparison: Any) -> None:

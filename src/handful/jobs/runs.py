@@ -44,7 +44,7 @@ from handful.jobs.run_report import write_run_report
 from handful.networks.embeddings import embed_index
 from handful.photos.fixes import load_fixed_index
 from handful.photos.index import ImageIndex
-from handful.photos.splits import Split, near_duplicate_pairs, read_manifest, write_manifest
+from handful.photos.splits import Split, read_manifest, write_manifest
 from handful.reports.figure_process import FigureProcess
 from handful.training.strategies import TrainingJob, chosen_recipe, train_strategy
 
@@ -302,14 +302,12 @@ def _train_network(
     checkpoint: Path | None,
     resume: bool,
 ) -> Run:
-    """Train a network in epochs; near-duplicates are found by thumbnails alone."""
+    """Train a network in epochs."""
     config = task.config
     with open_cache(task.use_cache) as cache:
         with clock.phase("decode") as tell:
             index, table = scan_photos(index, config, split=task.split, cache=cache, progress=tell)
-        split = task.split or split_photos(
-            index, near_duplicate_pairs(table.fingerprints), config, known
-        )
+        split = split_photos(index, table, config, known, task.split)
         with clock.phase("train"):
             trained = train_strategy(
                 TrainingJob(
@@ -348,7 +346,7 @@ def freeze_split(photos: str | Path, config: TrainConfig, manifest: Path) -> Non
 
     Args:
         photos: As for `train`.
-        config: Its split and seed are used; near-duplicates are found by thumbnails.
+        config: Its split and seed are used.
         manifest: CSV file to write, for `train`.
 
     Raises:
@@ -356,7 +354,7 @@ def freeze_split(photos: str | Path, config: TrainConfig, manifest: Path) -> Non
         OutputError: When the file exists or cannot be written.
     """
     index, table = scan_photos(load_fixed_index(photos, config.fixes), config)
-    split = split_photos(index, near_duplicate_pairs(table.fingerprints), config, {})
+    split = split_photos(index, table, config, {})
     with new_file(manifest) as part:
         write_manifest(split, part)
 

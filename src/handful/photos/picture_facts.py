@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from handful.photos.pixels import read_header
 
 # Raised when a change here changes any value; part of the cache keys.
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 # Pixels are measured at one size, so that thresholds do not depend on the network's.
 _SIDE = 224
 _BORDER = 2  # of 56
