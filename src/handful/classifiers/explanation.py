@@ -448,7 +448,7 @@ class _MappedNetwork:
     """A classifier's network that gives its last feature map besides the embedding."""
 
     def __init__(self, classifier: Classifier) -> None:
-        import openvino
+        from handful.networks.runtime import openvino
 
         network = classifier.network
         model = read_network(network)

@@ -374,7 +374,7 @@ def _write(
     if format in ("openvino", "onnx"):
         graph = whole_graph(classifier, facts, bf16=precision == "bf16")
         if format == "openvino":
-            import openvino
+            from handful.networks.runtime import openvino
 
             openvino.save_model(graph, path, compress_to_fp16=False)
         else:

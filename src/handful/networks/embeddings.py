@@ -132,7 +132,7 @@ def resolve_precision(precision: str) -> str:
         return precision
     if precision == "auto" and not _has_matrix_units():
         return "f32"
-    import openvino
+    from handful.networks.runtime import openvino
 
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "bf16" if "BF16" in capabilities else "f32"
@@ -203,7 +203,7 @@ class Embedder:
         request.infer({0: np.zeros((1, size, size, 3), np.uint8)}, share_inputs=True)
 
     def _compile(self) -> Any:
-        import openvino
+        from handful.networks.runtime import openvino
 
         options = {
             "PERFORMANCE_HINT": "THROUGHPUT",
