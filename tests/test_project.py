@@ -30,6 +30,7 @@ MODULES = (
     "tables",
     "forks",
     "cache",
+    "crashes",
     "photos.storage",
     "photos.pixels",
     "photos.pictures",

@@ -10,6 +10,7 @@ from handful.errors import (
     ModelFileError,
     OutputError,
     TrainingError,
+    UsageError,
     WeightsError,
 )
 from handful.jobs.check_runs import PhotoCheck, check
@@ -42,6 +43,7 @@ __all__ = [
     "Split",
     "TrainConfig",
     "TrainingError",
+    "UsageError",
     "WeightsError",
     "batches",
     "check",

@@ -17,7 +17,7 @@ from handful.classifiers.classifier import Classifier
 from handful.classifiers.evaluation import Evaluation, score
 from handful.classifiers.novelty import TrainingReference, reference_of
 from handful.config import TrainConfig, cache_folder
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.files import new_file, new_folder
 from handful.jobs.head_runs import HeadJob, train_head
 from handful.jobs.job_steps import (
@@ -111,15 +111,15 @@ def train(
     config = config or TrainConfig()
     recipe = chosen_recipe(config)  # Wrong options are found before the work.
     if network is not None and config.strategy not in ("scratch", "augmented"):
-        raise ValueError(
+        raise UsageError(
             f"network is given and strategy {config.strategy!r}; a network of one's own is "
             'trained by the strategies "scratch" and "augmented".'
         )
     clock = Clock(progress)
     if isinstance(photos, Split) and manifest is not None:
-        raise ValueError("manifest is given beside a split; expected one of the two.")
+        raise UsageError("manifest is given beside a split; expected one of the two.")
     if isinstance(photos, Split) and config.fixes is not None:
-        raise ValueError(
+        raise UsageError(
             f"fixes is {config.fixes!r} beside a split; expected an index that the fixes were "
             "made on, before it was split."
         )

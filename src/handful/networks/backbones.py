@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from handful.children import tied
 from handful.config import cache_folder as default_cache_folder
-from handful.errors import HandfulError, MissingExtraError, OutputError, WeightsError
+from handful.errors import HandfulError, MissingExtraError, OutputError, UsageError, WeightsError
 from handful.networks.conversion import (
     FrozenNetwork,
     open_stored,
@@ -134,12 +134,12 @@ def find_backbone(
     name = name.lower()
     if name not in LITE_VARIANTS and name not in KERAS_BODIES:
         near = difflib.get_close_matches(name, backbone_names(), 3, 0.5)
-        raise ValueError(
+        raise UsageError(
             f"There is no backbone {name!r}. Expected {' or '.join(near or [DEFAULT_BACKBONE])}, "
             f"or another of: {', '.join(backbone_names())}."
         )
     if image_size is not None and image_size < MIN_IMAGE_SIZE:
-        raise ValueError(f"image_size is {image_size}; expected {MIN_IMAGE_SIZE} or more pixels.")
+        raise UsageError(f"image_size is {image_size}; expected {MIN_IMAGE_SIZE} or more pixels.")
     if name in LITE_VARIANTS:
         variant = LITE_VARIANTS[name]
         trained_size, width, licence = variant.image_size, EMBEDDING_DIM, "Apache-2.0"
@@ -229,7 +229,7 @@ def frozen_network(
     """
     int8 = precision == "int8"
     if int8 and backbone.name not in LITE_VARIANTS:
-        raise ValueError(
+        raise UsageError(
             f"precision is 'int8' and the backbone {backbone.name}; expected one of "
             f"{', '.join(LITE_VARIANTS)}, or another precision."
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.photos.index import ImageIndex
 from handful.photos.part_names import SPLIT_NAMES
 from handful.tables import read_table, write_csv
@@ -65,7 +65,7 @@ class Split:
             ValueError: For another name.
         """
         if name not in SPLIT_NAMES:
-            raise ValueError(f"part is {name!r}; expected one of {', '.join(SPLIT_NAMES)}.")
+            raise UsageError(f"part is {name!r}; expected one of {', '.join(SPLIT_NAMES)}.")
         return self.index.select(getattr(self, name))
 
     def part_names(self) -> list[str]:
@@ -154,7 +154,7 @@ def assign_parts(
         ValueError: When the fraction is outside (0, 1).
     """
     if not 0.0 < validation_fraction < 1.0:
-        raise ValueError(
+        raise UsageError(
             f"validation_fraction is {validation_fraction}; expected 0 to 1, such as 0.2."
         )
     groups, duplicates = duplicate_groups(index, pairs)
