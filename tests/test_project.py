@@ -214,6 +214,21 @@ def test_openvino_is_imported_in_one_place() -> None:
     assert found == []
 
 
+def test_all_that_is_printed_goes_through_one_printer() -> None:
+    """Names of files may hold what acts on a terminal: `terminal` writes it out."""
+    printing = set()
+    for name in MODULES:
+        for node in ast.walk(ast.parse(module_file(name).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                "print",
+                "sys.stdout.write",
+                "sys.stderr.write",
+                "typer.echo",
+            ):
+                printing.add(name)
+    assert printing <= {"terminal", "networks.backbones"}  # the latter to its parent process
+
+
 def public_definitions() -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         stack = [(path.stem, ast.parse(path.read_text(encoding="utf-8")))]
