@@ -187,9 +187,15 @@ def test_files_beside_the_classes_are_reported(tmp_path: Path) -> None:
         (b"hello, I am a text\n" * 9, "is not a picture: it looks like text"),
         (b"<!DOCTYPE html><html>", "it looks like a web page"),
         (b"%PDF-1.7", "it looks like a PDF"),
-        (b"<svg xmlns='x'/>", "it looks like an SVG drawing; convert it to PNG"),
-        (b"\0\0\0\x18ftypheic\0\0", "it looks like a HEIC picture, which is not supported"),
-        (b"\0\0\0\x18ftypavif\0\0", "it looks like a AVIF picture"),
+        (
+            b"<svg xmlns='x'/>",
+            "is an SVG drawing, which handful does not read; save it as JPEG or PNG",
+        ),
+        (
+            b"\0\0\0\x18ftypcrx \0\0",
+            "is a camera's raw file (Canon CR3), which handful does not read",
+        ),
+        (b"\xff\x0a" + bytes(40), "is a JPEG XL picture, which handful does not read; save it"),
         (b"\0\0\0\x18ftypisom\0\0", "it looks like a video"),
         (b"PK\x03\x04" + bytes(40), "it looks like a zip archive or office document"),
         (bytes(range(200, 256)) * 9, "it looks like data of an unknown kind"),

@@ -214,7 +214,6 @@ def test_an_animations_first_frame_counts(name: str) -> None:
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "lime", "blue")]
     options = {"lossless": True} if name == "WebP" else {}
     data = encode(frames[0], name, save_all=True, append_images=frames[1:], **options)
-    assert read_header(data).num_frames == 3
     assert (decode_picture(data) == (255, 0, 0)).all()
 
 
@@ -260,7 +259,7 @@ def png_header(width: int, height: int) -> bytes:
 def test_huge_pictures_are_refused_by_their_header() -> None:
     data = png_header(60_000, 60_000)
     for function in (decode_picture, thumbnail, lambda d: decode(d, DecodeSettings())):
-        with pytest.raises(DataError, match=r"has 3,600 megapixels; the limit is 100 \(--max-meg"):
+        with pytest.raises(DataError, match="has 3,600 megapixels; the limit is 100, save"):
             function(data)
     with pytest.raises(DataError, match=r"has 0 megapixels; the limit is 0\.01"):
         decode(encode(PICTURE, "JPEG"), DecodeSettings(max_megapixels=0.01))
@@ -342,7 +341,7 @@ def test_fingerprints_survive_re_encoding() -> None:
     again = decode(encode(PICTURE, "JPEG", quality=40), DecodeSettings(224))
     other = resize(draw_photo("square", 9, (150, 200)), DecodeSettings(224))
     prints = [fingerprint(picture).astype(float) for picture in (image, again, other)]
-    assert prints[0].shape == (1024,)
+    assert prints[0].shape == (256,)
     assert np.corrcoef(prints)[0, 1] > 0.995 > np.corrcoef(prints)[0, 2]
     flat = np.full((224, 224, 3), (10, 200, 30), np.uint8)
     assert set(fingerprint(flat).tolist()) == {124}  # 0.299 R + 0.587 G + 0.114 B
@@ -367,7 +366,7 @@ def test_thumbnails_are_small_upright_jpegs(name: str) -> None:
 
 
 def test_settings_are_told_apart_by_their_key() -> None:
-    assert DecodeSettings().key() == "decode1:224:halfway:100"
+    assert DecodeSettings().key() == "decode2:224:halfway"
     keys = {DecodeSettings(s, r).key() for s in (150, 224) for r in ("squash", "crop")}
     assert len(keys) == 4
 

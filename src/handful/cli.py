@@ -1,15 +1,14 @@
 """The command line: parse, call, print."""
 
-import errno
 import io
 import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -18,10 +17,7 @@ import typer
 
 from handful import terminal
 from handful.config import CompareConfig, ServeConfig, TrainConfig, cache_folder
-from handful.crashes import keep_traceback
-from handful.errors import HandfulError, UsageError
-from handful.files import reason_of
-from handful.wording import printable
+from handful.errors import HandfulError
 
 app = typer.Typer(
     name="handful",
@@ -337,7 +333,7 @@ def compare(
             terminal.print_json(comparison.to_dict())
         else:
             terminal.print_comparison(comparison)
-            terminal.show(f"Report: {output / COMPARISON_FILE}")
+            print(f"Report: {output / COMPARISON_FILE}")
 
 
 @app.command()
@@ -595,14 +591,10 @@ def cache(
         if as_json:
             terminal.print_json(facts)
             return
-        terminal.show(f"{'Cleared' if clear else 'Cache'}: {cache_folder()}")
-        terminal.show(
-            f"  {facts['embeddings']:,} embeddings of {facts['pictures']:,} decoded pictures"
-        )
-        terminal.show(
-            f"  {len(facts['networks'])} converted networks: {', '.join(facts['networks'])}"
-        )
-        terminal.show(f"  {facts['bytes'] / 1e6:,.1f} MB")
+        print(f"{'Cleared' if clear else 'Cache'}: {cache_folder()}")
+        print(f"  {facts['embeddings']:,} embeddings of {facts['pictures']:,} decoded pictures")
+        print(f"  {len(facts['networks'])} converted networks: {', '.join(facts['networks'])}")
+        print(f"  {facts['bytes'] / 1e6:,.1f} MB")
 
 
 @app.command()
@@ -661,8 +653,8 @@ def preview(
             terminal.print_json({**facts, **shown.to_dict()})
         else:
             for strip in shown.strips:
-                terminal.show(f"{strip.name:<20} {strip.range}")
-            terminal.show(f"Picture: {path}")
+                print(f"{strip.name:<20} {strip.range}")
+            print(f"Picture: {path}")
 
 
 @app.command()
@@ -762,7 +754,7 @@ def serve(
             drain_seconds=drain_seconds,
             quiet=quiet,
         )
-        serve_run(run, config, partial(terminal.show, flush=True))
+        serve_run(run, config, lambda line: print(line, flush=True))
 
 
 @app.command()
@@ -806,39 +798,27 @@ def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        terminal.show(f"handful {version_of('handful')}")
+        print(f"handful {version_of('handful')}")
         raise typer.Exit()
 
 
 def main() -> None:
     """Entry point of the `handful` command."""
-    _log_printable()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    # Photos are decoded in threads; OpenCV's own would only compete. Pillow warns of harmless
+    # oddities of files that it then reads. Both are for this process alone to decide, not for
+    # the library.
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     # A terminated run tidies up just as an interrupted one does.
     signal.signal(signal.SIGTERM, _interrupt)
     # A file name need not be valid text, and no result is lost over that.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with _errors():
-            app()
-    except typer.Exit as ended:  # before a command had begun
-        raise SystemExit(ended.exit_code) from None
-
-
-class _Printable(logging.Formatter):
-    """One line for each thing that is told, whatever names are in it."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return printable(super().formatMessage(record))
-
-    def formatException(self, ei: Any) -> str:
-        return "\n".join(map(printable, super().formatException(ei).splitlines()))
-
-
-def _log_printable() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Printable("%(levelname)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+        app()
+    except KeyboardInterrupt:  # before a command had begun
+        raise SystemExit(130) from None
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -850,46 +830,21 @@ def _errors(
     kept: str = "nothing half-written is left; finished embeddings are cached, and finished "
     "epochs kept for --resume",
 ) -> Iterator[None]:
-    """End in one line and an exit code: 2 for wrong usage, 130 for Ctrl-C, 1 for all else.
-
-    What nobody foresaw keeps its traceback in a file, which the line names.
-    """
+    """Turn what a user can mend into one line and exit code 1, Ctrl-C into 130."""
     try:
         yield
-        terminal.flush_output()
-    except (typer.Exit, typer.Abort, typer.BadParameter):
-        raise
-    except UsageError as error:
-        _fail(str(error), 2)
     except HandfulError as error:
-        _fail(str(error), 1)
-    except terminal.ReaderGoneError:
-        raise typer.Exit(0) from None
+        _fail(" ".join(str(error).split()), 1)
+    except ValueError as error:
+        _fail(str(error), 2)
     except KeyboardInterrupt:
         _fail(f"interrupted; {kept}", 130)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
     except MemoryError:
         _fail("out of memory; close other programs or use fewer photos at a time", 1)
-    except OSError as error:
-        _fail(_refused(error), 1)
-    except Exception as error:
-        _fail(_unforeseen(error), 1)
-
-
-def _refused(error: OSError) -> str:
-    """What the system refused, in words, and of which file."""
-    if error.filename is not None:
-        return f"{os.fsdecode(error.filename)} cannot be used: {reason_of(error)}"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"a file cannot be written: {reason_of(error)}; make room, and try again"
-    return _unforeseen(error)
-
-
-def _unforeseen(error: Exception) -> str:
-    place = keep_traceback(error)
-    lines = str(error).strip().splitlines() or [""]
-    what = type(error).__name__ + (f": {lines[0][:300]}" if lines[0] else "")
-    details = "No details could be kept" if place is None else f"The details are in {place}"
-    return f"this was not foreseen and is a fault of handful's ({what}). {details}."
 
 
 # What says where a run goes and how it is shown, not what it is.
@@ -912,9 +867,8 @@ def _refuse_beside_from(context: typer.Context) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    with suppress(OSError):  # the reader of standard error has left
-        terminal.say(f"Error: {message}")
-    raise typer.Exit(code) from None
+    print(f"Error: {message}", file=sys.stderr)
+    raise typer.Exit(code)
 
 
 def _text(path: Path | None) -> str | None:

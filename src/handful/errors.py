@@ -4,16 +4,17 @@
 class HandfulError(Exception):
     """Base of every error that handful raises about data, files or weights.
 
-    The command line prints it as one line and exits with 1.
+    The command line prints it as one line and exits with 1; wrong arguments raise
+    `ValueError` instead.
     """
-
-
-class UsageError(HandfulError, ValueError):
-    """An argument or option is not one that can be asked for; the command line exits with 2."""
 
 
 class DataError(HandfulError):
     """A folder, archive, table or picture is not what a classifier can be made of."""
+
+
+class CostError(DataError):
+    """A picture takes more memory or time to decode than is allowed; another limit may allow it."""
 
 
 class ModelFileError(HandfulError):

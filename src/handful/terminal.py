@@ -1,55 +1,14 @@
 """What the commands print: results on standard output, progress and warnings on standard error."""
 
-import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from handful.errors import OutputError
-from handful.files import json_text, reason_of
+from handful.files import json_text
 from handful.tables import row_line
 from handful.wording import format_share, printable
-
-
-def show(*lines: str, flush: bool = False) -> None:
-    """Print lines on standard output; names in them may be any.
-
-    Args:
-        *lines: What to print; none for an empty line.
-        flush: Whether to send them off at once.
-    """
-    _write("\n".join(map(printable, lines)) + "\n")
-    if flush:
-        flush_output()
-
-
-class ReaderGoneError(Exception):
-    """Whoever read the output (head, less) has seen enough."""
-
-
-def flush_output() -> None:
-    """Send off what was printed.
-
-    Raises:
-        ReaderGoneError: When nobody reads it any more.
-        OutputError: When it cannot be written.
-    """
-    _write("", flush=True)
-
-
-def _write(text: str, flush: bool = False) -> None:
-    if sys.stdout is None:
-        return
-    try:
-        print(text, end="", flush=flush)
-    except OSError as error:
-        # Else the interpreter would try again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            raise ReaderGoneError from error
-        raise OutputError(f"the output cannot be written: {reason_of(error)}") from error
 
 
 def say(line: str) -> None:
@@ -58,8 +17,7 @@ def say(line: str) -> None:
     Args:
         line: What to tell.
     """
-    if sys.stderr is not None:  # else it would go to standard output
-        print(printable(line), file=sys.stderr)
+    print(line, file=sys.stderr)
 
 
 @contextmanager
@@ -79,9 +37,9 @@ def show_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | Non
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description:<9}", markup=False),
+        TextColumn("{task.description:<9}"),
         BarColumn(),
-        TextColumn("{task.fields[count]}", markup=False),
+        TextColumn("{task.fields[count]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -91,7 +49,7 @@ def show_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | Non
             if phase not in tasks:
                 while tasks:
                     bar.remove_task(tasks.popitem()[1])
-                tasks[phase] = bar.add_task(printable(phase), total=None, count="")
+                tasks[phase] = bar.add_task(phase, total=None, count="")
             speed = bar.tasks[0].speed
             count = f"{done:,}/{total:,}" if total else ""
             count += f"  {speed:,.0f}/s" if speed and total else ""
@@ -106,7 +64,7 @@ def print_json(value: dict[str, Any]) -> None:
     Args:
         value: Plain values.
     """
-    _write(json_text(value) + "\n")
+    print(json_text(value))
 
 
 def print_csv(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
@@ -119,7 +77,7 @@ def print_csv(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     for row in (header, *rows):
         line = row_line(row).removesuffix("\n")
         # Programs get the names as they are, people as they can be shown.
-        _write((printable(line) if sys.stdout.isatty() else line) + "\n")
+        print(printable(line) if sys.stdout.isatty() else line)
 
 
 def print_run(run: Any) -> None:
@@ -130,17 +88,17 @@ def print_run(run: Any) -> None:
     """
     low, high = run.evaluation.accuracy_interval
     num = len(run.split.validation)
-    show(
+    print(
         f"{format_share(run.evaluation.accuracy)} of {num:,} validation photos named right "
         f"(95 % interval {format_share(low)} to {format_share(high)})"
     )
     if run.resampling is not None:
-        show(*run.resampling.sentences)
+        print("\n".join(run.resampling.sentences))
     for caution in run.cautions:
-        show(caution)
+        print(caution)
     converting = run.seconds.get("convert", 0.0)
     seconds = run.seconds["total"] - converting
-    show(
+    print(
         f"{len(run.split.train):,} training photos of {len(run.classifier.class_names)} classes, "
         f"{run.classifier.about['backbone']}, {seconds:.1f} s"
         + (f" and {converting:.1f} s to convert the network once" if converting > 1 else "")
@@ -152,12 +110,28 @@ def print_run(run: Any) -> None:
         ("dropped", "Training photos left out because they leaked"),
     ):
         if problems[name]:
-            show(f"{what}: {len(problems[name]):,}")
+            print(f"{what}: {len(problems[name]):,}")
+    _print_leaks(run.split)
     if run.label_review is not None and len(run.label_review.suspected):
-        show(f"Labels of training photos to look at again: {len(run.label_review.suspected):,}")
+        print(f"Labels of training photos to look at again: {len(run.label_review.suspected):,}")
     for warning in problems["warnings"]:
-        show(f"Warning: {warning}")
-    show(f"Report: {run.path / 'report.html'}")
+        print(f"Warning: {warning}")
+    print(f"Report: {run.path / 'report.html'}")
+
+
+def _print_leaks(split: Any) -> None:
+    """Count the leaks that are left, and say what leaves them out where something does."""
+    parts = split.part_names()
+    # A pair of which a photo was left out leaks no more.
+    left = [{parts[i], parts[j]} for i, j in split.leaks if parts[i] and parts[j]]
+    learnt = sum("train" in pair for pair in left)
+    if learnt:
+        print(
+            "Near-duplicate pairs of training and held-out photos "
+            f"(--drop-leaks leaves these training photos out): {learnt:,}"
+        )
+    if len(left) > learnt:
+        print(f"Near-duplicate pairs of validation and test photos: {len(left) - learnt:,}")
 
 
 def print_comparison(comparison: Any) -> None:
@@ -184,15 +158,14 @@ def print_comparison(comparison: Any) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         first, *rest = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        show("  ".join([f"{first.strip():<{widths[0]}}", *rest]))
+        print("  ".join([f"{first.strip():<{widths[0]}}", *rest]))
     if comparison.differences:
-        show()
+        print()
     for difference in comparison.differences:
-        show(difference.sentence)
-    show()
-    show(f"{comparison.verdict}")
+        print(difference.sentence)
+    print(f"\n{comparison.verdict}")
     for caution in comparison.cautions:
-        show(caution)
+        print(caution)
 
 
 def print_evaluation(evaluation: Any) -> None:
@@ -202,19 +175,17 @@ def print_evaluation(evaluation: Any) -> None:
         evaluation: An `Evaluation`.
     """
     low, high = evaluation.accuracy_interval
-    show(
+    print(
         f"{format_share(evaluation.accuracy)} of {len(evaluation.labels):,} photos named right "
         f"(95 % interval {format_share(low)} to {format_share(high)})"
     )
     if evaluation.chance_note:
-        show(evaluation.chance_note)
-    names = [printable(row.name) for row in evaluation.per_class]
-    width = max(len("class"), *map(len, names))
-    show()
-    show(f"{'class':<{width}}  photos  precision  recall     f1")
-    for name, row in zip(names, evaluation.per_class, strict=True):
-        show(
-            f"{name:<{width}}  {row.support:>6}  {_cell(row.precision):>9}  "
+        print(evaluation.chance_note)
+    width = max(len("class"), *(len(row.name) for row in evaluation.per_class))
+    print(f"\n{'class':<{width}}  photos  precision  recall     f1")
+    for row in evaluation.per_class:
+        print(
+            f"{row.name:<{width}}  {row.support:>6}  {_cell(row.precision):>9}  "
             f"{_cell(row.recall):>6}  {_cell(row.f1):>5}"
         )
 
@@ -266,14 +237,13 @@ def print_predictions(predictions: list[Any]) -> None:
     names = [
         p.label if p.is_sure in (None, True) else f"not sure ({p.label}?)" for p in predictions
     ]
-    names = list(map(printable, names))
-    paths = [printable(p.path) for p in predictions]
-    width, label = max(map(len, paths)), max(map(len, names))
-    for p, path, name in zip(predictions, paths, names, strict=True):
-        line = f"{path:<{width}}  {name:<{label}}  {format_share(p.probability):>8}"
+    width = max(len(p.path) for p in predictions)
+    label = max(map(len, names))
+    for p, name in zip(predictions, names, strict=True):
+        line = f"{p.path:<{width}}  {name:<{label}}  {format_share(p.probability):>8}"
         if p.label_set is not None:
             line += "  {" + ", ".join(p.label_set) + "}"
-        show(line + ("  unlike the training photos" if p.unlike_training else ""))
+        print(line + ("  unlike the training photos" if p.unlike_training else ""))
 
 
 def print_abstention(classifier: Any, predictions: list[Any], error_rate: float) -> None:
@@ -286,7 +256,7 @@ def print_abstention(classifier: Any, predictions: list[Any], error_rate: float)
     """
     rule = classifier.abstain_at(error_rate)
     answered = sum(p.is_sure for p in predictions)
-    show(
+    print(
         f"{answered:,} of {len(predictions):,} answered: those with "
         f"{format_share(rule.threshold)} or more that are like the training photos. Of "
         f"{rule.num_photos:,} {_source(classifier)}, this answers {format_share(rule.coverage)}, "
@@ -307,12 +277,12 @@ def print_explanations(written: Any) -> None:
         written: `WrittenExplanations`.
     """
     for found, picture in zip(written.explanations, written.pictures, strict=True):
-        show(
+        print(
             f"{found.path}  {found.class_name} rather than {found.rival_name}  "
             f"{format_share(found.probability)}  {picture}"
         )
     if written.pictures:
-        show("Orange speaks for the class, blue for the other one; the dark edge was not seen.")
+        print("Orange speaks for the class, blue for the other one; the dark edge was not seen.")
 
 
 def print_curve(found: Any) -> None:
@@ -322,19 +292,19 @@ def print_curve(found: Any) -> None:
         found: A `CurveRun`.
     """
     measured = found.curve
-    show("photos a class  accuracy  single trainings")
+    print("photos a class  accuracy  single trainings")
     for point in measured.points:
-        show(
+        print(
             f"{point.photos_a_class:>14,.0f}  {format_share(point.accuracy):>8}  "
             f"± {100 * point.deviation:.1f}"
         )
-    show()
+    print()
     for line in found.sentences:
-        show(line)
+        print(line)
     for warning in found.warnings:
-        show(f"Warning: {warning}")
+        print(f"Warning: {warning}")
     if found.path is not None:
-        show(f"Figure: {found.path / 'curve.png'}")
+        print(f"Figure: {found.path / 'curve.png'}")
 
 
 def warn_seen(num_seen: int, num_photos: int) -> None:
@@ -345,7 +315,7 @@ def warn_seen(num_seen: int, num_photos: int) -> None:
         num_photos: All that it was scored on.
     """
     if num_seen:
-        show(
+        print(
             f"Warning: {num_seen:,} of these {num_photos:,} photos are those the classifier learnt "
             "from: the figure flatters it. Give photos that it has not seen."
         )
@@ -358,7 +328,7 @@ def warn_rejected(rejected: Any) -> None:
         rejected: `RejectedFile`s.
     """
     for file in rejected:
-        say(f"Error: {file.path} {file.reason}")
+        print(f"Error: {file.path} {file.reason}", file=sys.stderr)
 
 
 def print_summary(found: Any) -> None:
@@ -372,15 +342,14 @@ def print_summary(found: Any) -> None:
         rows.append((layer.name, layer.type, _size(layer.output_shape), f"{layer.parameters:,}"))
     first, second, third, last = (max(map(len, column)) for column in zip(*rows, strict=True))
     for row in rows:
-        show(f"{row[0]:<{first}}  {row[1]:<{second}}  {row[2]:<{third}}  {row[3]:>{last}}")
-    show()
-    show(f"{found.name}: {_size(found.input_shape)} in, {_size(found.output_shape)} out")
-    show(
+        print(f"{row[0]:<{first}}  {row[1]:<{second}}  {row[2]:<{third}}  {row[3]:>{last}}")
+    print(f"\n{found.name}: {_size(found.input_shape)} in, {_size(found.output_shape)} out")
+    print(
         f"{found.parameters:,} parameters: {found.trainable:,} trainable, "
         f"{found.non_trainable:,} not"
     )
     if found.body is not None:
-        show(
+        print(
             f"Frozen in it, {found.body.name} alone: {found.body.parameters:,} parameters, "
             f"{found.body.non_trainable:,} of them not trainable"
         )
@@ -397,30 +366,30 @@ def print_export(made: Any) -> None:
         made: An `Export`.
     """
     parity = made.parity
-    show(f"{made.file}: {made.num_bytes / 1e6:,.1f} MB, {made.precision}")
-    show(f"Compared with handful on {parity.num_pictures} pictures ({parity.pictures}):")
-    show(
+    print(f"{made.file}: {made.num_bytes / 1e6:,.1f} MB, {made.precision}")
+    print(f"Compared with handful on {parity.num_pictures} pictures ({parity.pictures}):")
+    print(
         f"  largest difference of a probability {parity.largest_difference:.2g}; "
         f"{parity.num_above} above {parity.allowed:g}"
     )
-    show(f"  the same on pixels that handful resized {parity.largest_difference_resized:.2g}")
+    print(f"  the same on pixels that handful resized {parity.largest_difference_resized:.2g}")
     if made.precision != made.run_precision:
-        show(
+        print(
             f"  from the run's own classifier, in {made.run_precision}, "
             f"{parity.largest_difference_from_run:.2g}; {parity.num_other_answers} named otherwise"
         )
     if parity.largest_difference_from_files is not None:
-        show(
+        print(
             "  between files and arrays, in the run's own classifier, "
             f"{parity.largest_difference_from_files:.2g}"
         )
     if made.accuracy is not None:
-        show(f"In 8 bits {format_share(made.accuracy)} of the validation photos are named right")
-    show(
+        print(f"In 8 bits {format_share(made.accuracy)} of the validation photos are named right")
+    print(
         f"Speed from arrays, one at a time: {parity.photos_per_second:,.0f} photos/s, the run's "
         f"own {parity.run_photos_per_second:,.0f}"
     )
-    show(f"Model card: {made.path / 'model_card.md'}")
+    print(f"Model card: {made.path / 'model_card.md'}")
 
 
 def print_picture_folder(found: Any) -> None:
@@ -430,11 +399,11 @@ def print_picture_folder(found: Any) -> None:
         found: A `PictureFolder`.
     """
     before = "" if found.is_new else " It was there already, and is whole."
-    show(f"{found.path}: {found.num_images:,} pictures.{before}")
+    print(f"{found.path}: {found.num_images:,} pictures.{before}")
     for part, classes in found.counts.items():
-        show(f"  {part}: " + ", ".join(f"{name} ({count:,})" for name, count in classes.items()))
-    show(f"Examples: {found.examples}")
-    show(found.credit)
+        print(f"  {part}: " + ", ".join(f"{name} ({count:,})" for name, count in classes.items()))
+    print(f"Examples: {found.examples}")
+    print(found.credit)
 
 
 def print_check(found: Any) -> None:
@@ -444,34 +413,32 @@ def print_check(found: Any) -> None:
         found: A `PhotoCheck`, written.
     """
     formats = ", ".join(f"{count:,} {name}" for name, count in found.formats.items())
-    show(f"{len(found.index):,} readable photos" + (f": {formats}" if formats else ""))
+    print(f"{len(found.index):,} readable photos" + (f": {formats}" if formats else ""))
     for part, counts in found.index.counts().items():
         inside = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        show(f"  {part}: {inside}")
+        print(f"  {part}: {inside}")
     if found.obstacle:
-        show()
-        show(f"No classifier can be made of these: {found.obstacle}")
+        print(f"\nNo classifier can be made of these: {found.obstacle}")
     for warning in found.remarks:
-        show(f"Note: {warning}")
+        print(f"Note: {warning}")
     # A screenful: the more findings there are, the less is said of each; the page has all.
     num_lines = 5 if len(found.findings) <= 3 else 3 if len(found.findings) <= 6 else 1
     said: set[str] = set()
     for finding in found.findings:
-        show()
-        show(f"{finding.severity.capitalize()}: {finding.title}")
+        print(f"\n{finding.severity.capitalize()}: {finding.title}")
         for line in finding.lines[:num_lines]:
-            show(f"  {line}")
+            print(f"  {line}")
         if len(finding.lines) > num_lines:
-            show(f"  ... and {len(finding.lines) - num_lines:,} more")
+            print(f"  ... and {len(finding.lines) - num_lines:,} more")
         if finding.severity != "note" and finding.advice not in said:
             said.add(finding.advice)
-            show(*textwrap.wrap(finding.advice, 98, initial_indent="  ", subsequent_indent="  "))
+            print(textwrap.fill(finding.advice, 98, initial_indent="  ", subsequent_indent="  "))
         if finding.command and finding.command not in said:
             said.add(finding.command)
-            show(f"  $ {finding.command}")
+            print(f"  $ {finding.command}")
     if not found.findings and not found.obstacle:
-        show("No problems found")
-    show()
+        print("No problems found")
+    print()
     if found.fix_list is not None:
-        show(f"Fix list: {found.fix_list}, {len(found.fixes):,} to go through")
-    show(f"Page: {found.page}")
+        print(f"Fix list: {found.fix_list}, {len(found.fixes):,} to go through")
+    print(f"Page: {found.page}")

@@ -15,38 +15,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.errors import DataError, UsageError
+from handful.errors import DataError
 from handful.files import open_regular, reason_of
+from handful.photos.formats import looks_like, why_not_read
 from handful.photos.ignored import is_figure, is_ignored
 from handful.photos.layout import arrange
 from handful.photos.part_names import SPLIT_NAMES
 from handful.photos.photo_tables import read_photo_table
-from handful.photos.pixels import sniff_format
 from handful.photos.sources import Listing, list_folder, list_zip
 from handful.photos.storage import FoundFile, read_file
 
 _THREADS = 4
 _NAMED = 5
-
-# First bytes of what is often found among photos, for reasons people understand.
-_LOOKS = (
-    (b"%PDF", "a PDF"),
-    (b"PK\x03\x04", "a zip archive or office document"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"Rar!", "a RAR archive"),
-    (b"8BPS", "a Photoshop file"),
-    (b"\x00\x00\x01\x00", "an icon"),
-    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
-    (b"\xff\x0a", "a JPEG XL picture, which is not supported; convert it to JPEG or PNG"),
-)
-_BRANDS = {
-    b"heic": "HEIC",
-    b"heix": "HEIC",
-    b"mif1": "HEIF",
-    b"msf1": "HEIF",
-    b"avif": "AVIF",
-    b"avis": "AVIF",
-}
 
 
 @dataclass(frozen=True)
@@ -94,7 +74,7 @@ class ImageIndex:
     def __post_init__(self) -> None:
         if len(self.groups) != len(self.paths):
             if self.groups:
-                raise UsageError(f"{len(self.groups)} groups for {len(self.paths)} photos.")
+                raise ValueError(f"{len(self.groups)} groups for {len(self.paths)} photos.")
             object.__setattr__(self, "groups", ("",) * len(self.paths))
 
     def __len__(self) -> int:
@@ -235,7 +215,7 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
         warnings = [*_say_listing(listing), *layout.warnings]
     else:
         raise DataError(
-            f"{path} is {_looks(start)}; expected a folder of class folders, a zip, or a "
+            f"{path} is {looks_like(start)}; expected a folder of class folders, a zip, or a "
             "CSV with path,label."
         )
     rejected = [RejectedFile(name, "lies outside every class folder") for name in outside]
@@ -259,7 +239,7 @@ def load_unlabelled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
     if isinstance(sources, str | Path):
         sources = [sources]
     if not sources or "" in sources:
-        raise UsageError("no photos were given; expected files, folders or zips.")
+        raise ValueError("no photos were given; expected files, folders or zips.")
     files: list[FoundFile] = []
     rejected: list[RejectedFile] = []
     warnings: list[str] = []
@@ -388,36 +368,7 @@ def why_no_picture(data: bytes) -> str:
     Returns:
         A clause that follows the file's name, or "" for a picture.
     """
-    if not data:
-        return "is empty (0 bytes)"
-    if is_figure(data):
-        return "is a figure that handful drew"
-    if sniff_format(data) is None:
-        return f"is not a picture: it looks like {_looks(data[:512])}"
-    return ""
-
-
-def _looks(start: bytes) -> str:
-    """What a file seems to be, in words."""
-    if start[4:8] == b"ftyp":
-        brand = _BRANDS.get(start[8:12])
-        return (
-            f"a {brand} picture, which is not supported; convert it to JPEG or PNG"
-            if brand
-            else "a video"
-        )
-    for magic, words in _LOOKS:
-        if start.startswith(magic):
-            return words
-    if sniff_format(start):
-        return "a single picture"
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<svg", b"<?xml")) and b"svg" in text:
-        return "an SVG drawing; convert it to PNG"
-    if text.startswith((b"<!doctype html", b"<html")):
-        return "a web page"
-    printable = sum(32 <= byte < 127 or byte in (9, 10, 13) for byte in start)
-    return "text" if start and printable > 0.95 * len(start) else "data of an unknown kind"
+    return "is a figure that handful drew" if is_figure(data) else why_not_read(data)
 
 
 def _starts(path: Path) -> bytes:

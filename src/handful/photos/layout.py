@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from handful.errors import DataError
+from handful.photos.formats import sniff_format
 from handful.photos.part_names import find_parts, is_container, is_pair
-from handful.photos.pixels import sniff_format
 from handful.photos.storage import FoundFile
 
 _ENDINGS = frozenset(

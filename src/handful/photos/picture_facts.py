@@ -6,15 +6,13 @@ than what they show, gives their classes away.
 
 import hashlib
 import json
-import struct
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.photos.pixels import read_header
+from handful.photos.pixels import MAX_MEGAPIXELS, bits_in_use, read_header
 
 # Raised when a change here changes any value; part of the cache keys.
 FACTS_VERSION = 2
@@ -22,7 +20,6 @@ FACTS_VERSION = 2
 _SIDE = 224
 _BORDER = 2  # of 56
 _DARK, _BRIGHT = 32, 224  # of 255: the darkest and the brightest eighth
-_MAKE_TAG, _MODEL_TAG = 0x010F, 0x0110
 MEASURES = (
     "brightness",
     "contrast",
@@ -52,6 +49,7 @@ class FileFacts:
         camera: Make and model that EXIF names, or "".
         encoder: Short digest of a JPEG's quantisation tables, which the program that saved it
             and its quality setting decide; "" for other formats.
+        bits: Bits a sample: 8, or of 16 as many as are in use, see `bits_in_use`.
     """
 
     format: str
@@ -61,13 +59,15 @@ class FileFacts:
     num_bytes: int
     camera: str
     encoder: str
+    bits: int = 8
 
 
-def read_facts(data: bytes) -> FileFacts:
+def read_facts(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> FileFacts:
     """Read what a picture's file says of itself.
 
     Args:
         data: The whole file.
+        max_megapixels: As for `decode`: pictures of 16 bits a sample are looked into.
 
     Returns:
         The facts.
@@ -76,57 +76,11 @@ def read_facts(data: bytes) -> FileFacts:
         DataError: When it is not a picture that handful takes.
     """
     header = read_header(data)
-    camera, tables = "", b""
-    if header.format == "JPEG":
-        for marker, segment in _jpeg_segments(data):
-            if marker == 0xE1 and segment[:6] == b"Exif\0\0":
-                camera = camera or _camera(segment[6:])
-            elif marker == 0xDB:
-                tables += segment
+    tables = header.tables
     encoder = hashlib.blake2b(tables, digest_size=4).hexdigest() if tables else ""
-    return FileFacts(
-        header.format, header.width, header.height, header.mode, len(data), camera, encoder
-    )
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and content of each segment before the first scan."""
-    place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
-        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
-        if marker == 0xFF:  # a fill byte, which stands alone
-            place += 1
-            continue
-        yield marker, data[place + 4 : place + 2 + length]
-        place += 2 + max(length, 2)
-
-
-def _camera(block: bytes) -> str:
-    """Make and model from the first directory of an EXIF block.
-
-    Source:
-        JEITA CP-3451 (EXIF 2.3), 4.6.4.
-    """
-    order = {b"II": "<", b"MM": ">"}.get(block[:2])
-    found = {_MAKE_TAG: "", _MODEL_TAG: ""}
-    if order is None or len(block) < 8:
-        return ""
-    try:
-        (start,) = struct.unpack_from(f"{order}I", block, 4)
-        (count,) = struct.unpack_from(f"{order}H", block, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, size = struct.unpack_from(f"{order}HHI", block, entry)
-            if tag in found and kind == 2:
-                # Texts of up to four bytes stand in the entry itself.
-                place = entry + 8
-                if size > 4:
-                    (place,) = struct.unpack_from(f"{order}I", block, place)
-                text = block[place : place + min(size, 64)].split(b"\0")[0]
-                found[tag] = text.decode("ascii", "replace").strip()
-    except struct.error:
-        pass
-    make, model = found[_MAKE_TAG], found[_MODEL_TAG]
-    return model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
+    bits = bits_in_use(data, max_megapixels) if header.is_deep else 8
+    size = header.width, header.height
+    return FileFacts(header.format, *size, header.mode, len(data), header.camera, encoder, bits)
 
 
 def measure(image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -1,45 +1,70 @@
 """Bytes of a picture file -> upright RGB pixels, or the reason why not.
 
 JPEG goes through libjpeg-turbo, decoded at the smallest scale that is large enough; Pillow takes
-the other formats. Nothing is guessed: a truncated file is refused, not filled with grey. Colour
-profiles are ignored, as they are by the tools that the pretrained networks were trained with.
+the other formats, and pi-heif HEIC. What decoding would cost is told from the header and refused
+where it is too much. Nothing is guessed: a truncated or damaged file is refused, not filled with
+grey. Colour profiles are ignored, as they are by the tools that the pretrained networks were
+trained with.
 
 Reasons are clauses that follow the file's name: "is truncated", "has 3,600 megapixels; ...".
 """
 
 import io
 import math
-import struct
-import warnings
-from dataclasses import dataclass
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from importlib import import_module
+from typing import Any
 
 import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageChops, ImageOps
 
-from handful.errors import DataError
+from handful.errors import CostError, DataError
+from handful.forks import start_anew_in_children
+from handful.photos import containers
+from handful.photos.containers import Exif, JpegLayout, TiffDirectory, TiffLayout
+from handful.photos.formats import sniff_format
 
-DECODER_VERSION = 1  # part of every cache key: raise it when a change here changes any pixel
+DECODER_VERSION = 2  # part of every cache key: raise it when a change here changes any pixel
 MIN_SIDE = 8
-FINGERPRINT_SIDE = 32
+FINGERPRINT_SIDE = 16
+MAX_MEGAPIXELS = 100.0
+# What decoding one picture may take; more where the limit of megapixels was raised.
+MAX_BYTES = 1_200_000_000
+MAX_SECONDS = 5.0
+# Pictures that take more memory than this are decoded one at a time.
+_LARGE_BYTES = 200_000_000
 
 _PLUGINS = {
-    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
+    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
     "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
     "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
-    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
     "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
     "WebP": ("PIL.WebPImagePlugin", "WebPImageFile"),
+    "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
+    "JPEG 2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
 }
-_ORIENTATION_TAG = 0x0112
-
-# Pictures are decoded in threads by the callers; OpenCV's own threads would only compete.
-cv2.setNumThreads(1)
-# Pillow warns about harmless oddities (broken EXIF, odd palettes) of files that it then reads.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+# By format: bytes a pixel at the decoder's peak, and pixels that it does in a second. Measured,
+# and rounded to the safe side; see "Costs of decoding" in docs/reliability.md.
+_DECODERS = {
+    "PNG": (8, 40e6),
+    "GIF": (6, 80e6),
+    "BMP": (8, 300e6),
+    "TIFF": (8, 60e6),
+    "WebP": (24, 60e6),
+    "AVIF": (18, 60e6),
+    "JPEG 2000": (24, 12e6),
+    "HEIC": (16, 25e6),
+}
+_TIFF_FAX = {2: "tiff_ccitt", 3: "group3", 4: "group4"}
+_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_BAND_PIXELS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -51,20 +76,21 @@ class DecodeSettings:
         resize: What becomes of the proportions: "squash" keeps the whole picture and not its
             proportions, as Keras' `target_size` does; "crop" keeps the proportions and cuts the
             longer side's ends off; "halfway" does half of each.
-        max_megapixels: Larger pictures are rejected by their header, before decoding.
+        max_megapixels: Larger pictures are rejected by their header, before decoding. Of a JPEG,
+            which is decoded at a reduced size, the reduced size counts.
     """
 
     image_size: int = 224
     resize: str = "halfway"
-    max_megapixels: float = 100.0
+    max_megapixels: float = MAX_MEGAPIXELS
 
     def key(self) -> str:
         """Stable text of what decides the pixels, for cache keys.
 
         Returns:
-            Such as "decode1:224:halfway:100".
+            Such as "decode2:224:halfway".
         """
-        return f"decode{DECODER_VERSION}:{self.image_size}:{self.resize}:{self.max_megapixels:g}"
+        return f"decode{DECODER_VERSION}:{self.image_size}:{self.resize}"
 
 
 @dataclass(frozen=True)
@@ -72,12 +98,14 @@ class PictureHeader:
     """What a picture's header says.
 
     Args:
-        format: "JPEG", "PNG", "WebP", "BMP", "GIF" or "TIFF".
+        format: As `sniff_format` tells it.
         width: Stored width in pixels, before any rotation.
         height: Stored height in pixels.
         mode: Colour mode: Pillow's, or libjpeg's for JPEG.
-        orientation: EXIF orientation, 1 (upright) to 8.
-        num_frames: Frames of an animation; only the first is used.
+        orientation: What EXIF says that is still to be done, 1 (upright) to 8.
+        camera: Make and model that EXIF names, or "".
+        tables: A JPEG's quantisation tables; nothing for other formats.
+        is_deep: Whether samples have more than 8 bits, which are scaled by the range in use.
     """
 
     format: str
@@ -85,31 +113,35 @@ class PictureHeader:
     height: int
     mode: str
     orientation: int
-    num_frames: int
+    camera: str = ""
+    tables: bytes = b""
+    is_deep: bool = False
 
 
-def sniff_format(data: bytes) -> str | None:
-    """Tell a format that handful takes by the first bytes.
+@dataclass(frozen=True)
+class Cost:
+    """What decoding a picture takes, told by its header; an estimate on the safe side.
 
     Args:
-        data: The file, or its first 16 bytes.
-
-    Returns:
-        "JPEG", "PNG", "WebP", "BMP", "GIF", "TIFF", or None.
+        megapixels: Pixels that are decoded, in millions; of a JPEG after its reduction.
+        bytes: Memory at the peak, besides the file itself.
+        seconds: Time of one processor core of 2020 or later.
     """
-    if data[:3] == b"\xff\xd8\xff":
-        return "JPEG"
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "PNG"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WebP"
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return "GIF"
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF"
-    if data[:2] == b"BM" and data[6:10] == b"\0\0\0\0":
-        return "BMP"
-    return None
+
+    megapixels: float
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """A picture's file, taken apart."""
+
+    header: PictureHeader
+    lean: bytes = b""  # what the decoder is given; nothing where it is still to be made
+    jpeg: JpegLayout | None = None
+    tiff: TiffLayout | None = None
+    opened: Any = None  # by Pillow or pi-heif, where they read the header
 
 
 def read_header(data: bytes) -> PictureHeader:
@@ -124,29 +156,79 @@ def read_header(data: bytes) -> PictureHeader:
     Raises:
         DataError: When it is not a picture that handful takes.
     """
-    name = sniff_format(data)
-    if name is None:
-        raise DataError("is empty (0 bytes)" if not data else "is not a picture of a known format")
-    if name == "JPEG":
-        try:
-            height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-        except ValueError as error:
-            raise DataError(f"has no readable JPEG header ({_brief(error)})") from error
-        return PictureHeader(name, width, height, space, _jpeg_orientation(data), 1)
-    with _opened(name, data) as image:
-        try:
-            frames = getattr(image, "n_frames", 1) if name != "TIFF" else 1
-            # Pillow's getexif decodes all of a PNG in search of it.
-            block = image.info.get("exif", b"").removeprefix(b"Exif\0\0") if name == "PNG" else None
-            orientation = (
-                image.getexif().get(_ORIENTATION_TAG, 1)
-                if block is None
-                else _tiff_orientation(block)
-            )
-        except Exception as error:  # Pillow raises whatever a broken file makes it
-            raise DataError(_damage(error)) from error
-        width, height = image.size
-        return PictureHeader(name, width, height, image.mode, _valid(orientation), frames)
+    return _parse(data).header
+
+
+def decoding_cost(data: bytes, settings: DecodeSettings | None = None) -> Cost:
+    """Tell what decoding a picture would take, without decoding it.
+
+    `decode` refuses by itself what costs more than `check_cost` lets pass. Whoever has less to
+    give, such as a server, compares these figures with limits of its own first:
+
+        cost = decoding_cost(data, classifier.settings)
+        if cost.bytes > 300e6 or cost.seconds > 2:
+            ...
+
+    Args:
+        data: The whole file.
+        settings: How `decode` would be told to decode it; None for `decode_picture`, which
+            decodes at full size.
+
+    Returns:
+        The cost; found in about 0.02 ms for a JPEG.
+
+    Raises:
+        DataError: When it is not a picture that handful takes.
+    """
+    parsed = _parse(data)
+    header = parsed.header
+    return _cost(parsed, len(data), *_least_size(header.width, header.height, settings))
+
+
+def decoded_megapixels(
+    name: str, width: int, height: int, settings: DecodeSettings | None = None
+) -> float:
+    """Tell how many pixels of a picture are decoded.
+
+    Args:
+        name: Its format.
+        width: Stored width.
+        height: Stored height.
+        settings: How `decode` would be told to decode it; None for its full size.
+
+    Returns:
+        Millions of pixels; of a JPEG at the scale, in eighths, that libjpeg decodes it at.
+    """
+    return _decoded_pixels(name, width, height, *_least_size(width, height, settings)) / 1e6
+
+
+def check_cost(cost: Cost, max_megapixels: float = MAX_MEGAPIXELS) -> None:
+    """Refuse what takes too much to decode: the one limit of every command.
+
+    Args:
+        cost: Of a picture.
+        max_megapixels: Most that are decoded. Memory (1.2 GB) and time (5 s) are limited too, and
+            rise with it past 100.
+
+    Raises:
+        CostError: When it is too much; a clause.
+    """
+    if cost.megapixels > max_megapixels:
+        raise CostError(
+            f"has {cost.megapixels:,.0f} megapixels; the limit is {max_megapixels:g}, save it "
+            "smaller"
+        )
+    factor = max(1.0, max_megapixels / MAX_MEGAPIXELS)
+    if cost.bytes > factor * MAX_BYTES:
+        raise CostError(
+            f"takes {cost.bytes / 1e9:,.1f} GB of memory to decode; the limit is "
+            f"{factor * MAX_BYTES / 1e9:g} GB, save it smaller or as JPEG"
+        )
+    if cost.seconds > factor * MAX_SECONDS:
+        raise CostError(
+            f"takes {cost.seconds:,.0f} s to decode; the limit is {factor * MAX_SECONDS:g} s, save "
+            "it smaller or as an ordinary JPEG"
+        )
 
 
 def decode(data: bytes, settings: DecodeSettings) -> NDArray[np.uint8]:
@@ -160,20 +242,17 @@ def decode(data: bytes, settings: DecodeSettings) -> NDArray[np.uint8]:
         (S, S, 3) uint8 RGB, upright.
 
     Raises:
-        DataError: When the file is truncated, damaged, too small, too large or no picture.
+        CostError: When decoding would take too much memory or time.
+        DataError: When the file is truncated, damaged, too small or no picture.
     """
-    header = _checked_header(data, settings.max_megapixels)
-    if header.format != "JPEG" or header.mode in ("CMYK", "YCCK"):
-        return resize(_decode_with_pillow(header, data), settings)
-    size = settings.image_size
-    kept_height, kept_width = _kept(header.height, header.width, settings.resize)
-    # The part that is kept must still be as large as the square.
-    scale = max(size / kept_height, size / kept_width)
-    image = _decode_jpeg(data, math.ceil(header.height * scale), math.ceil(header.width * scale))
-    return _upright(resize(image, settings), header.orientation)
+    parsed = _parse(data)
+    least = _least_size(parsed.header.width, parsed.header.height, settings)
+    image = _decoded(parsed, data, *least, settings.max_megapixels)
+    # Turning a square is cheaper than turning all of the picture, and the same.
+    return _upright(resize(image, settings), parsed.header.orientation)
 
 
-def decode_picture(data: bytes, max_megapixels: float = 100.0) -> NDArray[np.uint8]:
+def decode_picture(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
     """Decode a picture at its own size.
 
     Args:
@@ -184,12 +263,11 @@ def decode_picture(data: bytes, max_megapixels: float = 100.0) -> NDArray[np.uin
         (H, W, 3) uint8 RGB, upright.
 
     Raises:
+        CostError: When decoding would take too much memory or time.
         DataError: As for `decode`.
     """
-    header = _checked_header(data, max_megapixels)
-    if header.format != "JPEG" or header.mode in ("CMYK", "YCCK"):
-        return _decode_with_pillow(header, data)
-    return _upright(_decode_jpeg(data, 0, 0), header.orientation)
+    parsed = _parse(data)
+    return _upright(_decoded(parsed, data, 0, 0, max_megapixels), parsed.header.orientation)
 
 
 def resize(image: NDArray[np.uint8], settings: DecodeSettings) -> NDArray[np.uint8]:
@@ -231,7 +309,7 @@ def fingerprint(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         image: (S, S, 3) uint8 RGB.
 
     Returns:
-        (1024,) uint8, 32 x 32 averages of luma (ITU-R BT.601), row by row.
+        (256,) uint8, 16 x 16 averages of luma (ITU-R BT.601), row by row.
     """
     side = FINGERPRINT_SIDE
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -239,7 +317,7 @@ def fingerprint(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(small, dtype=np.uint8).reshape(side * side)
 
 
-def thumbnail(data: bytes, size: int = 160, max_megapixels: float = 100.0) -> bytes:
+def thumbnail(data: bytes, size: int = 160, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
     """Make a small JPEG of a picture, for pages.
 
     Args:
@@ -251,24 +329,46 @@ def thumbnail(data: bytes, size: int = 160, max_megapixels: float = 100.0) -> by
         JPEG file, upright.
 
     Raises:
+        CostError: When decoding would take too much memory or time.
         DataError: As for `decode`.
     """
-    header = _checked_header(data, max_megapixels)
-    if header.format != "JPEG" or header.mode in ("CMYK", "YCCK"):
-        image = _decode_with_pillow(header, data)
-        height, width = image.shape[:2]
-    else:
-        scale = size / max(header.height, header.width)
-        least = (math.ceil(header.height * scale), math.ceil(header.width * scale))
-        image = _upright(_decode_jpeg(data, *least), header.orientation)
-        # The decoder rounds each side up; proportions are the header's.
-        height, width = header.height, header.width
-        if header.orientation >= 5:
-            height, width = width, height
-    scale = min(1.0, size / max(height, width))
+    parsed = _parse(data)
+    header = parsed.header
+    scale = size / max(header.height, header.width)
+    least = (math.ceil(header.height * scale), math.ceil(header.width * scale))
+    image = _upright(_decoded(parsed, data, *least, max_megapixels), header.orientation)
+    # The decoder rounds each side up; proportions are the header's.
+    height, width = header.height, header.width
+    if header.orientation >= 5:
+        height, width = width, height
+    scale = min(1.0, scale)
     target = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = np.ascontiguousarray(cv2.resize(image, target, interpolation=cv2.INTER_AREA))
     return bytes(simplejpeg.encode_jpeg(small, quality=80, colorsubsampling="420"))
+
+
+def bits_in_use(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> int:
+    """Tell how many bits a picture's samples use, for it is scaled by what is in use.
+
+    Args:
+        data: The whole file.
+        max_megapixels: As for `decode`.
+
+    Returns:
+        8 for usual pictures; 8, 10, 12, 14 or 16 for those with 16 bits a sample: as many as its
+        largest value needs.
+
+    Raises:
+        DataError: As for `decode`.
+    """
+    parsed = _parse(data)
+    if not parsed.header.is_deep:
+        return 8
+    with _counted(parsed, data, 0, 0, max_megapixels), _pillow_image(parsed, data) as image:
+        if not image.mode.startswith("I"):
+            deep = _deep_colour(parsed, data, image)
+            return 16 if deep is None else _white(int(deep.max())).bit_length()
+        return _white(int(np.asarray(image).max())).bit_length()
 
 
 def rgb_of(image: Image.Image) -> NDArray[np.uint8]:
@@ -285,27 +385,397 @@ def rgb_of(image: Image.Image) -> NDArray[np.uint8]:
     """
     try:
         image.load()
-        return np.ascontiguousarray(_to_rgb(ImageOps.exif_transpose(image)))
+        return _to_rgb(ImageOps.exif_transpose(image))
     except DataError:
         raise
     except Exception as error:  # Pillow raises whatever a broken file makes it
         raise DataError(_damage(error)) from error
 
 
-def _checked_header(data: bytes, max_megapixels: float) -> PictureHeader:
-    header = read_header(data)
-    megapixels = header.width * header.height / 1e6
-    if megapixels > max_megapixels:
-        raise DataError(
-            f"has {megapixels:,.0f} megapixels; the limit is {max_megapixels:g} "
-            "(--max-megapixels raises it)"
+# --- headers and costs -----------------------------------------------------------------------
+
+
+def _parse(data: bytes) -> _Parsed:
+    """Take a file apart; nothing of it is decoded."""
+    name = sniff_format(data)
+    if name is None:
+        raise DataError("is empty (0 bytes)" if not data else "is not a picture of a known format")
+    if name == "JPEG":
+        return _parse_jpeg(data)
+    if name == "PNG":
+        width, height, bits, colour, exif = containers.read_png(data)
+        mode = containers.png_mode(bits, colour)
+        return _Parsed(_header(name, (width, height), mode, exif, is_deep=bits == 16))
+    if name == "GIF":
+        lean, width, height = containers.lean_gif(data)
+        return _Parsed(_header(name, (width, height), "P"), lean)
+    if name == "WebP":
+        webp = containers.read_webp(data)
+        mode = "RGBA" if webp.has_alpha else "RGB"
+        return _Parsed(_header(name, (webp.width, webp.height), mode, webp.exif), webp.lean)
+    if name == "HEIC":
+        image = _open_heic(data)
+        # Turned by means of its own; what EXIF says of it has been done.
+        exif = replace(containers.read_exif(image.info.get("exif") or b""), orientation=1)
+        return _Parsed(_header(name, image.size, image.mode, exif), opened=image)
+    tiff = containers.read_tiff(data) if name == "TIFF" else None
+    opened = _opened(name, tiff.lean if tiff else data)
+    if tiff and (tiff.width, tiff.height) != opened.size:
+        raise DataError("has no readable TIFF header (its size is given twice)")
+    exif = tiff.exif if tiff else containers.read_exif(opened.info.get("exif") or b"")
+    is_deep = tiff is not None and tiff.bits > 8
+    header = _header(name, opened.size, opened.mode, exif, is_deep=is_deep)
+    return _Parsed(header, tiff.lean if tiff else data, tiff=tiff, opened=opened)
+
+
+def _header(
+    name: str,
+    size: tuple[int, int],
+    mode: str,
+    exif: Exif | None = None,
+    *,
+    is_deep: bool = False,
+    tables: bytes = b"",
+) -> PictureHeader:
+    exif = exif or Exif()
+    return PictureHeader(name, *size, mode, exif.orientation, exif.camera, tables, is_deep)
+
+
+def _parse_jpeg(data: bytes) -> _Parsed:
+    layout = containers.read_jpeg(data)
+    if layout.bits != 8 or layout.is_lossless:
+        kind = "lossless JPEG" if layout.is_lossless else f"JPEG of {layout.bits} bits"
+        raise DataError(f"is a {kind}, which handful does not read; save it as PNG")
+    try:
+        try:
+            height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+        except ValueError:  # or a warning, which is no matter here
+            height, width, space, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+    except (ValueError, KeyError) as error:
+        reason = error.__context__ or error
+        raise DataError(f"has no readable JPEG header ({_brief(reason)})") from error
+    header = _header("JPEG", (width, height), space, layout.exif, tables=layout.tables)
+    return _Parsed(header, jpeg=layout)
+
+
+def _least_size(width: int, height: int, settings: DecodeSettings | None) -> tuple[int, int]:
+    """Height and width that a JPEG must at least be decoded at; 0, 0 for its full size."""
+    if settings is None:
+        return 0, 0
+    size = settings.image_size
+    kept_height, kept_width = _kept(height, width, settings.resize)
+    # The part that is kept must still be as large as the square.
+    scale = max(size / max(1, kept_height), size / max(1, kept_width))
+    return math.ceil(height * scale), math.ceil(width * scale)
+
+
+def _decoded_pixels(name: str, width: int, height: int, min_height: int, min_width: int) -> int:
+    if name != "JPEG" or not min_height:
+        return width * height
+    share = max(min_height / max(1, height), min_width / max(1, width))
+    eighths = min(8, max(1, math.ceil(8 * share)))
+    return math.ceil(width * eighths / 8) * math.ceil(height * eighths / 8)
+
+
+def _cost(parsed: _Parsed, num_bytes: int, min_height: int, min_width: int) -> Cost:
+    header = parsed.header
+    pixels = _decoded_pixels(header.format, header.width, header.height, min_height, min_width)
+    if parsed.jpeg is not None:
+        bytes_a_pixel = 10 if header.mode in ("CMYK", "YCCK") else 6
+        return Cost(
+            pixels / 1e6,
+            bytes_a_pixel * pixels + 2 * parsed.jpeg.buffered,
+            20e-9 * parsed.jpeg.block_passes + 15e-9 * pixels + num_bytes / 30e6,
         )
+    bytes_a_pixel, speed = _DECODERS[header.format]
+    if header.is_deep and header.mode not in ("L", "I;16"):
+        bytes_a_pixel += 12  # decoded a second time, with all bits
+    extra = max(parsed.tiff.piece_bytes) if parsed.tiff else 0
+    return Cost(
+        pixels / 1e6,
+        bytes_a_pixel * pixels + 2 * num_bytes + extra,
+        pixels / speed + num_bytes / 50e6,
+    )
+
+
+class _LargeOnes:
+    """Large pictures are decoded one at a time, lest all threads' together take all memory."""
+
+    def __init__(self) -> None:
+        self.start_anew()
+        start_anew_in_children(self)
+
+    def start_anew(self) -> None:
+        """Have a lock that nobody holds: a forked child does not have the thread that does."""
+        self.lock = threading.Lock()
+
+
+_LARGE_ONES = _LargeOnes()
+
+
+@contextmanager
+def _counted(
+    parsed: _Parsed, data: bytes, min_height: int, min_width: int, max_megapixels: float
+) -> Iterator[None]:
+    """Decode within the block: refused when it costs too much, alone when it costs much."""
+    header = parsed.header
+    cost = _cost(parsed, len(data), min_height, min_width)
+    check_cost(cost, max_megapixels)
     if min(header.width, header.height) < MIN_SIDE:
         raise DataError(
             f"is {header.width} x {header.height} pixels; at least {MIN_SIDE} x {MIN_SIDE} "
             "are needed"
         )
-    return header
+    with _LARGE_ONES.lock if cost.bytes > _LARGE_BYTES else nullcontext():
+        yield
+
+
+def _decoded(
+    parsed: _Parsed, data: bytes, min_height: int, min_width: int, max_megapixels: float
+) -> NDArray[np.uint8]:
+    """Pixels (H, W, 3) as they are stored; a JPEG's at the smallest scale that is large enough."""
+    with _counted(parsed, data, min_height, min_width, max_megapixels):
+        if parsed.jpeg is not None:
+            return _decode_jpeg(data, parsed.header, min_height, min_width)
+        if parsed.header.format == "HEIC":
+            return _decode_heic(parsed.opened)
+        if parsed.header.format == "BMP" and containers.is_packed_bmp(data):
+            return _decode_with_opencv(data, parsed.header)
+        with _pillow_image(parsed, data) as image:
+            if parsed.header.is_deep and not image.mode.startswith(("I", "F")):
+                deep = _deep_colour(parsed, data, image)
+                if deep is not None:
+                    return _scaled(deep)
+            try:
+                if image.mode.startswith("I"):
+                    is_inverted = parsed.tiff is not None and parsed.tiff.photometric == 0
+                    return _grey_to_rgb(image, is_inverted)
+                return _to_rgb(image)
+            except DataError:
+                raise
+            except Exception as error:  # Pillow raises whatever a broken file makes it
+                raise DataError(_damage(error)) from error
+
+
+# --- decoders --------------------------------------------------------------------------------
+
+
+def _decode_jpeg(
+    data: bytes, header: PictureHeader, min_height: int, min_width: int
+) -> NDArray[np.uint8]:
+    """Decode strictly: what libjpeg warns of in the pixels' own data is damage.
+
+    What it warns of elsewhere costs no pixel: the file is then cleared of everything else, and
+    what libjpeg still warns of is damage.
+    """
+    is_cmyk = header.mode in ("CMYK", "YCCK")
+    options: dict[str, Any] = {
+        "colorspace": "CMYK" if is_cmyk else "RGB",
+        "min_height": min_height,
+        "min_width": min_width,
+    }
+    try:
+        image = simplejpeg.decode_jpeg(data, **options)
+    except ValueError:
+        image = _decode_odd_jpeg(data, options)
+    if is_cmyk:
+        return _cmyk_to_rgb(image)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _decode_odd_jpeg(data: bytes, options: dict[str, Any]) -> Any:
+    lean = containers.lean_jpeg(data)
+    try:
+        return simplejpeg.decode_jpeg(lean, **options)
+    except ValueError as error:
+        # Cameras fill up the last scan with zeros, which no pixel needs.
+        strays = re.search(r"(\d+) extraneous bytes before marker 0xd9", str(error))
+        num_strays = int(strays[1]) if strays else 0
+        if not num_strays or any(lean[-2 - num_strays : -2]):
+            raise DataError(_damage(error)) from error
+    try:
+        return simplejpeg.decode_jpeg(containers.lean_jpeg(data, num_strays), **options)
+    except ValueError as error:
+        raise DataError(_damage(error)) from error
+
+
+def _cmyk_to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """As Pillow does it: JPEGs are taken for inverted, as Adobe's are."""
+    height, width = image.shape[:2]
+    result = np.empty((height, width, 3), dtype=np.uint8)
+    for rows in _bands(height, width):
+        part = np.ascontiguousarray(255 - image[rows])
+        layer = Image.frombytes("CMYK", (width, part.shape[0]), part.tobytes())
+        result[rows] = np.asarray(layer.convert("RGB"))
+    return result
+
+
+def _open_heic(data: bytes) -> Any:
+    pi_heif = import_module("pi_heif")
+    try:
+        return pi_heif.open_heif(data)
+    except Exception as error:
+        raise DataError(f"has no readable HEIC header ({_brief(error)})") from error
+
+
+def _decode_heic(image: Any) -> NDArray[np.uint8]:
+    try:
+        return _to_rgb(image.to_pillow())
+    except Exception as error:
+        raise DataError(_damage(error)) from error
+
+
+def _decode_with_opencv(data: bytes, header: PictureHeader) -> NDArray[np.uint8]:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:
+        image = None
+    if image is None or image.shape != (header.height, header.width, 3):
+        raise DataError("is damaged (it cannot be unpacked)")
+    return np.asarray(image, dtype=np.uint8)
+
+
+@contextmanager
+def _pillow_image(parsed: _Parsed, data: bytes) -> Iterator[Image.Image]:
+    """The picture, loaded by Pillow and found undamaged."""
+    name, tiff = parsed.header.format, parsed.tiff
+    if tiff is not None:
+        containers.check_tiff(data, tiff)
+        _check_jpeg_pieces(data, tiff)
+    image = parsed.opened
+    if image is None:
+        image = _opened(name, parsed.lean or containers.lean_png(data))
+    with image:
+        try:
+            image.load()
+        except Exception as error:  # as above
+            raise DataError(_damage(error)) from error
+        if image.size != (parsed.header.width, parsed.header.height):
+            raise DataError("is damaged (its size is not the header's)")
+        if tiff is not None and tiff.compression in _TIFF_FAX:
+            _check_fax(image, tiff, data)
+        yield image
+
+
+def _opened(name: str, data: bytes) -> Any:
+    """Open with one of Pillow's readers, by name.
+
+    `Image.open` would try others too, and warns of or refuses large pictures by a limit of its
+    own before ours is looked at.
+    """
+    module, reader = _PLUGINS[name]
+    try:
+        return getattr(import_module(module), reader)(io.BytesIO(data))
+    except Exception as error:  # Pillow's readers raise whatever a broken file makes them
+        raise DataError(f"has no readable {name} header ({_brief(error)})") from error
+
+
+def _check_jpeg_pieces(data: bytes, tiff: TiffLayout) -> None:
+    """Refuse a TIFF of JPEG pieces that are damaged, which libtiff keeps to itself."""
+    if tiff.compression == 6:
+        raise DataError("has an outdated compression (JPEG before 1995); save it anew")
+    if tiff.compression != 7:
+        return
+    tables = tiff.tables.removesuffix(b"\xff\xd9") or b"\xff\xd8"
+    for place, size in tiff.pieces:
+        piece = tables + data[place : place + size].removeprefix(b"\xff\xd8")
+        parsed = _parse_jpeg(piece)
+        check_cost(_cost(parsed, size, 0, 0))
+        _decode_jpeg(piece, parsed.header, 1, 1)
+
+
+def _check_fax(image: Image.Image, tiff: TiffLayout, data: bytes) -> None:
+    """Refuse a fax-packed TIFF that is damaged, which libtiff guesses its way through.
+
+    The packing is determined by the pixels, up to its padding: packed anew, what was decoded must
+    give the same bytes.
+    """
+    fields = TiffDirectory(tiff.lean)
+    options: dict[int, int] = {
+        tag: fields.number(tag, 0) for tag in (292, 293) if tag in fields.fields
+    }
+    options[278] = min(fields.number(278, tiff.height), tiff.height)
+    file = io.BytesIO()
+    # What is stored is 1 for black in either case.
+    stored = ImageChops.invert(image) if tiff.photometric == 0 else image
+    stored.save(file, "TIFF", compression=_TIFF_FAX[tiff.compression], tiffinfo=options)
+    packed = file.getvalue()
+    again = containers.read_tiff(packed)
+    table = _REVERSED_BITS if fields.number(266, 1) == 2 else None
+    for (start, size), (place, length) in zip(tiff.pieces, again.pieces, strict=True):
+        found = data[start : start + size].translate(table).rstrip(b"\0")
+        expected = packed[place : place + length].rstrip(b"\0")
+        # Whether an end mark follows is left open, and how the last byte is filled.
+        if abs(len(found) - len(expected)) > 4 or found[:-4] != expected[: len(found[:-4])]:
+            raise DataError("is damaged (its packed pixels lead to others)")
+
+
+def _deep_colour(parsed: _Parsed, data: bytes, image: Image.Image) -> NDArray[np.uint16] | None:
+    """All bits of 16-bit colour (H, W, 3), where Pillow's 8 of them would lose tones.
+
+    Pillow takes the upper 8 bits, which is right where all 16 are in use.
+    """
+    if np.asarray(image.getextrema()).reshape(-1, 2)[:3, 1].max() > 63:
+        return None
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB
+    file = np.frombuffer(parsed.lean or data, np.uint8)
+    try:
+        deep = cv2.imdecode(file, flags)
+    except cv2.error:
+        return None
+    if deep is None or deep.dtype != np.uint16 or deep.shape[:2] != image.size[::-1]:
+        return None
+    return np.asarray(deep, dtype=np.uint16)
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Any of Pillow's modes as RGB; transparency over white."""
+    if image.mode.startswith("I"):
+        return _grey_to_rgb(image)
+    if image.mode == "F":
+        raise DataError("has floating-point pixels; save it with 8 or 16 bits")
+    width, height = image.size
+    result = np.empty((height, width, 3), dtype=np.uint8)
+    for rows in _bands(height, width):
+        part = image.crop((0, rows.start, width, rows.stop))
+        if part.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+            layer = part.convert("RGBA")
+            part = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        result[rows] = np.asarray(part.convert("RGB"))
+    return result
+
+
+def _bands(height: int, width: int) -> Iterator[slice]:
+    """Rows in bands, so that what is made on the way to the result stays small."""
+    rows = max(1, _BAND_PIXELS // max(1, width))
+    for top in range(0, height, rows):
+        yield slice(top, min(height, top + rows))
+
+
+def _grey_to_rgb(image: Image.Image, is_inverted: bool = False) -> NDArray[np.uint8]:
+    """Grey of 16 bits a sample; Pillow's own conversion would clip all but the darkest tones."""
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise DataError("has 32-bit pixels; save it with 8 or 16 bits")
+    if is_inverted:
+        values = _white(int(values.max())) - values.astype(np.int32)
+    return np.repeat(_scaled(values)[:, :, np.newaxis], 3, axis=2)
+
+
+def _white(largest: int) -> int:
+    """Value that stands for white: the largest one of as many bits as are in use.
+
+    Cameras and microscopes store 10, 12 or 14 bits in 16. Nothing in the file says so; a set's
+    photos come out alike as long as each has a pixel in the upper three quarters of the range.
+    """
+    return next(white for white in (255, 1023, 4095, 16383, 65535) if largest <= white)
+
+
+def _scaled(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Values of up to 16 bits as 8 bits, the range in use as the whole range."""
+    white = _white(int(values.max()))
+    table = (np.arange(white + 1, dtype=np.int64) * 510 + white) // (2 * white)
+    return np.asarray(np.take(table.astype(np.uint8), values), dtype=np.uint8)
 
 
 def _kept(height: int, width: int, how: str) -> tuple[int, int]:
@@ -316,78 +786,6 @@ def _kept(height: int, width: int, how: str) -> tuple[int, int]:
     if how == "crop":
         return shorter, shorter
     return round(math.sqrt(height * shorter)), round(math.sqrt(width * shorter))
-
-
-def _decode_jpeg(data: bytes, min_height: int, min_width: int) -> NDArray[np.uint8]:
-    try:
-        image = simplejpeg.decode_jpeg(data, "RGB", min_height=min_height, min_width=min_width)
-    except ValueError as error:
-        if not _ends_as_jpeg(data):
-            raise DataError(f"is truncated ({_brief(error)})") from error
-        if "extraneous bytes" not in str(error):
-            raise DataError(_damage(error)) from error
-        # Stray bytes between segments: cameras write them, and no pixel is lost.
-        try:
-            image = simplejpeg.decode_jpeg(
-                data, "RGB", min_height=min_height, min_width=min_width, strict=False
-            )
-        except ValueError as second:
-            raise DataError(_damage(second)) from second
-    return np.asarray(image, dtype=np.uint8)
-
-
-def _ends_as_jpeg(data: bytes) -> bool:
-    """Whether the last scan is closed by an end marker; a truncated file's is not."""
-    return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
-
-
-def _damage(error: Exception) -> str:
-    text = _brief(error)
-    if "remature end" in text or "truncated" in text.lower():
-        return f"is truncated ({text})"
-    return f"is damaged ({text})"
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _jpeg_orientation(data: bytes) -> int:
-    """EXIF orientation from a JPEG's APP1 segment; 1 when there is none or it is broken.
-
-    Source:
-        JEITA CP-3451 (EXIF 2.3), 4.5.4 and 4.6.4; only the first directory is read.
-    """
-    place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
-        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
-        segment = data[place + 4 : place + 2 + length]
-        if marker == 0xE1 and segment[:6] == b"Exif\0\0":
-            return _tiff_orientation(segment[6:])
-        # A fill byte 0xFF before a marker is allowed and stands alone.
-        place += 1 if marker == 0xFF else 2 + max(length, 2)
-    return 1
-
-
-def _tiff_orientation(block: bytes) -> int:
-    order = {b"II": "<", b"MM": ">"}.get(block[:2])
-    if order is None or len(block) < 8:
-        return 1
-    try:
-        (start,) = struct.unpack_from(f"{order}I", block, 4)
-        (count,) = struct.unpack_from(f"{order}H", block, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, _ = struct.unpack_from(f"{order}HHI", block, entry)
-            if tag == _ORIENTATION_TAG and kind == 3:
-                (value,) = struct.unpack_from(f"{order}H", block, entry + 8)
-                return _valid(value)
-    except struct.error:
-        pass
-    return 1
-
-
-def _valid(orientation: object) -> int:
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -401,56 +799,12 @@ def _upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image)
 
 
-def _opened(name: str, data: bytes) -> ImageFile.ImageFile:
-    """Open with one of Pillow's readers, by name.
-
-    `Image.open` would try others too, and warns of or refuses large pictures by a limit of its
-    own before ours is looked at.
-    """
-    module, reader = _PLUGINS[name]
-    try:
-        opened: ImageFile.ImageFile = getattr(import_module(module), reader)(io.BytesIO(data))
-    except Exception as error:  # Pillow's readers raise whatever a broken file makes them
-        raise DataError(f"has no readable {name} header ({_brief(error)})") from error
-    return opened
+def _damage(error: Exception) -> str:
+    text = _brief(error)
+    if "remature end" in text or "truncated" in text.lower():
+        return f"is truncated ({text})"
+    return f"is damaged ({text})"
 
 
-def _decode_with_pillow(header: PictureHeader, data: bytes) -> NDArray[np.uint8]:
-    if _is_cut(header.format, data):
-        raise DataError(f"is truncated (the {header.format} file has no end)")
-    with _opened(header.format, data) as image:
-        return rgb_of(image)
-
-
-def _is_cut(name: str, data: bytes) -> bool:
-    """Whether the end that the format prescribes is missing, which Pillow does not always mind."""
-    if name == "PNG":
-        return data.rfind(b"IEND") < 0
-    if name == "WebP":
-        return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    if name == "GIF":
-        return b"\x3b" not in data[-1024:]
-    if name == "JPEG":
-        return not _ends_as_jpeg(data)
-    return False
-
-
-def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Any of Pillow's modes as RGB; transparency over white."""
-    if image.mode.startswith("I"):
-        return _grey_to_rgb(image)
-    if image.mode == "F":
-        raise DataError("has floating-point pixels; save it with 8 or 16 bits")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return np.asarray(image.convert("RGB"), dtype=np.uint8)
-
-
-def _grey_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """16-bit grey, scaled; Pillow's own conversion would clip all but the darkest tones."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise DataError("has 32-bit pixels; save it with 8 or 16 bits")
-    grey = ((values + 128) // 257).astype(np.uint8)
-    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

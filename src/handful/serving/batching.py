@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from handful.classifiers.classifier import Classifier
 from handful.errors import DataError
 from handful.networks.embeddings import num_workers
+from handful.photos.formats import sniff_format
 from handful.photos.index import why_no_picture
-from handful.photos.pixels import decode, mirror, read_header, sniff_format
+from handful.photos.pixels import decode, mirror, read_header
 
 MAX_BATCH = 16
 MAX_DELAY_SECONDS = 0.06
