@@ -114,7 +114,7 @@ def test_a_systems_folder_that_a_shell_names_is_not_searched(tmp_path: Path) -> 
     put(tmp_path, "1.png", "@eaDir/1.png/SYNOPHOTO_THUMB_M.png")
     index = load_unlabelled(sorted(tmp_path.iterdir()))
     assert index.paths == (f"{tmp_path}/1.png",)
-    assert [file.path for file in index.rejected] == [f"{tmp_path}/@eaDir"]
+    assert index.rejected == ()
 
 
 OWN = {
@@ -231,6 +231,22 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     (tmp_path / "photos" / "b" / "loop").symlink_to(tmp_path / "photos")
     index = load_index(tmp_path / "photos")
     assert labelled(index) == {"a/1.png": "a", "a/2.png": "a", "b/3.png": "b"}
+
+
+def test_a_class_that_is_a_link_to_another_is_said(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "b/2.png")
+    (tmp_path / "c").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "loop").symlink_to(tmp_path)
+    index = load_index(tmp_path)
+    assert index.class_names == ("a", "b")
+    assert index.warnings == ("The folder c is b again, so its photos are counted there",)
+
+
+def test_classes_that_differ_in_case_alone_are_said(tmp_path: Path) -> None:
+    index = load_index(put(tmp_path, "Cats/1.png", "cats/2.png", "dogs/3.png"))
+    assert index.class_names == ("Cats", "cats", "dogs")
+    (warning,) = index.warnings
+    assert warning.startswith('The classes "Cats", "cats" differ in capitals or spaces alone')
 
 
 def test_a_missing_path_is_named_with_what_is_near(tmp_path: Path) -> None:
@@ -605,12 +621,16 @@ def test_a_zip_packed_on_windows_is_its_folder(tmp_path: Path, wrapper: str) -> 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_files_of_one_name_in_a_zip_are_said(tmp_path: Path) -> None:
     pack(tmp_path / "twice.zip", "a/1.png", "b/2.png", "a/1.png", "./b/2.png", "b/3.png")
-    for index in (load_index(tmp_path / "twice.zip"), load_unlabelled(tmp_path / "twice.zip")):
-        assert len(index) == 3
-        assert index.warnings == (
-            "The archive holds several files under one name, of which the last counts: "
-            '"a/1.png", "b/2.png"',
-        )
+    index = load_index(tmp_path / "twice.zip")
+    assert index.paths == ("a/1.png", "b/2.png", "b/3.png")
+    assert index.warnings == (
+        "The archive holds several files under one name, of which the last counts: "
+        '"a/1.png", "b/2.png"',
+    )
+    index = load_unlabelled(tmp_path / "twice.zip")
+    assert len(index) == 3
+    names = [file.path.removeprefix(f"{tmp_path}/twice.zip/") for file in index.rejected]
+    assert names == ["a/1.png", "b/2.png"]
 
 
 def test_a_hostile_zip_among_photos_is_reported_not_raised(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 from functools import partial
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from handful.errors import DataError
 from handful.photos.layout import Layout, arrange
@@ -59,7 +61,7 @@ def test_parts_that_are_wrapped_in_folders_of_their_own_names() -> None:
     layout = arrange(find(*tree(*scenes, "seg_pred/seg_pred")))
     assert sorted(set(said(layout).values())) == ["a test", "a train", "b test", "b train"]
     (warning,) = layout.warnings
-    assert '"seg_pred (2 pictures)"' in warning
+    assert '"seg_pred" (2 pictures)' in warning
 
 
 @pytest.mark.parametrize("beside", [["models/stage-1.pth"], ["notes/a.jpg"], ["models/plots/1.jpg"],
@@ -75,7 +77,7 @@ def test_what_lies_beside_parts_is_left_out_and_named(beside: list[str], wrapper
         "b validation",
     ]
     (warning,) = layout.warnings
-    assert warning.startswith(f'Left out: "{wrapper}{beside[0].split("/")[0]} (')
+    assert warning.startswith(f'Left out: "{wrapper}{beside[0].split("/")[0]}" (')
     assert f'"{wrapper}train" and "{wrapper}valid"' in warning
 
 
@@ -121,7 +123,7 @@ def test_strays_beside_a_wrapper_decide_nothing(wrapper: str, strays: list[str])
     assert set(said(layout).values()) == {"Cat", "Dog"} and len(layout.files) == 5
     assert layout.outside == [path for path in strays if "/" not in path]
     assert [line.split(" (")[0] for line in layout.warnings] == [
-        'Left out: "annotations' for path in strays if "/" in path
+        'Left out: "annotations"' for path in strays if "/" in path
     ]  # fmt: skip
 
 
@@ -161,8 +163,26 @@ def test_a_folder_without_pictures_is_no_class() -> None:
         'The folder c has no files in it, so "c" is no class',
         'The folder models has no pictures in it, so "models" is no class',
     ]
-    layout = arrange(find(*tree("train/a", "train/b", "val/a", "val/b"), "test/notes.txt"))
-    assert layout.warnings[0].startswith("The folder test has no pictures in it")
+
+
+@pytest.mark.parametrize(
+    ("test", "empty", "num"), [("notes.txt", [], 0), ("x.jpg", [], 1), ("", ["test"], 0)]
+)
+def test_a_part_without_class_folders_is_left_out(test: str, empty: list[str], num: int) -> None:
+    parts = tree("train/a", "train/b", "val/a", "val/b")
+    layout = arrange(find(*parts, *([f"test/{test}"] if test else [])), empty)
+    assert len(layout.files) == 8 and layout.outside == []
+    assert layout.warnings == [
+        f'Left out: "test" ({num} pictures); the photos are taken from "train" and "val"'
+    ]
+
+
+def test_names_that_hold_whole_paths_of_windows_are_paths() -> None:
+    layout = arrange(find("photos\\a\\1.jpg", "photos\\b\\2.jpg", "photos\\notes.txt"))
+    assert [file.class_name for file in layout.files] == ["a", "b"]
+    assert layout.files[0].path == "photos\\a\\1.jpg"
+    layout = arrange(find(*tree("a\\b", "a\\c")))
+    assert {file.class_name for file in layout.files} == {"a\\b", "a\\c"}
 
 
 def test_pictures_are_told_by_content_where_names_tell_nothing() -> None:
@@ -179,3 +199,33 @@ def test_folders_of_any_depth_are_seen_through() -> None:
     deep = "x/" * 3000
     layout = arrange(find(*tree(f"a/{deep}y", "b")))
     assert {file.class_name for file in layout.files} == {"a", "b"}
+
+
+FOLDERS = st.lists(
+    st.sampled_from(
+        ["a", "b", "cats", "train", "val", "test_set", "images", "unsorted", "_x", "x\\y"]
+    ),
+    max_size=4,
+)
+FILES = st.sampled_from(["1.jpg", "2.jpg", "3", "notes.txt", "weights.pth"])
+
+
+@given(st.lists(st.tuples(FOLDERS, FILES), max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_no_picture_vanishes_without_a_word(found: list[tuple[list[str], str]]) -> None:
+    files = find(*{"/".join((*folders, name)) for folders, name in found})
+    try:
+        layout = arrange(files)
+    except DataError as error:
+        assert str(error).startswith("has ") and ("CSV" in str(error) or " alone" in str(error))
+        return
+    named = "\n".join(layout.warnings)
+    kept = {file.path for file in layout.files} | set(layout.outside)
+    for file in files:
+        places = ["/".join(file.parts[:depth]) for depth in range(1, len(file.parts))]
+        assert file.path in kept or any(
+            f'"{place}" (' in named or f"The folder {place} " in named or " more; the" in named
+            for place in places
+        )
+    classes = {file.class_name for file in layout.files}
+    assert classes == {""} or "" not in classes

@@ -3,6 +3,7 @@
 One table and one predicate for folders, archives and what is to be named.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -16,18 +17,21 @@ _SYSTEM = frozenset(
     {
         # Synology, QNAP, NetApp and other storage boxes
         *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "@appstore"),
-        *("#recycle", "#snapshot", "~snapshot", "lost+found"),
+        *("#recycle", "#snapshot", "~snapshot", "lost+found", "@__thumb"),
+        *("@synoresource", "@synoeastream", "_gsdata_"),
         # Windows
         *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin"),
-        *("recycler", "system volume information", "$extend", "found.000", "autorun.inf"),
+        *("recycler", "system volume information", "$extend", "autorun.inf"),
         # macOS
         *("__macosx", "_ds_store", "icon\r", "network trash folder", "temporary items"),
+        *("desktop db", "desktop df"),
         # galleries, version control, tools
         *("picasaoriginals", "picasa.ini", "zbthumbnail.info", "pspbrwse.jbf"),
         *("_svn", "_darcs", "__pycache__", "node_modules"),
     }
 )
 _SYSTEM_EXACT = frozenset({"CVS"})  # a class may be called so in another case
+_PATTERN = re.compile(r"found\.\d{3}|thumbs\.db.+|.+\.lrdata")
 _PREFIXES = ("synophoto_", "synovideo_", "synofile_", "synoindex_", "~$")
 _SUFFIXES = ("@synoeastream", "@synoresource", ":zone.identifier")
 
@@ -66,6 +70,7 @@ def is_ignored(name: str, *, hidden: bool = True) -> bool:
         (hidden and name.startswith("."))
         or lower in _SYSTEM
         or name in _SYSTEM_EXACT
+        or _PATTERN.fullmatch(lower) is not None
         or lower.startswith(_PREFIXES)
         or lower.endswith(_SUFFIXES)
     )
@@ -86,12 +91,14 @@ def made_folders(files: Sequence[FoundFile]) -> set[tuple[str, ...]]:
 
 def _is_note(file: FoundFile, beside: set[str]) -> bool:
     """Whether a file says that its folder is no data."""
-    *folders, name = file.parts
+    name = file.path.rpartition("/")[2]
     if name in _OWN_FILES:
         start = _start(file)
         is_check = name == "check.json" and b'"num_images"' in start
         return _OWN in start or (is_check and file.path.removesuffix("json") + "html" in beside)
-    return name in _TOOL_FILES and bool(folders) and _start(file).startswith(_TOOL_FILES[name])
+    return (
+        name in _TOOL_FILES and len(file.parts) > 1 and _start(file).startswith(_TOOL_FILES[name])
+    )
 
 
 def _start(file: FoundFile) -> bytes:

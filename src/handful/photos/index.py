@@ -242,8 +242,9 @@ def load_unlabelled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
         raise ValueError("no photos were given; expected files, folders or zips.")
     files: list[FoundFile] = []
     rejected: list[RejectedFile] = []
-    warnings: list[str] = []
-    for source in map(Path, sources):
+    # Shells name the system's folders too, where all is asked for.
+    named = list(map(Path, sources))
+    for source in [path for path in named if not is_ignored(path.name, hidden=False)] or named:
         absence = _absence(source)
         if not absence and source.resolve() == Path(source.resolve().anchor):
             absence = "is the whole disk; name a folder of photos"
@@ -258,14 +259,15 @@ def load_unlabelled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
             continue
         files += listing.files
         rejected += [RejectedFile(path, reason) for path, reason in listing.unreadable.items()]
-        warnings += _say_repeated(listing)
-    return _build(Path(sources[0]), files, rejected, warnings, keep_order=True)
+        rejected += [
+            RejectedFile(path, "is there several times; the last file of this name was taken")
+            for path in listing.repeated
+        ]
+    return _build(Path(sources[0]), files, rejected, [], keep_order=True)
 
 
 def _unlabelled(source: Path) -> Listing:
     """What a folder or a zip holds, or the one file that is given; paths begin with its own."""
-    if is_ignored(source.name, hidden=False):
-        raise DataError("is a file or folder of the system's")
     if source.is_dir():
         listing = list_folder(source)
     elif _starts(source)[:4] == b"PK\x03\x04":
@@ -276,25 +278,26 @@ def _unlabelled(source: Path) -> Listing:
     return Listing(
         [replace(file, path=str(source / file.path)) for file in found],
         unreadable={str(source / path): why for path, why in listing.unreadable.items()},
-        repeated=listing.repeated,
+        repeated=[str(source / name) for name in listing.repeated],
     )
 
 
 def _say_listing(listing: Listing) -> list[str]:
     """A sentence on each folder that is missing from what was found, and on files that are."""
-    return [
+    lines = [
         f"The folder {path} {why}, so its photos are missing; check its permissions"
         for path, why in listing.unreadable.items()
-    ] + _say_repeated(listing)
-
-
-def _say_repeated(listing: Listing) -> list[str]:
-    names = listing.repeated
-    if not names:
-        return []
-    return [
-        f"The archive holds several files under one name, of which the last counts: {_list(names)}"
     ]
+    lines += [
+        f"The folder {path} is {known} again, so its photos are counted there"
+        for path, known in listing.linked.items()
+    ]
+    if listing.repeated:
+        lines.append(
+            "The archive holds several files under one name, of which the last counts: "
+            f"{_list(listing.repeated)}"
+        )
+    return lines
 
 
 def _build(
@@ -332,7 +335,20 @@ def _build(
         tuple(file.read for file, _ in kept),
         tuple(file.group for file, _ in kept),
     )
-    return replace(index, warnings=(*warnings, *label_conflicts(index)))
+    return replace(index, warnings=(*warnings, *_look_alikes(class_names), *label_conflicts(index)))
+
+
+def _look_alikes(class_names: Sequence[str]) -> list[str]:
+    """A sentence on classes whose names differ in case or spaces alone."""
+    alike: dict[str, list[str]] = {}
+    for name in class_names:
+        alike.setdefault("".join(name.casefold().split()), []).append(name)
+    return [
+        f"The classes {_list(names)} differ in capitals or spaces alone; give them one name if "
+        "they are one class"
+        for names in alike.values()
+        if len(names) > 1
+    ]
 
 
 def sort_key(split: str, class_name: str, path: str) -> tuple[int, str, str]:

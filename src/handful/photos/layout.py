@@ -107,7 +107,9 @@ def arrange(files: Sequence[FoundFile], empty: Iterable[str] = ()) -> Layout:
         tops = {(*base, *_inside(folder.folders[name], name)): parts[name] for name in parts}
     classes, warnings = _classes(root, tops)
     if not any(classes.values()):
-        _refuse_unsorted(files)
+        _refuse_unsorted(files, "/".join(next(iter(tops))))
+    # A part without class folders is none; what is in it is left out like what lies beside.
+    tops = {top: part for top, part in tops.items() if classes[top]}
     result, outside = [], []
     left: dict[Place, None] = {_shallowest(tops, PurePosixPath(path).parts): None for path in empty}
     for file in files:
@@ -210,9 +212,6 @@ def _classes(
         kept = [name for name in filled if not _is_set_aside(name)]
         # One way of writing for a name, whatever system made the folder.
         classes[top] = {name: unicodedata.normalize("NFC", name) for name in kept}
-        if tops[top] and not filled:
-            path = "/".join(top)
-            warnings.append(f"The folder {path} has no pictures in it, so there is no such part")
         nests = sorted(name for name in kept if filled[name].holds_folders())
         warnings += [
             f"The folders {_named(sorted(filled[name].filled()))} in {'/'.join((*top, name))} "
@@ -240,14 +239,15 @@ def _letters(name: str) -> set[str]:
     return {"".join(plain), *(plain if len(plain) == 1 else [])}
 
 
-def _refuse_unsorted(files: Sequence[FoundFile]) -> None:
+def _refuse_unsorted(files: Sequence[FoundFile], top: str) -> None:
     pictures = sorted(file.path for file in files if looks_like_picture(file))
     more = f" and {len(pictures) - 3} more" if len(pictures) > 3 else ""
     raise DataError(
         f"has {len(pictures)} picture{'s' * (len(pictures) != 1)} that "
         f"{'are' if len(pictures) != 1 else 'is'} not sorted into classes yet: "
-        f"{', '.join(pictures[:3])}{more}. Expected a folder for each class with pictures in it: "
-        "make them and move the pictures there, or list the pictures in a CSV with path,label."
+        f"{', '.join(pictures[:3])}{more}. Expected a folder for each class with pictures in it"
+        f"{f', such as {top}/CLASS' if top else ''}: make them and move the pictures there, or "
+        "list the pictures in a CSV with path,label."
     )
 
 
@@ -324,9 +324,10 @@ def _say_left(
                 "if it is a class"
             )
     if beside:
-        names = _named(f"{path} ({number} pictures)" for path, number in beside)
+        more = f" and {len(beside) - _NAMED} more" if len(beside) > _NAMED else ""
+        names = ", ".join(f'"{path}" ({number} pictures)' for path, number in beside[:_NAMED])
         around = _named(sorted("/".join(top) for top in tops))
-        yield f"Left out: {names}; the photos are taken from {around}"
+        yield f"Left out: {names}{more}; the photos are taken from {around}"
 
 
 def _named(names: Iterable[str]) -> str:

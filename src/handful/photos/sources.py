@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -20,12 +20,14 @@ class Listing:
         files: Each once, in no order.
         empty: Paths of folders with nothing in them.
         unreadable: Paths of folders that cannot be read, each with a clause that says why.
+        linked: Paths of folders that were found under another name before, with that name.
         repeated: Names that several files of an archive have; the last of them counts.
     """
 
     files: list[FoundFile]
     empty: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
+    linked: dict[str, str] = field(default_factory=dict)
     repeated: Sequence[str] = ()
 
     def kept(self, source: Path) -> "Listing":
@@ -53,7 +55,7 @@ class Listing:
 
         files = [file for file in self.files if is_kept(file.parts)]
         empty = [path for path in self.empty if is_kept(PurePosixPath(path).parts)]
-        return Listing(files, empty, self.unreadable, self.repeated)
+        return replace(self, files=files, empty=empty)
 
 
 def list_folder(root: Path) -> Listing:
@@ -68,7 +70,7 @@ def list_folder(root: Path) -> Listing:
     Raises:
         DataError: When it cannot be read, or holds what handful made.
     """
-    seen: set[tuple[int, int]] = set()
+    seen: dict[tuple[int, int], str] = {}
     found = Listing([])
 
     def refuse(error: OSError) -> None:
@@ -85,15 +87,18 @@ def list_folder(root: Path) -> Listing:
             refuse(error)
             names.clear()
             continue
-        if (facts.st_dev, facts.st_ino) in seen:
-            names.clear()
-            continue
-        seen.add((facts.st_dev, facts.st_ino))
         place, all_names = Path(folder), list(names)
+        path_here = place.relative_to(root).as_posix()
+        known = seen.setdefault((facts.st_dev, facts.st_ino), path_here)
+        if known != path_here:
+            names.clear()
+            if not place.relative_to(root).is_relative_to(known):  # a link to a folder around it
+                found.linked[path_here] = known
+            continue
         names[:] = sorted(name for name in names if not is_ignored(name))
         files = [name for name in files if not is_ignored(name)]
         if not all_names and not files:
-            found.empty.append(place.relative_to(root).as_posix())
+            found.empty.append(path_here)
         for name in files:
             path = place / name
             found.files.append(

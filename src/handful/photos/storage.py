@@ -43,8 +43,13 @@ class FoundFile:
 
     @cached_property
     def parts(self) -> tuple[str, ...]:
-        """Names of the folders on the way, and its own."""
-        return PurePosixPath(self.path).parts
+        r"""Names of the folders on the way, and its own.
+
+        Programs that unpack archives of Windows' leave whole paths in names: photos\cats\0.jpg.
+        """
+        *folders, name = self.path.split("/")
+        names = (*folders, *name.split("\\")) if "\\" in name else (*folders, name)
+        return tuple(name for name in names if name not in ("", "."))
 
 
 def read_file(path: Path, first: int | None = None) -> bytes:
