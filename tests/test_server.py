@@ -29,7 +29,7 @@ from handful.serving import server as server_module
 from handful.serving.batching import Batcher
 from handful.serving.connections import raise_file_limit
 from handful.serving.server import LogWriter, json_log, read_token
-from live_server import live, read_answer, wait_until
+from live_server import Live, live, read_answer, wait_until
 
 HEAD = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
 
@@ -66,6 +66,13 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def photo(photo_folder: Path) -> bytes:
     return (photo_folder / "round" / "000.jpg").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def steady(tiny_run: Path) -> Iterator[Live]:
+    """A server that no test sets otherwise."""
+    with live(tiny_run) as server:
+        yield server
 
 
 def ask(url: str, photo: bytes, **headers: str) -> httpx.Response:
@@ -445,6 +452,137 @@ def test_a_head_may_be_so_large(tiny_run: Path) -> None:
         fits = {"x": "y" * 4000}
         for _ in range(3):  # of each request on a connection, not of all together
             assert server.client.get("/healthz", headers=fits).status_code == 200
+
+
+GET = "GET /healthz HTTP/1.1\r\n"
+OWN = "Host: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status"),
+    [
+        (f"{GET}{OWN}Host: other.example\r\n\r\n", 400),
+        (f"{GET}{OWN}{OWN}\r\n", 400),
+        (f"{GET}\r\n", 400),
+        (f"{GET}Host: localhost/other\r\n\r\n", 400),
+        (f"{GET}Host: other@localhost\r\n\r\n", 400),
+        (f"{GET}Host: localhost, other.example\r\n\r\n", 400),
+        (f"GET http://other.example/healthz HTTP/1.1\r\n{OWN}\r\n", 400),
+        (f"GET http://localhost/healthz HTTP/1.1\r\n{OWN}\r\n", 200),
+        (f"GET /healthz HTTP/2.0\r\n{OWN}\r\n", 400),
+        ("GET /healthz\r\n\r\n", 400),
+        (f"GET /healthz HTTP/1.0\r\n{OWN}\r\n", 200),
+        (f"{GET}{OWN}Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", 400),
+        (f"{GET}{OWN}X: a\r\n folded\r\n\r\n", 400),
+        (f"{GET}{OWN}X: a\0b\r\n\r\n", 400),
+        (f"{GET}{OWN}X\0Y: a\r\n\r\n", 400),
+        (f"{GET}{OWN}X: a\rY: b\r\n\r\n", 400),
+        (f"{GET}{OWN}X : a\r\n\r\n", 400),
+        ("GET /healthz HTTP/1.1\nHost: localhost\n\n", 400),
+        (f"{HEAD}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (f"{HEAD}Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", 400),
+        (f"{HEAD}Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400),
+        (f"{HEAD}Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
+        (f"{HEAD}Content-Length: 3, 3\r\n\r\nabc", 400),
+        (f"{HEAD}Content-Length: +3\r\n\r\nabc", 400),
+        (f"{HEAD}Content-Length: 99999999999999999999\r\n\r\nabc", 400),
+        (f"{HEAD}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
+        (f"{HEAD}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 400),
+        (f"{HEAD}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400),
+        (f"{HEAD}Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n", 400),
+        (f"{HEAD}Transfer-Encoding: chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n", 400),
+        (f"{HEAD}Transfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n", 400),
+        (f"{HEAD.replace('1.1', '1.0')}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (f"{GET}{OWN}X: {'y' * 70_000}\r\n\r\n", 431),
+        (f"GET /{'y' * 70_000} HTTP/1.1\r\n{OWN}\r\n", 431),
+        (f"{GET}{OWN}{'x: y' * 8}\r\n" + "x: y\r\n" * 200 + "\r\n", 431),
+        (f"{GET}{OWN}X: {'y' * 60_000}\r\n\r\n", 200),
+    ],
+)
+def test_what_two_programs_may_understand_differently_is_refused(
+    steady: Live, request_text: str, status: int
+) -> None:
+    with steady.connect() as connection:
+        connection.sendall(request_text.encode())
+        answer = connection.recv(65536)
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
+        if status != 200:
+            assert b"application/problem+json" in answer
+            with suppress(ConnectionResetError):
+                assert connection.recv(65536) == b""  # and it is closed
+    assert steady.client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"0\r\n" + b"X: yyyyyyyy\r\n" * 100_000,
+        b"0\r\nX: " + b"y" * 1_000_000,
+        b"1;x=" + b"y" * 1_000_000,
+        b"1;x=yyyyyyyyyyyyyyyyyyyyyyyy\r\n.\r\n" * 40_000,
+    ],
+    ids=["trailers", "a trailer", "an extension", "extensions"],
+)
+def test_what_stands_around_a_chunked_body_counts_too(
+    steady: Live, photo: bytes, rest: bytes
+) -> None:
+    connection = steady.connect()
+    head = f"{HEAD}Transfer-Encoding: chunked\r\n\r\n{len(photo):x}\r\n".encode()
+    with suppress(OSError):  # it is closed before all is sent
+        connection.sendall(head + photo + b"\r\n" + rest + b"\r\n\r\n0\r\n\r\n")
+    answer = b""
+    with connection, suppress(ConnectionResetError):
+        while more := connection.recv(65536):
+            answer += more
+    assert answer.startswith(b"HTTP/1.1 413 ") and b"frames or trailers" in answer
+
+
+def test_a_body_in_very_small_chunks_is_taken(steady: Live, photo: bytes) -> None:
+    pieces = (photo[place : place + 1] for place in range(len(photo)))
+    answer = steady.client.post("/predict", content=pieces, headers={"content-type": "image/jpeg"})
+    assert answer.json()["predictions"][0]["label"] == "round"
+
+
+def test_trailers_are_no_headers(steady: Live, photo: bytes) -> None:
+    connection = steady.connect()
+    first = f"{HEAD}Content-Length: {len(photo)}\r\n\r\n".encode() + photo
+    second = f"{HEAD}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    second += b"%x\r\n" % len(photo) + photo + b"\r\n0\r\nX-Request-ID: forged\r\n\r\n"
+    connection.sendall(first + second)
+    answer = read_answer(connection)
+    assert answer.count(b"HTTP/1.1 200 ") == 2 and b"forged" not in answer
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_a_wish_for_another_protocol_is_passed_over_and_ends_the_connection(
+    steady: Live, caplog: pytest.LogCaptureFixture, protocol: str
+) -> None:
+    connection = steady.connect()
+    wish = f"Connection: Upgrade\r\nUpgrade: {protocol}\r\n"
+    connection.sendall(f"{GET}{OWN}{wish}\r\n".encode())
+    assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
+    assert caplog.messages == []
+    connection = steady.connect()
+    connection.sendall(f"{HEAD}{wish}Content-Length: 3\r\n\r\nabc".encode())
+    answer = read_answer(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"asks for another protocol" in answer
+
+
+def test_a_client_that_reads_no_answers_is_let_go(tiny_run: Path) -> None:
+    with live(tiny_run, write_seconds=0.3) as server:
+        connection = server.connect()
+        one = b"GET /docs HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        connection.settimeout(1.0)
+        with suppress(OSError):  # nothing is taken any more, or it is closed
+            for _ in range(30):
+                connection.sendall(one * 100)
+        time.sleep(1.0)
+        answers = b""
+        with connection, suppress(ConnectionError):
+            while more := connection.recv(65536):
+                answers += more
+        assert 0 < answers.count(b"HTTP/1.1 200 ") < 2500
+        assert server.client.get("/healthz").status_code == 200
 
 
 @pytest.mark.parametrize(

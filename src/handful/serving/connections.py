@@ -1,17 +1,20 @@
 """uvicorn, held to limits: what a connection may do before it is a request, and how serving ends.
 
-uvicorn waits for a request's head as long as the client likes, and takes a head of any size.
+uvicorn waits for a request's head as long as the client likes, takes heads and trailers of any
+size, trailers among the headers, and messages that a proxy may have understood otherwise.
 """
 
 import asyncio
 import contextlib
 import logging
+import re
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -19,20 +22,35 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from handful.serving.problems import KINDS, MEDIA_TYPE, Problem
 from handful.serving.service import Service
 
+# So many bytes of frames and trailers a chunked body may have for each of its own.
+_FRAMING = 8
+# Headers of which a proxy may have gone by the first and this server by the last.
+_SINGLE = frozenset(
+    b"host content-length content-type transfer-encoding origin authorization expect "
+    b"sec-fetch-site x-forwarded-host x-forwarded-prefix".split()
+)
+_HOST = re.compile(rb"([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
+
 logger = logging.getLogger("handful.serve")
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP, with limits on a request's head and on the number of connections."""
+    """uvicorn's HTTP, with limits on a request's head and framing and on connections."""
 
     head_seconds = 10.0
     head_bytes = 65_536
+    max_headers = 100
+    write_seconds = 30.0
     max_connections = 2000
 
     _timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
+    _answered: Any = None  # the request that is being answered
     _reads_head = True
+    _num_bytes = 0  # that came for this message,
+    _num_body_bytes = 0  # and those of them that are its body
     _num_head_bytes = 0
-    _has_other_bytes = False
+    _fault: Problem | None = None
     _postponed: Problem | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -55,10 +73,16 @@ class GuardedProtocol(HttpToolsProtocol):
             exc: Why it was lost.
         """
         self._stop_timer()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+        if self._answered is not None and not self._answered.response_complete:
+            # uvicorn tells the request that came last; this one may be before it.
+            self._answered.disconnected = True
+            self._answered.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, of which a head may have so many.
+        """Take bytes, of which a head may have so many, and what is around a body's.
 
         Args:
             data: What came.
@@ -68,32 +92,109 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._is_idle and self._timer is None:
             # uvicorn stops its own timer now, and a line break alone begins no head.
             self._start_timer()
-        self._has_other_bytes = not self._reads_head
+        self._num_bytes += len(data)
         super().data_received(data)
-        # How much of a piece is head is known only where nothing else is in it.
-        self._num_head_bytes = 0 if self._has_other_bytes else self._num_head_bytes + len(data)
-        if self._num_head_bytes > self.head_bytes:
-            self._refuse(
-                "head-too-large", f"the head has more than {self.head_bytes} bytes; shorten it."
-            )
+        others = self._num_bytes - self._num_body_bytes
+        if others > self.head_bytes + _FRAMING * self._num_body_bytes:
+            if self._reads_head:
+                self._refuse(*self._too_large_a_head)
+            else:
+                self._refuse(
+                    "too-large", f"{others:,} bytes of the body are chunks' frames or trailers."
+                )
 
     def on_message_begin(self) -> None:
         """A head begins."""
         self._reads_head = True
+        self._num_head_bytes = 0
         self._start_timer()
         super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the address came.
+
+        Args:
+            url: The part.
+        """
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header is whole; a trailer is dropped, for it must not pass for a header.
+
+        Args:
+            name: Its name.
+            value: Its value.
+        """
+        if not self._reads_head:
+            return
+        self._count_head(len(name) + len(value) + len(b": \r\n"))
+        if len(self.headers) >= self.max_headers:
+            self._fail("head-too-large", f"the head has more than {self.max_headers} headers.")
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """A head is whole."""
         self._reads_head = False
-        self._has_other_bytes = True
         self._stop_timer()
+        reason = why_ambiguous(self.parser.get_http_version(), self.url, self.headers)
+        wants_other = self.parser.should_upgrade()
+        has_body = {name for name, _ in self.headers} & {b"content-length", b"transfer-encoding"}
+        if wants_other and has_body:  # the parser takes the body for that protocol's
+            reason = "the request asks for another protocol (Upgrade), and has a body"
+        if reason:
+            self._fail("bad-request", f"{reason}.")
         super().on_headers_complete()
+        if wants_other:  # nothing behind such a request is understood any more
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body came.
+
+        Args:
+            body: The part.
+        """
+        self._num_body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """A request is whole; what follows is the next one's head."""
         self._reads_head = True
+        self._num_bytes = self._num_body_bytes = 0
         super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers; it has so long to begin."""
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(self.write_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client reads."""
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+        super().resume_writing()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Ignore the wish for another protocol, as HTTP allows; each would be two lines of log."""
+
+    @property
+    def _too_large_a_head(self) -> tuple[str, str]:
+        return "head-too-large", f"the head has more than {self.head_bytes} bytes; shorten it."
+
+    def _count_head(self, num_bytes: int) -> None:
+        self._num_head_bytes += num_bytes
+        if self._num_head_bytes > self.head_bytes:
+            self._fail(*self._too_large_a_head)
+
+    def _fail(self, kind: str, detail: str) -> NoReturn:
+        """Stop the parser, which ends in `send_400_response`."""
+        self._fault = Problem(kind, detail)
+        raise self._fault
 
     def on_response_complete(self) -> None:
         """A request is answered; now what came behind it may be refused."""
@@ -107,7 +208,10 @@ class GuardedProtocol(HttpToolsProtocol):
         Args:
             msg: What is wrong.
         """
-        self._refuse("bad-request", f"{msg} Expected HTTP/1.1.")
+        if self._fault is not None:
+            self._refuse(self._fault.kind, self._fault.detail)
+        else:
+            self._refuse("bad-request", f"{msg} Expected HTTP/1.1.")
 
     @property
     def _is_idle(self) -> bool:
@@ -132,7 +236,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _refuse(self, kind: str, detail: str) -> None:
         problem = Problem(kind, detail)
-        if self._is_idle or self.cycle.more_body:
+        if self._is_idle:
+            self._write(problem)
+        elif self.cycle.response_started:  # to the same request: it is refused already
+            self.transport.close()
+        elif self.cycle.more_body:
             self._write(problem)
         else:  # the answers to earlier requests, which came whole, are sent first
             self._postponed = problem
@@ -148,6 +256,49 @@ class GuardedProtocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+def why_ambiguous(
+    version: str, address: bytes, headers: Sequence[tuple[bytes, bytes]]
+) -> str | None:
+    """Look for what two programs on the way may understand differently.
+
+    What the parser refuses by itself (several lengths, a length beside chunks, folded lines, lone
+    line ends, control characters) is not looked for.
+
+    Args:
+        version: Of HTTP, such as "1.1".
+        address: As it came, whole.
+        headers: Names in lower case, and values.
+
+    Returns:
+        What is wrong, or None.
+
+    Source:
+        RFC 9112, 3.2, 6.1 and 6.3; RFC 9110, 5.3.
+    """
+    if version not in ("1.0", "1.1"):
+        return f"the request is HTTP/{version}; expected HTTP/1.1"
+    counts = Counter(name for name, _ in headers)
+    twice = next((name for name in counts if name in _SINGLE and counts[name] > 1), None)
+    if twice is not None:
+        return f"the header {twice.decode('latin-1')} came {counts[twice]} times; expected it once"
+    values = dict(headers)
+    host = values.get(b"host")
+    if host is None and version == "1.1":
+        return "the header host is missing"
+    if host is not None and not _HOST.fullmatch(host):
+        return "the header host is no name with or without a port"
+    if b"transfer-encoding" in values:
+        if version == "1.0":
+            return "chunks came in HTTP/1.0, which has none"
+        if values[b"transfer-encoding"].strip().lower() != b"chunked":
+            return "the header transfer-encoding is not chunked alone"
+    if not address.startswith((b"/", b"*")):
+        _, _, rest = address.partition(b"://")
+        if rest.partition(b"/")[0].lower() != (host or b"").lower():
+            return "the address names another host than the header host"
+    return None
 
 
 class Server(uvicorn.Server):
