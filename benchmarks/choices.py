@@ -17,8 +17,9 @@ from handful.config import RESIZES
 from handful.networks.backbones import find_backbone, frozen_network
 from handful.networks.embeddings import Embedder, embed_index
 from handful.photos.index import ImageIndex, load_index
+from handful.photos.near_duplicates import near_duplicate_pairs
 from handful.photos.pixels import DecodeSettings
-from handful.photos.splits import near_duplicate_pairs, split_index
+from handful.photos.splits import assign_parts
 from pipelines import find_photos, machine
 
 SEEDS = 3
@@ -83,9 +84,9 @@ def main() -> None:
                 f"{len(table.rejected)} photos cannot be decoded; see `handful check`."
             )
         whole = np.arange(len(index))
-        pairs = near_duplicate_pairs(table.fingerprints, table.embeddings[:, 0])
+        pairs = near_duplicate_pairs(table.fingerprints)
         unsplit = ImageIndex(**{**vars(index), "splits": ("",) * len(index)})
-        groups = split_index(unsplit, pairs=pairs).groups[whole]
+        groups = assign_parts(unsplit, pairs).groups[whole]
         cross_validate(f"--resize {how}", table.embeddings[:, :1], index.labels, groups)
     for precision in ("f32", "int8"):
         other = Embedder(frozen_network(find_backbone(), precision=precision), precision)

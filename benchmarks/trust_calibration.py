@@ -23,8 +23,9 @@ from handful.classifiers.metrics import expected_calibration_error, log_loss, re
 from handful.config import TrainConfig
 from handful.errors import DataError
 from handful.jobs import runs
+from handful.jobs.job_steps import split_index
 from handful.named_data.solar_cells import fetch_solar_cells
-from handful.photos.splits import Split, split_index
+from handful.photos.splits import Split
 from pipelines import find_photos, machine
 
 SAMPLE = 100

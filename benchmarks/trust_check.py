@@ -99,7 +99,7 @@ def scan(photos: Path) -> tuple[ImageIndex, EmbeddingTable]:
     """Photos with what their files and pixels tell, as `handful check` sees them."""
     index = load_index(photos)
     with open_cache(True) as cache:
-        return keep_readable(index, scan_index(index, DecodeSettings(), cache=cache))
+        return keep_readable(index, scan_index(index, cache=cache))
 
 
 def rows_called(

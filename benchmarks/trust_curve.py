@@ -23,8 +23,9 @@ from handful.jobs.job_steps import choose_network, open_cache
 from handful.named_data.solar_cells import fetch_solar_cells
 from handful.networks.embeddings import Embedder, embed_index
 from handful.photos.index import load_index
+from handful.photos.near_duplicates import near_duplicate_pairs
 from handful.photos.pixels import DecodeSettings
-from handful.photos.splits import duplicate_groups, near_duplicate_pairs, stratified_folds
+from handful.photos.splits import duplicate_groups, stratified_folds
 from handful.trust.curve_fitting import measure_curve
 from pipelines import find_photos, machine
 
@@ -55,7 +56,7 @@ def load(path: Path) -> Photos:
     if table.rejected:
         raise SystemExit(f"{len(table.rejected)} photos cannot be decoded; see `handful check`.")
     embeddings = table.embeddings[:, 0]
-    groups, _ = duplicate_groups(index, near_duplicate_pairs(table.fingerprints, embeddings))
+    groups, _ = duplicate_groups(index, near_duplicate_pairs(table.fingerprints))
     held = np.array([part == "validation" for part in index.splits])
     if not held.any():
         held = hold_out_groups(groups)

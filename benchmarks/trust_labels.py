@@ -29,8 +29,9 @@ from handful.jobs.job_steps import choose_network, keep_readable, open_cache
 from handful.named_data.solar_cells import SOLAR_CELLS, fetch_solar_cells
 from handful.networks.embeddings import Embedder, embed_index
 from handful.photos.index import ImageIndex, load_index
+from handful.photos.near_duplicates import near_duplicate_pairs
 from handful.photos.pixels import DecodeSettings, decode_picture
-from handful.photos.splits import Split, near_duplicate_pairs, split_index
+from handful.photos.splits import Split, assign_parts
 from handful.trust.label_review import LabelReview, review_embeddings
 from pipelines import find_photos, machine
 
@@ -69,7 +70,7 @@ def load_parts(photos: Path) -> dict[str, Part]:
         table = embed_index(index, Embedder(network, precision), settings, cache=cache)
     index, table = keep_readable(index, table)
     embeddings = table.embeddings[:, 0]
-    split = split_index(index, pairs=near_duplicate_pairs(table.fingerprints, embeddings))
+    split = assign_parts(index, near_duplicate_pairs(table.fingerprints))
     return {name: _part(split, name, embeddings) for name in ("train", "validation")}
 
 

@@ -8,6 +8,7 @@ import pytest
 from handful.files import sha256_of
 from handful.jobs import job_steps, runs
 from handful.networks.backbones import FrozenNetwork
+from handful.networks.efficientnet_lite import LiteVariant, lite_convolutions
 from handful.training import strategies, training_jobs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -53,6 +54,21 @@ def write_photo(path: Path, image: np.ndarray) -> None:
     assert cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
 
+def draw_tensors(variant: LiteVariant, seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights that an EfficientNet-Lite could have, under the names of torch's files."""
+    rng = np.random.default_rng(seed)
+    tensors = {"_fc.weight": rng.normal(0, 0.05, (1000, 1280)), "_fc.bias": np.zeros(1000)}
+    for layer in lite_convolutions(variant):
+        _, inputs, rows, columns = layer.shape
+        spread = np.sqrt(2 / (inputs * rows * columns))
+        tensors[layer.kernel] = rng.normal(0, spread, layer.shape)
+        tensors[f"{layer.norm}.weight"] = rng.uniform(0.5, 1.5, layer.outputs)
+        tensors[f"{layer.norm}.bias"] = rng.normal(0, 0.3, layer.outputs)
+        tensors[f"{layer.norm}.running_mean"] = rng.normal(0, 0.3, layer.outputs)
+        tensors[f"{layer.norm}.running_var"] = rng.uniform(0.5, 1.5, layer.outputs)
+    return {name: value.astype(np.float32) for name, value in tensors.items()}
+
+
 @pytest.fixture(scope="session")
 def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes, "round" and "square", 24 drawn JPEG photos each, no given split."""
@@ -66,8 +82,7 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_network(tmp_path_factory: pytest.TempPathFactory) -> FrozenNetwork:
     """A stand-in for a pretrained network: a fixed random projection of 32x32 pixels to 48."""
-    import openvino
-    from openvino import opset13 as ops
+    from handful.networks.runtime import openvino, ops
 
     folder = tmp_path_factory.mktemp("network")
     images = ops.parameter(openvino.PartialShape([-1, 32, 32, 3]), np.uint8, name="images")

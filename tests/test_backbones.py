@@ -23,6 +23,7 @@ from handful.networks.backbones import (
 )
 from handful.networks.efficientnet_lite import LITE_VARIANTS
 from handful.networks.keras_bodies import KERAS_BODIES
+from handful.networks.runtime import openvino
 
 # TensorFlow's tensors do not know NumPy 2's `copy` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -137,19 +138,26 @@ def test_weights_that_try_to_run_code(tmp_path, monkeypatch):
     backbone = find_backbone(weights_path=path)
     with pytest.raises(WeightsError, match=r"asks for 'posix\.mkdir', which could run code"):
         build_network(backbone)
-    # The same through the process that converts: its error comes back as it was.
     with pytest.raises(WeightsError, match=r"asks for 'posix\.mkdir', which could run code"):
         frozen_network(backbone, tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
+def some_body(path: Path) -> Backbone:
+    """A Keras body with a file that holds no weights."""
+    path.write_text("not weights")
+    return find_backbone("mobilenetv3small", path, image_size=64)
+
+
 def test_a_converter_that_dies(tmp_path, monkeypatch):
+    body = some_body(tmp_path / "x.h5")
     monkeypatch.setattr(backbones, "_CHILD", "import os, sys; sys.exit('out of luck')")
-    with pytest.raises(HandfulError, match=r"Converting .*lite0 .*status 1\. out of luck"):
-        frozen_network(find_backbone(), tmp_path)
+    expected = r"Converting mobilenetv3small .*status 1\. out of luck Try another version of Tensor"
+    with pytest.raises(HandfulError, match=expected):
+        frozen_network(body, tmp_path)
     monkeypatch.setattr(backbones, "_CHILD", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(HandfulError, match=r"status -9\. It said nothing\. Free some memory"):
-        frozen_network(find_backbone(), tmp_path)
+        frozen_network(body, tmp_path)
     assert list((tmp_path / "networks").iterdir()) == []
 
 
@@ -162,8 +170,6 @@ def networks_folder(tmp_path_factory):
 
 
 def compiled(backbone: Backbone, folder: Path):
-    import openvino
-
     network = frozen_network(backbone, folder)
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     return openvino.Core().compile_model(network.xml_path, "CPU", options)
@@ -178,8 +184,6 @@ def sample_photos(size: int) -> np.ndarray:
 
 @pytest.mark.real
 def test_the_converted_network_is_folded_and_agrees_with_keras(networks_folder):
-    import openvino
-
     backbone = find_backbone()
     network = compiled(backbone, networks_folder)
     assert network.input(0).any_name == "images" and network.output(0).any_name == "embeddings"
@@ -202,13 +206,20 @@ def test_the_converted_network_is_folded_and_agrees_with_keras(networks_folder):
 
 
 @pytest.mark.real
-def test_conversion_of_another_size_in_an_odd_environment(networks_folder, tmp_path, monkeypatch):
+def test_a_body_is_converted_in_an_odd_environment(networks_folder, tmp_path, monkeypatch):
+    backbones.prepare_keras()
+    path = tmp_path / "small.weights.h5"
+    build_body("mobilenetv3small", 96).save_weights(path)
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     settings = tmp_path / "keras.json"
     settings.write_text('{"image_data_format": "channels_first", "floatx": "float16"}')
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    network = compiled(find_backbone(image_size=96), networks_folder)
-    assert network(sample_photos(96))["embeddings"].shape == (2, 1280)
+    backbone = find_backbone("mobilenetv3small", path, image_size=96)
+    network = compiled(backbone, networks_folder)
+    assert network(sample_photos(96))["embeddings"].shape == (2, 576)
+    other = dataclasses.replace(backbone, embedding_dim=1000)
+    with pytest.raises(HandfulError, match=r"features of shape \(None, 576\); expected 1000 a pic"):
+        frozen_network(other, tmp_path)
 
 
 @pytest.mark.real
@@ -301,6 +312,9 @@ def test_weights_files_with_and_without_the_top(tmp_path, name, ending):
 
 @pytest.mark.real
 def test_a_file_that_is_no_weights_file(tmp_path):
+    # Through the process that converts: its error comes back as it was.
+    with pytest.raises(WeightsError, match=r"does not fit mobilenetv3small: .*Expected a Keras"):
+        frozen_network(some_body(tmp_path / "some.h5"), tmp_path)
     for name in ("text.h5", "text.weights.h5", "text.keras", "text.txt"):
         path = tmp_path / name
         path.write_text("not weights")
@@ -336,15 +350,6 @@ def test_tensorflow_starts_quietly():
     clean = {k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL",)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean)
     assert (done.returncode, done.stdout, done.stderr) == (0, "(None, 1280)\n", "")
-
-
-@pytest.mark.real
-def test_a_network_of_another_width_is_refused(tmp_path):
-    backbone = dataclasses.replace(find_backbone(), embedding_dim=1000)
-    with pytest.raises(
-        HandfulError, match=r"features of shape \(None, 1280\); expected 1000 a pic"
-    ):
-        frozen_network(backbone, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import csv
+import errno
 import importlib
 import inspect
 import io
@@ -21,8 +22,11 @@ from typer.testing import CliRunner, Result
 from conftest import REPOSITORY, draw_photo, write_photo
 from handful import cli
 from handful.cli import app
+from handful.errors import DataError, UsageError
 from handful.jobs import compare_runs, runs
 from handful.networks.backbones import FrozenNetwork
+from handful.tables import read_csv
+from handful.wording import printable
 
 VERBS = (
     "train",
@@ -349,7 +353,7 @@ def test_a_fix_list_goes_from_check_to_train(
     assert facts["num_images"] == 24
     missing = invoke("train", "photos", "--apply-fixes", "none.csv", "-o", "other")
     assert missing.exit_code == 1 and not Path("other").exists()
-    assert "The fix list none.csv cannot be read (No such file or directory)" in missing.stderr
+    assert "none.csv cannot be read (No such file or directory)" in missing.stderr
 
 
 def test_cache_info_and_clear(run_path: Path, own_cache: Path) -> None:
@@ -398,6 +402,107 @@ def test_wrong_usage_exits_with_2(photo_folder: Path) -> None:
         result = invoke(*arguments)
         assert result.exit_code == 2, arguments
         assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (UsageError("seed is -1; expected 0 or more."), 2, "seed is -1; expected 0 or more."),
+        (DataError("photos/\x1b[2J\n.jpg is bad"), 1, r"photos/\x1b[2J\n.jpg is bad"),
+        (ValueError("operands could not\nbe broadcast"), 1, "(ValueError: operands could not)"),
+        (RecursionError(), 1, "(RecursionError)"),
+        (KeyError("x"), 1, "(KeyError: 'x')"),
+        (MemoryError(), 1, "out of memory; close other programs"),
+        (
+            FileNotFoundError(2, "No such file or directory", "a/\x07b"),
+            1,
+            r"a/\x07b cannot be used",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "the disk is full; make room"),
+        (
+            OSError(errno.EIO, "x", "photos/1.jpg"),
+            1,
+            "photos/1.jpg cannot be used: the disk or net",
+        ),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "(BrokenPipeError: [Errno 32]"),
+        (KeyboardInterrupt(), 130, "interrupted; nothing half-written is left"),
+    ],
+)
+def test_whatever_happens_is_one_line_and_what_nobody_foresaw_is_kept(
+    error: BaseException,
+    code: int,
+    words: str,
+    photo_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setenv("HANDFUL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(runs, "train", fail)
+    result = invoke("train", photo_folder, "-o", tmp_path / "run")
+    assert result.exit_code == code
+    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
+    assert words in result.stderr
+    kept = re.search(r"The details are in (\S+\.log)\.\n", result.stderr)
+    assert ("not foreseen" in result.stderr) == bool(kept)
+    if kept:
+        text = Path(kept[1]).read_text(encoding="utf-8")
+        assert "in fail\n" in text and type(error).__name__ in text
+
+
+def test_an_output_that_cannot_be_written_is_said(tiny_run: Path, photo_folder: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full, which this system lacks")
+    for option in ("--json", "--csv"):
+        command = f"{sys.executable} -m handful predict {tiny_run} {photo_folder} {option}"
+        result = subprocess.run(
+            ["bash", "-c", f"{command} > /dev/full"], capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 1
+        assert result.stderr == "Error: the output cannot be written: the disk is full\n"
+
+
+def test_names_cannot_act_on_a_terminal(tiny_backbone: FrozenNetwork, tmp_path: Path) -> None:
+    """Class and file names with escapes, line ends and formulas, from training to prediction."""
+    hostile = ("\x1b[31mred\x1b]0;t\x07\u202e\nline2", '=HYPERLINK("x";"y")', "[bold]$x_{1$")
+    for number in range(8):
+        for kind, name in zip(("round", "square", "round"), hostile, strict=True):
+            photo = tmp_path / "photos" / name / f"\x1b[2J\n\u202e-{number}.png"
+            write_photo(photo, draw_photo(kind, hostile.index(name) * 100 + number))
+    (tmp_path / "photos" / hostile[0] / "bad\x9b1m.jpg").write_bytes(b"\xff\xd8\xff" + b"x" * 300)
+    photos, run = tmp_path / "photos", tmp_path / "run"
+    fixes = tmp_path / "fixes.csv"
+    commands = [
+        ("train", photos, "-o", run),
+        ("check", photos, "--fix-list", fixes, "-o", tmp_path / "check"),
+        ("evaluate", run, photos),
+        ("predict", run, photos),
+        ("explain", run, photos / hostile[0] / "\x1b[2J\n\u202e-1.png", "-o", tmp_path / "seen"),
+        ("train", photos, "--apply-fixes", tmp_path / "no\x1bne.csv", "-o", tmp_path / "other"),
+    ]
+    for command in commands:
+        result = invoke(*command)
+        for line in (result.stdout + result.stderr).split("\n"):
+            assert printable(line) == line, command
+    shown = invoke("predict", run, photos)
+    assert shown.exit_code == 1 and len(shown.stdout.splitlines()) == 24
+    assert r"\x1b[2J\n\u202e-1.png" in shown.stdout and r"bad\x9b1m.jpg" in shown.stderr
+    exact = json.loads(invoke("predict", run, photos, "--json").stdout)
+    assert set(exact["predictions"][0]["probabilities"]) == set(hostile)
+    table = tmp_path / "predictions.csv"
+    table.write_text(invoke("predict", run, photos, "--csv").stdout, encoding="utf-8", newline="")
+    header, *rows = read_csv(table)
+    assert set(hostile) < set(header)
+    assert {row[0] for row in rows} == {each["path"] for each in exact["predictions"]}
+    with table.open(encoding="utf-8", newline="") as file:
+        seen = [cell for row in csv.reader(file) for cell in row]
+    assert not any(cell.startswith(("=", "+", "-", "@")) for cell in seen)
+    for page in (run / "report.html", tmp_path / "check" / "check.html"):
+        assert not set("\u202e\x1b\x07\x9b") & set(page.read_text(encoding="utf-8"))
+    again = invoke("train", photos, "--apply-fixes", fixes, "-o", tmp_path / "again")
+    assert again.exit_code == 0, again.stderr
 
 
 def test_an_interrupt_is_one_line_too(

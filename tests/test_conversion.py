@@ -7,13 +7,18 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from conftest import draw_tensors
 from handful.errors import HandfulError, OutputError
 from handful.networks import backbones, conversion
-from handful.networks.backbones import Backbone, build_network, find_backbone, frozen_network
+from handful.networks.backbones import Backbone, find_backbone, frozen_network
+from handful.networks.efficientnet_lite import LiteVariant
+from handful.networks.runtime import openvino
 
 # TensorFlow's tensors do not know NumPy 2's `copy` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -174,13 +179,39 @@ def test_a_damaged_network_that_cannot_be_moved(tmp_path, monkeypatch, counted):
         frozen_network(find_backbone(), tmp_path)
 
 
-@pytest.mark.real
+def small_body() -> Any:
+    """A Keras body that is converted in a moment."""
+    backbones.prepare_keras()
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    images = keras.Input((32, 32, 3))
+    x = layers.Rescaling(1 / 64, -2.0)(images)
+    x = layers.BatchNormalization()(layers.Conv2D(8, 3, strides=2)(x))
+    return keras.Model(images, layers.GlobalAveragePooling2D()(layers.ReLU()(x)))
+
+
 def test_a_conversion_that_computes_something_else_is_refused(tmp_path, monkeypatch):
-    network = build_network(find_backbone(image_size=64))
+    network = small_body()
     conversion.write_network(network, tmp_path)
     monkeypatch.setattr(conversion, "TOLERANCE", -1.0)
     with pytest.raises(HandfulError, match=r"differs from the original by \d.*Try another version"):
         conversion.write_network(network, tmp_path)
+    variant = LiteVariant(64, 0.5, 1.0, 0.2, "", "", "")
+    with pytest.raises(HandfulError, match=r"differs from the original by \d.*Try another version"):
+        conversion.write_lite(variant, 64, draw_tensors(variant), tmp_path, int8=False)
+
+
+def test_keras_networks_pass_by_the_converter_that_new_pythons_refuse(tmp_path, monkeypatch):
+    # It runs exec("del tensorflow") in a function, which Python 3.13 and later do not allow.
+    monkeypatch.setattr(openvino, "convert_model", lambda *_: pytest.fail("was called"))
+    conversion.write_network(small_body(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["network.bin", "network.xml"]
+    graph = openvino.Core().read_model(tmp_path / "network.xml")
+    kinds = Counter(op.get_type_name() for op in graph.get_ops())
+    assert kinds["Convolution"] == 1 and kinds["Multiply"] == 1, "batch norm is folded"
+    assert graph.input(0).any_name == "images" and graph.output(0).any_name == "embeddings"
 
 
 def test_warnings_go_to_the_project_logger(caplog, counted, tmp_path):

@@ -1,10 +1,29 @@
+import functools
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from conftest import draw_tensors
 from handful.errors import WeightsError
-from handful.networks.backbones import build_network, find_backbone
+from handful.networks.backbones import (
+    build_network,
+    find_backbone,
+    frozen_network,
+    prepare_keras,
+)
+from handful.networks.efficientnet_lite import (
+    LITE_VARIANTS,
+    LiteVariant,
+    build_graph,
+    build_lite,
+    check_tensors,
+    load_lite,
+)
+from handful.networks.runtime import openvino
 
 # TensorFlow's tensors do not know NumPy 2's `copy` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -76,5 +95,60 @@ def test_torch_weights_of_another_network_are_refused(tmp_path):
     lite1 = find_backbone("efficientnet-lite1").weights_path
     with pytest.raises(WeightsError, match=r"has tensors of another shape: _blocks"):
         build_network(find_backbone(weights_path=lite1))
-    with pytest.raises(WeightsError, match=r"no place for|of another shape|has no tensor"):
-        build_network(find_backbone("efficientnet-lite1", find_backbone().weights_path))
+    for refuse in (build_network, lambda backbone: frozen_network(backbone, tmp_path)):
+        with pytest.raises(WeightsError, match=r"no place for|of another shape|has no tensor"):
+            refuse(find_backbone("efficientnet-lite1", find_backbone().weights_path))
+
+
+SMALL = LiteVariant(64, 0.5, 1.1, 0.2, "", "", "")
+
+
+def test_tensors_that_do_not_fit_are_named():
+    tensors = draw_tensors(SMALL)
+    check_tensors(SMALL, {**tensors, "_bn0.num_batches_tracked": np.array(3)}, Path("a.pth"))
+    check = functools.partial(check_tensors, SMALL, path=Path("a.pth"))
+    without = {name: value for name, value in tensors.items() if name != "_bn1.bias"}
+    with pytest.raises(WeightsError, match=r"a\.pth has no tensor '_bn1\.bias'"):
+        check(tensors=without)
+    with pytest.raises(WeightsError, match=r"of another shape: _fc\.weight \(1000, 7\)"):
+        check(tensors={**tensors, "_fc.weight": np.zeros((1000, 7))})
+    with pytest.raises(WeightsError, match=r"a tensor 'more' that the network has no place for"):
+        check(tensors={**tensors, "more": np.zeros(1)})
+
+
+@pytest.mark.parametrize("size", [64, 75])  # even and odd sides are padded in different ways
+def test_openvino_and_keras_build_the_same_network(size):
+    tensors = draw_tensors(SMALL)
+    prepare_keras()
+    body = build_lite(SMALL, size, include_top=False)
+    load_lite(body, SMALL, tensors)
+    photos = sample_photos(size)
+    expected = np.asarray(body(photos.astype(np.float32), training=False))
+    graph = build_graph(SMALL, size, tensors)
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    found = openvino.Core().compile_model(graph, "CPU", options)(photos)["embeddings"]
+    assert found.dtype == np.float32 and found.shape == (2, 1280)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())
+    assert found.std(axis=1).min() > 0.01, "the pictures are told apart"
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", LITE_VARIANTS)
+def test_lite_needs_neither_keras_nor_tensorflow(name, tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+sys.modules["tensorflow"] = sys.modules["keras"] = None
+from handful.networks.backbones import find_backbone, frozen_network
+for precision in ("f32", "int8"):
+    network = frozen_network(find_backbone({name!r}), Path({str(tmp_path)!r}), precision)
+    print(network.embedding_dim)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1280", "1280"]
+    photos = sample_photos(find_backbone(name).image_size)
+    network = frozen_network(find_backbone(name), tmp_path)
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    found = openvino.Core().compile_model(network.xml_path, "CPU", options)(photos)["embeddings"]
+    expected = build_network(find_backbone(name)).predict(photos, verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from conftest import draw_photo
+from conftest import draw_photo, draw_tensors
 from handful.classifiers.classifier import Classifier
 from handful.classifiers.heads import LinearHead, softmax
 from handful.errors import HandfulError, MissingExtraError
@@ -20,7 +20,8 @@ from handful.exporting.export_onnx import write_onnx
 from handful.exporting.export_runtime import FILE_NAMES, check_extra, open_export
 from handful.files import sha256_of
 from handful.networks.backbones import FrozenNetwork, prepare_keras
-from handful.networks.conversion import write_network
+from handful.networks.conversion import write_lite, write_network
+from handful.networks.efficientnet_lite import LiteVariant
 from handful.photos.pixels import DecodeSettings
 
 prepare_keras()
@@ -257,17 +258,11 @@ def test_litert_files_hold_litert_own_operations_alone(
     assert "CONV_2D" in names and not [name for name in names if name.startswith("Flex")]
 
 
-def tiny_lite(folder: Path) -> tuple[Any, FrozenNetwork]:
+def tiny_lite(folder: Path) -> FrozenNetwork:
     """An EfficientNet-Lite of a few channels in 8 bits."""
-    import keras
-
-    from handful.networks import conversion
-    from handful.networks.efficientnet_lite import LiteVariant, build_lite
-
-    keras.utils.set_random_seed(1)
-    network = build_lite(LiteVariant(64, 0.5, 1.0, 0.2, "", "", ""), 64, include_top=False)
-    conversion._save(stirred(network), folder / "network.xml", int8=True)
-    return network, FrozenNetwork(
+    variant = LiteVariant(64, 0.5, 1.0, 0.2, "", "", "")
+    write_lite(variant, 64, draw_tensors(variant), folder, int8=True)
+    return FrozenNetwork(
         xml_path=folder / "network.xml",
         bin_path=folder / "network.bin",
         xml_sha256=sha256_of(folder / "network.xml"),
@@ -283,7 +278,7 @@ def test_8_bit_networks_stay_in_8_bits(tmp_path: Path) -> None:
     import onnx
 
     (tmp_path / "made").mkdir()
-    _, network = tiny_lite(tmp_path / "made")
+    network = tiny_lite(tmp_path / "made")
     eight = classifier_on(network)
     classifier = Classifier(
         eight.class_names, network, eight.head, eight.settings, precision="int8"

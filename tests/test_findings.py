@@ -64,7 +64,7 @@ def evidence_of(
         ],
         np.float32,
     ).reshape(count, len(MEASURES))
-    thumbnails = np.random.default_rng(0).integers(0, 256, (count, 256), dtype=np.uint8)
+    thumbnails = np.random.default_rng(0).integers(0, 256, (count, 1024), dtype=np.uint8)
     for row, other in (alike or {}).items():
         thumbnails[row] = thumbnails[other]
     groups, duplicates = duplicate_groups(index, pairs or [])

@@ -9,7 +9,7 @@ from handful.classifiers.heads import LinearHead, fit_head
 from handful.config import TrainConfig
 from handful.networks.backbones import find_backbone
 from handful.photos.index import load_index
-from handful.photos.splits import Split, split_index
+from handful.photos.splits import Split, assign_parts
 from handful.training.fine_tuning import (
     _as_dense,
     _cut_network,
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture(scope="module")
 def split(photo_folder: Path) -> Split:
-    return split_index(load_index(photo_folder))
+    return assign_parts(load_index(photo_folder), ())
 
 
 def job(split: Split, **options: Any) -> TrainingJob:

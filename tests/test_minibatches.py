@@ -10,7 +10,7 @@ from handful.errors import DataError
 from handful.photos.augment import EXERCISE_POLICY, AugmentationPolicy
 from handful.photos.index import ImageIndex, load_index
 from handful.photos.pixels import DecodeSettings, decode
-from handful.photos.splits import split_index
+from handful.photos.splits import assign_parts
 from handful.training.minibatches import BatchSource, batches, decode_photos, epoch_dataset
 
 SETTINGS = DecodeSettings(48, "squash")
@@ -129,7 +129,7 @@ def test_views_have_the_asked_size_scale_and_channels(index: ImageIndex) -> None
 
 def test_keras_generators_shapes(photo_folder: Path, index: ImageIndex) -> None:
     policy = AugmentationPolicy(rotation_range=40, horizontal_flip=True, rescale=1 / 255)
-    part = split_index(index).part("train")
+    part = assign_parts(index, ()).part("train")
     made = batches(part, image_size=(150, 150), batch_size=20, policy=policy)
     images, labels = next(iter(made))
     assert images.shape == (20, 150, 150, 3) and images.dtype == np.float32

@@ -30,6 +30,7 @@ MODULES = (
     "tables",
     "forks",
     "cache",
+    "crashes",
     "photos.storage",
     "photos.formats",
     "photos.containers",
@@ -43,13 +44,15 @@ MODULES = (
     "photos.photo_tables",
     "photos.index",
     "photos.fixes",
+    "photos.near_duplicates",
     "photos.splits",
     "photos.augment",
+    "networks.runtime",
     "networks.torch_file",
+    "networks.efficientnet_lite",
     "networks.quantisation",
     "networks.conversion",
     "networks.inference",
-    "networks.efficientnet_lite",
     "networks.keras_bodies",
     "networks.backbones",
     "networks.embeddings",
@@ -191,6 +194,41 @@ def test_nothing_heavy_is_imported_to_start_with(statement: str) -> None:
     )
     loaded = {name.partition(".")[0] for name in answer.stdout.split()}
     assert "handful" in loaded and loaded & HEAVY == set()
+
+
+def test_openvino_is_imported_in_one_place() -> None:
+    # Elsewhere it would bring its telemetry along; for type checkers it may be named.
+    found = []
+    for name in MODULES:
+        tree = ast.parse(module_file(name).read_text(encoding="utf-8"))
+        for_types = {
+            node
+            for block in tree.body
+            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+            for node in block.body
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import) and node not in for_types:
+                imported = [alias.name for alias in node.names]
+            else:
+                imported = [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            found += [name for other in imported if other.partition(".")[0] == "openvino"]
+    assert found == []
+
+
+def test_all_that_is_printed_goes_through_one_printer() -> None:
+    """Names of files may hold what acts on a terminal: `terminal` writes it out."""
+    printing = set()
+    for name in MODULES:
+        for node in ast.walk(ast.parse(module_file(name).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                "print",
+                "sys.stdout.write",
+                "sys.stderr.write",
+                "typer.echo",
+            ):
+                printing.add(name)
+    assert printing <= {"terminal", "networks.backbones"}  # the latter to its parent process
 
 
 def public_definitions() -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:

@@ -1,23 +1,17 @@
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from conftest import draw_photo
 from handful.errors import DataError
 from handful.photos.index import ImageIndex
-from handful.photos.pixels import fingerprint
 from handful.photos.splits import (
     Split,
-    duplicate_groups,
+    assign_parts,
     fold_count,
-    near_duplicate_pairs,
     read_manifest,
-    split_index,
     stratified_folds,
     stratified_holdout,
     write_manifest,
@@ -45,19 +39,15 @@ def parts(split: Split) -> dict[str, str]:
     return dict(zip(split.index.content_hashes, split.part_names(), strict=True))
 
 
-def fingerprints(images: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    return np.stack([fingerprint(cv2.resize(image, (224, 224))) for image in images])
-
-
 def test_every_class_is_split_by_the_fraction() -> None:
-    split = split_index(make_index([0] * 50 + [1] * 30 + [2] * 10), validation_fraction=0.2)
+    split = assign_parts(make_index([0] * 50 + [1] * 30 + [2] * 10), (), validation_fraction=0.2)
     assert np.bincount(split.index.labels[split.validation]).tolist() == [10, 6, 2]
     assert np.bincount(split.index.labels[split.train]).tolist() == [40, 24, 8]
     assert len(split.test) == len(split.leaks) == len(split.dropped) == 0
 
 
 def test_two_photos_a_class_are_enough() -> None:
-    split = split_index(make_index([0, 0, 1, 1]))
+    split = assign_parts(make_index([0, 0, 1, 1]), ())
     assert split.index.labels[split.train].tolist() == [0, 1]
     assert split.index.labels[split.validation].tolist() == [0, 1]
 
@@ -69,35 +59,35 @@ def test_names_and_order_of_files_do_not_matter() -> None:
     shuffled = make_index(
         [labels[row] for row in rows], hashes=[index.content_hashes[row] for row in rows]
     )
-    assert parts(split_index(index)) == parts(split_index(shuffled))
-    assert parts(split_index(index)) != parts(split_index(index, seed=1))
+    assert parts(assign_parts(index, ())) == parts(assign_parts(shuffled, ()))
+    assert parts(assign_parts(index, ())) != parts(assign_parts(index, (), seed=1))
 
 
 def test_few_more_photos_move_few_old_ones() -> None:
-    before = parts(split_index(make_index([0] * 100 + [1] * 100)))
+    before = parts(assign_parts(make_index([0] * 100 + [1] * 100), ()))
     index = make_index([0] * 100 + [1] * 100 + [0] * 5)
-    after = parts(split_index(index))
+    after = parts(assign_parts(index, ()))
     assert sum(after[key] != part for key, part in before.items()) <= 3
 
 
 def test_a_manifest_keeps_old_photos_in_place(tmp_path: Path) -> None:
-    old = split_index(make_index([0] * 100 + [1] * 100))
+    old = assign_parts(make_index([0] * 100 + [1] * 100), ())
     write_manifest(old, tmp_path / "split.csv")
     manifest = read_manifest(tmp_path / "split.csv")
     index = make_index([0] * 100 + [1] * 100 + [0] * 60 + [1] * 40)
-    new = split_index(index, seed=99, manifest=manifest)
+    new = assign_parts(index, (), seed=99, manifest=manifest)
     assert {key: parts(new)[key] for key in parts(old)} == parts(old)
     assert len(new.validation) == 60
     assert len(new.train) == 240
 
 
 def test_a_new_copy_joins_its_old_photo(tmp_path: Path) -> None:
-    old = split_index(make_index([0] * 20 + [1] * 20))
+    old = assign_parts(make_index([0] * 20 + [1] * 20), ())
     write_manifest(old, tmp_path / "split.csv")
     index = make_index([0] * 20 + [1] * 20 + [0] * 4)
     held = int(old.validation[0])
     pairs = [(held, 40), (held, 41), (int(old.train[0]), 42)]
-    new = split_index(index, pairs=pairs, manifest=read_manifest(tmp_path / "split.csv"))
+    new = assign_parts(index, pairs, manifest=read_manifest(tmp_path / "split.csv"))
     assert {40, 41} <= set(new.validation.tolist())
     assert 42 in new.train
     assert new.leaks == ()
@@ -114,7 +104,7 @@ def test_no_group_straddles(rows: list[tuple[int, int]], seed: int) -> None:
     labels, names = [row[0] for row in rows], [row[1] for row in rows]
     first = {name: names.index(name) for name in names}
     pairs = [(first[n], row) for row, n in enumerate(names) if first[n] != row]
-    split = split_index(make_index(labels), pairs=pairs, seed=seed)
+    split = assign_parts(make_index(labels), pairs, seed=seed)
     sides = [{names[row] for row in part} for part in (split.train, split.validation)]
     assert not sides[0] & sides[1]
     assert sorted([*split.train, *split.validation]) == list(range(len(rows)))
@@ -128,14 +118,14 @@ def test_large_groups_are_not_held_out_more_often() -> None:
     pairs = [(row - 1, row) for row in range(1, 200) if groups[row - 1] == groups[row]]
     shares = []
     for seed in range(20):
-        split = split_index(make_index([0, 1] * 200), pairs=pairs, seed=seed)
+        split = assign_parts(make_index([0, 1] * 200), pairs, seed=seed)
         shares.append(float(np.mean(split.validation < 200)))
     assert 0.4 < np.mean(shares) < 0.6
 
 
 def test_equal_contents_are_one_group_whatever_their_names() -> None:
     index = make_index([0] * 6 + [1] * 6, hashes=[*"aaabcdeefghi"])
-    split = split_index(index, validation_fraction=0.5)
+    split = assign_parts(index, (), validation_fraction=0.5)
     together = parts(split)
     assert split.groups.tolist() == [0, 0, 0, 1, 2, 3, 4, 4, 5, 6, 7, 8]
     assert split.duplicates == ((0, 1), (0, 2), (6, 7))
@@ -147,10 +137,10 @@ def test_given_parts_are_kept_and_leaks_listed() -> None:
     given_parts = ["train"] * 6 + ["validation"] * 4 + ["test"] * 2
     index = make_index([0, 1] * 6, given_parts)
     pairs = [(0, 2), (0, 6), (3, 11), (7, 9)]
-    split = split_index(index, pairs=pairs)
+    split = assign_parts(index, pairs)
     assert split.part_names() == given_parts
     assert split.leaks == ((0, 6), (3, 11))
-    dropped = split_index(index, pairs=pairs, drop_leaks=True)
+    dropped = assign_parts(index, pairs, drop_leaks=True)
     assert dropped.dropped.tolist() == [0, 2, 3]  # 2 is a copy of 0
     assert dropped.train.tolist() == [1, 4, 5]
     assert dropped.part_names()[0] == ""
@@ -162,14 +152,14 @@ def test_leaks_are_found_through_a_chain_of_copies() -> None:
     index = make_index(
         [0, 0, 0, 0, 0, 0, 1, 1], ["train"] * 4 + ["validation"] * 2 + ["train", "validation"]
     )
-    split = split_index(index, pairs=[(0, 1), (1, 4)], drop_leaks=True)
+    split = assign_parts(index, [(0, 1), (1, 4)], drop_leaks=True)
     assert split.leaks == ((1, 4),)
     assert split.dropped.tolist() == [0, 1]
 
 
 def test_train_and_test_alone_get_validation_from_train() -> None:
     index = make_index([0, 1] * 20, ["train"] * 30 + ["test"] * 10)
-    split = split_index(index, pairs=[(0, 38)])
+    split = assign_parts(index, [(0, 38)])
     assert split.test.tolist() == list(range(30, 40))
     assert np.bincount(index.labels[split.validation]).tolist() == [3, 3]
     assert split.leaks == ((0, 38),)
@@ -177,69 +167,14 @@ def test_train_and_test_alone_get_validation_from_train() -> None:
 
 def test_too_small_a_class_is_named() -> None:
     with pytest.raises(DataError, match='Class "class 1" in photos has 1 readable image; a valid'):
-        split_index(make_index([0, 0, 0, 1]))
+        assign_parts(make_index([0, 0, 0, 1]), ())
     with pytest.raises(DataError, match='Class "class 1" in photos has 0 readable images'):
         index = make_index([0, 0, 0, 1])
-        split_index(index.select([0, 1, 2]))
+        assign_parts(index.select([0, 1, 2]), ())
     with pytest.raises(DataError, match=r"3 images form 1 group\(s\) of near-duplicates"):
-        split_index(make_index([0, 0, 0, 1, 1, 1]), pairs=[(3, 4), (4, 5)])
+        assign_parts(make_index([0, 0, 0, 1, 1, 1]), [(3, 4), (4, 5)])
     with pytest.raises(ValueError, match=r"validation_fraction is 1\.0; expected"):
-        split_index(make_index([0, 0, 1, 1]), validation_fraction=1.0)
-
-
-def test_near_duplicates_are_found_and_others_are_not() -> None:
-    rng = np.random.default_rng(0)
-    images = [draw_photo("round", seed, (150, 200)) for seed in range(40)]
-    copies = [
-        cv2.imdecode(cv2.imencode(".jpg", images[0], [cv2.IMWRITE_JPEG_QUALITY, 30])[1], 1),
-        cv2.resize(images[1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
-        cv2.convertScaleAbs(images[2], alpha=1.1, beta=10),
-        images[3][1:-1, 1:-1],
-        np.clip(images[4] + rng.integers(-20, 20, images[4].shape), 0, 255).astype(np.uint8),
-    ]
-    pairs = near_duplicate_pairs(fingerprints([*images, *copies]))
-    assert pairs == [(number, 40 + number) for number in range(5)]
-
-
-def test_pictures_of_one_kind_are_not_all_duplicates() -> None:
-    """A fixed frame dominates each picture; only what differs may be compared."""
-    frame = draw_photo("square", 7, (224, 224)).astype(np.float64)
-    rng = np.random.default_rng(0)
-    images = []
-    for _ in range(60):
-        own = cv2.resize(rng.normal(0, 12, (8, 8, 3)), (224, 224), interpolation=cv2.INTER_CUBIC)
-        images.append(np.clip(frame + own, 0, 255).astype(np.uint8))
-    raw = np.corrcoef(fingerprints(images).astype(float))
-    assert np.median(raw) > 0.9
-    assert near_duplicate_pairs(fingerprints(images)) == []
-
-
-def test_embeddings_settle_doubtful_pairs() -> None:
-    images = [draw_photo("round", seed, (150, 200)) for seed in range(30)]
-    cropped = images[0][4:-3, 3:-4]
-    prints = fingerprints([*images, cropped])
-    rng = np.random.default_rng(0)
-    embeddings = rng.normal(size=(31, 64)).astype(np.float32)
-    assert near_duplicate_pairs(prints, embeddings) == []
-    embeddings[30] = embeddings[0] + 0.1 * rng.normal(size=64)
-    assert near_duplicate_pairs(prints, embeddings) == [(0, 30)]
-
-
-def test_very_many_copies_stay_one_group() -> None:
-    image = draw_photo("round", 1, (150, 200))
-    prints = np.repeat(fingerprints([image]), 5000, axis=0)
-    others = fingerprints([draw_photo("square", seed, (150, 200)) for seed in range(50)])
-    pairs = near_duplicate_pairs(np.concatenate([prints, others]))
-    assert len(pairs) <= 5000 * 64
-    groups, _ = duplicate_groups(make_index([0, 1] * 2525), pairs)
-    assert len(set(groups[:5000].tolist())) == 1
-    assert len(set(groups.tolist())) == 51
-
-
-def test_flat_pictures_match_nothing() -> None:
-    prints = np.full((4, 256), 128, dtype=np.uint8)
-    prints[1] += np.arange(256, dtype=np.uint8) % 2
-    assert near_duplicate_pairs(prints) == []
+        assign_parts(make_index([0, 0, 1, 1]), (), validation_fraction=1.0)
 
 
 @given(st.lists(st.integers(0, 3), min_size=8, max_size=80), st.integers(2, 5), st.integers(0, 9))
@@ -338,7 +273,7 @@ def test_a_wrong_manifest_is_refused(tmp_path: Path, content: bytes | None, mess
 
 def test_a_part_is_an_index_of_its_photos() -> None:
     index = make_index([0, 1, 2] * 8)
-    split = split_index(index, validation_fraction=0.25)
+    split = assign_parts(index, (), validation_fraction=0.25)
     for name in ("train", "validation", "test"):
         part, rows = split.part(name), getattr(split, name)
         assert part.paths == tuple(index.paths[row] for row in rows)

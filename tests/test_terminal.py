@@ -12,7 +12,7 @@ from handful.classifiers.calibration import Abstention
 from handful.classifiers.evaluation import score
 from handful.classifiers.intervals import wilson_interval
 from handful.jobs.run_files import split_problems
-from handful.photos.splits import Split, split_index
+from handful.photos.splits import Split, assign_parts
 from test_findings import evidence_of
 
 
@@ -36,17 +36,20 @@ def say_run(split: Split, capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("drop_leaks", [False, True])
-def test_leaks_are_counted_by_what_can_be_done(
+def test_leaks_are_named_with_what_can_be_done(
     drop_leaks: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parts = ["train"] * 6 + ["validation"] * 4 + ["test"] * 4
     index = evidence_of([0, 1] * 7, parts=parts).index
     pairs = [(0, 6), (2, 10), (7, 11)]
-    lines = say_run(split_index(index, pairs=pairs, drop_leaks=drop_leaks), capsys)
-    held = "Near-duplicate pairs of validation and test photos: 1"
+    lines = say_run(assign_parts(index, pairs, drop_leaks=drop_leaks), capsys)
+    held = (
+        "Warning: 1 pair of near-duplicates is in validation and in test, so scores are too good: "
+        "dog/7.jpg = dog/11.jpg"
+    )
     learnt = (
-        "Near-duplicate pairs of training and held-out photos "
-        "(--drop-leaks leaves these training photos out): 2"
+        "Warning: 1 pair of near-duplicates is in train and in validation, so scores are too good "
+        "(--drop-leaks leaves these training photos out): cat/0.jpg = cat/6.jpg"
     )
     dropped = "Training photos left out because they leaked: 2"
     assert held in lines
@@ -56,8 +59,8 @@ def test_leaks_are_counted_by_what_can_be_done(
 
 def test_without_leaks_nothing_is_said_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     index = evidence_of([0, 1] * 4, parts=["train"] * 4 + ["validation"] * 4).index
-    lines = say_run(split_index(index), capsys)
-    assert not any("leak" in line or "Near-duplicate" in line for line in lines)
+    lines = say_run(assign_parts(index, ()), capsys)
+    assert not any("leak" in line or "near-duplicate" in line for line in lines)
     assert lines[0].startswith("99.97 % of 4 validation photos named right")
 
 

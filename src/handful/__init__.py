@@ -10,14 +10,16 @@ from handful.errors import (
     ModelFileError,
     OutputError,
     TrainingError,
+    UsageError,
     WeightsError,
 )
 from handful.jobs.check_runs import PhotoCheck, check
 from handful.jobs.compare_runs import compare
+from handful.jobs.job_steps import split_index
 from handful.jobs.runs import Run, evaluate, train
 from handful.photos.augment import AugmentationPolicy
 from handful.photos.index import ImageIndex, load_index
-from handful.photos.splits import Split, split_index
+from handful.photos.splits import Split
 from handful.training.minibatches import batches
 from handful.trust.comparison import Comparison
 
@@ -41,6 +43,7 @@ __all__ = [
     "Split",
     "TrainConfig",
     "TrainingError",
+    "UsageError",
     "WeightsError",
     "batches",
     "check",

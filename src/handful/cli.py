@@ -1,5 +1,6 @@
 """The command line: parse, call, print."""
 
+import errno
 import io
 import logging
 import os
@@ -7,8 +8,9 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -17,7 +19,10 @@ import typer
 
 from handful import terminal
 from handful.config import CompareConfig, ServeConfig, TrainConfig, cache_folder
-from handful.errors import HandfulError
+from handful.crashes import keep_traceback
+from handful.errors import HandfulError, UsageError
+from handful.files import reason_of
+from handful.wording import printable
 
 app = typer.Typer(
     name="handful",
@@ -333,7 +338,7 @@ def compare(
             terminal.print_json(comparison.to_dict())
         else:
             terminal.print_comparison(comparison)
-            print(f"Report: {output / COMPARISON_FILE}")
+            terminal.show(f"Report: {output / COMPARISON_FILE}")
 
 
 @app.command()
@@ -591,10 +596,14 @@ def cache(
         if as_json:
             terminal.print_json(facts)
             return
-        print(f"{'Cleared' if clear else 'Cache'}: {cache_folder()}")
-        print(f"  {facts['embeddings']:,} embeddings of {facts['pictures']:,} decoded pictures")
-        print(f"  {len(facts['networks'])} converted networks: {', '.join(facts['networks'])}")
-        print(f"  {facts['bytes'] / 1e6:,.1f} MB")
+        terminal.show(f"{'Cleared' if clear else 'Cache'}: {cache_folder()}")
+        terminal.show(
+            f"  {facts['embeddings']:,} embeddings of {facts['pictures']:,} decoded pictures"
+        )
+        terminal.show(
+            f"  {len(facts['networks'])} converted networks: {', '.join(facts['networks'])}"
+        )
+        terminal.show(f"  {facts['bytes'] / 1e6:,.1f} MB")
 
 
 @app.command()
@@ -653,8 +662,8 @@ def preview(
             terminal.print_json({**facts, **shown.to_dict()})
         else:
             for strip in shown.strips:
-                print(f"{strip.name:<20} {strip.range}")
-            print(f"Picture: {path}")
+                terminal.show(f"{strip.name:<20} {strip.range}")
+            terminal.show(f"Picture: {path}")
 
 
 @app.command()
@@ -754,7 +763,7 @@ def serve(
             drain_seconds=drain_seconds,
             quiet=quiet,
         )
-        serve_run(run, config, lambda line: print(line, flush=True))
+        serve_run(run, config, partial(terminal.show, flush=True))
 
 
 @app.command()
@@ -798,13 +807,13 @@ def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        print(f"handful {version_of('handful')}")
+        terminal.show(f"handful {version_of('handful')}")
         raise typer.Exit()
 
 
 def main() -> None:
     """Entry point of the `handful` command."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    _log_printable()
     # Photos are decoded in threads; OpenCV's own would only compete. Pillow warns of harmless
     # oddities of files that it then reads. Both are for this process alone to decide, not for
     # the library.
@@ -816,9 +825,26 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
-    except KeyboardInterrupt:  # before a command had begun
-        raise SystemExit(130) from None
+        with _errors():
+            app()
+    except typer.Exit as ended:  # before a command had begun
+        raise SystemExit(ended.exit_code) from None
+
+
+class _Printable(logging.Formatter):
+    """One line for each thing that is told, whatever names are in it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(map(printable, super().formatException(ei).splitlines()))
+
+
+def _log_printable() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -830,21 +856,46 @@ def _errors(
     kept: str = "nothing half-written is left; finished embeddings are cached, and finished "
     "epochs kept for --resume",
 ) -> Iterator[None]:
-    """Turn what a user can mend into one line and exit code 1, Ctrl-C into 130."""
+    """End in one line and an exit code: 2 for wrong usage, 130 for Ctrl-C, 1 for all else.
+
+    What nobody foresaw keeps its traceback in a file, which the line names.
+    """
     try:
         yield
-    except HandfulError as error:
-        _fail(" ".join(str(error).split()), 1)
-    except ValueError as error:
+        terminal.flush_output()
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except UsageError as error:
         _fail(str(error), 2)
+    except HandfulError as error:
+        _fail(str(error), 1)
+    except terminal.ReaderGoneError:
+        raise typer.Exit(0) from None
     except KeyboardInterrupt:
         _fail(f"interrupted; {kept}", 130)
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
     except MemoryError:
         _fail("out of memory; close other programs or use fewer photos at a time", 1)
+    except OSError as error:
+        _fail(_refused(error), 1)
+    except Exception as error:
+        _fail(_unforeseen(error), 1)
+
+
+def _refused(error: OSError) -> str:
+    """What the system refused, in words, and of which file."""
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)} cannot be used: {reason_of(error)}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"a file cannot be written: {reason_of(error)}; make room, and try again"
+    return _unforeseen(error)
+
+
+def _unforeseen(error: Exception) -> str:
+    place = keep_traceback(error)
+    lines = str(error).strip().splitlines() or [""]
+    what = type(error).__name__ + (f": {lines[0][:300]}" if lines[0] else "")
+    details = "No details could be kept" if place is None else f"The details are in {place}"
+    return f"this was not foreseen and is a fault of handful's ({what}). {details}."
 
 
 # What says where a run goes and how it is shown, not what it is.
@@ -867,8 +918,9 @@ def _refuse_beside_from(context: typer.Context) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"Error: {message}", file=sys.stderr)
-    raise typer.Exit(code)
+    with suppress(OSError):  # the reader of standard error has left
+        terminal.say(f"Error: {message}")
+    raise typer.Exit(code) from None
 
 
 def _text(path: Path | None) -> str | None:

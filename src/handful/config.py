@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from handful.errors import UsageError
+
 PRECISIONS = ("auto", "bf16", "f32", "int8")
 RESIZES = ("squash", "crop", "halfway")
 CLASS_WEIGHTS = ("auto", "balanced", "none")
@@ -119,16 +121,16 @@ class TrainConfig:
         for name in ("learning_rate", "time_budget_minutes"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ValueError(f"{name} is {value}; expected more than 0.")
+                raise UsageError(f"{name} is {value}; expected more than 0.")
         for name in ("epochs", "batch_size", "patience", "image_size"):
             if getattr(self, name) == 0:
-                raise ValueError(f"{name} is 0; expected 1 or more.")
+                raise UsageError(f"{name} is 0; expected 1 or more.")
         if self.precision == "int8" and self.strategy != "transfer":
-            raise ValueError(
+            raise UsageError(
                 f"precision is 'int8' and strategy {self.strategy!r}; 8 bits are for transfer."
             )
         if self.network is not None and self.strategy not in ("scratch", "augmented"):
-            raise ValueError(
+            raise UsageError(
                 f"network is {self.network!r} and strategy {self.strategy!r}; a network of one's "
                 "own is trained by the strategies scratch and augmented."
             )
@@ -136,7 +138,7 @@ class TrainConfig:
         _check_range("seed", self.seed, 0, 2**32 - 1)
         _check_range("max_megapixels", self.max_megapixels, 0.001, 4_000)
         if not 0.0 < self.validation_fraction < 1.0:
-            raise ValueError(
+            raise UsageError(
                 f"validation_fraction is {self.validation_fraction}; expected a share between "
                 "0 and 1, such as 0.2."
             )
@@ -205,7 +207,7 @@ class CompareConfig:
         for name in self.strategies:
             _check_choice("strategies", name, STRATEGIES)
         if len(set(self.strategies)) < len(self.strategies):
-            raise ValueError(f"strategies are {', '.join(self.strategies)}; expected each once.")
+            raise UsageError(f"strategies are {', '.join(self.strategies)}; expected each once.")
         for strategy in self.chosen:
             self.train_config(strategy, self.seed)
 
@@ -288,7 +290,7 @@ class ServeConfig:
 
 def _check_difference(difference: float) -> None:
     if not 0.0 < difference <= 1.0:
-        raise ValueError(
+        raise UsageError(
             f"difference is {difference}; expected a share above 0, up to 1: 0.02 is two points."
         )
 
@@ -296,19 +298,19 @@ def _check_difference(difference: float) -> None:
 def _check_resampling(config: TrainConfig) -> None:
     _check_range("num_seeds", config.num_seeds, 1, 1000)
     if config.num_folds is not None and not 2 <= config.num_folds <= 1000:
-        raise ValueError(
+        raise UsageError(
             f"num_folds is {config.num_folds}; expected 2 to 1000, for each fold is scored by a "
             "head that the others fit."
         )
     if config.is_resampled and not config.fits_head:
-        raise ValueError(
+        raise UsageError(
             f"num_seeds is {config.num_seeds} and num_folds {config.num_folds}, but strategy "
             f"{config.strategy!r} of recipe {config.recipe!r} trains in epochs; expected strategy "
             "'transfer' of recipe 'handful', whose head is fitted in a moment. To train a network "
             "with several seeds, use `handful compare --strategy ... --seeds`."
         )
     if config.learning_curve and not config.fits_head:
-        raise ValueError(
+        raise UsageError(
             f"learning_curve is True, but strategy {config.strategy!r} of recipe "
             f"{config.recipe!r} trains in epochs; expected strategy 'transfer' of recipe "
             "'handful', whose head is fitted anew for every number of photos."
@@ -319,7 +321,7 @@ def _check_epochless(config: TrainConfig) -> None:
     """Refuse what a head that is fitted without epochs would silently leave unused."""
     for name in ("epochs", "batch_size", "learning_rate", "patience", "time_budget_minutes"):
         if (value := getattr(config, name)) is not None:
-            raise ValueError(
+            raise UsageError(
                 f"{name} is {value}, but strategy 'transfer' of recipe 'handful' fits its head "
                 "without epochs and has no use for it; expected none. Leave it out, or choose "
                 "another strategy, such as 'fine-tune'."
@@ -328,9 +330,9 @@ def _check_epochless(config: TrainConfig) -> None:
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
+        raise UsageError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise ValueError(f"{name} is {value}; expected {low} to {high}.")
+        raise UsageError(f"{name} is {value}; expected {low} to {high}.")

@@ -4,9 +4,12 @@
 class HandfulError(Exception):
     """Base of every error that handful raises about data, files or weights.
 
-    The command line prints it as one line and exits with 1; wrong arguments raise
-    `ValueError` instead.
+    The command line prints it as one line and exits with 1.
     """
+
+
+class UsageError(HandfulError, ValueError):
+    """An argument or option is not one that can be asked for; the command line exits with 2."""
 
 
 class DataError(HandfulError):

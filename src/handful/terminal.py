@@ -1,14 +1,55 @@
 """What the commands print: results on standard output, progress and warnings on standard error."""
 
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from handful.files import json_text
+from handful.errors import OutputError
+from handful.files import json_text, reason_of
 from handful.tables import row_line
 from handful.wording import format_share, printable
+
+
+def show(*lines: str, flush: bool = False) -> None:
+    """Print lines on standard output; names in them may be any.
+
+    Args:
+        *lines: What to print; none for an empty line.
+        flush: Whether to send them off at once.
+    """
+    _write("\n".join(map(printable, lines)) + "\n")
+    if flush:
+        flush_output()
+
+
+class ReaderGoneError(Exception):
+    """Whoever read the output (head, less) has seen enough."""
+
+
+def flush_output() -> None:
+    """Send off what was printed.
+
+    Raises:
+        ReaderGoneError: When nobody reads it any more.
+        OutputError: When it cannot be written.
+    """
+    _write("", flush=True)
+
+
+def _write(text: str, flush: bool = False) -> None:
+    if sys.stdout is None:
+        return
+    try:
+        print(text, end="", flush=flush)
+    except OSError as error:
+        # Else the interpreter would try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise ReaderGoneError from error
+        raise OutputError(f"the output cannot be written: {reason_of(error)}") from error
 
 
 def say(line: str) -> None:
@@ -17,7 +58,8 @@ def say(line: str) -> None:
     Args:
         line: What to tell.
     """
-    print(line, file=sys.stderr)
+    if sys.stderr is not None:  # else it would go to standard output
+        print(printable(line), file=sys.stderr)
 
 
 @contextmanager
@@ -37,9 +79,9 @@ def show_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | Non
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description:<9}"),
+        TextColumn("{task.description:<9}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[count]}"),
+        TextColumn("{task.fields[count]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -49,7 +91,7 @@ def show_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | Non
             if phase not in tasks:
                 while tasks:
                     bar.remove_task(tasks.popitem()[1])
-                tasks[phase] = bar.add_task(phase, total=None, count="")
+                tasks[phase] = bar.add_task(printable(phase), total=None, count="")
             speed = bar.tasks[0].speed
             count = f"{done:,}/{total:,}" if total else ""
             count += f"  {speed:,.0f}/s" if speed and total else ""
@@ -64,7 +106,7 @@ def print_json(value: dict[str, Any]) -> None:
     Args:
         value: Plain values.
     """
-    print(json_text(value))
+    _write(json_text(value) + "\n")
 
 
 def print_csv(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
@@ -77,7 +119,7 @@ def print_csv(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     for row in (header, *rows):
         line = row_line(row).removesuffix("\n")
         # Programs get the names as they are, people as they can be shown.
-        print(printable(line) if sys.stdout.isatty() else line)
+        _write((printable(line) if sys.stdout.isatty() else line) + "\n")
 
 
 def print_run(run: Any) -> None:
@@ -88,17 +130,17 @@ def print_run(run: Any) -> None:
     """
     low, high = run.evaluation.accuracy_interval
     num = len(run.split.validation)
-    print(
+    show(
         f"{format_share(run.evaluation.accuracy)} of {num:,} validation photos named right "
         f"(95 % interval {format_share(low)} to {format_share(high)})"
     )
     if run.resampling is not None:
-        print("\n".join(run.resampling.sentences))
+        show(*run.resampling.sentences)
     for caution in run.cautions:
-        print(caution)
+        show(caution)
     converting = run.seconds.get("convert", 0.0)
     seconds = run.seconds["total"] - converting
-    print(
+    show(
         f"{len(run.split.train):,} training photos of {len(run.classifier.class_names)} classes, "
         f"{run.classifier.about['backbone']}, {seconds:.1f} s"
         + (f" and {converting:.1f} s to convert the network once" if converting > 1 else "")
@@ -110,28 +152,12 @@ def print_run(run: Any) -> None:
         ("dropped", "Training photos left out because they leaked"),
     ):
         if problems[name]:
-            print(f"{what}: {len(problems[name]):,}")
-    _print_leaks(run.split)
+            show(f"{what}: {len(problems[name]):,}")
     if run.label_review is not None and len(run.label_review.suspected):
-        print(f"Labels of training photos to look at again: {len(run.label_review.suspected):,}")
+        show(f"Labels of training photos to look at again: {len(run.label_review.suspected):,}")
     for warning in problems["warnings"]:
-        print(f"Warning: {warning}")
-    print(f"Report: {run.path / 'report.html'}")
-
-
-def _print_leaks(split: Any) -> None:
-    """Count the leaks that are left, and say what leaves them out where something does."""
-    parts = split.part_names()
-    # A pair of which a photo was left out leaks no more.
-    left = [{parts[i], parts[j]} for i, j in split.leaks if parts[i] and parts[j]]
-    learnt = sum("train" in pair for pair in left)
-    if learnt:
-        print(
-            "Near-duplicate pairs of training and held-out photos "
-            f"(--drop-leaks leaves these training photos out): {learnt:,}"
-        )
-    if len(left) > learnt:
-        print(f"Near-duplicate pairs of validation and test photos: {len(left) - learnt:,}")
+        show(f"Warning: {warning}")
+    show(f"Report: {run.path / 'report.html'}")
 
 
 def print_comparison(comparison: Any) -> None:
@@ -158,14 +184,15 @@ def print_comparison(comparison: Any) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         first, *rest = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        print("  ".join([f"{first.strip():<{widths[0]}}", *rest]))
+        show("  ".join([f"{first.strip():<{widths[0]}}", *rest]))
     if comparison.differences:
-        print()
+        show()
     for difference in comparison.differences:
-        print(difference.sentence)
-    print(f"\n{comparison.verdict}")
+        show(difference.sentence)
+    show()
+    show(f"{comparison.verdict}")
     for caution in comparison.cautions:
-        print(caution)
+        show(caution)
 
 
 def print_evaluation(evaluation: Any) -> None:
@@ -175,17 +202,19 @@ def print_evaluation(evaluation: Any) -> None:
         evaluation: An `Evaluation`.
     """
     low, high = evaluation.accuracy_interval
-    print(
+    show(
         f"{format_share(evaluation.accuracy)} of {len(evaluation.labels):,} photos named right "
         f"(95 % interval {format_share(low)} to {format_share(high)})"
     )
     if evaluation.chance_note:
-        print(evaluation.chance_note)
-    width = max(len("class"), *(len(row.name) for row in evaluation.per_class))
-    print(f"\n{'class':<{width}}  photos  precision  recall     f1")
-    for row in evaluation.per_class:
-        print(
-            f"{row.name:<{width}}  {row.support:>6}  {_cell(row.precision):>9}  "
+        show(evaluation.chance_note)
+    names = [printable(row.name) for row in evaluation.per_class]
+    width = max(len("class"), *map(len, names))
+    show()
+    show(f"{'class':<{width}}  photos  precision  recall     f1")
+    for name, row in zip(names, evaluation.per_class, strict=True):
+        show(
+            f"{name:<{width}}  {row.support:>6}  {_cell(row.precision):>9}  "
             f"{_cell(row.recall):>6}  {_cell(row.f1):>5}"
         )
 
@@ -237,13 +266,14 @@ def print_predictions(predictions: list[Any]) -> None:
     names = [
         p.label if p.is_sure in (None, True) else f"not sure ({p.label}?)" for p in predictions
     ]
-    width = max(len(p.path) for p in predictions)
-    label = max(map(len, names))
-    for p, name in zip(predictions, names, strict=True):
-        line = f"{p.path:<{width}}  {name:<{label}}  {format_share(p.probability):>8}"
+    names = list(map(printable, names))
+    paths = [printable(p.path) for p in predictions]
+    width, label = max(map(len, paths)), max(map(len, names))
+    for p, path, name in zip(predictions, paths, names, strict=True):
+        line = f"{path:<{width}}  {name:<{label}}  {format_share(p.probability):>8}"
         if p.label_set is not None:
             line += "  {" + ", ".join(p.label_set) + "}"
-        print(line + ("  unlike the training photos" if p.unlike_training else ""))
+        show(line + ("  unlike the training photos" if p.unlike_training else ""))
 
 
 def print_abstention(classifier: Any, predictions: list[Any], error_rate: float) -> None:
@@ -256,7 +286,7 @@ def print_abstention(classifier: Any, predictions: list[Any], error_rate: float)
     """
     rule = classifier.abstain_at(error_rate)
     answered = sum(p.is_sure for p in predictions)
-    print(
+    show(
         f"{answered:,} of {len(predictions):,} answered: those with "
         f"{format_share(rule.threshold)} or more that are like the training photos. Of "
         f"{rule.num_photos:,} {_source(classifier)}, this answers {format_share(rule.coverage)}, "
@@ -277,12 +307,12 @@ def print_explanations(written: Any) -> None:
         written: `WrittenExplanations`.
     """
     for found, picture in zip(written.explanations, written.pictures, strict=True):
-        print(
+        show(
             f"{found.path}  {found.class_name} rather than {found.rival_name}  "
             f"{format_share(found.probability)}  {picture}"
         )
     if written.pictures:
-        print("Orange speaks for the class, blue for the other one; the dark edge was not seen.")
+        show("Orange speaks for the class, blue for the other one; the dark edge was not seen.")
 
 
 def print_curve(found: Any) -> None:
@@ -292,19 +322,19 @@ def print_curve(found: Any) -> None:
         found: A `CurveRun`.
     """
     measured = found.curve
-    print("photos a class  accuracy  single trainings")
+    show("photos a class  accuracy  single trainings")
     for point in measured.points:
-        print(
+        show(
             f"{point.photos_a_class:>14,.0f}  {format_share(point.accuracy):>8}  "
             f"± {100 * point.deviation:.1f}"
         )
-    print()
+    show()
     for line in found.sentences:
-        print(line)
+        show(line)
     for warning in found.warnings:
-        print(f"Warning: {warning}")
+        show(f"Warning: {warning}")
     if found.path is not None:
-        print(f"Figure: {found.path / 'curve.png'}")
+        show(f"Figure: {found.path / 'curve.png'}")
 
 
 def warn_seen(num_seen: int, num_photos: int) -> None:
@@ -315,7 +345,7 @@ def warn_seen(num_seen: int, num_photos: int) -> None:
         num_photos: All that it was scored on.
     """
     if num_seen:
-        print(
+        show(
             f"Warning: {num_seen:,} of these {num_photos:,} photos are those the classifier learnt "
             "from: the figure flatters it. Give photos that it has not seen."
         )
@@ -328,7 +358,7 @@ def warn_rejected(rejected: Any) -> None:
         rejected: `RejectedFile`s.
     """
     for file in rejected:
-        print(f"Error: {file.path} {file.reason}", file=sys.stderr)
+        say(f"Error: {file.path} {file.reason}")
 
 
 def print_summary(found: Any) -> None:
@@ -342,14 +372,15 @@ def print_summary(found: Any) -> None:
         rows.append((layer.name, layer.type, _size(layer.output_shape), f"{layer.parameters:,}"))
     first, second, third, last = (max(map(len, column)) for column in zip(*rows, strict=True))
     for row in rows:
-        print(f"{row[0]:<{first}}  {row[1]:<{second}}  {row[2]:<{third}}  {row[3]:>{last}}")
-    print(f"\n{found.name}: {_size(found.input_shape)} in, {_size(found.output_shape)} out")
-    print(
+        show(f"{row[0]:<{first}}  {row[1]:<{second}}  {row[2]:<{third}}  {row[3]:>{last}}")
+    show()
+    show(f"{found.name}: {_size(found.input_shape)} in, {_size(found.output_shape)} out")
+    show(
         f"{found.parameters:,} parameters: {found.trainable:,} trainable, "
         f"{found.non_trainable:,} not"
     )
     if found.body is not None:
-        print(
+        show(
             f"Frozen in it, {found.body.name} alone: {found.body.parameters:,} parameters, "
             f"{found.body.non_trainable:,} of them not trainable"
         )
@@ -366,30 +397,30 @@ def print_export(made: Any) -> None:
         made: An `Export`.
     """
     parity = made.parity
-    print(f"{made.file}: {made.num_bytes / 1e6:,.1f} MB, {made.precision}")
-    print(f"Compared with handful on {parity.num_pictures} pictures ({parity.pictures}):")
-    print(
+    show(f"{made.file}: {made.num_bytes / 1e6:,.1f} MB, {made.precision}")
+    show(f"Compared with handful on {parity.num_pictures} pictures ({parity.pictures}):")
+    show(
         f"  largest difference of a probability {parity.largest_difference:.2g}; "
         f"{parity.num_above} above {parity.allowed:g}"
     )
-    print(f"  the same on pixels that handful resized {parity.largest_difference_resized:.2g}")
+    show(f"  the same on pixels that handful resized {parity.largest_difference_resized:.2g}")
     if made.precision != made.run_precision:
-        print(
+        show(
             f"  from the run's own classifier, in {made.run_precision}, "
             f"{parity.largest_difference_from_run:.2g}; {parity.num_other_answers} named otherwise"
         )
     if parity.largest_difference_from_files is not None:
-        print(
+        show(
             "  between files and arrays, in the run's own classifier, "
             f"{parity.largest_difference_from_files:.2g}"
         )
     if made.accuracy is not None:
-        print(f"In 8 bits {format_share(made.accuracy)} of the validation photos are named right")
-    print(
+        show(f"In 8 bits {format_share(made.accuracy)} of the validation photos are named right")
+    show(
         f"Speed from arrays, one at a time: {parity.photos_per_second:,.0f} photos/s, the run's "
         f"own {parity.run_photos_per_second:,.0f}"
     )
-    print(f"Model card: {made.path / 'model_card.md'}")
+    show(f"Model card: {made.path / 'model_card.md'}")
 
 
 def print_picture_folder(found: Any) -> None:
@@ -399,11 +430,11 @@ def print_picture_folder(found: Any) -> None:
         found: A `PictureFolder`.
     """
     before = "" if found.is_new else " It was there already, and is whole."
-    print(f"{found.path}: {found.num_images:,} pictures.{before}")
+    show(f"{found.path}: {found.num_images:,} pictures.{before}")
     for part, classes in found.counts.items():
-        print(f"  {part}: " + ", ".join(f"{name} ({count:,})" for name, count in classes.items()))
-    print(f"Examples: {found.examples}")
-    print(found.credit)
+        show(f"  {part}: " + ", ".join(f"{name} ({count:,})" for name, count in classes.items()))
+    show(f"Examples: {found.examples}")
+    show(found.credit)
 
 
 def print_check(found: Any) -> None:
@@ -413,32 +444,34 @@ def print_check(found: Any) -> None:
         found: A `PhotoCheck`, written.
     """
     formats = ", ".join(f"{count:,} {name}" for name, count in found.formats.items())
-    print(f"{len(found.index):,} readable photos" + (f": {formats}" if formats else ""))
+    show(f"{len(found.index):,} readable photos" + (f": {formats}" if formats else ""))
     for part, counts in found.index.counts().items():
         inside = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        print(f"  {part}: {inside}")
+        show(f"  {part}: {inside}")
     if found.obstacle:
-        print(f"\nNo classifier can be made of these: {found.obstacle}")
+        show()
+        show(f"No classifier can be made of these: {found.obstacle}")
     for warning in found.remarks:
-        print(f"Note: {warning}")
+        show(f"Note: {warning}")
     # A screenful: the more findings there are, the less is said of each; the page has all.
     num_lines = 5 if len(found.findings) <= 3 else 3 if len(found.findings) <= 6 else 1
     said: set[str] = set()
     for finding in found.findings:
-        print(f"\n{finding.severity.capitalize()}: {finding.title}")
+        show()
+        show(f"{finding.severity.capitalize()}: {finding.title}")
         for line in finding.lines[:num_lines]:
-            print(f"  {line}")
+            show(f"  {line}")
         if len(finding.lines) > num_lines:
-            print(f"  ... and {len(finding.lines) - num_lines:,} more")
+            show(f"  ... and {len(finding.lines) - num_lines:,} more")
         if finding.severity != "note" and finding.advice not in said:
             said.add(finding.advice)
-            print(textwrap.fill(finding.advice, 98, initial_indent="  ", subsequent_indent="  "))
+            show(*textwrap.wrap(finding.advice, 98, initial_indent="  ", subsequent_indent="  "))
         if finding.command and finding.command not in said:
             said.add(finding.command)
-            print(f"  $ {finding.command}")
+            show(f"  $ {finding.command}")
     if not found.findings and not found.obstacle:
-        print("No problems found")
-    print()
+        show("No problems found")
+    show()
     if found.fix_list is not None:
-        print(f"Fix list: {found.fix_list}, {len(found.fixes):,} to go through")
-    print(f"Page: {found.page}")
+        show(f"Fix list: {found.fix_list}, {len(found.fixes):,} to go through")
+    show(f"Page: {found.page}")

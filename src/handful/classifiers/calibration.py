@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.classifiers.heads import LinearHead, fit_head, out_of_fold_logits, softmax
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 
 # What reports show: "at most 1 wrong answer in 100".
 ERROR_RATES = (0.1, 0.05, 0.02, 0.01, 0.005)
@@ -86,7 +86,7 @@ class Calibration:
             DataError: When so few photos, or such answers, cannot show so small a rate.
         """
         if not 0.0 < error_rate < 1.0:
-            raise ValueError(f"error_rate is {error_rate}; expected 0 to 1, such as 0.01.")
+            raise UsageError(f"error_rate is {error_rate}; expected 0 to 1, such as 0.01.")
         confidence, wrong, smallest_rates = self._ranked
         allowed = smallest_rates <= error_rate
         if not allowed.any():
@@ -126,7 +126,7 @@ class Calibration:
             Vovk 2015): the head that answers has learnt from more photos than those that scored.
         """
         if not 0.0 < coverage < 1.0:
-            raise ValueError(f"coverage is {coverage}; expected 0 to 1, such as 0.95.")
+            raise UsageError(f"coverage is {coverage}; expected 0 to 1, such as 0.95.")
         rank = math.ceil((len(self) + 1) * coverage - 1e-9)
         if rank > len(self):
             return 0.0

@@ -17,7 +17,7 @@ from handful.cache import ContentCache
 from handful.classifiers.calibration import Abstention, Calibration
 from handful.classifiers.heads import LinearHead
 from handful.classifiers.novelty import TrainingReference
-from handful.errors import DataError, ModelFileError
+from handful.errors import DataError, ModelFileError, UsageError
 from handful.files import new_folder, sha256_of
 from handful.networks.backbones import FrozenNetwork
 from handful.networks.embeddings import Embedder, Progress, View, embed_index
@@ -204,7 +204,7 @@ class Classifier:
         """Names, probabilities and flags of photos, in order."""
         given = listed(images)
         if not given:
-            raise ValueError("no photos were given; expected one or more.")
+            raise UsageError("no photos were given; expected one or more.")
         paths: list[str] = []
         embeddings: list[NDArray[np.float32]] = []
         rejected: list[RejectedFile] = []

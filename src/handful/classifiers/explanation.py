@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from handful.classifiers.classifier import Classifier
 from handful.classifiers.heads import LinearHead
-from handful.errors import DataError, ModelFileError, OutputError
+from handful.errors import DataError, ModelFileError, OutputError, UsageError
 from handful.files import new_file
 from handful.networks.conversion import read_network
 from handful.networks.embeddings import available_cores
@@ -129,7 +129,7 @@ class Explainer:
 
     def __init__(self, classifier: Classifier, size: int = PICTURE_SIZE) -> None:
         if size < 1:
-            raise ValueError(f"size is {size}; expected 1 pixel or more.")
+            raise UsageError(f"size is {size}; expected 1 pixel or more.")
         self.classifier = classifier
         self.size = size
         self._network = _MappedNetwork(classifier)
@@ -252,9 +252,9 @@ class Explainer:
         names = self.classifier.class_names
         for argument, name in (("class_name", class_name), ("rival_name", rival_name)):
             if name is not None and name not in names:
-                raise ValueError(f"{argument} is {name!r}; expected one of {', '.join(names)}.")
+                raise UsageError(f"{argument} is {name!r}; expected one of {', '.join(names)}.")
         if class_name is not None and class_name == rival_name:
-            raise ValueError(f"rival_name is {rival_name!r} as class_name is; expected another.")
+            raise UsageError(f"rival_name is {rival_name!r} as class_name is; expected another.")
 
 
 def explain(
@@ -344,7 +344,7 @@ def overlay(explanation: Explanation, size: int | None = None) -> NDArray[np.uin
         ValueError: When the size is not positive.
     """
     if size is not None and size < 1:
-        raise ValueError(f"size is {size}; expected 1 pixel or more.")
+        raise UsageError(f"size is {size}; expected 1 pixel or more.")
     image = explanation.image
     if size is not None:
         target = _fitting(image.shape[0], image.shape[1], size, enlarge=True)
@@ -394,7 +394,7 @@ def save_overlay(explanation: Explanation, path: Path) -> None:
         OutputError: When the file exists, or cannot be written.
     """
     if path.suffix.lower() != ".png":
-        raise ValueError(f"output is {path}; expected a name that ends in .png.")
+        raise UsageError(f"output is {path}; expected a name that ends in .png.")
     _, encoded = cv2.imencode(".png", cv2.cvtColor(overlay(explanation), cv2.COLOR_RGB2BGR))
     with new_file(path) as temporary:
         temporary.write_bytes(mark_figure(encoded.tobytes()))
@@ -448,7 +448,7 @@ class _MappedNetwork:
     """A classifier's network that gives its last feature map besides the embedding."""
 
     def __init__(self, classifier: Classifier) -> None:
-        import openvino
+        from handful.networks.runtime import openvino
 
         network = classifier.network
         model = read_network(network)
@@ -559,12 +559,12 @@ def _picture_places(paths: Sequence[str], output: Path | None) -> list[Path]:
     """A file for each photo; photos of one name in several folders get numbers."""
     if output is not None and output.suffix.lower() == ".png" and not output.is_dir():
         if len(paths) > 1:
-            raise ValueError(
+            raise UsageError(
                 f"output is {output} and there are {len(paths)} photos; expected a folder."
             )
         return [output] * len(paths)
     if output is not None and output.suffix.lower() in _OTHER_PICTURES and not output.is_dir():
-        raise ValueError(f"output is {output}; expected a folder or a name that ends in .png.")
+        raise UsageError(f"output is {output}; expected a folder or a name that ends in .png.")
     folder, taken, places = output or Path(), set(), []
     for path in paths:
         stem, number = Path(path).stem, 1

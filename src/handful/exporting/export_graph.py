@@ -22,9 +22,9 @@ class OpenVinoDialect(Dialect):
     """The operations of `square_graph.Dialect` as nodes of an OpenVINO graph."""
 
     def __init__(self) -> None:
-        from openvino import opset13
+        from handful.networks.runtime import ops
 
-        self._ops: Any = opset13
+        self._ops: Any = ops
 
     def ramp(self, images: Any, axis: int) -> Any:
         """As in `Dialect`.
@@ -175,8 +175,7 @@ def whole_graph(classifier: Classifier, facts: Mapping[str, Any], bf16: bool = F
     Raises:
         ModelFileError: When the classifier's network cannot be read.
     """
-    import openvino
-    from openvino import opset13 as ops
+    from handful.networks.runtime import openvino, ops
 
     images = ops.parameter(openvino.PartialShape([-1, -1, -1, 3]), np.uint8, name=INPUT_NAME)
     images.output(0).set_names({INPUT_NAME})
@@ -244,7 +243,7 @@ def _attach_network(classifier: Classifier, squares: Any) -> Any:
             for after in list(node.output(0).get_target_inputs()):
                 after.replace_source_output(squares.output(0))
         else:
-            from openvino import opset13 as ops
+            from handful.networks.runtime import ops
 
             consumer.replace_source_output(ops.convert(squares, "u8").output(0))
     (result,) = model.get_results()
@@ -253,8 +252,7 @@ def _attach_network(classifier: Classifier, squares: Any) -> Any:
 
 def _keep_in_bf16(model: Any) -> None:
     """Store large float32 constants in bfloat16, each behind a conversion back."""
-    import openvino
-    from openvino import opset13 as ops
+    from handful.networks.runtime import openvino, ops
 
     for node in model.get_ordered_ops():
         if node.get_type_name() != "Constant" or node.get_element_type() != openvino.Type.f32:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from handful.classifiers.classifier import Classifier
-from handful.errors import DataError, HandfulError, OutputError
+from handful.errors import DataError, HandfulError, OutputError, UsageError
 from handful.exporting.export_card import CARD_FILE, CardFacts, write_card
 from handful.exporting.export_graph import metadata, whole_graph
 from handful.exporting.export_pictures import TrialPictures, find_pictures
@@ -221,12 +221,12 @@ def export(
 
 def _check_names(format: str, precision: str | None) -> None:
     if format not in FORMATS:
-        raise ValueError(f"format is {format!r}; expected {', '.join(FORMATS)}.")
+        raise UsageError(f"format is {format!r}; expected {', '.join(FORMATS)}.")
     if precision is not None and precision not in LARGEST_DIFFERENCE:
-        raise ValueError(f"precision is {precision!r}; expected {', '.join(LARGEST_DIFFERENCE)}.")
+        raise UsageError(f"precision is {precision!r}; expected {', '.join(LARGEST_DIFFERENCE)}.")
     if precision is not None and precision not in PRECISIONS[format]:
         others = [name for name in FORMATS if precision in PRECISIONS[name]]
-        raise ValueError(
+        raise UsageError(
             f"precision is {precision!r} and format {format!r}; expected "
             f"{' or '.join(PRECISIONS[format])} for it. {precision} is written for "
             f"{' and '.join(others)}."
@@ -374,7 +374,7 @@ def _write(
     if format in ("openvino", "onnx"):
         graph = whole_graph(classifier, facts, bf16=precision == "bf16")
         if format == "openvino":
-            import openvino
+            from handful.networks.runtime import openvino
 
             openvino.save_model(graph, path, compress_to_fp16=False)
         else:

@@ -64,7 +64,7 @@ def open_export(path: Path, format: str) -> Runner:
 
 
 def _open_openvino(path: Path) -> Runner:
-    import openvino
+    from handful.networks.runtime import openvino
 
     # Else a processor with bfloat16 would compute in it, the resizing too.
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": available_cores()}

@@ -15,7 +15,6 @@ from handful.config import TrainConfig
 from handful.errors import DataError, OutputError
 from handful.files import new_folder, write_json
 from handful.jobs.job_steps import (
-    SCAN_SIZE,
     Clock,
     PhaseProgress,
     embed_photos,
@@ -27,8 +26,9 @@ from handful.jobs.run_files import run_name
 from handful.networks.embeddings import EmbeddingTable
 from handful.photos.fixes import Fix, load_fixed_index, read_fixes, refuse_existing, write_fixes
 from handful.photos.index import ImageIndex, check_classes, label_conflicts
+from handful.photos.near_duplicates import near_duplicate_pairs
 from handful.photos.pixels import thumbnail
-from handful.photos.splits import Split, duplicate_groups, near_duplicate_pairs
+from handful.photos.splits import Split, duplicate_groups
 from handful.reports.check_report import CHECK_FILE, CheckData, Suspect, rows_to_show, write_check
 from handful.trust.doctor import find_problems
 from handful.trust.findings import Evidence, Finding, suggest_fixes
@@ -300,9 +300,8 @@ def _look(
     """Decode all photos, and embed them where labels can be reviewed."""
     counts = np.bincount(index.labels)
     if (counts > 1).sum() < 2:
-        size = config.image_size or SCAN_SIZE
         with clock.phase("decode") as tell, open_cache(use_cache) as cache:
-            return scan_photos(index, config, image_size=size, cache=cache, progress=tell)
+            return scan_photos(index, config, cache=cache, progress=tell)
     _, index, table = embed_photos(index, config, use_cache, clock)
     return index, table
 
@@ -317,9 +316,11 @@ def _examine(
 ) -> PhotoCheck:
     """Everything that follows from what was seen."""
     embeddings = table.embeddings[:, 0] if table.embeddings.size else None
-    pairs = near_duplicate_pairs(table.fingerprints, embeddings) if len(index) else []
-    split, obstacle = _try_split(index, pairs, config)
-    groups, duplicates = duplicate_groups(index, pairs)
+    split, obstacle = _try_split(index, table, config)
+    if split is None:
+        groups, duplicates = duplicate_groups(index, near_duplicate_pairs(table.fingerprints))
+    else:
+        groups, duplicates = split.groups, split.duplicates
     judged = _judge(index, table, embeddings, groups, config.seed)
     outliers = () if embeddings is None else find_outliers(embeddings, groups, config.seed).tolist()
     evidence = Evidence(
@@ -406,14 +407,14 @@ def _judge(
 
 
 def _try_split(
-    index: ImageIndex, pairs: list[tuple[int, int]], config: TrainConfig
+    index: ImageIndex, table: EmbeddingTable, config: TrainConfig
 ) -> tuple[Split | None, str]:
     """The split that training would make, or what stands in its way."""
     try:
         if not len(index):
             raise DataError(f"{index.source} has no picture that can be decoded.")
         check_classes(index)
-        return split_photos(index, pairs, config, {}), ""
+        return split_photos(index, table, config, {}), ""
     except DataError as error:
         return None, str(error)
 

@@ -11,7 +11,8 @@ from handful.files import new_folder, write_json
 from handful.jobs.job_steps import Clock, PhaseProgress, embed_photos
 from handful.photos.fixes import load_fixed_index
 from handful.photos.index import ImageIndex
-from handful.photos.splits import duplicate_groups, near_duplicate_pairs
+from handful.photos.near_duplicates import near_duplicate_pairs
+from handful.photos.splits import duplicate_groups
 from handful.reports.curve_plot import save_curve
 from handful.trust.curve_fitting import measure_curve
 from handful.trust.learning_curve import (
@@ -158,7 +159,7 @@ def _measure(
     backbone, index, table = embed_photos(index, config, use_cache, clock)
     embeddings = table.embeddings[:, 0]
     with clock.phase("fit") as tell:
-        groups, _ = duplicate_groups(index, near_duplicate_pairs(table.fingerprints, embeddings))
+        groups, _ = duplicate_groups(index, near_duplicate_pairs(table.fingerprints))
         measured = measure_curve(
             embeddings,
             index.labels,

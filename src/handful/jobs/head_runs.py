@@ -25,7 +25,7 @@ from handful.jobs.job_steps import (
 from handful.jobs.run_files import Run
 from handful.networks.embeddings import EmbeddingTable, View
 from handful.photos.index import ImageIndex
-from handful.photos.splits import Split, near_duplicate_pairs
+from handful.photos.splits import Split
 from handful.trust.curve_fitting import measure_curve
 from handful.trust.label_review import LabelReview, review_labels
 from handful.trust.learning_curve import LearningCurve
@@ -144,10 +144,7 @@ def _embed(job: HeadJob, embedder: PhotoEmbedder, tell: Callable[[int, int], Non
     with open_cache(job.use_cache) as cache:
         table = embedder.embed(job.index, job.tested_views, cache, tell)
         index, table = keep_readable(job.index, table, job.split)
-        split = job.split
-        if split is None:
-            pairs = near_duplicate_pairs(table.fingerprints, table.embeddings[:, 0])
-            split = split_photos(index, pairs, config, job.known)
+        split = split_photos(index, table, config, job.known, job.split)
         # Other splits fit heads to validation photos too.
         pooled = config.is_resampled or config.learning_curve
         parts = [split.train, split.validation] if pooled else [split.train]

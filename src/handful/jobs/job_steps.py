@@ -1,7 +1,8 @@
 """Steps that jobs share: phases timed, the network chosen, the cache opened, photos split."""
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,13 +29,13 @@ from handful.networks.embeddings import (
     scan_index,
 )
 from handful.photos.index import ImageIndex
+from handful.photos.near_duplicates import near_duplicate_pairs
 from handful.photos.pixels import DecodeSettings
-from handful.photos.splits import Split, split_index
+from handful.photos.splits import Split, assign_parts, join_split
 
 PhaseProgress = Callable[[str, int, int], None]
 
-# Side to decode photos to where no network says another; near-duplicates are found by less.
-SCAN_SIZE = 224
+logger = logging.getLogger("handful")
 
 
 @dataclass
@@ -169,32 +170,86 @@ def prepare_embedder(config: TrainConfig, clock: Clock) -> PhotoEmbedder:
 
 def split_photos(
     index: ImageIndex,
-    pairs: Sequence[tuple[int, int]],
+    table: EmbeddingTable,
     config: TrainConfig,
     manifest: Mapping[str, str],
+    given: Split | None = None,
 ) -> Split:
-    """Split photos as a configuration asks.
+    """Split photos as a configuration asks, nothing that belongs together on both sides.
 
     Args:
         index: N labelled photos.
-        pairs: Near-duplicate pairs of rows.
+        table: What they look like.
         config: Its fraction, seed and treatment of leaks are used.
         manifest: Content hash to part, of photos that stay in theirs.
+        given: A split of these photos to take as it is; its leaks are found.
 
     Returns:
-        The split.
+        The split; the leaks of parts that were given are among its index's warnings.
 
     Raises:
         DataError: When the photos cannot be split.
     """
-    return split_index(
+    pairs = near_duplicate_pairs(table.fingerprints)
+    if given is not None:
+        return join_split(given, pairs, drop_leaks=config.drop_leaks)
+    return assign_parts(
         index,
-        pairs=pairs,
+        pairs,
         validation_fraction=config.validation_fraction,
         seed=config.seed,
         manifest=manifest,
         drop_leaks=config.drop_leaks,
     )
+
+
+def split_index(
+    index: ImageIndex,
+    *,
+    validation_fraction: float = TrainConfig.validation_fraction,
+    seed: int = TrainConfig.seed,
+    manifest: Mapping[str, str] | None = None,
+    drop_leaks: bool = False,
+    use_cache: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Split:
+    """Give each photo its part: train, validation or test.
+
+    The photos are decoded once, and near-duplicates (re-saved copies, slight crops, shots of a
+    burst) kept together, as are those of one `group` in a CSV: as `train` itself splits photos,
+    with the same seed. Parts that the photos come in are kept; leaks between those are in
+    `split.leaks` and, named, in `split.index.warnings`, and logged as warnings.
+
+    Args:
+        index: N labelled photos.
+        validation_fraction: Share of each class to hold out, in (0, 1).
+        seed: Another seed, another split.
+        manifest: Content hash to part: photos listed there stay there.
+        drop_leaks: Leave training photos out that near-duplicate a held-out one.
+        use_cache: Look up what photos look like, and keep it.
+        progress: Called with photos done and photos in all.
+
+    Returns:
+        The split; photos that cannot be decoded are in its index's `rejected`.
+
+    Raises:
+        DataError: When a class is too small to be in both parts.
+        ValueError: When the fraction is outside (0, 1).
+
+    Example:
+        ```python
+        split = split_index(load_index("photos/"))
+        print(len(split.train), len(split.validation), split.leaks)
+        ```
+    """
+    config = TrainConfig(validation_fraction=validation_fraction, seed=seed, drop_leaks=drop_leaks)
+    with open_cache(use_cache) as cache:
+        found, table = scan_photos(index, config, cache=cache, progress=progress)
+    split = split_photos(found, table, config, manifest or {})
+    for warning in split.index.warnings:
+        if warning not in index.warnings:
+            logger.warning(warning)
+    return split
 
 
 def keep_readable(
@@ -252,7 +307,6 @@ def scan_photos(
     index: ImageIndex,
     config: TrainConfig,
     *,
-    image_size: int = SCAN_SIZE,
     split: Split | None = None,
     cache: ContentCache | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -261,8 +315,7 @@ def scan_photos(
 
     Args:
         index: The photos.
-        config: Its decoding is used.
-        image_size: Side to decode to, in pixels.
+        config: Its limit of megapixels is used.
         split: A split that the photos were given in, or None.
         cache: Where results are looked up and kept, or None.
         progress: Called with photos done and photos in all.
@@ -273,8 +326,7 @@ def scan_photos(
     Raises:
         DataError: When photos of a given split cannot be decoded.
     """
-    settings = DecodeSettings(image_size, config.decode_resize, config.max_megapixels)
-    table = scan_index(index, settings, cache=cache, progress=progress)
+    table = scan_index(index, config.max_megapixels, cache=cache, progress=progress)
     return keep_readable(index, table, split)
 
 

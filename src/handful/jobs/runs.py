@@ -17,7 +17,7 @@ from handful.classifiers.classifier import Classifier
 from handful.classifiers.evaluation import Evaluation, score
 from handful.classifiers.novelty import TrainingReference, reference_of
 from handful.config import TrainConfig, cache_folder
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.files import new_file, new_folder
 from handful.jobs.head_runs import HeadJob, train_head
 from handful.jobs.job_steps import (
@@ -44,7 +44,7 @@ from handful.jobs.run_report import write_run_report
 from handful.networks.embeddings import embed_index
 from handful.photos.fixes import load_fixed_index
 from handful.photos.index import ImageIndex
-from handful.photos.splits import Split, near_duplicate_pairs, read_manifest, write_manifest
+from handful.photos.splits import Split, read_manifest, write_manifest
 from handful.reports.figure_process import FigureProcess
 from handful.training.strategies import TrainingJob, chosen_recipe, train_strategy
 
@@ -111,15 +111,15 @@ def train(
     config = config or TrainConfig()
     recipe = chosen_recipe(config)  # Wrong options are found before the work.
     if network is not None and config.strategy not in ("scratch", "augmented"):
-        raise ValueError(
+        raise UsageError(
             f"network is given and strategy {config.strategy!r}; a network of one's own is "
             'trained by the strategies "scratch" and "augmented".'
         )
     clock = Clock(progress)
     if isinstance(photos, Split) and manifest is not None:
-        raise ValueError("manifest is given beside a split; expected one of the two.")
+        raise UsageError("manifest is given beside a split; expected one of the two.")
     if isinstance(photos, Split) and config.fixes is not None:
-        raise ValueError(
+        raise UsageError(
             f"fixes is {config.fixes!r} beside a split; expected an index that the fixes were "
             "made on, before it was split."
         )
@@ -302,14 +302,12 @@ def _train_network(
     checkpoint: Path | None,
     resume: bool,
 ) -> Run:
-    """Train a network in epochs; near-duplicates are found by thumbnails alone."""
+    """Train a network in epochs."""
     config = task.config
     with open_cache(task.use_cache) as cache:
         with clock.phase("decode") as tell:
             index, table = scan_photos(index, config, split=task.split, cache=cache, progress=tell)
-        split = task.split or split_photos(
-            index, near_duplicate_pairs(table.fingerprints), config, known
-        )
+        split = split_photos(index, table, config, known, task.split)
         with clock.phase("train"):
             trained = train_strategy(
                 TrainingJob(
@@ -348,7 +346,7 @@ def freeze_split(photos: str | Path, config: TrainConfig, manifest: Path) -> Non
 
     Args:
         photos: As for `train`.
-        config: Its split and seed are used; near-duplicates are found by thumbnails.
+        config: Its split and seed are used.
         manifest: CSV file to write, for `train`.
 
     Raises:
@@ -356,7 +354,7 @@ def freeze_split(photos: str | Path, config: TrainConfig, manifest: Path) -> Non
         OutputError: When the file exists or cannot be written.
     """
     index, table = scan_photos(load_fixed_index(photos, config.fixes), config)
-    split = split_photos(index, near_duplicate_pairs(table.fingerprints), config, {})
+    split = split_photos(index, table, config, {})
     with new_file(manifest) as part:
         write_manifest(split, part)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.errors import DataError, OutputError
+from handful.errors import DataError, OutputError, UsageError
 from handful.files import new_folder
 from handful.named_data.datasets import CATS_AND_DOGS, Archive, find_archive, list_counts
 from handful.named_data.digits import DIGIT_FILES, MNIST, MNIST_CREDIT, find_digits, write_digits
@@ -98,7 +98,7 @@ def make_picture_folder(
         OutputError: When the folder is there and not whole, or cannot be written.
     """
     if name not in DATA_NAMES:
-        raise ValueError(f"There is no data set {name!r}; expected {' or '.join(DATA_NAMES)}.")
+        raise UsageError(f"There is no data set {name!r}; expected {' or '.join(DATA_NAMES)}.")
     folder = folder or Path("data") / name
     expected, credit = _expected(name)
     is_new, source = not (folder.exists() or folder.is_symlink()), None

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -21,13 +22,21 @@ from typing import TYPE_CHECKING, Any
 
 from handful.children import tied
 from handful.config import cache_folder as default_cache_folder
-from handful.errors import HandfulError, MissingExtraError, OutputError, WeightsError
-from handful.networks.conversion import FrozenNetwork, open_stored, store, write_network
+from handful.errors import HandfulError, MissingExtraError, OutputError, UsageError, WeightsError
+from handful.networks.conversion import (
+    FrozenNetwork,
+    open_stored,
+    store,
+    write_lite,
+    write_network,
+)
 from handful.networks.efficientnet_lite import (
     EMBEDDING_DIM,
     LITE_VARIANTS,
     LiteVariant,
+    Tensors,
     build_lite,
+    check_tensors,
     load_lite,
 )
 from handful.networks.keras_bodies import FAMILIES, KERAS_BODIES, KerasBody, find_official_weights
@@ -50,7 +59,7 @@ __all__ = [
 DEFAULT_BACKBONE = "efficientnet-lite0"
 MIN_IMAGE_SIZE = 32
 # Part of every digest: raise it when a change here changes any embedding.
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -125,12 +134,12 @@ def find_backbone(
     name = name.lower()
     if name not in LITE_VARIANTS and name not in KERAS_BODIES:
         near = difflib.get_close_matches(name, backbone_names(), 3, 0.5)
-        raise ValueError(
+        raise UsageError(
             f"There is no backbone {name!r}. Expected {' or '.join(near or [DEFAULT_BACKBONE])}, "
             f"or another of: {', '.join(backbone_names())}."
         )
     if image_size is not None and image_size < MIN_IMAGE_SIZE:
-        raise ValueError(f"image_size is {image_size}; expected {MIN_IMAGE_SIZE} or more pixels.")
+        raise UsageError(f"image_size is {image_size}; expected {MIN_IMAGE_SIZE} or more pixels.")
     if name in LITE_VARIANTS:
         variant = LITE_VARIANTS[name]
         trained_size, width, licence = variant.image_size, EMBEDDING_DIM, "Apache-2.0"
@@ -166,12 +175,12 @@ def build_network(backbone: Backbone, include_top: bool = False) -> "keras.Model
     """
     if backbone.name in LITE_VARIANTS:
         # The reader goes first: a file to be refused costs no start of TensorFlow.
-        tensors = read_state_dict(backbone.weights_path, backbone.weights_sha256)
+        tensors = _read_lite(backbone)
         prepare_keras()
         with usual_keras():
             variant = LITE_VARIANTS[backbone.name]
             network = build_lite(variant, backbone.image_size, include_top)
-            load_lite(network, tensors, backbone.weights_path)
+            load_lite(network, variant, tensors)
         return network
     _check_weights(backbone)
     prepare_keras()
@@ -220,7 +229,7 @@ def frozen_network(
     """
     int8 = precision == "int8"
     if int8 and backbone.name not in LITE_VARIANTS:
-        raise ValueError(
+        raise UsageError(
             f"precision is 'int8' and the backbone {backbone.name}; expected one of "
             f"{', '.join(LITE_VARIANTS)}, or another precision."
         )
@@ -230,10 +239,26 @@ def frozen_network(
     stored = open_stored(folder, digest)
     if stored is not None:
         return stored
-    _check_weights(backbone)
     _logger.info("Converting %s for OpenVINO, once", backbone.name)
     facts = {**asdict(backbone), "weights_path": backbone.weights_path.name, "int8": int8}
     return store(folder, digest, facts, lambda target: _convert(backbone, target, int8))
+
+
+def _convert(backbone: Backbone, folder: Path, int8: bool) -> None:
+    """Write a backbone in OpenVINO's format; only Keras bodies need Keras and TensorFlow."""
+    if backbone.name in LITE_VARIANTS:
+        variant = LITE_VARIANTS[backbone.name]
+        write_lite(variant, backbone.image_size, _read_lite(backbone), folder, int8)
+    else:
+        _check_weights(backbone)
+        _convert_in_process(backbone, folder)
+
+
+def _read_lite(backbone: Backbone) -> Tensors:
+    """Read the tensors of an EfficientNet-Lite, its digest and their shapes compared."""
+    tensors = read_state_dict(backbone.weights_path, backbone.weights_sha256)
+    check_tensors(LITE_VARIANTS[backbone.name], tensors, backbone.weights_path)
+    return tensors
 
 
 def int8_digest(backbone: Backbone) -> str:
@@ -447,15 +472,15 @@ _CHILD_ERRORS: dict[str, type[Exception]] = {
 }
 
 
-def _convert(backbone: Backbone, folder: Path, int8: bool) -> None:
-    """Convert in another process.
+def _convert_in_process(backbone: Backbone, folder: Path) -> None:
+    """Convert a Keras body in another process.
 
     TensorFlow takes 0.7 GB to import and convert with, and gives none of it back: in this process
     that would lie under everything that follows. The other one also has a backend and logging of
     its own, whatever this one is set to.
     """
     fields = {**asdict(backbone), "weights_path": str(backbone.weights_path)}
-    order = {"backbone": fields, "folder": str(folder), "int8": int8}
+    order = {"backbone": fields, "folder": str(folder)}
     package_folder = str(Path(__file__).resolve().parents[2])
     search_path = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
@@ -478,18 +503,21 @@ def _convert(backbone: Backbone, folder: Path, int8: bool) -> None:
         answer = json.loads(last[0])
         raise _CHILD_ERRORS.get(answer["kind"], HandfulError)(answer["message"])
     tail = " ".join(child.stderr.strip().splitlines()[-1:])
+    # Linux kills the process that asks for memory when there is none left.
+    killed = child.returncode == -signal.SIGKILL
+    advice = "Free some memory and try again" if killed else "Try another version of TensorFlow"
     raise HandfulError(
         f"Converting {backbone.name} for OpenVINO failed: the converter ended with status "
-        f"{child.returncode}. {tail or 'It said nothing.'} Free some memory and try again, or "
-        "choose another backbone."
+        f"{child.returncode}. {tail or 'It said nothing.'} {advice}, or choose a backbone that "
+        f"needs no conversion: {', '.join(LITE_VARIANTS)}."
     )
 
 
 def convert_in_child(order_text: str) -> None:
-    """Convert as `_convert` ordered, and put an error into a line that it understands.
+    """Convert as `_convert_in_process` ordered, and put an error into a line that it understands.
 
     Args:
-        order_text: JSON: "backbone", its fields; "folder"; "int8".
+        order_text: JSON: "backbone", its fields; "folder".
     """
     order = json.loads(order_text)
     fields = order["backbone"]
@@ -501,7 +529,7 @@ def convert_in_child(order_text: str) -> None:
                 f"{backbone.name} gives features of shape {network.output_shape}; expected "
                 f"{backbone.embedding_dim} a picture. Try another version of Keras."
             )
-        write_network(network, Path(order["folder"]), order["int8"])
+        write_network(network, Path(order["folder"]))
     except (HandfulError, ValueError, OSError) as error:
         kind = "OutputError" if isinstance(error, OSError) else type(error).__name__
         print(json.dumps({"kind": kind, "message": str(error)}))

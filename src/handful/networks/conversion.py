@@ -1,5 +1,6 @@
-"""Keras networks made into OpenVINO's format, and a folder that keeps them with their digests."""
+"""Networks written in OpenVINO's format, and a folder that keeps them with their digests."""
 
+import importlib
 import json
 import logging
 import os
@@ -10,19 +11,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from handful.drafts import Draft
 from handful.errors import HandfulError, ModelFileError, OutputError
 from handful.files import sha256_of
+from handful.networks.efficientnet_lite import (
+    LiteVariant,
+    Tensors,
+    build_graph,
+    lite_convolutions,
+)
 from handful.networks.quantisation import quantise
 
 if TYPE_CHECKING:
     import keras
+    import openvino
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "embeddings"
 FORMAT_VERSION = 1
-# Between the Keras network and the converted one, relative to the largest feature where that is
-# over 1; folding and another order of sums give a few 1e-6.
+# Between the original and what was written, relative to the largest feature where that is over 1;
+# folding and another order of sums give a few 1e-6.
 TOLERANCE = 1e-3
 # Least cosine between embeddings in 8 bits and in float32; photos have 0.98 and more.
 INT8_COSINE = 0.95
@@ -58,40 +68,60 @@ class FrozenNetwork:
     seconds: float
 
 
-def write_network(network: "keras.Model", folder: Path, int8: bool = False) -> None:
+def write_network(network: "keras.Model", folder: Path) -> None:
     """Convert a Keras network on TensorFlow and check that the result computes the same.
 
     Args:
         network: Model from RGB pictures (N, S, S, 3) in [0, 255] to features (N, D).
         folder: Existing folder; gets `network.xml` and `network.bin`.
-        int8: Whether to rewrite it in 8 bits; for EfficientNet-Lite.
 
     Raises:
         HandfulError: When the converted network gives other features.
     """
-    import numpy as np
-
-    # A function of its own: its copies of the weights are gone before the next ones are made.
-    _save(network, folder / "network.xml", int8)
     picture = _check_picture(network.input_shape[1])
     expected = np.asarray(network(picture.astype(np.float32), training=False))
-    # Read back from the disk: a cut-short file shows here and not in a user's result.
+    # A function of its own: its copies of the weights are gone before the next ones are made.
+    _save(_convert_keras(network, folder), folder)
+    check_features(_features(folder / "network.xml", picture), expected)
+
+
+def write_lite(
+    variant: LiteVariant, image_size: int, tensors: Tensors, folder: Path, int8: bool
+) -> None:
+    """Write an EfficientNet-Lite and check that what was written computes the same.
+
+    Args:
+        variant: An entry of `handful.networks.efficientnet_lite.LITE_VARIANTS`.
+        image_size: Side of the pictures.
+        tensors: Its tensors, see `handful.networks.efficientnet_lite.check_tensors`.
+        folder: Existing folder; gets `network.xml` and `network.bin`.
+        int8: Whether it is to compute in 8 bits.
+
+    Raises:
+        HandfulError: When the written network gives other features.
+    """
+    graph = build_graph(variant, image_size, tensors)
+    picture = _check_picture(image_size)
+    expected = _features(graph, picture)
+    if int8:
+        quantise(graph, lite_convolutions(variant), tensors)
+    _save(graph, folder)
     check_features(_features(folder / "network.xml", picture), expected, int8)
 
 
-def check_features(found: Any, expected: Any, int8: bool) -> None:
-    """Compare a converted network's features with the original's.
+def check_features(found: Any, expected: Any, int8: bool = False) -> None:
+    """Compare a written network's features with the original's.
 
     Args:
-        found: The converted network's, (1, D) float32.
+        found: The written network's, read back from the disk, where a cut-short file shows here
+            and not in a user's result; (1, D) float32.
         expected: The original's, (1, D) float32.
-        int8: Whether the converted network computes in 8 bits.
+        int8: Whether the written network computes in 8 bits.
 
     Raises:
         HandfulError: When they differ by more than the arithmetic explains.
     """
-    import numpy as np
-    import openvino
+    from handful.networks.runtime import openvino
 
     if int8:
         cosine = float(np.vdot(found, expected) / np.linalg.norm(found) / np.linalg.norm(expected))
@@ -104,7 +134,7 @@ def check_features(found: Any, expected: Any, int8: bool) -> None:
             return
         problem = f"differs from the original by {difference:.2g}; expected {TOLERANCE} or less"
     raise HandfulError(
-        f"The network converted for OpenVINO {openvino.__version__} {problem}. Try another version "
+        f"The network written for OpenVINO {openvino.__version__} {problem}. Try another version "
         "of OpenVINO."
     )
 
@@ -112,7 +142,6 @@ def check_features(found: Any, expected: Any, int8: bool) -> None:
 def _check_picture(size: int) -> Any:
     """Coloured clouds under fine noise, (1, size, size, 3) uint8: spread like a photo's pixels."""
     import cv2
-    import numpy as np
 
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (7, 7, 3)).astype(np.float32)
@@ -121,28 +150,55 @@ def _check_picture(size: int) -> Any:
     return np.clip(noisy, 0, 255).astype(np.uint8)[None]
 
 
-def _features(path: Path, images: Any) -> Any:
-    import openvino
+def _features(network: Any, images: Any) -> Any:
+    """What a network, or one in a file, gives for pictures."""
+    from handful.networks.runtime import openvino
 
     options = {"INFERENCE_PRECISION_HINT": "f32"}
-    return openvino.Core().compile_model(path, "CPU", options)(images)[OUTPUT_NAME]
+    return openvino.Core().compile_model(network, "CPU", options)(images)[OUTPUT_NAME]
 
 
-def _save(network: "keras.Model", path: Path, int8: bool) -> None:
-    import openvino
+def _save(graph: "openvino.Model", folder: Path) -> None:
+    from handful.networks.runtime import openvino
+
+    for number, node in enumerate(graph.get_ordered_ops()):
+        if node.get_friendly_name() == node.get_name():
+            # Numbered through the whole process, it would make each file another.
+            node.set_friendly_name(f"{node.get_type_name()}_{number}")
+    openvino.save_model(graph, folder / "network.xml", compress_to_fp16=False)
+
+
+def _convert_keras(network: "keras.Model", folder: Path) -> "openvino.Model":
+    """Freeze a network into a file of TensorFlow's and let OpenVINO's compiled reader take it.
+
+    `openvino.convert_model` would go through Python code that runs `exec("del tensorflow")`,
+    which Python 3.13 and later do not allow inside a function.
+    """
     import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    from handful.networks.runtime import openvino
 
     signature = [tf.TensorSpec([None, *network.input_shape[1:]], tf.uint8, name=INPUT_NAME)]
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
     def embed(images: Any) -> Any:
-        return {OUTPUT_NAME: network(tf.cast(images, tf.float32), training=False)}
+        return network(tf.cast(images, tf.float32), training=False)
 
-    # Conversion folds batch norm into the convolutions; a test counts what is left.
-    converted = openvino.convert_model(embed.get_concrete_function())
-    if int8:
-        quantise(converted, network)
-    openvino.save_model(converted, path, compress_to_fp16=False)
+    frozen = convert_variables_to_constants_v2(embed.get_concrete_function())
+    path = folder / "frozen.pb"
+    path.write_bytes(frozen.graph.as_graph_def().SerializeToString())
+    reader = openvino.frontend.FrontEndManager().load_by_framework("tf")
+    graph = reader.convert(reader.load(path))
+    # Folds batch norm into the convolutions; a test counts what is left.
+    folding = importlib.import_module("openvino._offline_transformations")
+    folding.apply_moc_transformations(graph, cf=True)
+    path.unlink()
+    for port, name in ((graph.input(0), INPUT_NAME), (graph.output(0), OUTPUT_NAME)):
+        port.get_tensor().set_names({name})
+    return graph
 
 
 def read_network(network: FrozenNetwork, batch_size: int = 1) -> Any:
@@ -158,7 +214,7 @@ def read_network(network: FrozenNetwork, batch_size: int = 1) -> Any:
     Raises:
         ModelFileError: When its files cannot be read.
     """
-    import openvino
+    from handful.networks.runtime import openvino
 
     try:
         model = openvino.Core().read_model(network.xml_path, network.bin_path)

@@ -1,7 +1,8 @@
-"""EfficientNet-Lite 0, 1 and 2 as Keras functional models, with the weights of torch's files.
+"""EfficientNet-Lite 0, 1 and 2 with the weights of torch's files, for OpenVINO and for Keras.
 
 EfficientNet without squeeze-and-excitation and with ReLU6: made for phones, so it is fast on CPUs,
-folds into plain convolutions and keeps its accuracy in 8 bits.
+folds into plain convolutions and keeps its accuracy in 8 bits. One list of convolutions tells both
+builders, and `handful.networks.quantisation`, what the network is.
 """
 
 import math
@@ -10,14 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from handful.errors import WeightsError
 
 if TYPE_CHECKING:
     import keras
+    import openvino
+
+Tensors = Mapping[str, NDArray[Any]]
 
 NUM_CLASSES = 1000
 EMBEDDING_DIM = 1280
 BATCH_NORM_EPSILON = 1e-3
+RELU_CEILING = 6.0
+_NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -74,8 +83,186 @@ _STAGES = (
 _STEM_CHANNELS = 32
 
 
+@dataclass(frozen=True)
+class LiteConvolution:
+    """A convolution with its batch norm, as it stands in the network.
+
+    Args:
+        name: What Keras and OpenVINO call it, such as "block3_expand".
+        kernel: Name of its weights in torch's file.
+        norm: Name of its batch norm there, without the part's.
+        inputs: Channels that go in.
+        outputs: Channels that come out.
+        kernel_size: Side of the kernel.
+        stride: 1 or 2.
+        depthwise: Whether each channel is filtered by itself.
+        relu: Whether ReLU6 follows.
+        opens: Whether a block begins here: its input is what `adds` adds.
+        adds: Whether the block's input is added to what comes out.
+    """
+
+    name: str
+    kernel: str
+    norm: str
+    inputs: int
+    outputs: int
+    kernel_size: int = 1
+    stride: int = 1
+    depthwise: bool = False
+    relu: bool = True
+    opens: bool = False
+    adds: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of its weights in torch's file: outputs, inputs of each, rows, columns."""
+        inputs = 1 if self.depthwise else self.inputs
+        return self.outputs, inputs, self.kernel_size, self.kernel_size
+
+
+def lite_convolutions(variant: LiteVariant) -> tuple[LiteConvolution, ...]:
+    """List all convolutions of one of the family, in order.
+
+    Args:
+        variant: An entry of `LITE_VARIANTS`.
+
+    Returns:
+        49 to 66 convolutions; the last one's average over the picture is the embedding.
+
+    Source: Tan and Le, "EfficientNet" (2019), arXiv:1905.11946, and the "lite" variants of
+    TensorFlow's TPU models: stem, head, and the number of blocks in the first and last stage are
+    not scaled. Stochastic depth is left out.
+    """
+    found = [LiteConvolution("stem", "_conv_stem.weight", "_bn0", 3, _STEM_CHANNELS, 3, stride=2)]
+    number, width = 0, _STEM_CHANNELS
+    for stage, (blocks, kernel_size, stride, expansion, channels) in enumerate(_STAGES):
+        if 0 < stage < len(_STAGES) - 1:
+            blocks = math.ceil(blocks * variant.depth)
+        outputs = _round_channels(channels * variant.width)
+        for block in range(blocks):
+            step = stride if block == 0 else 1
+            found += _block(number, kernel_size, step, width, width * expansion, outputs)
+            number, width = number + 1, outputs
+    found.append(LiteConvolution("head", "_conv_head.weight", "_bn1", width, EMBEDDING_DIM))
+    return tuple(found)
+
+
+def _block(
+    number: int, kernel_size: int, stride: int, inputs: int, wide: int, outputs: int
+) -> list[LiteConvolution]:
+    """Inverted residual: widen, filter each channel by itself, narrow, add the input."""
+    name, torch = f"block{number}", f"_blocks.{number}."
+    parts = []
+    if wide != inputs:
+        parts.append(
+            LiteConvolution(
+                f"{name}_expand", f"{torch}_expand_conv.weight", f"{torch}_bn0", inputs, wide,
+                opens=True,
+            )
+        )  # fmt: skip
+    parts.append(
+        LiteConvolution(
+            f"{name}_depthwise", f"{torch}_depthwise_conv.weight", f"{torch}_bn1", wide, wide,
+            kernel_size, stride, depthwise=True, opens=not parts,
+        )
+    )  # fmt: skip
+    parts.append(
+        LiteConvolution(
+            f"{name}_project", f"{torch}_project_conv.weight", f"{torch}_bn2", wide, outputs,
+            relu=False, adds=stride == 1 and inputs == outputs,
+        )
+    )  # fmt: skip
+    return parts
+
+
+def check_tensors(variant: LiteVariant, tensors: Tensors, path: Path) -> None:
+    """Refuse tensors of another network, by name and shape.
+
+    Args:
+        variant: An entry of `LITE_VARIANTS`.
+        tensors: Name -> array, as `handful.networks.torch_file.read_state_dict` gives them.
+        path: Where they come from, for the message.
+
+    Raises:
+        WeightsError: When a tensor is missing, left over, or of another shape.
+    """
+    expected: dict[str, tuple[int, ...]] = {}
+    for convolution in lite_convolutions(variant):
+        expected[convolution.kernel] = convolution.shape
+        for part in _NORM_PARTS:
+            expected[f"{convolution.norm}.{part}"] = (convolution.outputs,)
+    expected["_fc.weight"], expected["_fc.bias"] = (NUM_CLASSES, EMBEDDING_DIM), (NUM_CLASSES,)
+    problem = ""
+    for name, shape in expected.items():
+        if name not in tensors:
+            problem = f"has no tensor {name!r}"
+        elif tensors[name].shape != shape:
+            problem = f"has tensors of another shape: {name} {tensors[name].shape}"
+        if problem:
+            break
+    extra = [name for name in tensors if name not in expected]
+    extra = [name for name in extra if not name.endswith("num_batches_tracked")]
+    if not problem and extra:
+        problem = f"has a tensor {min(extra)!r} that the network has no place for"
+    if problem:
+        raise WeightsError(
+            f"The weights file {path} {problem}. Expected the tensors of this EfficientNet-Lite; "
+            "choose the backbone that the file was made for."
+        )
+
+
+def build_graph(variant: LiteVariant, image_size: int, tensors: Tensors) -> "openvino.Model":
+    """Build one of the family for OpenVINO, batch norm folded into the convolutions.
+
+    Args:
+        variant: An entry of `LITE_VARIANTS`.
+        image_size: Side of the input in pixels.
+        tensors: Its tensors, see `check_tensors`.
+
+    Returns:
+        Model from "images", uint8 RGB (N, S, S, 3), to "embeddings", float32 (N, 1280) of 0 or
+        more.
+    """
+    from handful.networks.runtime import openvino, ops
+
+    images = ops.parameter([-1, image_size, image_size, 3], np.uint8, "images")
+    images.output(0).set_names({"images"})
+    x = ops.transpose(ops.convert(images, "f32"), np.array([0, 3, 1, 2]))
+    x = ops.add(ops.multiply(x, np.float32(1 / 128)), np.float32(-127 / 128))  # to about [-1, 1]
+    shortcut = x
+    for convolution in lite_convolutions(variant):
+        if convolution.opens:
+            shortcut = x
+        x = _attach(x, convolution, tensors)
+        if convolution.adds:
+            x = ops.add(x, shortcut, name=f"{convolution.name.removesuffix('_project')}_add")
+    embeddings = ops.reduce_mean(x, np.array([2, 3]), keep_dims=False)
+    embeddings.output(0).set_names({"embeddings"})
+    return openvino.Model([embeddings], [images], "efficientnet-lite")
+
+
+def _attach(x: Any, convolution: LiteConvolution, tensors: Tensors) -> Any:
+    """Add a convolution, its bias and its ReLU6 to a graph."""
+    from handful.networks.runtime import ops
+
+    kernel = tensors[convolution.kernel].astype(np.float64)
+    gamma, beta, mean, variance = (
+        tensors[f"{convolution.norm}.{part}"].astype(np.float64) for part in _NORM_PARTS
+    )
+    scale = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
+    kernel = (kernel * scale[:, None, None, None]).astype(np.float32)
+    bias = (beta - mean * scale).astype(np.float32)[None, :, None, None]
+    strides, zeros = [convolution.stride] * 2, [0, 0]
+    apply = ops.convolution
+    if convolution.depthwise:
+        apply, kernel = ops.group_convolution, kernel[:, None]
+    options = {"auto_pad": "same_upper", "name": f"{convolution.name}_conv"}
+    x = ops.add(apply(x, kernel, strides, zeros, zeros, [1, 1], **options), bias)
+    return ops.clamp(x, 0.0, RELU_CEILING) if convolution.relu else x
+
+
 def build_lite(variant: LiteVariant, image_size: int, include_top: bool) -> "keras.Model":
-    """Build one of the family with fresh weights.
+    """Build one of the family in Keras with fresh weights: for training, which OpenVINO cannot.
 
     Args:
         variant: An entry of `LITE_VARIANTS`.
@@ -85,32 +272,29 @@ def build_lite(variant: LiteVariant, image_size: int, include_top: bool) -> "ker
     Returns:
         Model from RGB pictures (N, S, S, 3), float32 or uint8 in [0, 255], to embeddings
         (N, 1280) float32 of 0 or more, or to probabilities (N, 1000).
-
-    Source: Tan and Le, "EfficientNet" (2019), arXiv:1905.11946, and the "lite" variants of
-    TensorFlow's TPU models: stem, head, and the number of blocks in the first and last stage are
-    not scaled. Stochastic depth is left out.
     """
     import keras
     from keras import layers
 
     images = keras.Input((image_size, image_size, 3), name="images")
     x = layers.Rescaling(1 / 128, -127 / 128, name="normalise")(images)  # to about [-1, 1]
-    x = _convolution(x, "stem", _STEM_CHANNELS, 3, stride=2)
-    number = 0
-    for stage, (blocks, kernel_size, stride, expansion, channels) in enumerate(_STAGES):
-        if 0 < stage < len(_STAGES) - 1:
-            blocks = math.ceil(blocks * variant.depth)
-        for block in range(blocks):
-            x = _block(
-                x,
-                f"block{number}",
-                kernel_size,
-                stride if block == 0 else 1,
-                expansion,
-                _round_channels(channels * variant.width),
+    shortcut = x
+    for convolution in lite_convolutions(variant):
+        if convolution.opens:
+            shortcut = x
+        name = convolution.name
+        options = {"padding": "same", "use_bias": False, "name": f"{name}_conv"}
+        if convolution.depthwise:
+            layer = layers.DepthwiseConv2D(convolution.kernel_size, convolution.stride, **options)
+        else:
+            layer = layers.Conv2D(
+                convolution.outputs, convolution.kernel_size, convolution.stride, **options
             )
-            number += 1
-    x = _convolution(x, "head", EMBEDDING_DIM, 1)  # (N, S/32, S/32, 1280)
+        x = layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm")(layer(x))
+        if convolution.relu:
+            x = layers.ReLU(RELU_CEILING, name=f"{name}_relu")(x)
+        if convolution.adds:
+            x = layers.Add(name=f"{name.removesuffix('_project')}_add")([x, shortcut])
     x = layers.GlobalAveragePooling2D(name="embeddings")(x)  # (N, 1280)
     if include_top:
         x = layers.Dropout(variant.dropout, name="dropout")(x)
@@ -118,94 +302,24 @@ def build_lite(variant: LiteVariant, image_size: int, include_top: bool) -> "ker
     return keras.Model(images, x)
 
 
-def load_lite(network: "keras.Model", tensors: Mapping[str, Any], path: Path) -> None:
-    """Put the tensors of torch's weights file into a network of `build_lite`.
+def load_lite(network: "keras.Model", variant: LiteVariant, tensors: Tensors) -> None:
+    """Put tensors into a network of `build_lite`.
 
     Args:
         network: Network to fill, with or without its classification layer.
-        tensors: Name -> array, as `handful.networks.torch_file.read_state_dict` gives them.
-        path: Where they come from, for the messages.
-
-    Raises:
-        WeightsError: When a tensor is missing, left over, or of another shape.
+        variant: What it was built as.
+        tensors: Its tensors, see `check_tensors`.
     """
-    left = {name for name in tensors if not name.endswith("num_batches_tracked")}
-    for layer in network.layers:
-        if not layer.weights:
-            continue
-        names, order = _torch_names(layer)
-        left.difference_update(names)
-        try:
-            layer.set_weights([tensors[name].transpose(order.get(name)) for name in names])
-        except KeyError as error:
-            raise _unfitting(path, f"has no tensor {error}") from None
-        except ValueError:
-            shapes = ", ".join(f"{name} {tensors[name].shape}" for name in names)
-            raise _unfitting(path, f"has tensors of another shape: {shapes}") from None
-    # The classification layer is in every file and not in every network.
-    left -= {"_fc.weight", "_fc.bias"}
-    if left:
-        raise _unfitting(path, f"has a tensor {min(left)!r} that the network has no place for")
-
-
-def _unfitting(path: Path, problem: str) -> WeightsError:
-    return WeightsError(
-        f"The weights file {path} {problem}. Expected the tensors of this EfficientNet-Lite; "
-        "choose the backbone that the file was made for."
-    )
-
-
-def _torch_names(layer: "keras.Layer") -> tuple[list[str], dict[str, tuple[int, ...]]]:
-    """Names of a layer's tensors in torch's file, in Keras' order, and their axes' new order."""
-    part, _, kind = layer.name.partition("_")
-    if kind == "":
-        return ["_fc.weight", "_fc.bias"], {"_fc.weight": (1, 0)}
-    prefix = f"_blocks.{part.removeprefix('block')}." if part.startswith("block") else ""
-    # In torch's model the stem and the head have no block around them.
-    conv, norm = {
-        "stem": ("_conv_stem", "_bn0"),
-        "head": ("_conv_head", "_bn1"),
-    }.get(part) or {
-        "expand": ("_expand_conv", "_bn0"),
-        "depthwise": ("_depthwise_conv", "_bn1"),
-        "project": ("_project_conv", "_bn2"),
-    }[kind.removesuffix("_norm").removesuffix("_conv")]
-    if kind.endswith("norm"):
-        parts = ("weight", "bias", "running_mean", "running_var")
-        return [f"{prefix}{norm}.{name}" for name in parts], {}
-    name = f"{prefix}{conv}.weight"
-    # torch keeps (output, input, row, column); Keras (row, column, input, output), and for
-    # depthwise kernels (row, column, input, 1).
-    return [name], {name: (2, 3, 0, 1) if kind.startswith("depthwise") else (2, 3, 1, 0)}
-
-
-def _convolution(
-    x: Any, name: str, channels: int, kernel_size: int, stride: int = 1, relu: bool = True
-) -> Any:
-    """Convolution, batch norm and ReLU6; 0 channels stand for a depthwise convolution."""
-    from keras import layers
-
-    options = {"padding": "same", "use_bias": False, "name": f"{name}_conv"}
-    if channels == 0:
-        x = layers.DepthwiseConv2D(kernel_size, stride, **options)(x)
-    else:
-        x = layers.Conv2D(channels, kernel_size, stride, **options)(x)
-    x = layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm")(x)
-    return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
-
-
-def _block(x: Any, name: str, kernel_size: int, stride: int, expansion: int, channels: int) -> Any:
-    """Inverted residual: widen, filter each channel by itself, narrow, add the input."""
-    from keras import layers
-
-    shortcut = x
-    if expansion != 1:
-        x = _convolution(x, f"{name}_expand", x.shape[-1] * expansion, 1)
-    x = _convolution(x, f"{name}_depthwise", 0, kernel_size, stride)
-    x = _convolution(x, f"{name}_project", channels, 1, relu=False)
-    if stride == 1 and shortcut.shape[-1] == channels:
-        x = layers.Add(name=f"{name}_add")([x, shortcut])
-    return x
+    for convolution in lite_convolutions(variant):
+        # torch keeps (output, input, row, column); Keras (row, column, input, output), and for
+        # depthwise kernels (row, column, input, 1).
+        order = (2, 3, 0, 1) if convolution.depthwise else (2, 3, 1, 0)
+        kernel = tensors[convolution.kernel].transpose(order)
+        network.get_layer(f"{convolution.name}_conv").set_weights([kernel])
+        parts = [tensors[f"{convolution.norm}.{part}"] for part in _NORM_PARTS]
+        network.get_layer(f"{convolution.name}_norm").set_weights(parts)
+    if network.layers[-1].name == "probabilities":
+        network.layers[-1].set_weights([tensors["_fc.weight"].T, tensors["_fc.bias"]])
 
 
 def _round_channels(channels: float) -> int:

@@ -35,6 +35,7 @@ from handful.photos.picture_facts import (
     unpack_facts,
 )
 from handful.photos.pixels import (
+    FINGERPRINT_SIDE,
     Cost,
     DecodeSettings,
     check_cost,
@@ -49,7 +50,7 @@ View = int | str  # 0 the picture, 1, 2, ... drawn views, "mirror" its mirror im
 
 _ROWS_A_COMMIT = 256
 _REJECTED, _READABLE = b"R", b"F"
-_FINGERPRINT_BYTES = 256
+_FINGERPRINT_BYTES = FINGERPRINT_SIDE**2
 
 logger = logging.getLogger("handful")
 
@@ -60,7 +61,7 @@ class EmbeddingTable:
 
     Args:
         embeddings: (N, V, D) float32, V views of each photo; zeros for a rejected photo.
-        fingerprints: (N, 256) uint8 thumbnails for finding near-duplicates.
+        fingerprints: (N, 1024) uint8 thumbnails for finding near-duplicates.
         measures: (N, 18) float32 brightness and the like, see `picture_facts.measure`.
         facts: (N,) what each file says of itself; None for a rejected photo.
         rejected: Row to the reason why its photo cannot be decoded.
@@ -134,7 +135,7 @@ def resolve_precision(precision: str) -> str:
         return precision
     if precision == "auto" and not _has_matrix_units():
         return "f32"
-    import openvino
+    from handful.networks.runtime import openvino
 
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "bf16" if "BF16" in capabilities else "f32"
@@ -205,7 +206,7 @@ class Embedder:
         request.infer({0: np.zeros((1, size, size, 3), np.uint8)}, share_inputs=True)
 
     def _compile(self) -> Any:
-        import openvino
+        from handful.networks.runtime import openvino
 
         options = {
             "PERFORMANCE_HINT": "THROUGHPUT",
@@ -244,7 +245,7 @@ def embed_index(
 
 def scan_index(
     index: ImageIndex,
-    settings: DecodeSettings,
+    max_megapixels: float = DecodeSettings.max_megapixels,
     *,
     cache: ContentCache | None = None,
     progress: Progress | None = None,
@@ -253,13 +254,14 @@ def scan_index(
 
     Args:
         index: N photos.
-        settings: How pictures are decoded.
+        max_megapixels: Larger pictures are rejected by their header.
         cache: Where to look and keep; None decodes everything.
         progress: Called with (photos done, photos in all).
 
     Returns:
         A table with empty embeddings, (N, 0, 0).
     """
+    settings = DecodeSettings(max_megapixels=max_megapixels)
     return _Work(index, None, settings, (0,)).run(cache, progress)
 
 
@@ -292,9 +294,11 @@ class _Work:
         self.num_computed = 0
         self.decode_times: list[float] = []  # appending is safe between threads, adding is not
         self.unkept: list[int] = []
-        decoding = settings.key()
+        # Photos look alike, or dark, whatever a network takes of them: one size, one shape.
+        self.looking = DecodeSettings(max_megapixels=settings.max_megapixels)
+        decoding, looking = settings.key(), self.looking.key()
         kind = f"facts{FACTS_VERSION}"
-        self.picture_keys = [content_key(kind, h, decoding) for h in index.content_hashes]
+        self.picture_keys = [content_key(kind, h, looking) for h in index.content_hashes]
         names = [_view_name(view, policy) for view in views] if embedder else []
         function = embedder.key() if embedder else ""
         self.keys = [
@@ -414,13 +418,16 @@ class _Work:
             return str(error)
         try:
             image = decode(data, self.settings)
-            self.facts[row] = read_facts(data, self.settings.max_megapixels)
+            if not self.seen[row]:
+                is_same = self.settings == self.looking
+                looked = image if is_same else decode(data, self.looking)
+                self.fingerprints[row] = fingerprint(looked)
+                self.measures[row] = measure(looked)
+                self.facts[row] = read_facts(data, self.settings.max_megapixels)
         except DataError as error:
             if isinstance(error, CostError) or isinstance(error.__cause__, MemoryError):
                 self.unread.add(row)
             return str(error)
-        self.fingerprints[row] = fingerprint(image)
-        self.measures[row] = measure(image)
         content_hash = self.index.content_hashes[row]
         images = [
             mirror(image)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.networks.backbones import prepare_keras
 
 if TYPE_CHECKING:
@@ -215,24 +215,24 @@ def check_network(network: Any, input_shape: Shape, num_classes: int) -> None:
     import keras
 
     if not isinstance(network, keras.Model):
-        raise ValueError(f"The network is a {type(network).__name__}; expected a Keras model.")
+        raise UsageError(f"The network is a {type(network).__name__}; expected a Keras model.")
     # A subclassed model does not know its shapes.
     if not isinstance(getattr(network, "output_shape", None), tuple):
-        raise ValueError(
+        raise UsageError(
             "The network is no functional or sequential Keras model with one output; make it with "
             "keras.Model(inputs, output)."
         )
     wanted = network.input_shape
     fits = isinstance(wanted, tuple) and len(wanted) == 4
     if not fits or any(a not in (None, b) for a, b in zip(wanted[1:], input_shape, strict=True)):
-        raise ValueError(
+        raise UsageError(
             f"The network takes {wanted}; the photos are {('N', *input_shape)}. Build it with the "
             "input_shape that it is given, or set --image-size."
         )
     output = network.output_shape
     expected = [(None, num_classes)] + ([(None, 1)] if num_classes == 2 else [])
     if output not in expected:
-        raise ValueError(
+        raise UsageError(
             f"The network gives {output}; {num_classes} classes need "
             f"{' or '.join(str(shape) for shape in expected)}. End it with "
             f"Dense({1 if num_classes == 2 else num_classes}, "
@@ -244,7 +244,7 @@ def check_network(network: Any, input_shape: Shape, num_classes: int) -> None:
     values = np.asarray(network(pictures.astype(np.float32), training=False), np.float64)
     sums = values.sum(axis=1) if output[1] > 1 else np.ones(4)
     if values.min() < 0 or values.max() > 1 or np.abs(sums - 1).max() > 1e-2:
-        raise ValueError(
+        raise UsageError(
             "The network's values are no probabilities (0 to 1, adding up to 1); end it with "
             "sigmoid for one value, softmax for several."
         )
@@ -252,7 +252,7 @@ def check_network(network: Any, input_shape: Shape, num_classes: int) -> None:
 
 def _check_side(input_shape: Shape, least: int) -> None:
     if min(input_shape[:2]) < least:
-        raise ValueError(f"Pictures are {input_shape[:2]}; this network needs {least} pixels.")
+        raise UsageError(f"Pictures are {input_shape[:2]}; this network needs {least} pixels.")
 
 
 def _layers() -> Any:
@@ -267,7 +267,7 @@ def _model(inputs: Any, features: Any, num_classes: int, name: str) -> "keras.Mo
     import keras
 
     if num_classes < 2:
-        raise ValueError(f"num_classes is {num_classes}; expected 2 or more.")
+        raise UsageError(f"num_classes is {num_classes}; expected 2 or more.")
     units, activation = (1, "sigmoid") if num_classes == 2 else (num_classes, "softmax")
     output = keras.layers.Dense(
         units, activation=activation, dtype="float32", name="probabilities"

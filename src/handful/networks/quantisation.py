@@ -11,14 +11,16 @@ of number by number, here with statistics instead of samples.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.networks.efficientnet_lite import RELU_CEILING, LiteConvolution, Tensors
+
 if TYPE_CHECKING:
-    import keras
     import openvino
 
 # Part of the digest of an 8-bit network: raise it when a change here changes any embedding.
@@ -35,7 +37,6 @@ MAX_DEPTHWISE_WEIGHT = 127
 NEIGHBOUR_CORRELATION = 0.9
 # Variance of photos' pixels after normalisation to about [-1, 1].
 PIXEL_VARIANCE = 0.3
-RELU_CEILING = 6.0
 
 FloatArray = NDArray[np.float64]
 
@@ -52,23 +53,26 @@ class ChannelStatistics:
         return float(np.max(np.abs(self.mean) + RANGE_DEVIATIONS * np.sqrt(self.variance)))
 
 
-def quantise(converted: "openvino.Model", network: "keras.Model") -> None:
-    """Rewrite a converted EfficientNet-Lite to compute in 8 bits, in place.
+def quantise(
+    graph: "openvino.Model", convolutions: Sequence[LiteConvolution], tensors: Tensors
+) -> None:
+    """Rewrite an EfficientNet-Lite to compute in 8 bits, in place.
 
     Weights become int8 with one scale for each output channel; activations between layers get one
     scale each. The last activation and its average stay float32.
 
     Args:
-        converted: What OpenVINO made of `network`, batch norm folded.
-        network: Network of `handful.networks.efficientnet_lite.build_lite` without its last layer.
+        graph: From `handful.networks.efficientnet_lite.build_graph`.
+        convolutions: The network's, in order.
+        tensors: Its weights.
 
     Raises:
         ValueError: When the two are not the same network.
     """
-    inputs, signed = activation_statistics(network)
-    operations = converted.get_ordered_ops()
-    convolutions = [op for op in operations if op.get_type_name().endswith("Convolution")]
-    for operation, statistics in zip(convolutions, inputs, strict=True):
+    inputs, signed = activation_statistics(convolutions, tensors)
+    operations = graph.get_ordered_ops()
+    found = [op for op in operations if op.get_type_name().endswith("Convolution")]
+    for operation, statistics in zip(found, inputs, strict=True):
         _quantise_weights(operation, statistics)
     ranges = iter(signed)
     for operation in operations:
@@ -81,20 +85,21 @@ def quantise(converted: "openvino.Model", network: "keras.Model") -> None:
             # -128 to 127 steps.
             _quantise_activation(operation, consumers, -largest * 128 / 127, largest)
     if next(ranges, None) is not None:
-        raise ValueError("the converted network has fewer layers than the original")
-    converted.validate_nodes_and_infer_types()
+        raise ValueError("the graph has fewer layers than the list")
+    graph.validate_nodes_and_infer_types()
 
 
 def activation_statistics(
-    network: "keras.Model",
+    convolutions: Sequence[LiteConvolution], tensors: Tensors
 ) -> tuple[list[ChannelStatistics], list[ChannelStatistics]]:
-    """Follow means and variances of channels through a network of `build_lite`.
+    """Follow means and variances of channels through an EfficientNet-Lite.
 
     After batch norm a channel has its shift as the mean and its scale as the deviation; it is
     taken as normally distributed, and terms of a sum as independent.
 
     Args:
-        network: The network, its weights loaded.
+        convolutions: The network's, in order.
+        tensors: Its weights.
 
     Returns:
         Statistics of what goes into each convolution, in order; and of each signed activation:
@@ -104,19 +109,19 @@ def activation_statistics(
     x = ChannelStatistics(np.zeros(3), np.full(3, PIXEL_VARIANCE))
     pixels = ChannelStatistics(np.full(3, 127 / 128), np.zeros(3))
     inputs, signed, shortcut = [], [pixels], x
-    for layer in network.layers:
-        kind = type(layer).__name__
-        if kind in ("Conv2D", "DepthwiseConv2D"):
-            inputs.append(x)
-        elif kind == "BatchNormalization":
-            shift, scale = (np.asarray(w.value, np.float64) for w in (layer.beta, layer.gamma))
-            x = ChannelStatistics(shift, scale**2)
-            if layer.name.endswith("project_norm"):
-                shortcut = signed[-1]
-                signed.append(x)
-        elif kind == "ReLU":
+    for convolution in convolutions:
+        if convolution.opens:
+            shortcut = x
+        inputs.append(x)
+        shift, scale = (
+            tensors[f"{convolution.norm}.{part}"].astype(np.float64) for part in ("bias", "weight")
+        )
+        x = ChannelStatistics(shift, scale**2)
+        if convolution.relu:
             x = _clipped(x)
-        elif kind == "Add":
+        else:
+            signed.append(x)
+        if convolution.adds:
             x = ChannelStatistics(x.mean + shortcut.mean, x.variance + shortcut.variance)
             signed.append(x)
     return inputs, signed
@@ -145,7 +150,7 @@ def _normal_cumulative(z: FloatArray) -> FloatArray:
 
 def _quantise_weights(operation: Any, inputs: ChannelStatistics) -> None:
     """Give a convolution int8 weights and a scale for each output channel."""
-    from openvino import Type, opset13
+    from handful.networks.runtime import ops
 
     weights = operation.input_value(1).get_node().data.astype(np.float64)
     depthwise = operation.get_type_name() == "GroupConvolution"
@@ -164,8 +169,8 @@ def _quantise_weights(operation: Any, inputs: ChannelStatistics) -> None:
     rounded = round_rows(rows / steps, direction, spread)
     rounded = np.clip(rounded, -limit, limit).astype(np.int8).reshape(weights.shape)
     scales = steps.astype(np.float32).reshape(-1, *[1] * (weights.ndim - 1))
-    wide = opset13.convert(opset13.constant(rounded), Type.f32)
-    scaled = opset13.multiply(wide, opset13.constant(scales))
+    wide = ops.convert(ops.constant(rounded), "f32")
+    scaled = ops.multiply(wide, ops.constant(scales))
     operation.input(1).replace_source_output(scaled.output(0))
 
 
@@ -207,9 +212,9 @@ def round_rows(rows: FloatArray, direction: FloatArray, spread: FloatArray) -> F
 
 
 def _quantise_activation(operation: Any, consumers: list[Any], low: float, high: float) -> None:
-    from openvino import opset13
+    from handful.networks.runtime import ops
 
-    limits = [opset13.constant(np.float32(value)) for value in (low, high)]
-    quantised = opset13.fake_quantize(operation.output(0), *limits, *limits, 256)
+    limits = [ops.constant(np.float32(value)) for value in (low, high)]
+    quantised = ops.fake_quantize(operation.output(0), *limits, *limits, 256)
     for consumer in consumers:
         consumer.replace_source_output(quantised.output(0))

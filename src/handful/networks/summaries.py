@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.networks.backbones import backbone_names, prepare_keras
 from handful.networks.efficientnet_lite import LITE_VARIANTS, build_lite
 from handful.networks.functional import NETWORKS, build_transfer, load_builder
@@ -108,9 +108,9 @@ def summarise(
         DataError: When the user's file or function gives no network.
     """
     if image_size is not None and image_size < 1:
-        raise ValueError(f"image_size is {image_size}; expected a number of pixels.")
+        raise UsageError(f"image_size is {image_size}; expected a number of pixels.")
     if num_classes is not None and num_classes < 2:
-        raise ValueError(f"num_classes is {num_classes}; expected 2 or more.")
+        raise UsageError(f"num_classes is {num_classes}; expected 2 or more.")
     body = None
     if name.lower() in backbone_names():
         network, body = _build_with_body(name.lower(), num_classes or 2, image_size)
@@ -119,7 +119,7 @@ def summarise(
         side, classes = image_size or side, num_classes or classes
         network = _build(name, (side, side, channels), classes)
     else:
-        raise ValueError(
+        raise UsageError(
             f"There is no network {name!r}; expected {', '.join(NETWORKS)}, the name of a "
             f"backbone such as {' or '.join(('xception', 'efficientnet-lite0'))}, or file.py:build."
         )

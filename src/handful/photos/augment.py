@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.errors import UsageError
+
 FILL_MODES = ("nearest", "reflect", "wrap", "constant")
 _BORDERS = {"nearest": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT}
 _LUMA = np.array([[0.299, 0.587, 0.114]] * 3, np.float32)  # ITU-R BT.601, as Pillow's "L"
@@ -76,24 +78,24 @@ class AugmentationPolicy:
     def __post_init__(self) -> None:
         for name in ("rotation_range", "shear_range", "channel_shift_range", "aspect_range"):
             if (getattr(self, name) or 0) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more.")
+                raise UsageError(f"{name} is {getattr(self, name)}; expected 0 or more.")
         for name in ("width_shift_range", "height_shift_range"):
             value = getattr(self, name)
             if not isinstance(value, tuple) and value < 0:
-                raise ValueError(f"{name} is {value}; expected 0 or more.")
+                raise UsageError(f"{name} is {value}; expected 0 or more.")
             if value == ():
-                raise ValueError(f"{name} is empty; expected a number, or one or more shifts.")
+                raise UsageError(f"{name} is empty; expected a number, or one or more shifts.")
         low, high = self.zoom_interval
         if not 0 < low <= high:
-            raise ValueError(
+            raise UsageError(
                 f"zoom_range is {self.zoom_range}; expected less than 1, or (low, high) above 0."
             )
         for name in ("brightness_range", "contrast_range", "saturation_range"):
             pair = getattr(self, name)
             if pair is not None and not (len(pair) == 2 and 0 <= pair[0] <= pair[1]):
-                raise ValueError(f"{name} is {pair}; expected (low, high), 0 or more.")
+                raise UsageError(f"{name} is {pair}; expected (low, high), 0 or more.")
         if self.fill_mode not in FILL_MODES:
-            raise ValueError(
+            raise UsageError(
                 f"fill_mode is {self.fill_mode!r}; expected one of {', '.join(FILL_MODES)}."
             )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.files import open_regular, reason_of
 from handful.photos.formats import looks_like, why_not_read
 from handful.photos.ignored import is_figure, is_ignored
@@ -74,7 +74,7 @@ class ImageIndex:
     def __post_init__(self) -> None:
         if len(self.groups) != len(self.paths):
             if self.groups:
-                raise ValueError(f"{len(self.groups)} groups for {len(self.paths)} photos.")
+                raise UsageError(f"{len(self.groups)} groups for {len(self.paths)} photos.")
             object.__setattr__(self, "groups", ("",) * len(self.paths))
 
     def __len__(self) -> int:
@@ -239,7 +239,7 @@ def load_unlabelled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
     if isinstance(sources, str | Path):
         sources = [sources]
     if not sources or "" in sources:
-        raise ValueError("no photos were given; expected files, folders or zips.")
+        raise UsageError("no photos were given; expected files, folders or zips.")
     files: list[FoundFile] = []
     rejected: list[RejectedFile] = []
     # Shells name the system's folders too, where all is asked for.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from handful.errors import UsageError
 from handful.photos.pixels import rgb_of
 
 Picture = str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image.Image
@@ -77,12 +78,12 @@ def in_memory(image: Any, name: str = "image") -> bytes | NDArray[np.uint8]:
         raise TypeError(f"{name} is a {type(image).__name__}; expected {_EXPECTED}.")
     array = np.asarray(image)
     if array.dtype != np.uint8:
-        raise ValueError(
+        raise UsageError(
             f"{name} is not uint8 but {array.dtype}; expected (H, W, 3) uint8, 0 to 255."
         )
     is_grey = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
     if not array.size or not (is_grey or (array.ndim == 3 and array.shape[2] == 3)):
-        raise ValueError(f"{name} is {array.shape}; expected (H, W, 3), RGB, or (H, W), gray.")
+        raise UsageError(f"{name} is {array.shape}; expected (H, W, 3), RGB, or (H, W), gray.")
     if is_grey:
         array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     return np.ascontiguousarray(array)

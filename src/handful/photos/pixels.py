@@ -33,7 +33,7 @@ from handful.photos.formats import sniff_format
 
 DECODER_VERSION = 2  # part of every cache key: raise it when a change here changes any pixel
 MIN_SIDE = 8
-FINGERPRINT_SIDE = 16
+FINGERPRINT_SIDE = 32
 MAX_MEGAPIXELS = 100.0
 # What decoding one picture may take; more where the limit of megapixels was raised.
 MAX_BYTES = 1_200_000_000
@@ -309,7 +309,7 @@ def fingerprint(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         image: (S, S, 3) uint8 RGB.
 
     Returns:
-        (256,) uint8, 16 x 16 averages of luma (ITU-R BT.601), row by row.
+        (1024,) uint8, 32 x 32 averages of luma (ITU-R BT.601), row by row.
     """
     side = FINGERPRINT_SIDE
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

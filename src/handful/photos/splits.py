@@ -1,35 +1,28 @@
 """Train, validation and test parts that leak nothing into one another.
 
-Photos of a burst, a re-saved copy or a crop are near-duplicates: on both sides of a split they
-turn validation into recall. They are found by small thumbnails and, where given, embeddings, and
-a group of them is always kept together.
+Photos of a burst, a re-saved copy or a slight crop are near-duplicates: on both sides of a split
+they turn validation into recall. They are found by small thumbnails, whatever is trained on them,
+and are always kept together, as are photos that a table says are of one animal, plant, day or
+patient.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.photos.index import ImageIndex
 from handful.photos.part_names import SPLIT_NAMES
 from handful.tables import read_table, write_csv
 
-# Correlation of two centred 16x16 thumbnails. In 3,000 photos of cats and dogs the only pair above
-# 0.90 was a true one (0.999); re-encoding stays above 0.998, halving above 0.99.
-CORRELATION = 0.97
-# With embeddings, a lower correlation will do if the embeddings agree as well.
-CORRELATION_WITH_EMBEDDINGS = 0.9
-EMBEDDING_COSINE = 0.9
-
-_BLOCK = 2048
-_MATCHES_A_ROW = 64
 _MOST_DEALS = 20
+_NAMED = 20
+_WAY_OUT = " (--drop-leaks leaves these training photos out)"
 _MANIFEST_COLUMNS = ("content_hash", "split", "class_name", "path")
 
 
@@ -42,7 +35,8 @@ class Split:
         train: (n,) int64 rows of `index` to fit on.
         validation: (m,) int64 rows to choose and report on.
         test: (k,) int64 rows to touch once, at the end; often empty.
-        groups: (N,) int64 near-duplicate group of each photo; equal numbers belong together.
+        groups: (N,) int64 group of each photo, 0, 1, ...; photos with equal numbers belong
+            together: near-duplicates, exact copies, and those with one text in `index.groups`.
         duplicates: Pairs of rows found to be near-duplicates.
         leaks: Those of them whose two photos are in different parts. Only splits given with
             the photos, or by a manifest, can have any.
@@ -71,7 +65,7 @@ class Split:
             ValueError: For another name.
         """
         if name not in SPLIT_NAMES:
-            raise ValueError(f"part is {name!r}; expected one of {', '.join(SPLIT_NAMES)}.")
+            raise UsageError(f"part is {name!r}; expected one of {', '.join(SPLIT_NAMES)}.")
         return self.index.select(getattr(self, name))
 
     def part_names(self) -> list[str]:
@@ -87,62 +81,33 @@ class Split:
         return names
 
 
-def near_duplicate_pairs(
-    fingerprints: NDArray[np.uint8], embeddings: NDArray[np.float32] | None = None
-) -> list[tuple[int, int]]:
-    """Find pairs of photos that show the same shot.
-
-    Thumbnails are compared by correlation after subtracting what all photos of the set have in
-    common, or else pictures of one kind of object (solar cells, petri dishes) would all be
-    called duplicates of one another. Photos that are flat (no contrast) match nothing.
-
-    Args:
-        fingerprints: (N, 256) uint8 thumbnails from `pixels.fingerprint`.
-        embeddings: (N, D) float32 in the same order, or None to go by thumbnails alone.
-
-    Returns:
-        Pairs (i, j), i < j, sorted. A photo with very many copies is paired with the next 64
-        only, which is enough to connect them into one group.
-    """
-    thumbnails = _Residuals(fingerprints, contrast=1.0)
-    directions = thumbnails[np.arange(len(fingerprints))]
-    threshold = CORRELATION if embeddings is None else CORRELATION_WITH_EMBEDDINGS
-    found: list[NDArray[np.int64]] = []
-    for first in range(0, len(directions), _BLOCK):
-        block = directions[first : first + _BLOCK]
-        pairs = np.argwhere(np.triu(block @ directions[first:].T >= threshold, k=1))
-        rank = np.arange(len(pairs)) - np.searchsorted(pairs[:, 0], pairs[:, 0])
-        found.append(pairs[rank < _MATCHES_A_ROW] + first)
-    left, right = np.concatenate([np.zeros((0, 2), np.int64), *found]).T
-    if embeddings is not None:
-        alike = _Residuals(embeddings, contrast=0.0)
-        correlations = _row_products(thumbnails, left, right)
-        cosines = _row_products(alike, left, right)
-        sure = (correlations >= CORRELATION) & (cosines >= EMBEDDING_COSINE - 0.1)
-        keep = (cosines >= EMBEDDING_COSINE) | sure
-        left, right = left[keep], right[keep]
-    return list(zip(left.tolist(), right.tolist(), strict=True))
-
-
 def duplicate_groups(
-    index: ImageIndex, pairs: Sequence[tuple[int, int]]
+    index: ImageIndex, pairs: Iterable[tuple[int, int]]
 ) -> tuple[NDArray[np.int64], tuple[tuple[int, int], ...]]:
-    """Join exact and near-duplicates into groups.
+    """Join what belongs together: exact and near-duplicates, and photos of one group of a table.
 
     Args:
         index: N photos; those with equal content hashes always belong together.
         pairs: Near-duplicate pairs of rows.
 
     Returns:
-        (N,) int64 group numbers 0, 1, ... in order of first appearance, and all pairs joined,
-        exact copies included, sorted.
+        (N,) int64 group numbers 0, 1, ... in order of first appearance, and all pairs of
+        duplicates, exact copies included, sorted.
     """
-    first_with: dict[str, int] = {}
-    joined = set(pairs)
-    for row, content_hash in enumerate(index.content_hashes):
-        if first_with.setdefault(content_hash, row) != row:
-            joined.add((first_with[content_hash], row))
-    parents = list(range(len(index)))
+    joined = {*pairs, *_chains(index.content_hashes)}
+    return _components(len(index), [*joined, *_chains(index.groups)]), tuple(sorted(joined))
+
+
+def _chains(names: Iterable[str]) -> list[tuple[int, int]]:
+    """Pair each row with the first one of its name, if it has a name."""
+    first: dict[str, int] = {}
+    named = [(first.setdefault(name, row), row) for row, name in enumerate(names) if name]
+    return [(one, row) for one, row in named if one != row]
+
+
+def _components(count: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+    """Number of the group that each of `count` rows is joined into, by first appearance."""
+    parents = list(range(count))
 
     def root(row: int) -> int:
         while parents[row] != row:
@@ -150,18 +115,17 @@ def duplicate_groups(
             row = parents[row]
         return row
 
-    for left, right in joined:
+    for left, right in pairs:
         low, high = sorted((root(left), root(right)))
         parents[high] = low
-    roots = np.array([root(row) for row in range(len(index))], dtype=np.int64)
-    _, groups = np.unique(roots, return_inverse=True)
-    return groups.astype(np.int64), tuple(sorted(joined))
+    roots = np.array([root(row) for row in range(count)], dtype=np.int64)
+    return np.unique(roots, return_inverse=True)[1].astype(np.int64)
 
 
-def split_index(
+def assign_parts(
     index: ImageIndex,
+    pairs: Iterable[tuple[int, int]],
     *,
-    pairs: Sequence[tuple[int, int]] = (),
     validation_fraction: float = 0.2,
     seed: int = 0,
     manifest: Mapping[str, str] | None = None,
@@ -176,21 +140,21 @@ def split_index(
 
     Args:
         index: N labelled photos.
-        pairs: Near-duplicate pairs from `near_duplicate_pairs`.
+        pairs: All pairs that `near_duplicate_pairs` finds among them.
         validation_fraction: Share of each class to hold out, in (0, 1).
         seed: Another seed, another split.
         manifest: Content hash to part, from `read_manifest`: photos listed there stay there.
         drop_leaks: Leave training photos out that near-duplicate a held-out one.
 
     Returns:
-        The split.
+        The split. What of a part that was given belongs to another is among its index's warnings.
 
     Raises:
         DataError: When a class is too small to be in both parts.
         ValueError: When the fraction is outside (0, 1).
     """
     if not 0.0 < validation_fraction < 1.0:
-        raise ValueError(
+        raise UsageError(
             f"validation_fraction is {validation_fraction}; expected 0 to 1, such as 0.2."
         )
     groups, duplicates = duplicate_groups(index, pairs)
@@ -199,25 +163,122 @@ def split_index(
         parts[parts == ""] = "train"
     else:
         _hold_out(index, parts, groups, validation_fraction, seed)
-    leaks = tuple((i, j) for i, j in duplicates if parts[i] != parts[j])
-    dropped = np.zeros(len(index), dtype=bool)
+    split = _join(index, parts, groups, duplicates, drop_leaks)
+    _check_classes(split)
+    return split
+
+
+def join_split(
+    split: Split, pairs: Iterable[tuple[int, int]], *, drop_leaks: bool = False
+) -> Split:
+    """Look for leaks in a split that was made elsewhere, by hand or by a rule of one's own.
+
+    Args:
+        split: The split; each photo stays in its part.
+        pairs: All pairs that `near_duplicate_pairs` finds among its photos.
+        drop_leaks: Leave training photos out that near-duplicate a held-out one.
+
+    Returns:
+        The split with its pairs, leaks and warnings, and groups of all that belongs together.
+
+    Raises:
+        DataError: When dropping leaves a class no photo to learn from.
+    """
+    index = split.index
+    groups, duplicates = duplicate_groups(index, {*pairs, *split.duplicates})
+    groups = _components(
+        len(index), [*_chains(groups.astype(str)), *_chains(split.groups.astype(str))]
+    )
+    parts = np.array([*split.part_names(), ""], dtype=object)[:-1]
+    joined = _join(index, parts, groups, duplicates, drop_leaks)
+    if len(joined.dropped):
+        _check_classes(joined)
+    return replace(
+        joined,
+        leaks=tuple(sorted({*joined.leaks, *split.leaks})),
+        dropped=np.union1d(joined.dropped, split.dropped),
+    )
+
+
+def _join(
+    index: ImageIndex,
+    parts: NDArray[np.object_],
+    groups: NDArray[np.int64],
+    duplicates: tuple[tuple[int, int], ...],
+    drop_leaks: bool,
+) -> Split:
+    """The split of given parts, "" for no part, with the leaks that it has."""
+    leaks = tuple((i, j) for i, j in duplicates if parts[i] and parts[j] and parts[i] != parts[j])
     if drop_leaks:
         # By group: a copy of a copy leaks as well.
         held = np.isin(groups, groups[np.isin(parts, ("validation", "test"))])
         dropped = held & (parts == "train")
-    rows = {name: np.flatnonzero((parts == name) & ~dropped) for name in SPLIT_NAMES}
-    split = Split(
-        index,
-        rows["train"],
-        rows["validation"],
-        rows["test"],
+        parts = np.where(dropped, "", parts)
+    else:
+        dropped = np.zeros(len(index), dtype=bool)
+    told = dict.fromkeys((*index.warnings, *_leak_warnings(index, parts, leaks)))
+    return Split(
+        replace(index, warnings=tuple(told)),
+        np.flatnonzero(parts == "train"),
+        np.flatnonzero(parts == "validation"),
+        np.flatnonzero(parts == "test"),
         groups,
         duplicates,
         leaks,
         np.flatnonzero(dropped),
     )
-    _check_classes(split)
-    return split
+
+
+def _leak_warnings(
+    index: ImageIndex, parts: NDArray[np.object_], leaks: Sequence[tuple[int, int]]
+) -> Iterator[str]:
+    """Name the photos that belong together and are in different parts all the same."""
+    across: dict[tuple[str, str], list[str]] = {}
+    for i, j in leaks:
+        if parts[i] and parts[j]:
+            one, other = sorted((i, j), key=lambda row: SPLIT_NAMES.index(parts[row]))
+            line = f"{index.paths[one]} = {index.paths[other]}"
+            across.setdefault((parts[one], parts[other]), []).append(line)
+    for (part, held), lines in across.items():
+        yield (
+            f"{len(lines):,} pair{'s' * (len(lines) > 1)} of near-duplicates "
+            f"{'are' if len(lines) > 1 else 'is'} in {part} and in {held}, so scores are too "
+            f"good{_WAY_OUT * (part == 'train')}: {_some(lines)}"
+        )
+    divided = divided_groups(index, parts.tolist())
+    if divided:
+        is_learnt = any("train" in found for found in divided.values())
+        lines = [
+            f'"{name}" ({", ".join(index.paths[rows[0]] for rows in found.values())})'
+            for name, found in divided.items()
+        ]
+        yield (
+            f"{len(lines):,} group{'s' * (len(lines) > 1)} of photos that belong together "
+            f"{'are' if len(lines) > 1 else 'is'} in more than one part, so scores are too good"
+            f"{_WAY_OUT * is_learnt}: {_some(lines)}"
+        )
+
+
+def divided_groups(index: ImageIndex, parts: Sequence[str]) -> dict[str, dict[str, list[int]]]:
+    """Find the groups of a table whose photos are in more than one part.
+
+    Args:
+        index: N photos.
+        parts: (N,) "train", "validation", "test", or "" where a photo is in none.
+
+    Returns:
+        Name of each such group to its parts to their rows.
+    """
+    members: dict[str, dict[str, list[int]]] = {}
+    for row, (name, part) in enumerate(zip(index.groups, parts, strict=True)):
+        if name and part:
+            members.setdefault(name, {}).setdefault(part, []).append(row)
+    return {name: found for name, found in members.items() if len(found) > 1}
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def stratified_folds(
@@ -325,49 +386,6 @@ def read_manifest(path: Path, *, dropped: str | None = None) -> dict[str, str]:
             # A copy of the same content that was kept says more.
             parts.setdefault(row[0], dropped)
     return parts
-
-
-class _Residuals:
-    """Unit vectors of rows less what all rows share, made for the rows that are asked for.
-
-    Rows whose contrast (root mean square about their mean) is not above the limit become zero.
-    """
-
-    def __init__(self, values: NDArray[Any], contrast: float) -> None:
-        self.values, self.contrast = values, contrast
-        total = np.zeros(values.shape[1], dtype=np.float64)
-        for first in range(0, len(values), _BLOCK):
-            total += self._units(slice(first, first + _BLOCK)).sum(axis=0, dtype=np.float64)
-        # The mean of few rows is mostly those rows themselves, so it is shrunk.
-        self.shared = (total / (len(values) + 32.0)).astype(np.float32)
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        units = self._units(rows)
-        flat = ~units.any(axis=1)
-        units -= self.shared
-        units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-6)
-        units[flat] = 0.0
-        return units
-
-    def _units(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
-        units = self.values[rows].astype(np.float32)
-        units -= units.mean(axis=1, keepdims=True)
-        lengths = np.linalg.norm(units, axis=1, keepdims=True)
-        units /= np.maximum(lengths, 1e-6)
-        units[lengths[:, 0] <= self.contrast * np.sqrt(units.shape[1])] = 0.0
-        return units
-
-
-def _row_products(
-    residuals: _Residuals, left: NDArray[np.int64], right: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Cosine of each pair of rows."""
-    products = np.empty(len(left), dtype=np.float32)
-    for first in range(0, len(left), _BLOCK):
-        part = slice(first, first + _BLOCK)
-        rows = residuals[left[part]], residuals[right[part]]
-        products[part] = np.einsum("pd,pd->p", *rows)
-    return products
 
 
 def _given_parts(index: ImageIndex, manifest: Mapping[str, str]) -> NDArray[np.object_]:
@@ -542,6 +560,7 @@ def _deal(
 def _check_classes(split: Split) -> None:
     """Refuse a split in which a class cannot be learnt or cannot be checked."""
     index = split.index
+    kind = "photos that belong together" if any(index.groups) else "near-duplicates"
     for number, name in enumerate(index.class_names):
         rows = np.flatnonzero(index.labels == number)
         if len(rows) < 2:
@@ -555,7 +574,7 @@ def _check_classes(split: Split) -> None:
                 raise DataError(
                     f'Class "{name}" in {index.source} has no photo left for {part}: its '
                     f"{len(rows)} images form {len(np.unique(split.groups[rows]))} "
-                    "group(s) of near-duplicates. Add different images, or merge the class."
+                    f"group(s) of {kind}. Add different images, or merge the class."
                 )
 
 

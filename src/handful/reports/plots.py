@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from handful.classifiers.evaluation import ClassScore, Evaluation
 from handful.classifiers.metrics import ReliabilityCurve
+from handful.errors import UsageError
 from handful.files import new_file
 from handful.reports.plot_style import (
     FAINT,
@@ -352,7 +353,7 @@ def save_preview(preview: Preview, path: Path) -> None:
         OutputError: When the file exists, or cannot be written.
     """
     if path.suffix.lower() != ".png":
-        raise ValueError(f"output is {path}; expected a name that ends in .png.")
+        raise UsageError(f"output is {path}; expected a name that ends in .png.")
     with new_file(path) as temporary, quiet():
         save_png(plot_preview(preview), temporary)
 

@@ -17,6 +17,7 @@ from handful.classifiers.metrics import ReliabilityCurve
 from handful.reports.plots import root_ticks
 from handful.trust.promises import Promises
 from handful.trust.resampling import Resampling
+from handful.wording import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -170,8 +171,8 @@ def write_page(html: str, path: Path) -> Path:
     Raises:
         OSError: When it cannot be written.
     """
-    # A file name that is no valid text shows its bytes as \\udc80 and the like.
-    path.write_bytes(html.encode("utf-8", "backslashreplace"))
+    # Names may hold marks that turn writing round, or bytes that are no text; templates have none.
+    path.write_text("\n".join(map(printable, html.split("\n"))), encoding="utf-8")
     return path
 
 

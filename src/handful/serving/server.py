@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from handful.classifiers.classifier import Classifier
 from handful.config import ServeConfig
-from handful.errors import HandfulError, MissingExtraError, ModelFileError, OutputError
+from handful.errors import HandfulError, MissingExtraError, ModelFileError, OutputError, UsageError
 from handful.serving.batching import Batcher
 from handful.serving.model_card import make_card
 
@@ -131,7 +131,7 @@ def read_token() -> str | None:
     if not token:
         return None
     if len(token) < _LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
-        raise ValueError(
+        raise UsageError(
             f"{TOKEN_VARIABLE} has {len(token)} characters; expected {_LEAST_TOKEN} or more, "
             "letters, digits and signs without spaces. Make one with: "
             "python3 -c 'import secrets; print(secrets.token_urlsafe())'"

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.serving.batching import Batcher
 from handful.serving.problems import Problem, busy
 from handful.serving.serving_metrics import ServingMetrics
@@ -59,7 +59,7 @@ class Service:
             return
         try:
             self.batcher.classifier.check_promises(error_rate, coverage)
-        except (DataError, ValueError) as error:
+        except (DataError, UsageError) as error:
             raise Problem("option", str(error)) from error
 
     def abstaining(self, error_rate: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from handful.classifiers.classifier import Classifier
 from handful.classifiers.heads import LinearHead
+from handful.errors import UsageError
 from handful.networks.backbones import Backbone, build_network, find_backbone
 from handful.networks.embeddings import Embedder, EmbeddingTable, embed_index
 from handful.photos.splits import fold_count, stratified_folds
@@ -89,7 +90,7 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
     split, config = job.split, job.config
     name = (config.backbone or recipe.backbone or "").lower()
     if name not in _CUTS:
-        raise ValueError(f"backbone is {name!r}; fine-tune takes {', '.join(_CUTS)}.")
+        raise UsageError(f"backbone is {name!r}; fine-tune takes {', '.join(_CUTS)}.")
     weights = Path(config.weights) if config.weights else None
     backbone = find_backbone(name, weights, config.image_size)
     probe, table = fit_probe(job, backbone, "f32", split.train)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.files import MEMORY_BYTES, empty_array
 from handful.forks import start_anew_in_children
 from handful.networks.backbones import prepare_keras
@@ -128,19 +128,19 @@ class BatchSource:
         threads: int | None = None,
     ) -> None:
         if len(images) != len(labels) or not len(images):
-            raise ValueError(
+            raise UsageError(
                 f"There are {len(images)} pictures and {len(labels)} labels; expected one label "
                 "for each of 1 or more pictures."
             )
         if label_kind not in LABEL_KINDS:
-            raise ValueError(f"labels is {label_kind!r}; expected one of {', '.join(LABEL_KINDS)}.")
+            raise UsageError(f"labels is {label_kind!r}; expected one of {', '.join(LABEL_KINDS)}.")
         if label_kind == "binary" and num_classes != 2:
-            raise ValueError(
+            raise UsageError(
                 f'labels is "binary" and there are {num_classes} classes; expected 2, or "sparse" '
                 'or "categorical".'
             )
         if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; expected 1 or more.")
+            raise UsageError(f"batch_size is {batch_size}; expected 1 or more.")
         self.images, self.labels, self.num_classes = images, labels, num_classes
         self.batch_size, self.policy, self.label_kind = batch_size, policy, label_kind
         self.shuffle, self.scale, self.grey, self.seed = shuffle, scale, grey, seed
@@ -394,11 +394,11 @@ def batches(
     """
     height, width = image_size
     if height != width:
-        raise ValueError(f"image_size is {image_size}; expected equal height and width.")
+        raise UsageError(f"image_size is {image_size}; expected equal height and width.")
     index = photos if isinstance(photos, ImageIndex) else load_index(photos)
     parts = sorted(set(index.splits))
     if len(parts) > 1:
-        raise ValueError(
+        raise UsageError(
             f"{index.source} comes split into {', '.join(parts)}; give one part, such as "
             'split_index(load_index(photos)).part("train").'
         )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from handful.errors import UsageError
 from handful.photos.augment import EXERCISE_POLICY, HANDFUL_POLICY, AugmentationPolicy
 
 
@@ -150,7 +151,7 @@ def find_recipe(name: str, strategy: str) -> Recipe | None:
     found = _TABLE.get((name, strategy))
     if found is None:
         known = ", ".join(key[1] for key in _TABLE if key[0] == name)
-        raise ValueError(
+        raise UsageError(
             f"The recipe {name!r} has no strategy {strategy!r}; expected {known}, or another "
             "recipe."
         )

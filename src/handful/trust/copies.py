@@ -1,12 +1,14 @@
 """Findings about photos that are there more than once: copies, leaks, two labels for one photo."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 
 from handful.photos.fixes import Fix
-from handful.photos.splits import duplicate_groups
+from handful.photos.near_duplicates import coarse_fingerprints
+from handful.photos.splits import divided_groups, duplicate_groups
 from handful.trust.findings import (
     CLEAR_PROBABILITY,
     Evidence,
@@ -77,7 +79,8 @@ def two_label_copies(evidence: Evidence) -> list[tuple[int, ...]]:
     """
     index = evidence.index
     same = [(i, j) for i, j in evidence.pairs if _difference(evidence, i, j) <= COPY_DIFFERENCE]
-    groups, _ = duplicate_groups(index, same)
+    # Photos of one animal or day are no copies.
+    groups, _ = duplicate_groups(replace(index, groups=()), same)
     members: dict[int, list[int]] = {}
     for row, group in enumerate(groups.tolist()):
         members.setdefault(group, []).append(row)
@@ -92,7 +95,7 @@ def two_label_copies(evidence: Evidence) -> list[tuple[int, ...]]:
 
 def _difference(evidence: Evidence, left: int, right: int) -> float:
     """Mean difference of two photos' thumbnails, in levels of 255."""
-    first, second = evidence.fingerprints[[left, right]].astype(np.int64)
+    first, second = coarse_fingerprints(evidence.fingerprints[[left, right]])
     return float(np.abs(first - second).mean())
 
 
@@ -117,14 +120,14 @@ def _settle(evidence: Evidence, rows: tuple[int, ...]) -> Iterator[Fix]:
 
 
 def find_leaks(evidence: Evidence) -> Iterator[Finding]:
-    """Find near-duplicates in different parts.
+    """Find near-duplicates, and groups that a table names, in different parts.
 
     Args:
         evidence: What is known of the photos.
 
     Yields:
-        An error for pairs with a training photo and one for pairs of validation and test, or
-        nothing.
+        An error for pairs with a training photo, one for pairs of validation and test, and one
+        for groups, or nothing.
     """
     leaks = _leaks(evidence)
     learnt = [pair for pair in leaks if evidence.parts[pair[0]] == "train"]
@@ -151,6 +154,23 @@ def find_leaks(evidence: Evidence) -> Iterator[Finding]:
             "classifiers, has these photos of the test part behind it, so the test score may be "
             "too good. Leave the validation copies out.",
             evidence.fix_command,
+        )
+    divided = divided_groups(evidence.index, evidence.parts)
+    if divided:
+        rows = [tuple(chain.from_iterable(found.values())) for found in divided.values()]
+        yield Finding(
+            "leak",
+            "error",
+            f"{number_of(len(rows), 'group')} of photos that belong together {are(len(rows))} in "
+            "more than one part",
+            "The table says that these photos are of one animal, plant, day or the like; who has "
+            "seen one while learning knows the others, so scores are too good. Keep each group "
+            "in one part.",
+            evidence.command("train", "--drop-leaks"),
+            tuple(rows),
+            tuple(
+                f"{name}: {evidence.line(group)}" for name, group in zip(divided, rows, strict=True)
+            ),
         )
 
 
@@ -243,7 +263,8 @@ def _same_files(content_hashes: tuple[str, ...]) -> list[tuple[int, ...]]:
 def _near_groups(evidence: Evidence) -> list[tuple[int, ...]]:
     """Groups of alike photos in one part, one of each content; the largest first."""
     hashes, seen, members = evidence.index.content_hashes, set(), dict[int, list[int]]()
-    for row, group in enumerate(evidence.groups.tolist()):
+    groups_alike, _ = duplicate_groups(replace(evidence.index, groups=()), evidence.pairs)
+    for row, group in enumerate(groups_alike.tolist()):
         if (group, hashes[row]) not in seen:
             seen.add((group, hashes[row]))
             members.setdefault(group, []).append(row)

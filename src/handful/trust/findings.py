@@ -57,9 +57,9 @@ class Evidence:
         parts: (N,) "train", "validation", "test", or "" where nothing is split.
         facts: (N,) what each file says of itself.
         measures: (N, 18) float32 from `picture_facts.measure`.
-        fingerprints: (N, 256) uint8 thumbnails.
+        fingerprints: (N, 1024) uint8 thumbnails.
         pairs: Near-duplicate pairs of rows, exact copies among them.
-        groups: (N,) int64 near-duplicate group of each photo.
+        groups: (N,) int64 group of each photo, as in `Split`.
         shortcuts: How well side information tells the classes.
         review: Labels held against out-of-fold probabilities, or None where that cannot be done.
         reviewed: (n,) int64 rows of the index that the review's rows are.

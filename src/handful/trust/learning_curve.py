@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.wording import format_share
 
 # Nothing is said beyond so many times the photos: the power law was never seen to hold there.
@@ -344,7 +344,7 @@ def check_target(accuracy: float) -> None:
         ValueError: When it is not in (0, 1).
     """
     if not 0.0 < accuracy < 1.0:
-        raise ValueError(
+        raise UsageError(
             f"The accuracy wanted is {accuracy:g}; expected a share in (0, 1), such as 0.95."
         )
 
