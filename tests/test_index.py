@@ -267,6 +267,9 @@ def test_nothing_to_learn_from_is_an_error(tmp_path: Path) -> None:
     put(tmp_path, "a/1.png", "a/2.png")
     with pytest.raises(DataError, match='has one class, "a"; a classifier needs 2'):
         load_index(tmp_path)
+    put(tmp_path, "loose.png")
+    with pytest.raises(DataError, match=r"one class.* 2 files cannot be used: loose\.png lies"):
+        load_index(tmp_path)
     assert len(load_index(tmp_path, least_classes=1)) == 2
 
 

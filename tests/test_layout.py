@@ -62,6 +62,10 @@ def test_parts_that_are_wrapped_in_folders_of_their_own_names() -> None:
     assert sorted(set(said(layout).values())) == ["a test", "a train", "b test", "b train"]
     (warning,) = layout.warnings
     assert '"seg_pred" (2 pictures)' in warning
+    layout = arrange(find(*tree("x_train/x_train/a", "x_train/x_train/b"), "x_test/x_test/1.jpg"))
+    assert sorted(set(said(layout).values())) == ["a train", "b train"]
+    (warning,) = layout.warnings
+    assert '"x_test" (1 picture)' in warning
 
 
 @pytest.mark.parametrize("beside", [["models/stage-1.pth"], ["notes/a.jpg"], ["models/plots/1.jpg"],
@@ -88,10 +92,22 @@ def test_folders_that_hold_the_same_folders_are_asked_about() -> None:
     assert "train, validation or test" in str(caught.value) and "CSV" in str(caught.value)
     with pytest.raises(DataError, match="move cats/train to train/cats, and so on"):
         arrange(find(*tree("cats/train", "cats/val", "dogs/train", "dogs/val")))
-    with pytest.raises(DataError, match='"a_test", "a_train", "b_test" and "b_train"'):
-        arrange(
-            find(*tree(*(f"{s}_{p}/{c}" for s in "ab" for p in ("train", "test") for c in "xy")))
-        )
+
+
+@pytest.mark.parametrize("inside", ["", "/x", "/y"])
+@pytest.mark.parametrize(
+    "names", ["train_cats test_cats train_dogs test_dogs", "trainA testA trainB testB"]
+)
+def test_names_of_parts_and_classes_in_one_are_asked_about(names: str, inside: str) -> None:
+    folders = [name + ending for name in names.split() for ending in {inside, inside and "/z"}]
+    with pytest.raises(DataError, match="whose names tell parts and more") as caught:
+        arrange(find(*tree(*folders)))
+    assert all(f'"{name}"' in str(caught.value) for name in names.split())
+
+
+def test_a_copy_of_the_whole_among_the_classes_is_asked_about() -> None:
+    with pytest.raises(DataError, match='"flowers" in flowers with the folders "a" and "b" in it'):
+        arrange(find(*tree(*(f"flowers/{name}" for name in ("a", "b", "flowers/a", "flowers/b")))))
 
 
 @pytest.mark.parametrize("container", ["train", "images", "Dataset"])
@@ -147,7 +163,9 @@ def test_other_names_with_an_underscore_are_classes_and_said() -> None:
     assert arrange(find(*tree("_a", "_b"))).warnings == []
 
 
-@pytest.mark.parametrize("folders", [[""], ["train/", "test/"], ["unsorted/"]])
+@pytest.mark.parametrize(
+    "folders", [[""], ["train/", "test/"], ["unsorted/"], ["train/images/", "val/images/"]]
+)
 def test_pictures_that_are_not_sorted_yet_are_said_to_be(folders: list[str]) -> None:
     files = find(*(f"{folder}{number}.jpg" for folder in folders for number in range(9)))
     message = (
@@ -166,11 +184,11 @@ def test_a_folder_without_pictures_is_no_class() -> None:
 
 
 @pytest.mark.parametrize(
-    ("test", "empty", "num"), [("notes.txt", [], 0), ("x.jpg", [], 1), ("", ["test"], 0)]
+    ("test", "empty", "num"), [("notes.txt", [], 0), ("x.jpg", [], 2), ("", ["test"], 0)]
 )
 def test_a_part_without_class_folders_is_left_out(test: str, empty: list[str], num: int) -> None:
     parts = tree("train/a", "train/b", "val/a", "val/b")
-    layout = arrange(find(*parts, *([f"test/{test}"] if test else [])), empty)
+    layout = arrange(find(*parts, *([f"test/{test}", f"test/2{test}"] if test else [])), empty)
     assert len(layout.files) == 8 and layout.outside == []
     assert layout.warnings == [
         f'Left out: "test" ({num} pictures); the photos are taken from "train" and "val"'

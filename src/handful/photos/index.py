@@ -429,6 +429,9 @@ def check_classes(index: ImageIndex, least_classes: int = 2) -> None:
     """
     source, names = index.source, index.class_names
     notes = "".join(f" {line}." for line in index.warnings[:_NAMED])
+    if len(index) and index.rejected:
+        first = index.rejected[0]
+        notes += f" {len(index.rejected)} files cannot be used: {first.path} {first.reason}."
     if not len(index):
         found = f"{len(index.rejected)} files, none of them a usable picture"
         if index.rejected:

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from handful.errors import DataError
 from handful.photos.formats import sniff_format
-from handful.photos.part_names import find_parts, is_container, is_pair
+from handful.photos.part_names import find_parts, is_container, is_pair, mixed_parts
 from handful.photos.storage import FoundFile
 
 _ENDINGS = frozenset(
@@ -192,13 +192,15 @@ def _see_through(root: _Folder) -> tuple[Place, _Folder]:
 
 
 def _inside(folder: _Folder, name: str) -> Place:
-    """A part's folder, or one wrapped in it around several classes: training_set/training_set."""
+    """A part's folder, or one in it around its classes: training_set/training_set."""
     place: Place = (name,)
-    inner = folder
+    found, inner = place, folder
     while not inner.pictures and len(inner.filled()) == 1:
         ((below, inner),) = inner.filled().items()
         place = (*place, below)
-    return place if inner.holds_folders() else (name,)
+        if inner.holds_folders() or below == name or is_container(below):
+            found = place
+    return found
 
 
 def _classes(
@@ -257,9 +259,14 @@ def _refuse_unclear(base: Place, folder: _Folder) -> None:
     nests = {
         name: set(filled[name].filled()) for name in sorted(filled) if filled[name].holds_folders()
     }
-    if len(filled) < 2 or not nests:
-        return
     where = f" in {'/'.join(base)}" if base else ""
+    if mixed := mixed_parts(filled):
+        raise DataError(
+            f"has the folders {_named(sorted(mixed))}{where}, whose names tell parts and more. If "
+            "the rest is the class, move them to train/CLASS and so on; else give one set alone."
+        )
+    if not nests:
+        return
     shared = sorted(set.intersection(*nests.values()))
     if len(nests) > 1 and 2 * len(nests) >= len(filled) and len(shared) > 1:
         names, inner = _named(nests), _named(shared)
@@ -276,7 +283,8 @@ def _refuse_unclear(base: Place, folder: _Folder) -> None:
             f"of {example} and so on), or list the pictures in a CSV with path,label."
         )
     for name, inside in nests.items():
-        if is_container(name):
+        # A folder with those beside it in it once more is a copy of the whole.
+        if is_container(name) or len(inside & set(filled)) > 1:
             beside = sorted(set(filled) - {name})
             raise DataError(
                 f'has the folder "{name}"{where} with the folders {_named(sorted(inside))} in it, '
@@ -325,7 +333,9 @@ def _say_left(
             )
     if beside:
         more = f" and {len(beside) - _NAMED} more" if len(beside) > _NAMED else ""
-        names = ", ".join(f'"{path}" ({number} pictures)' for path, number in beside[:_NAMED])
+        names = ", ".join(
+            f'"{path}" ({number} picture{"s" * (number != 1)})' for path, number in beside[:_NAMED]
+        )
         around = _named(sorted("/".join(top) for top in tops))
         yield f"Left out: {names}{more}; the photos are taken from {around}"
 

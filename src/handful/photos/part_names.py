@@ -36,16 +36,29 @@ def find_parts(names: Iterable[str]) -> dict[str, str]:
     Returns:
         Name to "train", "validation" or "test", of those that are parts.
     """
-    families: dict[str, dict[str, str]] = {}
-    for name in names:
-        part, rest = _read(name)
-        if part:
-            families.setdefault(rest, {})[name] = part
+    families = _families(names)
     plain = families.pop("", {})
     if is_pair(plain):
         return plain
     pairs = [family for family in families.values() if is_pair(family)]
     return pairs[0] if len(pairs) == 1 and not plain else plain
+
+
+def mixed_parts(names: Iterable[str]) -> list[str]:
+    """Find names that tell parts and more of the photos: "train_cats", "train_dogs", "test_cats".
+
+    Args:
+        names: Of folders that lie together.
+
+    Returns:
+        Those names where there are parts with several words beside them; else none.
+    """
+    pairs = {rest: family for rest, family in _families(names).items() if is_pair(family)}
+    return (
+        []
+        if len(pairs) < 2 or "" in pairs
+        else [name for family in pairs.values() for name in family]
+    )
 
 
 def is_pair(parts: dict[str, str]) -> bool:
@@ -70,6 +83,16 @@ def is_container(name: str) -> bool:
         Whether it is an unlikely name for a class that has folders in it.
     """
     return bool(_CONTAINER.fullmatch(_letters(name))) or bool(find_parts([name]))
+
+
+def _families(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The words beside a part's to the names with them, each with its part."""
+    families: dict[str, dict[str, str]] = {}
+    for name in names:
+        part, rest = _read(name)
+        if part:
+            families.setdefault(rest, {})[name] = part
+    return families
 
 
 def _read(name: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ class Listing:
     """What was found.
 
     Args:
-        files: Each once, in no order.
+        files: Each once.
         empty: Paths of folders with nothing in them.
         unreadable: Paths of folders that cannot be read, each with a clause that says why.
         linked: Paths of folders that were found under another name before, with that name.
@@ -96,7 +96,7 @@ def list_folder(root: Path) -> Listing:
                 found.linked[path_here] = known
             continue
         names[:] = sorted(name for name in names if not is_ignored(name))
-        files = [name for name in files if not is_ignored(name)]
+        files = sorted(name for name in files if not is_ignored(name))
         if not all_names and not files:
             found.empty.append(path_here)
         for name in files:
@@ -120,6 +120,6 @@ def list_zip(path: Path) -> Listing:
         DataError: When it is damaged or unsafe, or holds what handful made.
     """
     reader = ZipReader(path)
-    files = [FoundFile(name, partial(reader.read, name)) for name in reader.members]
+    files = [FoundFile(name, partial(reader.read, name)) for name in sorted(reader.members)]
     files = [file for file in files if not any(map(is_ignored, file.parts))]
     return Listing(files, repeated=reader.repeated).kept(path)
