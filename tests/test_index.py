@@ -449,9 +449,12 @@ def number_table(tmp_path: Path, values: list[str], copies: int) -> Path:
 def test_numbers_that_measure_something_are_no_classes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the labels are numbers, 4 different ones for 8 photos"):
         load_index(number_table(tmp_path, ["1.5", "2,5", "-3", "1e3"], 2))
+    assert len(load_index(number_table(tmp_path, ["10", "20"], 2), least_classes=1)) == 4
     index = load_index(number_table(tmp_path, ["1.5", "2.5"], 5))
     (warning,) = index.warnings
     assert "labels are numbers, 2 different ones" in warning and "write ranges" in warning
+    index = load_index(number_table(tmp_path, [str(number) for number in range(12)], 2))
+    assert "labels are numbers, 12 different ones" in index.warnings[0]
 
 
 @pytest.mark.parametrize("values", [["0", "1"], ["1", "2", "3"], ["0", "1", "2", "4", "7"]])

@@ -204,7 +204,7 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
     warnings: list[str] = []
     outside: list[str] = []
     if path.suffix.lower() in (".csv", ".tsv") and not path.is_dir():
-        files, warnings = read_photo_table(path)
+        files, warnings = read_photo_table(path, is_for_learning=least_classes > 1)
     elif path.is_dir() or (start := _starts(path)).startswith(b"PK"):
         listing = list_folder(path) if path.is_dir() else list_zip(path)
         try:

@@ -20,8 +20,9 @@ from handful.tables import read_table
 
 _COLUMNS = ("path", "label", "split", "group")
 _NAMED = 5
-# Numbers from 0 or 1 on are codes of classes, such as digits; with gaps they may be amounts.
-_FEW_PHOTOS = 5
+# Numbers from 0 or 1 on are codes of classes, such as digits; others, or very many, may be amounts.
+_NUM_DIGITS = 10
+_FEW_PHOTOS = 5  # of one number, on average
 
 
 def path_forms(text: str) -> Iterator[str]:
@@ -42,11 +43,14 @@ def path_forms(text: str) -> Iterator[str]:
                 yield plain
 
 
-def read_photo_table(path: Path) -> tuple[list[FoundFile], list[str]]:
+def read_photo_table(
+    path: Path, *, is_for_learning: bool = True
+) -> tuple[list[FoundFile], list[str]]:
     """Find the files that a table lists.
 
     Args:
         path: The table.
+        is_for_learning: Whether labels that make no classes to learn are refused.
 
     Returns:
         The files with class, part and group, each once; and what is odd.
@@ -66,7 +70,7 @@ def read_photo_table(path: Path) -> tuple[list[FoundFile], list[str]]:
                 f"{path}, line {line}: the split is {split!r}; expected one of "
                 f"{', '.join(SPLIT_NAMES)}."
             )
-    warnings = _check_labels(path, rows)
+    warnings = _check_labels(path, rows, is_for_learning)
     seen: dict[str, tuple[int, tuple[str, ...]]] = {}
     files, missing, duplicates = [], [], 0
     for line, (name, label, split, group) in rows:
@@ -121,14 +125,15 @@ def _say_missing(path: Path, missing: Sequence[str]) -> str:
     )
 
 
-def _check_labels(path: Path, rows: Sequence[tuple[int, tuple[str, str, str, str]]]) -> list[str]:
+def _check_labels(
+    path: Path, rows: Sequence[tuple[int, tuple[str, str, str, str]]], is_for_learning: bool
+) -> list[str]:
     """Refuse what no classes can be made of; a warning where they may not be meant."""
     counts = Counter(label for _, (_, label, _, _) in rows)
     numbers = [_number(label) for label in counts]
     if numbers and None not in numbers:
-        return _check_numbers(
-            path, sorted(number for number in numbers if number is not None), rows
-        )
+        values = sorted(number for number in numbers if number is not None)
+        return _check_numbers(path, values, len(rows), is_for_learning)
     for line, (_, label, _, _) in rows:
         several = _several(label, counts)
         if several:
@@ -164,19 +169,27 @@ def _number(label: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _check_numbers(path: Path, values: list[float], rows: Sequence[object]) -> list[str]:
-    are_codes = all(value.is_integer() for value in values) and values[0] in (0, 1)
-    if are_codes and values[-1] - values[0] < 2 * len(values):
+def _check_numbers(
+    path: Path, values: Sequence[float], num_photos: int, is_for_learning: bool
+) -> list[str]:
+    """Say that numbers are classes, where they may be amounts."""
+    are_few_photos = num_photos < _FEW_PHOTOS * len(values)
+    are_codes = (
+        all(value.is_integer() for value in values)
+        and values[0] in (0, 1)
+        and values[-1] - values[0] < 2 * len(values)
+    )
+    if are_codes and (len(values) <= _NUM_DIGITS or not are_few_photos):
         return []
     found = (
-        f"the labels are numbers, {len(values)} different ones for {len(rows)} photos, and each "
+        f"the labels are numbers, {len(values)} different ones for {num_photos} photos, and each "
         "is a class of its own"
     )
     advice = (
         'if they are amounts, write ranges as labels ("0 to 10"), for handful tells classes apart '
         "and measures nothing"
     )
-    if len(rows) < _FEW_PHOTOS * len(values):
+    if is_for_learning and are_few_photos and not are_codes:
         codes = 'if they are codes, write a word before each ("no. 7")'
         raise DataError(f"{path}: {found}; {advice}; {codes}.")
     return [f"{path.name}: {found}; {advice}"]
