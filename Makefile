@@ -1,4 +1,4 @@
-# A machine with Python 3.11, 3.12 or 3.13 and a package registry is enough:
+# A machine with Python 3.11, 3.12, 3.13 or 3.14 and a package registry is enough:
 #   make demo    the main job on a default data set; DATA=photos.zip or ARGS="..." for its options
 #   make test    all tests, on all cores; ARGS="-k words" for pytest's options
 #   make check   style, types, and the lock file
@@ -7,7 +7,7 @@
 #   make clean   remove the environment and what tools have left; not runs/
 
 # One lock file constrains both installations: the demo's takes a part of what the tests' takes.
-PYTHON ?= $(or $(shell for name in python3 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(or $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$name tools/environment.py python 2>/dev/null && echo $$name && break; done),python3)
 BENCHMARKS ?= benchmarks/pipelines.py benchmarks/exercise.py benchmarks/scaling.py benchmarks/choices.py benchmarks/trust_check.py benchmarks/trust_labels.py benchmarks/trust_curve.py benchmarks/trust_spread.py benchmarks/trust_calibration.py benchmarks/trust_novelty.py benchmarks/trust_explain.py
 DATA ?=

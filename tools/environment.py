@@ -21,7 +21,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = PROJECT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 LOCK = "requirements.lock"
-FIRST_PYTHON, LAST_PYTHON = (3, 11), (3, 13)
+FIRST_PYTHON, LAST_PYTHON = (3, 11), (3, 14)
 # uv reads no pip.conf: what pip is told there, and by PIP_* variables, in uv's own variables.
 UV_NAMES = {
     "index-url": "UV_DEFAULT_INDEX",
