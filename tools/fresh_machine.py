@@ -50,9 +50,14 @@ def pip_settings() -> "list[tuple[str, str, str]]":
 
 
 def shown_folders(texts: "list[str]") -> "list[Path]":
-    """Files and folders that settings name, without those inside others."""
-    words = [word.removeprefix("file://") for text in texts for word in re.split(r"[\s,]+", text)]
-    paths = sorted({Path(word) for word in words if word.startswith("/") and Path(word).exists()})
+    """Files and folders that settings name, without those inside others.
+
+    The pages of an index on disk lie beside the files that they name.
+    """
+    words = [word for text in texts for word in re.split(r"[\s,]+", text)]
+    named = {Path(word) for word in words if word.startswith("/")}
+    named |= {Path(word[7:]).parent for word in words if word.startswith("file:///")}
+    paths = sorted(path for path in named if path.exists())
     return [path for path in paths if not any(other in path.parents for other in paths)]
 
 
