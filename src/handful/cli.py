@@ -18,7 +18,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from handful import terminal
-from handful.config import CompareConfig, ServeConfig, TrainConfig, cache_folder
+from handful.config import (
+    CompareConfig,
+    ServeConfig,
+    TrainConfig,
+    cache_folder,
+    own_environment,
+)
 from handful.crashes import keep_traceback
 from handful.errors import HandfulError, UsageError
 from handful.files import reason_of
@@ -818,6 +824,7 @@ def main() -> None:
     # oddities of files that it then reads. Both are for this process alone to decide, not for
     # the library.
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+    os.environ.update(own_environment())
     warnings.filterwarnings("ignore", module=r"PIL\.")
     # A terminated run tidies up just as an interrupted one does.
     signal.signal(signal.SIGTERM, _interrupt)

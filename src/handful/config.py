@@ -36,6 +36,22 @@ def cache_folder() -> Path:
     return user_cache_path("handful")
 
 
+def own_environment() -> dict[str, str]:
+    """Variables with which other libraries write to our cache and send nothing.
+
+    They are for processes of ours; in a host program, its user decides.
+
+    Returns:
+        Name -> value of those that are not set: matplotlib's list of fonts and Keras' settings
+        go to `cache_folder`, where the user has no folder of Keras' yet; ONNX Runtime's telemetry
+        is off.
+    """
+    wanted = {"MPLCONFIGDIR": cache_folder() / "matplotlib", "ORT_DISABLE_TELEMETRY": "1"}
+    if not Path("~/.keras").expanduser().exists():
+        wanted["KERAS_HOME"] = cache_folder() / "keras"
+    return {name: str(value) for name, value in wanted.items() if name not in os.environ}
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides what `train` makes from a set of photos.

@@ -73,7 +73,14 @@ def _open_openvino(path: Path) -> Runner:
 
 
 def _open_onnx(path: Path) -> Runner:
-    onnxruntime: Any = import_module("onnxruntime")
+    given = os.environ.get("ORT_DISABLE_TELEMETRY")
+    # Read once, when it is imported: else it leaves an id in the home folder and sends events.
+    os.environ["ORT_DISABLE_TELEMETRY"] = given or "1"
+    try:
+        onnxruntime: Any = import_module("onnxruntime")
+    finally:
+        if given is None:
+            del os.environ["ORT_DISABLE_TELEMETRY"]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_cores()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

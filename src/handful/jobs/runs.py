@@ -419,5 +419,6 @@ def clear_cache() -> None:
     """
     with ContentCache(embedding_cache_path()) as cache:
         cache.clear()
-    # The networks' folder holds nothing else.
-    shutil.rmtree(cache_folder() / "networks", ignore_errors=True)
+    # These folders hold nothing else; Keras' may hold weights that were put there.
+    for name in ("networks", "matplotlib"):
+        shutil.rmtree(cache_folder() / name, ignore_errors=True)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from handful.children import tied
 from handful.config import cache_folder as default_cache_folder
+from handful.config import own_environment
 from handful.errors import HandfulError, MissingExtraError, OutputError, UsageError, WeightsError
 from handful.networks.conversion import (
     FrozenNetwork,
@@ -485,6 +486,7 @@ def _convert_in_process(backbone: Backbone, folder: Path) -> None:
     search_path = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **os.environ,
+        **own_environment(),
         "KERAS_BACKEND": "tensorflow",
         "PYTHONPATH": os.pathsep.join(search_path),
     }

@@ -1,6 +1,7 @@
 """Figures drawn by a second process, so that loading matplotlib delays nobody."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -12,6 +13,7 @@ import numpy as np
 from handful.children import tied
 from handful.classifiers.evaluation import ClassScore, Evaluation
 from handful.classifiers.metrics import ReliabilityCurve
+from handful.config import own_environment
 from handful.reports.plots import FIGURES, draw_figures, load_matplotlib, save_figures
 
 # Drawing takes less than a second; much later the other process must be stuck.
@@ -49,6 +51,7 @@ class FigureProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
+                env={**os.environ, **own_environment()},
             )
         except OSError:
             self._process = None
