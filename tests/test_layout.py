@@ -82,13 +82,13 @@ def test_what_lies_beside_parts_is_left_out_and_named(beside: list[str], wrapper
     ]
     (warning,) = layout.warnings
     assert warning.startswith(f'Left out: "{wrapper}{beside[0].split("/")[0]}" (')
-    assert f'"{wrapper}train" and "{wrapper}valid"' in warning
+    assert f'"{wrapper}train", "{wrapper}valid"' in warning
 
 
 def test_folders_that_hold_the_same_folders_are_asked_about() -> None:
     with pytest.raises(DataError) as caught:
         arrange(find(*tree("lot_a/cats", "lot_a/dogs", "lot_b/cats", "lot_b/dogs", "notes")))
-    assert '"lot_a" and "lot_b"' in str(caught.value) and '"cats" and "dogs"' in str(caught.value)
+    assert '"lot_a", "lot_b"' in str(caught.value) and '"cats", "dogs"' in str(caught.value)
     assert "train, validation or test" in str(caught.value) and "CSV" in str(caught.value)
     with pytest.raises(DataError, match="move cats/train to train/cats, and so on"):
         arrange(find(*tree("cats/train", "cats/val", "dogs/train", "dogs/val")))
@@ -106,20 +106,20 @@ def test_names_of_parts_and_classes_in_one_are_asked_about(names: str, inside: s
 
 
 def test_a_copy_of_the_whole_among_the_classes_is_asked_about() -> None:
-    with pytest.raises(DataError, match='"flowers" in flowers with the folders "a" and "b" in it'):
+    with pytest.raises(DataError, match='"flowers" in flowers with the folders "a", "b" in it'):
         arrange(find(*tree(*(f"flowers/{name}" for name in ("a", "b", "flowers/a", "flowers/b")))))
 
 
 @pytest.mark.parametrize("container", ["train", "images", "Dataset"])
 def test_a_folder_of_classes_beside_another_is_asked_about(container: str) -> None:
-    with pytest.raises(DataError, match=f'"{container}" with the folders "a" and "b" .* "models"'):
+    with pytest.raises(DataError, match=f'"{container}" with the folders "a", "b" .* "models"'):
         arrange(find(*tree(f"{container}/a", f"{container}/b", "models/plots")))
 
 
 def test_classes_may_have_folders_in_them() -> None:
     layout = arrange(find(*tree("cats/one", "dogs/one", "dogs/two", "birds")))
     assert set(said(layout).values()) == {"cats", "dogs", "birds"}
-    assert layout.warnings == ['The folders "one" and "two" in dogs count as one class, "dogs"']
+    assert layout.warnings == ['The folders "one", "two" in dogs count as one class, "dogs"']
     # "train" is a thing as well.
     assert set(said(arrange(find(*tree("train", "bus", "car")))).values()) == {
         "train",
@@ -191,7 +191,7 @@ def test_a_part_without_class_folders_is_left_out(test: str, empty: list[str], n
     layout = arrange(find(*parts, *([f"test/{test}", f"test/2{test}"] if test else [])), empty)
     assert len(layout.files) == 8 and layout.outside == []
     assert layout.warnings == [
-        f'Left out: "test" ({num} pictures); the photos are taken from "train" and "val"'
+        f'Left out: "test" ({num} pictures); the photos are taken from "train", "val"'
     ]
 
 

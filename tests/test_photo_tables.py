@@ -105,6 +105,13 @@ def test_class_names_may_hold_signs_of_many_kinds(tmp_path: Path) -> None:
     assert len(index.class_names) == 4 and index.warnings == ()
 
 
+def test_labels_that_share_what_commas_divide_are_said(tmp_path: Path) -> None:
+    labels = ("cat,cute", "cat,ugly", "dog,cute", "dog,ugly")
+    rows = "".join(f'p/{number}.png,"{label}"\n' for number, label in enumerate(labels, 1))
+    (warning,) = load_index(write_csv(tmp_path, f"path,label\n{rows}")).warnings
+    assert warning.startswith('Each of these labels is one class, commas and all: "cat,cute", "cat')
+
+
 def number_table(tmp_path: Path, values: list[str], copies: int) -> Path:
     rows = []
     for place, value in enumerate(values):

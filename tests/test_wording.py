@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handful.wording import format_points, format_share, printable
+from handful.wording import format_points, format_share, list_names, printable
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,10 @@ def test_all_and_nothing_are_said_only_of_these(fraction: float) -> None:
 )
 def test_points(fraction: float, text: str) -> None:
     assert format_points(fraction) == text
+
+
+def test_lists_of_names_stay_short() -> None:
+    assert list_names([]) == "none"
+    assert list_names("ab") == '"a", "b"'
+    assert list_names("abcdefg") == '"a", "b", "c", "d", "e" and 2 more'
+    assert len(list_names(["x" * 4000 + ".jpg"])) < 110 and list_names(["x" * 200]).count("…") == 1

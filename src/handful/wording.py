@@ -1,7 +1,9 @@
 """Shares, differences and names in words, the same wherever people read them."""
 
 import unicodedata
+from collections.abc import Iterable
 
+_NAMED, _LONGEST_NAME = 5, 100
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format, surrogate, line and paragraph ends
 
 
@@ -24,6 +26,26 @@ def printable(text: str) -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def list_names(names: Iterable[str]) -> str:
+    """Write a list of names, of which there may be very many, and very long ones.
+
+    Args:
+        names: Of photos, folders, classes, columns.
+
+    Returns:
+        Such as '"cats", "dogs" and 3 more'; "none" where there are none.
+    """
+    listed = list(names)
+    shown = ", ".join(f'"{_shorten(name)}"' for name in listed[:_NAMED])
+    more = f" and {len(listed) - _NAMED:,} more" if len(listed) > _NAMED else ""
+    return shown + more if listed else "none"
+
+
+def _shorten(name: str) -> str:
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
 
 
 def format_share(fraction: float) -> str:

@@ -18,11 +18,11 @@ from handful.files import new_file
 from handful.photos.index import ImageIndex, check_classes, label_conflicts, load_index, sort_key
 from handful.photos.photo_tables import path_forms
 from handful.tables import read_table, write_csv
+from handful.wording import list_names
 
 Action = Literal["remove", "relabel", "keep"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 _COLUMNS = ("path", "action", "label", "reason")
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -237,14 +237,12 @@ def _as_indexed(index: ImageIndex, fixes: Sequence[Fix], source: str | Path) -> 
             )
     if not unknown:
         return list(found.values())
-    shown = ", ".join(f'"{path}"' for path in unknown[:_NAMED])
-    more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
     close = difflib.get_close_matches(unknown[0], sorted(known), 1)
     hint = f'did you mean "{close[0]}"? ' if close else ""
     raise DataError(
         f"{source} names {len(unknown)} photo{'s' * (len(unknown) != 1)} that {index.source} does "
-        f"not have: {shown}{more}; {hint}Give the photos that the list was made of, or take the "
-        "lines out."
+        f"not have: {list_names(unknown)}; {hint}Give the photos that the list was made of, or "
+        "take the lines out."
     )
 
 
@@ -253,8 +251,7 @@ def _check_label(index: ImageIndex, fix: Fix, source: str | Path) -> None:
         return
     close = difflib.get_close_matches(fix.label, index.class_names, 1)
     hint = f'; did you mean "{close[0]}"?' if close else "."
-    shown = ", ".join(f'"{name}"' for name in index.class_names[:_NAMED])
-    more = f" and {len(index.class_names) - _NAMED} more" if len(index.class_names) > _NAMED else ""
     raise DataError(
-        f'{source} gives {fix.path} the class "{fix.label}"; {index.source} has {shown}{more}{hint}'
+        f'{source} gives {fix.path} the class "{fix.label}"; {index.source} has '
+        f"{list_names(index.class_names)}{hint}"
     )

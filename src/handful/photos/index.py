@@ -24,6 +24,7 @@ from handful.photos.part_names import SPLIT_NAMES
 from handful.photos.photo_tables import read_photo_table
 from handful.photos.sources import Listing, list_folder, list_zip
 from handful.photos.storage import FoundFile, read_file
+from handful.wording import list_names
 
 _THREADS = 4
 _NAMED = 5
@@ -146,8 +147,9 @@ class ImageIndex:
         unknown = [name for name in self.class_names if name not in class_names]
         if unknown:
             raise DataError(
-                f"{self.source} has the class{'es' * (len(unknown) > 1)} {_list(unknown)}; the "
-                f"classifier knows {_list(list(class_names))}. Rename the folder, or leave it out."
+                f"{self.source} has the class{'es' * (len(unknown) > 1)} {list_names(unknown)}; "
+                f"the classifier knows {list_names(class_names)}. Rename the folder, or leave it "
+                "out."
             )
         places = np.array([list(class_names).index(name) for name in self.class_names], np.int64)
         labels = places[self.labels] if len(self) else self.labels
@@ -295,7 +297,7 @@ def _say_listing(listing: Listing) -> list[str]:
     if listing.repeated:
         lines.append(
             "The archive holds several files under one name, of which the last counts: "
-            f"{_list(listing.repeated)}"
+            f"{list_names(listing.repeated)}"
         )
     return lines
 
@@ -344,8 +346,8 @@ def _look_alikes(class_names: Sequence[str]) -> list[str]:
     for name in class_names:
         alike.setdefault("".join(name.casefold().split()), []).append(name)
     return [
-        f"The classes {_list(names)} differ in capitals or spaces alone; give them one name if "
-        "they are one class"
+        f"The classes {list_names(names)} differ in capitals or spaces alone; give them one name "
+        "if they are one class"
         for names in alike.values()
         if len(names) > 1
     ]
@@ -454,8 +456,8 @@ def check_classes(index: ImageIndex, least_classes: int = 2) -> None:
         absent = [name for number, name in enumerate(names) if number not in present]
         if absent:
             raise DataError(
-                f"{source}: the {part} part has no picture of {_list(absent)}, which other parts "
-                "have. Add pictures, or take the class out of all parts."
+                f"{source}: the {part} part has no picture of {list_names(absent)}, which other "
+                "parts have. Add pictures, or take the class out of all parts."
             )
 
 
@@ -480,11 +482,6 @@ def _near(path: Path) -> str:
         return "."
     close = difflib.get_close_matches(path.name, names, 1)
     return f"; did you mean {path.parent / close[0]}?" if close else "."
-
-
-def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(f'"{name}"' for name in names[:5])
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "none"
 
 
 def _hash(data: bytes) -> str:

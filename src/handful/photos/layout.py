@@ -14,6 +14,7 @@ from handful.errors import DataError
 from handful.photos.formats import sniff_format
 from handful.photos.part_names import find_parts, is_container, is_pair, mixed_parts
 from handful.photos.storage import FoundFile
+from handful.wording import list_names
 
 _ENDINGS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .gif .tif .tiff .heic .heif .avif .jp2 .jxl".split()
@@ -216,7 +217,7 @@ def _classes(
         classes[top] = {name: unicodedata.normalize("NFC", name) for name in kept}
         nests = sorted(name for name in kept if filled[name].holds_folders())
         warnings += [
-            f"The folders {_named(sorted(filled[name].filled()))} in {'/'.join((*top, name))} "
+            f"The folders {list_names(sorted(filled[name].filled()))} in {'/'.join((*top, name))} "
             f'count as one class, "{name}"'
             for name in nests[:_NAMED]
         ]
@@ -262,14 +263,14 @@ def _refuse_unclear(base: Place, folder: _Folder) -> None:
     where = f" in {'/'.join(base)}" if base else ""
     if mixed := mixed_parts(filled):
         raise DataError(
-            f"has the folders {_named(sorted(mixed))}{where}, whose names tell parts and more. If "
-            "the rest is the class, move them to train/CLASS and so on; else give one set alone."
+            f"has the folders {list_names(sorted(mixed))}{where}, whose names tell parts and more. "
+            "If the rest is the class, move them to train/CLASS and so on; else give one set alone."
         )
     if not nests:
         return
     shared = sorted(set.intersection(*nests.values()))
     if len(nests) > 1 and 2 * len(nests) >= len(filled) and len(shared) > 1:
-        names, inner = _named(nests), _named(shared)
+        names, inner = list_names(nests), list_names(shared)
         example = f"{next(iter(nests))}/{shared[0]}"
         if is_pair(find_parts(shared)):
             raise DataError(
@@ -287,10 +288,10 @@ def _refuse_unclear(base: Place, folder: _Folder) -> None:
         if is_container(name) or len(inside & set(filled)) > 1:
             beside = sorted(set(filled) - {name})
             raise DataError(
-                f'has the folder "{name}"{where} with the folders {_named(sorted(inside))} in it, '
-                f"and beside it {_named(beside)}; which are the classes? If those in {name} are, "
-                f"give {'/'.join((*base, name))} alone. If {name} is one, move its pictures out of "
-                "the folders in it."
+                f'has the folder "{name}"{where} with the folders {list_names(sorted(inside))} in '
+                f"it, and beside it {list_names(beside)}; which are the classes? If those in "
+                f"{name} are, give {'/'.join((*base, name))} alone. If {name} is one, move its "
+                "pictures out of the folders in it."
             )
 
 
@@ -336,12 +337,5 @@ def _say_left(
         names = ", ".join(
             f'"{path}" ({number} picture{"s" * (number != 1)})' for path, number in beside[:_NAMED]
         )
-        around = _named(sorted("/".join(top) for top in tops))
+        around = list_names(sorted("/".join(top) for top in tops))
         yield f"Left out: {names}{more}; the photos are taken from {around}"
-
-
-def _named(names: Iterable[str]) -> str:
-    listed = [f'"{name}"' for name in names]
-    more = [f"{len(listed) - _NAMED} more"] if len(listed) > _NAMED else []
-    shown = [*listed[:_NAMED], *more]
-    return " and ".join(", ".join(shown).rsplit(", ", 1)) if len(shown) > 1 else "".join(shown)

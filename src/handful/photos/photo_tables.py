@@ -17,9 +17,9 @@ from handful.errors import DataError
 from handful.photos.part_names import SPLIT_NAMES, find_parts
 from handful.photos.storage import FoundFile, read_file
 from handful.tables import read_table
+from handful.wording import list_names
 
 _COLUMNS = ("path", "label", "split", "group")
-_NAMED = 5
 # Numbers from 0 or 1 on are codes of classes, such as digits; others, or very many, may be amounts.
 _NUM_DIGITS = 10
 _FEW_PHOTOS = 5  # of one number, on average
@@ -101,12 +101,12 @@ def read_photo_table(
 def _check_columns(path: Path, names: Sequence[str]) -> None:
     expected = "expected path,label and, if wanted, split and group."
     if "path" not in names or "label" not in names:
-        raise DataError(f"{path} has the columns {_list(names)}; {expected}")
+        raise DataError(f"{path} has the columns {list_names(names)}; {expected}")
     unknown = [name for name in names if name not in _COLUMNS]
     if unknown:
         raise DataError(
-            f"{path} has unknown columns {_list(unknown)}; {expected} Remove them, or rename the "
-            "one that is meant."
+            f"{path} has unknown columns {list_names(unknown)}; {expected} Remove them, or rename "
+            "the one that is meant."
         )
 
 
@@ -120,7 +120,7 @@ def _say_missing(path: Path, missing: Sequence[str]) -> str:
     far = any(re.match(r"[A-Za-z]:[\\/]|\\\\|[a-z]+://", name) for name in missing)
     hint = " Paths of another computer lead nowhere here: write them as seen from the table."
     return (
-        f"{path} lists {len(missing)} files that do not exist: {_list(missing)}. "
+        f"{path} lists {len(missing)} files that do not exist: {list_names(missing)}. "
         f"Paths count from {path.parent.resolve()}.{hint if far else ''}"
     )
 
@@ -139,9 +139,13 @@ def _check_labels(
         if several:
             raise DataError(
                 f'{path}, line {line}: the label "{label}" seems to be several: '
-                f"{_list(several)}. A photo has one class here: keep one of them, make a table "
-                "for each question, or join them by a hyphen where the pair is a class of its own."
+                f"{list_names(several)}. A photo has one class here: keep one of them, make a "
+                "table for each question, or join them by a hyphen where the pair is a class."
             )
+    pairs = [label for label in counts if "," in label]
+    pieces = Counter(piece.strip() for label in pairs for piece in label.split(","))
+    if any(number > 1 for number in pieces.values()):
+        return [f"Each of these labels is one class, commas and all: {list_names(pairs)}"]
     return []
 
 
@@ -204,8 +208,3 @@ def _without_shared(files: list[FoundFile]) -> list[FoundFile]:
         replace(file, path=PurePosixPath(file.path).relative_to(shared).as_posix())
         for file in files
     ]
-
-
-def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(f'"{name}"' for name in names[:_NAMED])
-    return shown + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "") or "none"
