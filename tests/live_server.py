@@ -1,10 +1,12 @@
 """A server of the tests' own: in a thread, on a free port of 127.0.0.1."""
 
+import http.client
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ def live(
     limits: UploadLimits | None = None,
     max_waiting: int = 64,
     allowed_hosts: tuple[str, ...] = LOOPBACK_NAMES,
+    public_names: tuple[str, ...] = (),
+    root_path: str = "",
     token: str | None = None,
     is_ready: bool = True,
     **protocol: Any,
@@ -49,6 +53,8 @@ def live(
         make_card(classifier, run),
         limits or UploadLimits(),
         allowed_hosts=allowed_hosts,
+        public_names=public_names,
+        root_path=root_path,
         token=token,
         is_ready=is_ready,
     )
@@ -72,6 +78,55 @@ def live(
         server.should_exit = True
         thread.join()
         batcher.close()
+
+
+@contextmanager
+def behind_proxy(port: int, *, prefix: str = "/handful", strips: bool = True) -> Iterator[int]:
+    """A reverse proxy as nginx makes one: Host becomes the upstream's, the prefix is cut off.
+
+    Yields its own port; what is not below the prefix is not found.
+    """
+
+    class Proxy(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def pass_on(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            if not self.path.startswith(f"{prefix}/"):
+                self.send_error(404)
+                return
+            upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            hidden = ("connection", "host", "content-length")
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in hidden}
+            headers |= {"Host": f"127.0.0.1:{port}", "Connection": "close"}
+            path = self.path.removeprefix(prefix) if strips else self.path
+            upstream.request(self.command, path, body, headers)
+            answer = upstream.getresponse()
+            data = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("connection", "content-length", "date"):
+                    self.send_header(name, value)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+            upstream.close()
+
+        do_GET = do_POST = pass_on
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    proxy.daemon_threads = True
+    thread = threading.Thread(target=proxy.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield proxy.server_address[1]
+    finally:
+        proxy.shutdown()
+        thread.join()
+        proxy.server_close()
 
 
 def wait_until(condition: Any, seconds: float = 10.0) -> None:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 import pytest
@@ -16,10 +17,10 @@ from typer.testing import CliRunner
 
 from handful.cli import app as command_line
 from handful.serving import predict_endpoint
-from handful.serving.guards import SECURITY_HEADERS
+from handful.serving.guards import LOOPBACK_NAMES, SECURITY_HEADERS
 from handful.serving.problems import KINDS, MEDIA_TYPE
 from handful.serving.uploads import HeldBytes, UploadLimits, printable
-from live_server import Live, live, read_answer, wait_until
+from live_server import Live, behind_proxy, live, read_answer, wait_until
 
 TOKEN = "a-token-that-is-long-enough"
 
@@ -441,6 +442,15 @@ def test_before_it_is_ready_and_when_it_stops_photos_are_refused(
         ("error_rate=often", 'error_rate is "often"; expected a number'),
         ("error_rate=", 'error_rate is ""; expected a number'),
         ("coverage=0.9&coverage=high", 'coverage is "high"'),
+        *[
+            (f"{name}={value}", f"{name} is ")
+            for name in ("error_rate", "coverage")
+            for value in ("inf", "-inf", "NaN", "0", "1", "-0.1", "1e400", "1e-400", "0x1p-3", ".")
+        ],
+        ("coverage=%000.5", "coverage is"),
+        ("coverage=" + "a" * 30_000, 'coverage is "aaaa'),
+        ("coverage=" + "9" * 30_000, "coverage is inf"),
+        ("&".join(["coverage=0.5"] * 3000 + ["coverage=2"]), "coverage is 2.0"),
         ("error_rate=0.001", "cannot be shown on 38 photos"),
     ],
 )
@@ -455,6 +465,19 @@ def test_of_several_options_the_last_counts() -> None:
     assert predict_endpoint.read_options(b"") == (None, None)
     assert predict_endpoint.read_options(b"error_rate=0.1&other=1") == (0.1, None)
     assert predict_endpoint.read_options(b"coverage=0.5&coverage=0.9") == (None, 0.9)
+
+
+@pytest.mark.parametrize("name", ["error_rate", "coverage"])
+@pytest.mark.parametrize("value", ["1e-9", "0.3", "0.5", "0.9999999999999999"])
+def test_every_number_between_0_and_1_is_followed_or_refused(
+    server: Live, photo: bytes, name: str, value: str
+) -> None:
+    answer = server.client.post(f"/predict?{name}={value}", files={"file": photo})
+    if answer.status_code != 200:
+        check_problem(answer, "option")
+    elif name == "coverage":
+        (found,) = answer.json()["predictions"]
+        assert found["label_set"][0] == found["label"]
 
 
 def test_a_token_guards_all_but_pages_and_probes(tiny_run: Path, photo: bytes) -> None:
@@ -493,6 +516,71 @@ def test_pages_of_other_sites_may_not_ask(server: Live, photo: bytes) -> None:
     assert answer.status_code == 200
     assert not [name for name in answer.headers if name.startswith("access-control")]
     check_problem(server.client.options("/predict", headers={"origin": own}), "method")
+
+
+def test_behind_a_proxy_that_hides_the_name_the_own_page_may_ask_and_others_may_not(
+    tiny_run: Path, photo: bytes
+) -> None:
+    own, other = "https://photos.example.org", "https://evil.example"
+    forwarded = {"x-forwarded-host": "photos.example.org:8443"}
+    cases: list[tuple[bool, dict[str, str]]] = [
+        (True, {"origin": own}),
+        (True, {"origin": own, "sec-fetch-site": "same-origin"}),
+        (True, {"origin": "https://any.example", "sec-fetch-site": "same-origin"}),
+        (True, {"origin": f"{own}:8443", **forwarded}),
+        (True, {}),
+        (False, {"origin": other}),
+        (False, {"origin": "null"}),
+        (False, {"origin": ""}),
+        (False, {"origin": f"{own}:8443"}),
+        (False, {"origin": f"{own}.evil.example"}),
+        (False, {"origin": other, "x-forwarded-host": "evil.example"}),
+        (False, {"origin": own, "sec-fetch-site": "cross-site"}),
+        (False, {"origin": own, "sec-fetch-site": "same-site"}),
+        (False, {"origin": "null", "sec-fetch-site": "none"}),
+        (False, {"origin": "http://localhost:3000"}),
+        (False, {"origin": "http://localhost"}),
+    ]
+    names = (*LOOPBACK_NAMES, "photos.example.org")
+    with (
+        live(tiny_run, allowed_hosts=names, public_names=("photos.example.org",)) as server,
+        behind_proxy(server.port) as port,
+    ):
+        for is_taken, headers in cases:
+            answer = httpx.post(
+                f"http://127.0.0.1:{port}/handful/predict",
+                files={"file": photo},
+                headers=headers,
+                trust_env=False,
+            )
+            assert answer.status_code == (200 if is_taken else 403), headers
+
+
+@pytest.mark.parametrize("strips", [True, False])
+def test_below_a_proxy_s_path_every_address_leads_to_where_it_should(
+    tiny_run: Path, photo: bytes, strips: bool
+) -> None:
+    root = "" if strips else "/handful"
+    with live(tiny_run, root_path=root) as server, behind_proxy(server.port, strips=strips) as port:
+        base = f"http://127.0.0.1:{port}/handful/"
+        found = set()
+        with httpx.Client(trust_env=False) as client:
+            for page in (base, f"{base}docs"):
+                text = client.get(page).raise_for_status().text
+                found |= {urljoin(page, a) for a in re.findall(r'(?:src|href)="([^"]*)"', text)}
+            script = client.get(f"{base}page/app.js").raise_for_status().text
+            asked = set(re.findall(r'fetch\("([^"]*)"|[`"](predict)\b', script))
+            found |= {urljoin(base, a or b) for a, b in asked} - {f"{base}predict"}
+            assert len(found) == 7 and f"{base}model" in found
+            for address in found:
+                client.get(address).raise_for_status()
+            described = client.get(f"{base}openapi.json").json()
+            place = urljoin(f"{base}openapi.json", described["servers"][0]["url"]).rstrip("/")
+            for path, methods in described["paths"].items():
+                method = "post" if "post" in methods else "get"
+                files = {"file": photo} if method == "post" else None
+                answer = client.request(method, place + path, files=files)
+                assert answer.status_code == 200, path
 
 
 def test_every_answer_carries_the_security_headers(server: Live, photo: bytes) -> None:

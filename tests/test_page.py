@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from handful.reports.report import write_report
-from live_server import Live, live
+from live_server import Live, behind_proxy, live
 from test_report import evaluate, gather
 
 CHROMIUM = next(
@@ -353,6 +353,22 @@ def test_the_page_asks_for_the_token_and_keeps_it_for_the_visit(
         assert TOKEN not in page.url
         page.reload()
         page.locator("#work").wait_for()
+        assert watch.faults == []
+
+
+def test_the_page_works_below_a_path_of_a_proxy_that_hides_the_name(
+    browser: Any, server: Live, photos: dict[str, bytes]
+) -> None:
+    with behind_proxy(server.port) as port, browser.new_context() as context:
+        watch = Watch(context.new_page(), port)
+        watch.page.set_default_timeout(15_000)
+        watch.page.goto(f"{watch.own}handful/")
+        watch.page.locator("#work").wait_for()
+        drop(watch.page, photos)
+        wait_for_status(watch.page, "3 files done.")
+        watch.page.get_by_role("link", name="For programs").click()
+        watch.page.get_by_role("link", name="Back to the page").click()
+        watch.page.locator("#work").wait_for()
         assert watch.faults == []
 
 

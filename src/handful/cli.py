@@ -734,6 +734,9 @@ def serve(
             metavar="NAME", help="Name that requests may call the server by; once for each."
         ),
     ] = None,
+    root_path: Annotated[
+        str, typer.Option(metavar="/PATH", help="Path that a proxy in front leaves in addresses.")
+    ] = ServeConfig.root_path,
     max_waiting: Annotated[
         int, typer.Option(help="Photos that may wait; more are refused with 503.")
     ] = ServeConfig.max_waiting,
@@ -762,6 +765,7 @@ def serve(
             host=host,
             port=port,
             allowed_hosts=tuple(allow_host or ()),
+            root_path=root_path,
             max_waiting=max_waiting,
             max_body_megabytes=max_body,
             max_files=max_files,

@@ -270,7 +270,9 @@ class ServeConfig:
         host: Address to listen at; the default is reached from this machine alone.
         port: TCP port, or 0 for a free one.
         allowed_hosts: Names that requests may call the server by, besides the loopback's; without
-            any, all are allowed where `host` is not a loopback address.
+            any, all are allowed where `host` is not a loopback address. Behind a proxy, the names
+            that it is called by.
+        root_path: Path that a proxy in front leaves before the server's own, such as "/photos".
         max_waiting: Pictures that may wait for a thread; more are refused with 503.
         max_body_megabytes: Size of one request.
         max_files: Files in one request.
@@ -282,6 +284,7 @@ class ServeConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     allowed_hosts: tuple[str, ...] = ()
+    root_path: str = ""
     max_waiting: int = 128
     max_body_megabytes: float = 20.0
     max_files: int = 32
@@ -291,6 +294,11 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         _check_range("port", self.port, 0, 65535)
+        if self.root_path and (self.root_path[0] != "/" or self.root_path[-1] == "/"):
+            raise ValueError(
+                f"root_path is {self.root_path!r}; expected a path such as /photos, with no slash "
+                "at its end."
+            )
         _check_range("max_files", self.max_files, 1, 1000)
         # Else a request could be taken that never fits into the queue.
         _check_range("max_waiting", self.max_waiting, self.max_files, 100_000)

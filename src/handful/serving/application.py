@@ -58,6 +58,8 @@ def create_app(service: Service) -> Guard:
     return Guard(
         _switch(PredictEndpoint(service, held), app),
         allowed_hosts=service.allowed_hosts,
+        public_names=service.public_names,
+        root_path=service.root_path,
         token=service.token,
         observe=service.metrics.observe_request,
     )
@@ -68,6 +70,7 @@ class _Described(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         schema = super().openapi()
+        schema["servers"] = [{"url": "."}]  # relative to this description, wherever a proxy has it
         schema["paths"].setdefault(_PREDICT, {"post": describe_predict()})
         schema.setdefault("components", {})["securitySchemes"] = BEARER_SCHEME
         return schema

@@ -52,6 +52,8 @@ class Guard:
     Args:
         app: The application.
         allowed_hosts: Names that the Host header may have, without the port; empty allows all.
+        public_names: Names that a proxy in front is called by, which may hide them from Host.
+        root_path: Path that a proxy in front leaves before the server's own, such as "/photos".
         token: What a client must send as "Authorization: Bearer ..."; None asks for nothing.
         observe: Told of each request's method, path, status and seconds.
     """
@@ -61,11 +63,15 @@ class Guard:
         app: Application,
         *,
         allowed_hosts: tuple[str, ...] = (),
+        public_names: tuple[str, ...] = (),
+        root_path: str = "",
         token: str | None = None,
         observe: Observer | None = None,
     ) -> None:
         self.app = app
         self.allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
+        self.public_names = frozenset(name.lower() for name in public_names)
+        self.root_path = root_path
         self.token = None if token is None else token.encode()
         self.observe = observe
 
@@ -80,6 +86,8 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if self.root_path and scope["path"].startswith(f"{self.root_path}/"):
+            scope["path"] = scope["path"].removeprefix(self.root_path)
         exchange = _Exchange(scope, receive, send)
         scope["request_id"] = exchange.request_id
         scope["header_texts"] = exchange.headers
@@ -112,13 +120,33 @@ class Guard:
                 f"{', '.join(sorted(self.allowed_hosts))}. `handful serve --allow-host NAME` "
                 "allows another.",
             )
-        origin = headers.get("origin")
-        if origin is not None and not _is_own(origin, host):
+        if "origin" in headers and not self._is_own_page(headers):
             raise Problem(
-                "other-site", "the request comes from another site's page; open this server's own."
+                "other-site",
+                "the request comes from another site's page; open this server's own. Behind a "
+                "proxy, `handful serve --allow-host NAME` tells the name in the page's address.",
             )
         if self.token is not None and path not in _OPEN_PATHS and not path.startswith(_OPEN_FOLDER):
             self._check_token(headers.get("authorization", ""))
+
+    def _is_own_page(self, headers: Mapping[str, str]) -> bool:
+        """Whether a browser sent the request from a page of this server's own.
+
+        Browsers say it themselves (Sec-Fetch-Site, which no page can set) at addresses with TLS and
+        on this machine: true behind any proxy. Else the page's address must be the request's, or,
+        where a proxy has put its own in place of that, the proxy's.
+        """
+        site = headers.get("sec-fetch-site")
+        if site is not None:
+            return site == "same-origin"
+        page = _address_of(headers["origin"])
+        if not page:
+            return False
+        if page == headers.get("host", "").lower() or page in self.public_names:
+            return True
+        # No other site's page can send this header: a browser would ask first, and be refused.
+        told = headers.get("x-forwarded-host", "").lower()
+        return page == told and _without_port(told) in self.public_names
 
     def _check_token(self, given: str) -> None:
         kind, _, token = given.partition(" ")
@@ -133,11 +161,12 @@ class Guard:
             )
 
 
-def _is_own(origin: str, host: str) -> bool:
+def _address_of(origin: str) -> str:
+    """Name and port of a page's origin; nothing where it has none."""
     try:
-        return urlsplit(origin).netloc.lower() == host.lower()
+        return urlsplit(origin).netloc.lower()
     except ValueError:  # no address at all, such as http://[
-        return False
+        return ""
 
 
 def _without_port(host: str) -> str:
@@ -151,7 +180,7 @@ class _Exchange:
     def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         self.scope = scope
         self._receive, self._send = receive, send
-        # Of a header that came twice the last one counts, as a proxy would have it refused.
+        # Headers that count are there once; the connection sees to it.
         self.headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         given = self.headers.get("x-request-id", "")
         self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)

@@ -179,7 +179,15 @@ def _make_service(
         body_seconds=config.body_seconds,
         held_bytes=max(256_000_000, int(4e6 * config.max_body_megabytes)),
     )
-    service = Service(batcher, card, limits, allowed_hosts=hosts, token=token)
+    service = Service(
+        batcher,
+        card,
+        limits,
+        allowed_hosts=hosts,
+        public_names=config.allowed_hosts,
+        root_path=config.root_path,
+        token=token,
+    )
     batcher.on_batch = service.metrics.batch_size.observe
     return service
 

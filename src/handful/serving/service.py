@@ -20,6 +20,8 @@ class Service:
         limits: Of requests.
         metrics: What /metrics gives.
         allowed_hosts: As for `Guard`.
+        public_names: As for `Guard`.
+        root_path: As for `Guard`.
         token: As for `Guard`.
         is_ready: Whether the network is compiled.
         is_stopping: Whether the server is about to end.
@@ -30,6 +32,8 @@ class Service:
     limits: UploadLimits = field(default_factory=UploadLimits)
     metrics: ServingMetrics = field(default_factory=ServingMetrics)
     allowed_hosts: tuple[str, ...] = ()
+    public_names: tuple[str, ...] = ()
+    root_path: str = ""
     token: str | None = None
     is_ready: bool = False
     is_stopping: bool = False

@@ -1,4 +1,5 @@
 // The page's own script: photos in, one request each, answers out. Nothing from elsewhere.
+// Addresses are relative: a proxy may have put the page under any path.
 "use strict";
 
 const AT_ONCE = 4;
@@ -25,7 +26,7 @@ function headers() {
 async function begin() {
   let response;
   try {
-    response = await fetch("/model", { headers: headers() });
+    response = await fetch("model", { headers: headers() });
   } catch {
     $("about").textContent = "The server does not answer. Start it, and load this page again.";
     return;
@@ -114,7 +115,7 @@ class Unreadable extends Error {}
 
 async function ask(file) {
   const rate = $("error-rate").value;
-  const address = rate ? `/predict?error_rate=${encodeURIComponent(rate)}` : "/predict";
+  const address = rate ? `predict?error_rate=${encodeURIComponent(rate)}` : "predict";
   if (file.size > model.limits.max_body_bytes - 4096) {
     const most = model.limits.max_body_bytes / 1e6;
     throw new Unreadable(`is larger than the ${most} MB that are taken`);
