@@ -265,13 +265,15 @@ def checkpoints() -> Iterator[Judge]:
     """A checkpoint of which the archive, an array or the metadata is mutated."""
     import numpy as np
 
-    from handful.training.loop import CHECKPOINT_FILE
+    from handful.training.loop import CHECKPOINT_FILE, COLUMNS
     from handful.training.loop import _read_checkpoint as read_checkpoint
 
     rng = np.random.default_rng(0)
     arrays = {f"state_{n}": rng.normal(size=(3, n + 1)).astype(np.float32) for n in range(4)}
     arrays |= {f"best_{n}": arrays[f"state_{n}"] for n in range(4)}
-    facts = {"format": 1, "key": "key", "num_best": 4, "epoch": 3, "history": {"loss": [0.5, 0.4]}}
+    facts = {"format": 1, "key": "key", "ended": "", "planned_epochs": 3, "estimated_seconds": 9.5}
+    facts |= {"history": {name: [0.5, 0.4] for name in COLUMNS}, "seconds": 4.0}
+    facts |= {"best_loss": 0.4, "best_epoch": 2, "num_best": 4}
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,6 +1,9 @@
+import hashlib
 import io
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -316,7 +319,7 @@ def test_another_classifiers_files_are_refused_even_with_right_digests(
 
     path = folder / "classifier.json"
     _rewrite(path, lambda d: forge(d, class_names=["a", "b", "c"]))
-    with pytest.raises(ModelFileError, match="not a classifier's description"):
+    with pytest.raises(ModelFileError, match=r"weights is \(48, 2\), not \(48, 3\)"):
         Classifier.load(folder)
     _rewrite(path, lambda d: forge(d, files={**d["files"], "../../evil.pkl": {}}))
     with pytest.raises(ModelFileError, match="lists other files than a classifier has"):
@@ -353,3 +356,94 @@ def test_a_moved_run_still_works(
     shutil.move(tmp_path / "run", tmp_path / "elsewhere")
     loaded = Classifier.load(tmp_path / "elsewhere")
     assert np.array_equal(loaded.predict_proba([photo_folder / "round"]), expected)
+
+
+def test_whatever_is_forged_is_refused_in_one_line(classifier: Classifier, tmp_path: Path) -> None:
+    """Digests guard against damage, not against somebody who makes all of them anew."""
+    folder = classifier.save(tmp_path / "saved")
+    path = folder / "classifier.json"
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    whole.pop("digest")
+    forged: tuple[tuple[str, object], ...] = (
+        ("class_names", "ab"),
+        ("class_names", ["a", "a"]),
+        ("class_names", [1, 2]),
+        ("backbone", {**whole["backbone"], "image_size": 2**40}),
+        ("backbone", {**whole["backbone"], "embedding_dim": "48"}),
+        ("backbone", []),
+        ("decode", {**whole["decode"], "image_size": 31}),
+        ("decode", {**whole["decode"], "resize": ["crop"]}),
+        ("decode", {**whole["decode"], "more": 1}),
+        ("precision", "int1"),
+        ("test_time_mirror", "no"),
+        ("about", ["backbone"]),
+        ("head", None),
+        ("calibration", {**whole["calibration"], "temperature": -1}),
+        ("reference", {**whole["reference"], "num_neighbours": 10**9}),
+        ("reference", {**whole["reference"], "threshold": "10" * 3000}),
+        ("files", {name: None for name in whole["files"]}),
+        ("files", 3),
+    )
+    for name, value in forged:
+        description = {**whole, name: value}
+        text = json.dumps(description, sort_keys=True, ensure_ascii=False)
+        description["digest"] = hashlib.sha256(text.encode()).hexdigest()
+        path.write_text(json.dumps(description), encoding="utf-8")
+        with pytest.raises(ModelFileError) as caught:
+            Classifier.load(folder)
+        assert "\n" not in str(caught.value), name
+    for text in ('{"a":' * 50_000, "[1]", '{"format": NaN}', "\x00", "1" * 5000):
+        path.write_text(text)
+        with pytest.raises(ModelFileError, match="restore it from a copy"):
+            Classifier.load(folder)
+
+
+def test_a_network_that_is_another_is_named_at_first_use(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    folder = classifier.save(tmp_path / "saved")
+    text = (folder / "network.xml").read_text().replace('type="ReLU"', 'type="Unheard"')
+    (folder / "network.xml").write_text(text)
+    _rewrite(folder / "classifier.json", lambda description: _seal(description, folder))
+    with pytest.raises(ModelFileError, match=r"network\.xml cannot be (read|run) as a network"):
+        Classifier.load(folder).predict([draw_photo("round", 5)])
+
+
+def _seal(description: dict, folder: Path) -> None:
+    description.pop("digest")
+    for name, facts in description["files"].items():
+        facts["sha256"] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    text = json.dumps(description, sort_keys=True, ensure_ascii=False)
+    description["digest"] = hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_class_whose_name_is_no_text_is_kept(classifier: Classifier, tmp_path: Path) -> None:
+    classifier.class_names = ("caf\udce9", "\u202egpj")
+    folder = classifier.save(tmp_path / "saved")
+    assert Classifier.load(folder).class_names == classifier.class_names
+
+
+@pytest.mark.parametrize("file", ["head.safetensors", "confidence.safetensors", "classifier.json"])
+def test_a_full_disk_while_saving_is_said(
+    classifier: Classifier, tmp_path: Path, file: str
+) -> None:
+    """Every write ends on a disk with no room: a size that files may not pass stands for it."""
+    folder = classifier.save(tmp_path / "place" / "a")
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    code = f"""
+import resource, signal, sys
+from handful import Classifier, OutputError
+classifier = Classifier.load({str(folder)!r})
+import handful.classifiers.classifier as module
+module.shutil.copyfile = lambda source, target: target.write_bytes(b"")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({sizes[file] - 1}, resource.RLIM_INFINITY))
+try:
+    classifier.save({str(folder.with_name("b"))!r})
+except OutputError as error:
+    print(error)
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout.startswith(f"{folder.with_name('b')} cannot be written: ")
+    assert answer.stdout.count("\n") == 1, answer.stderr
+    assert list(folder.parent.iterdir()) == [folder]

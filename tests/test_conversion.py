@@ -1,8 +1,10 @@
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -67,12 +69,12 @@ def test_the_cache_folder_of_the_configuration_is_the_default(counted, tmp_path,
     ("name", "damage", "problem"),
     [
         ("network.bin", b"weights 0f efficientnet-lite0", "its files have changed"),
-        ("network.bin", None, "FileNotFoundError"),
+        ("network.bin", None, "No such file"),
         ("network.xml", b"<net>", "its files have changed"),
-        ("network.json", b"{", "JSONDecodeError"),
-        ("network.json", b"[]", "TypeError"),
+        ("network.json", b"{", "Expecting property name"),
+        ("network.json", b"[]", "it holds no object"),
         ("network.json", b'{"format": 0, "digest": "", "sha256": {}}', "it is another network"),
-        ("network.json", None, "FileNotFoundError"),
+        ("network.json", None, "No such file"),
     ],
 )
 def test_a_damaged_network_is_set_aside_and_made_again(
@@ -138,10 +140,31 @@ store(pathlib.Path({str(parent / "n")!r}), "", {{}}, lambda _: os.kill(os.getpid
     assert list(parent.iterdir()) == [network.xml_path.parent]
 
 
-def test_a_folder_that_cannot_be_written(counted, tmp_path):
-    (tmp_path / "networks").write_text("a file")
-    with pytest.raises(OutputError, match=r"Cannot keep the converted network in .*HANDFUL_CACHE"):
-        frozen_network(find_backbone(), tmp_path)
+def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    code = f"""
+import os, pathlib
+from handful.networks import backbones
+backbones._convert = lambda backbone, folder, int8: [
+    (folder / name).write_text("") for name in ("network.xml", "network.bin")]
+for _ in range(2):
+    network = backbones.frozen_network(
+        backbones.find_backbone(), pathlib.Path({str(tmp_path / "cache")!r}))
+    assert network.xml_path.is_file()
+os._exit(0) if os.fork() == 0 else os.wait()
+assert network.xml_path.is_file()
+"""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.count("cannot be used (a file stands where a folder is needed)") == 1
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_full_disk(tmp_path, monkeypatch):
@@ -149,7 +172,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(backbones, "_convert", fill)
-    with pytest.raises(OutputError, match=r"networks/.*: No space left on device. Make room"):
+    with pytest.raises(OutputError, match=r"neither in .* \(the disk is full\) nor among"):
         frozen_network(find_backbone(), tmp_path)
     assert list((tmp_path / "networks").iterdir()) == []
 
@@ -171,12 +194,18 @@ def test_a_damaged_network_that_cannot_be_moved(tmp_path, monkeypatch, counted):
     folder = frozen_network(find_backbone(), tmp_path).xml_path.parent
     (folder / "network.bin").write_bytes(b"")
 
-    def refuse(*paths):
-        raise PermissionError(errno.EACCES, "Permission denied")
+    rename = os.rename
+
+    def refuse(source, target):
+        if Path(source) == folder or Path(target) == folder:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        rename(source, target)
 
     monkeypatch.setattr(conversion.os, "rename", refuse)
-    with pytest.raises(OutputError, match=r"cannot be moved: Permission denied. Delete it"):
-        frozen_network(find_backbone(), tmp_path)
+    spare = tmp_path / "spare"
+    monkeypatch.setattr(conversion, "_spare_folder", functools.cache(lambda: spare))
+    network = frozen_network(find_backbone(), tmp_path)
+    assert network.bin_path.stat().st_size and spare in network.bin_path.parents
 
 
 def small_body() -> Any:

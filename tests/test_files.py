@@ -3,22 +3,27 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handful.errors import OutputError
+from handful.errors import HandfulError, OutputError
 from handful.files import (
     json_text,
     new_file,
     new_folder,
     open_regular,
+    read_json,
     read_regular,
+    read_tensors,
     reason_of,
     sha256_of,
     write_json,
+    write_tensors,
 )
 from handful.wording import printable
 
@@ -207,3 +212,66 @@ def test_a_file_is_read_as_far_as_it_said(tmp_path: Path) -> None:
         read_regular(tmp_path / "a", 2)
     if Path("/proc/self/maps").exists():  # has no size, and more to read than its size
         assert read_regular(Path("/proc/self/maps"), 10) == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a":' * 100_000, "nested too deeply"),
+        ("[1]", "it holds no object"),
+        ('{"a": NaN}', "it holds NaN, which is no number"),
+        ('{"a": ' + "1" * 5000 + "}", "integer string conversion"),
+        ("{", "Expecting"),
+        ("\ufeff{}", "BOM"),
+    ],
+)
+def test_json_that_is_none_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=words):
+        read_json(tmp_path / "a.json")
+
+
+def test_json_that_was_written_is_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"name\udcff": [1, 0.5, None]})
+    assert read_json(tmp_path / "a.json") == {"name\udcff": [1, 0.5, None]}
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="named pipe"):
+        read_json(tmp_path / "pipe")
+
+
+def test_tensors_are_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    tensors = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.zeros(0, np.uint8)}
+    write_tensors(path, tensors)
+    found = read_tensors(path)
+    assert found.keys() == tensors.keys()
+    assert all(np.array_equal(found[name], tensors[name]) for name in tensors)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        data = bytearray(whole)
+        for place in rng.integers(0, len(data), rng.integers(1, 5)):
+            data[place] = rng.integers(256)
+        path.write_bytes(data[: rng.integers(1, len(data) + 1)] if rng.random() < 0.3 else data)
+        with suppress(ValueError):
+            read_tensors(path)
+    write_tensors(path, {"x": np.array([1, np.nan], np.float32)})
+    with pytest.raises(ValueError, match="holds other than numbers in 'x'"):
+        read_tensors(path)
+
+
+def test_only_the_outputs_own_failures_are_blamed_on_it(tmp_path: Path) -> None:
+    photo = tmp_path / "photos" / "1.jpg"
+    for error, words in (
+        (OSError(errno.EIO, "x", str(photo)), r"photos/1\.jpg cannot be used: the disk or network"),
+        (FileNotFoundError(errno.ENOENT, "No such file", str(photo)), r"photos/1\.jpg cannot be"),
+    ):
+        with pytest.raises(HandfulError, match=words) as caught, new_folder(tmp_path / "run"):
+            raise error
+        assert "--output" not in str(caught.value)
+    with pytest.raises(ConnectionError), new_folder(tmp_path / "run"):
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+    with pytest.raises(OutputError, match="run cannot be written: permission denied"):
+        with new_folder(tmp_path / "run") as folder:
+            raise PermissionError(errno.EACCES, "x", str(folder / "deep" / "file"))
+    assert [entry.name for entry in tmp_path.iterdir()] == []

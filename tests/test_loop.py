@@ -1,3 +1,4 @@
+import json
 import math
 import subprocess
 import sys
@@ -176,8 +177,35 @@ def test_checkpoints_of_other_trainings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"checkpoint\.npz is of another training"):
         fit(network(), key="two", checkpoint=tmp_path, resume=True)
     (tmp_path / "checkpoint.npz").write_bytes(b"PK\x03\x04 nonsense")
-    with pytest.raises(DataError, match=r"checkpoint\.npz cannot be read"):
+    with pytest.raises(DataError, match=r"The checkpoint in .* cannot be read \(File is not a zip"):
         fit(network(), key="one", checkpoint=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"planned_epochs": 0.5},
+        {"planned_epochs": 10**9},
+        {"history": []},
+        {"history": {"epoch": [1]}},
+        {"best_loss": "low"},
+        {"num_best": 10**6},
+        {"state_0": np.zeros((7, 7), np.float32)},
+        {"state_0": np.array("text")},
+    ],
+)
+def test_a_forged_checkpoint_is_refused_in_one_line(tmp_path: Path, forged: dict[str, Any]) -> None:
+    fit(network(), replaced(epochs=1), key="one", checkpoint=tmp_path)
+    path = tmp_path / "checkpoint.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    facts = json.loads(str(arrays["facts"]))
+    for name, value in forged.items():
+        (facts if name in facts else arrays)[name] = value
+    np.savez(path, **(arrays | {"facts": np.array(json.dumps(facts))}))
+    with pytest.raises(DataError, match=r"The checkpoint in .* cannot be read \(") as caught:
+        fit(network(), replaced(epochs=2), key="one", checkpoint=tmp_path, resume=True)
+    assert "\n" not in str(caught.value)
 
 
 def test_layers_may_learn_at_their_own_rates() -> None:

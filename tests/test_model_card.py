@@ -29,5 +29,5 @@ def test_a_run_without_figures_is_refused(tiny_run: Path, tmp_path: Path) -> Non
     facts = json.loads((run / RUN_FILE).read_text())
     del facts["result"]["evaluation"]["roc_auc"]
     (run / RUN_FILE).write_text(json.dumps(facts))
-    with pytest.raises(DataError, match=r"without the figures of a run \(KeyError\('roc_auc'\)\)"):
+    with pytest.raises(DataError, match=r"without the figures of a run \('roc_auc' is not in it\)"):
         make_card(Classifier.load(run), run)

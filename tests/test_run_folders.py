@@ -6,6 +6,7 @@ import pytest
 
 from handful.classifiers.classifier import Classifier
 from handful.errors import DataError
+from handful.jobs.run_files import read_run_config
 from handful.jobs.run_folders import CLASSIFIER_FOLDER, RUN_FILE, find_run
 
 NAMES = ("round", "square")
@@ -43,3 +44,35 @@ def test_what_is_no_run_is_refused(tiny_run: Path, tmp_path: Path, change: dict)
 def test_a_run_of_other_classes_is_refused(tiny_run: Path) -> None:
     with pytest.raises(DataError, match=r"has the classes round, square, and the classifier a, b"):
         find_run(tiny_run, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("config", []),
+        ("config", {"seed": "x"}),
+        ("config", {"weights": 3}),
+        ("config", {"learning_rate": "fast"}),
+        ("config", {"strategy": ["transfer"]}),
+        ("config", {"unheard": 1}),
+        ("photos", 3),
+        ("photos", None),
+    ],
+)
+def test_forged_options_are_refused(
+    tiny_run: Path, tmp_path: Path, name: str, value: object
+) -> None:
+    facts = json.loads((tiny_run / RUN_FILE).read_text())
+    facts[name] = {**facts["config"], **value} if isinstance(value, dict) else value
+    (tmp_path / RUN_FILE).write_text(json.dumps(facts))
+    with pytest.raises(DataError, match=r"is not the run\.json of a run \(") as caught:
+        read_run_config(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_deeply_nested_and_endless_files_are_refused(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "classifier").mkdir()
+    (tmp_path / RUN_FILE).write_text('{"a":' * 100_000)
+    for read in (lambda: find_run(tmp_path, ["a", "b"]), lambda: read_run_config(tmp_path)):
+        with pytest.raises(DataError, match="nested too deeply"):
+            read()

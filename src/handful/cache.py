@@ -6,6 +6,7 @@ file that is not such a cache, or is damaged, is set aside under another name an
 
 import hashlib
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ _BUSY_SECONDS = 30.0
 _KEYS_A_QUERY = 500  # SQLite's oldest limit of bound variables is 999.
 
 logger = logging.getLogger("handful")
+_given_up: set[Path] = set()  # a job opens the cache several times, and says so once
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,10 @@ class ContentCache:
         Returns:
             Rows by kind and bytes on disk; zeros when there is no file.
         """
-        if not self.path.exists():
+        if not os.path.exists(self.path):
             return CacheInfo(self.path, {}, 0)
         rows = self._run("SELECT kind, COUNT(*) FROM rows GROUP BY kind ORDER BY kind", ())
-        num_bytes = sum(part.stat().st_size for part in _files(self.path) if part.exists())
+        num_bytes = sum(part.stat().st_size for part in _files(self.path) if part.is_file())
         return CacheInfo(self.path, {str(kind): int(count) for kind, count in rows}, num_bytes)
 
     def clear(self) -> None:
@@ -169,10 +171,13 @@ class ContentCache:
                 # Locked for long, read-only or full: the file itself may be sound.
                 self._give_up(f"cannot be used ({error})")
             except sqlite3.DatabaseError as error:
-                if attempt == 2:
-                    self._give_up(f"is damaged ({error})")
-                else:
-                    self._set_aside(str(error))
+                try:
+                    if attempt == 1:
+                        self._set_aside(str(error))
+                        continue
+                except OSError:
+                    pass  # nor can it be moved
+                self._give_up(f"is damaged ({error})")
         return []
 
     def _open(self) -> sqlite3.Connection:
@@ -205,7 +210,9 @@ class ContentCache:
     def _give_up(self, reason: str) -> None:
         self.close()
         self._broken = True
-        logger.warning("The embedding cache %s %s; going on without it", self.path, reason)
+        if self.path not in _given_up:
+            _given_up.add(self.path)
+            logger.warning("The embedding cache %s %s; going on without it", self.path, reason)
 
 
 def _files(path: Path) -> tuple[Path, Path, Path]:

@@ -25,7 +25,8 @@ def cache_folder() -> Path:
 
     Returns:
         The environment variable `HANDFUL_CACHE` where it is set, else the user's cache folder
-        of the platform. Nothing is created.
+        of the platform. Nothing is created. A place where nothing can be for a user without a
+        home folder: such a job goes on without a cache.
     """
     given = os.environ.get("HANDFUL_CACHE")
     if given:
@@ -33,7 +34,8 @@ def cache_folder() -> Path:
     # platformdirs costs a few milliseconds that a set variable saves.
     from platformdirs import user_cache_path
 
-    return user_cache_path("handful")
+    found = user_cache_path("handful")
+    return found if found.is_absolute() else Path(os.devnull) / "handful"
 
 
 def own_environment() -> dict[str, str]:

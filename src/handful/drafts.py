@@ -105,6 +105,18 @@ class Draft:
             new.rename(target)
 
 
+def is_draft(name: str) -> bool:
+    """Whether a folder's name is that of a draft.
+
+    Args:
+        name: The name alone.
+
+    Returns:
+        True for what `Draft` makes.
+    """
+    return _NAME.fullmatch(name) is not None
+
+
 def remove_leftovers(parent: Path) -> None:
     """Remove the drafts of processes that were killed, and put back what they had in hand.
 

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from handful.drafts import Draft
-from handful.errors import OutputError
+from handful.drafts import Draft, is_draft
+from handful.errors import HandfulError, OutputError
 from handful.wording import printable
 
 # Arrays past this size lie in a temporary file.
@@ -37,7 +37,6 @@ _REASONS = {
     # mkdir's word for a file in the way; the folder itself was looked for before.
     errno.EEXIST: "a file stands where a folder is needed",
     errno.ENOTEMPTY: "another process made it meanwhile",
-    errno.EFBIG: "it is larger than a file may be here",
     errno.ENAMETOOLONG: "its name is longer than the system allows",
     errno.ELOOP: "its links lead in a circle",
     errno.EMFILE: "too many files are open",
@@ -54,6 +53,10 @@ _OTHER_KINDS = (
 _OPEN_FLAGS = os.O_RDONLY
 for _name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
     _OPEN_FLAGS |= getattr(os, _name, 0)
+
+
+# What comes of taking a damaged or forged file's values for what they should be.
+MALFORMED = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 def reason_of(error: OSError) -> str:
@@ -115,7 +118,11 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise OSError(errno.EFBIG, f"larger than {max_bytes / 1e6:,.0f} MB", str(path))
-        return file.read(size)
+        try:
+            return file.read(size)
+        except OSError as error:
+            error.filename = str(path)
+            raise
 
 
 def _refuse_other_kinds(path: Path, facts: os.stat_result) -> None:
@@ -287,6 +294,22 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json_text(value) + "\n", encoding="utf-8")
 
 
+def explain_damage(error: Exception) -> str:
+    """Say what was wrong with a file that could not be made sense of.
+
+    Args:
+        error: One of `MALFORMED`.
+
+    Returns:
+        A clause, without a full stop.
+    """
+    if isinstance(error, OSError):
+        return reason_of(error)
+    if isinstance(error, LookupError):
+        return f"{error} is not in it"
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def json_text(value: Any) -> str:
     """Write plain values as JSON that can be shown as it is.
 
@@ -304,8 +327,94 @@ def json_text(value: Any) -> str:
     return re.sub(r"[^\n -~]", shown, json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def read_json(path: Path, max_bytes: int = 50_000_000) -> dict[str, Any]:
+    """Read an object of plain values that handful wrote.
+
+    Args:
+        path: The file.
+        max_bytes: Larger ones are refused unread.
+
+    Returns:
+        The object.
+
+    Raises:
+        OSError: When it cannot be read.
+        ValueError: When it is no JSON object, is nested too deeply, or holds what is no number.
+    """
+
+    def refuse(text: str) -> None:
+        raise ValueError(f"it holds {text}, which is no number")
+
+    try:
+        value = json.loads(read_regular(path, max_bytes).decode("utf-8"), parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("it holds no object")
+    return value
+
+
+def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays as safetensors.
+
+    Args:
+        path: File to write.
+        tensors: Name to array.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    from safetensors.numpy import save
+
+    path.write_bytes(save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
+
+
+def read_tensors(path: Path, max_bytes: int = 4_000_000_000) -> dict[str, NDArray[Any]]:
+    """Read arrays that `write_tensors` wrote.
+
+    Args:
+        path: The file.
+        max_bytes: Larger ones are refused unread.
+
+    Returns:
+        Name to array.
+
+    Raises:
+        OSError: When it cannot be read.
+        ValueError: When it is damaged, or holds other arrays than of finite numbers.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors: dict[str, NDArray[Any]] = load(read_regular(path, max_bytes))
+    except (SafetensorError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{path.name} is damaged ({error})") from error
+    for name, values in tensors.items():
+        if values.dtype.kind not in "fiub" or not np.isfinite(values).all():
+            raise ValueError(f"{path.name} holds other than numbers in {name!r}")
+    return tensors
+
+
 def _unwritable(path: Path, error: OSError) -> OutputError:
+    """What to say where making an output failed; raises what was not the output's fault."""
+    if not isinstance(error.filename, str | bytes):
+        if error.errno not in (*_REASONS, errno.EFBIG):
+            raise error
+    elif not _is_of(path, Path(os.path.realpath(os.fsdecode(error.filename)))):
+        raise HandfulError(
+            f"{os.fsdecode(error.filename)} cannot be used: {reason_of(error)}."
+        ) from error
     return OutputError(
         f"{path} cannot be written: {reason_of(error)}. Free it, or choose another place with "
         "--output."
     )
+
+
+def _is_of(output: Path, file: Path) -> bool:
+    """Whether a file is an output, a folder that it lies in, or a part of its draft."""
+    place = Path(os.path.realpath(output))
+    if file == place or file in place.parents or place in file.parents:
+        return True
+    inside = file.parts[len(place.parent.parts) :] if place.parent in file.parents else ()
+    return bool(inside) and is_draft(inside[0])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,19 @@ from handful.cache import ContentCache
 from handful.classifiers.calibration import Abstention, Calibration
 from handful.classifiers.heads import LinearHead
 from handful.classifiers.novelty import TrainingReference
+from handful.config import PRECISIONS, RESIZES
 from handful.errors import DataError, ModelFileError, UsageError
-from handful.files import new_folder, sha256_of
+from handful.files import (
+    MALFORMED,
+    explain_damage,
+    new_folder,
+    read_json,
+    read_tensors,
+    reason_of,
+    sha256_of,
+    write_json,
+    write_tensors,
+)
 from handful.networks.backbones import FrozenNetwork
 from handful.networks.embeddings import Embedder, Progress, View, embed_index
 from handful.photos.index import ImageIndex, RejectedFile, load_unlabelled
@@ -396,21 +408,17 @@ class Classifier:
         Raises:
             OutputError: When it exists or cannot be written.
         """
-        from safetensors.numpy import save_file
-
         folder = Path(path)
         with new_folder(folder) as temporary:
             shutil.copyfile(self.network.xml_path, temporary / _NETWORK)
             shutil.copyfile(self.network.bin_path, temporary / _WEIGHTS)
-            tensors = {name: np.ascontiguousarray(getattr(self.head, name)) for name in _TENSORS}
-            save_file(tensors, temporary / _HEAD)
+            write_tensors(temporary / _HEAD, {name: getattr(self.head, name) for name in _TENSORS})
             confidence = self._confidence_tensors()
             if confidence:
-                save_file(confidence, temporary / _CONFIDENCE)
+                write_tensors(temporary / _CONFIDENCE, confidence)
             description = self._description(temporary)
             description["digest"] = _digest(description)
-            text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-            (temporary / _DESCRIPTION).write_text(text, encoding="utf-8")
+            write_json(temporary / _DESCRIPTION, description)
         return folder
 
     @classmethod
@@ -429,21 +437,20 @@ class Classifier:
         """
         folder = _classifier_folder(Path(path))
         description = _read_description(folder / _DESCRIPTION)
-        for name, facts in description["files"].items():
-            _check_file(folder / name, facts["sha256"])
         try:
+            for name, facts in description["files"].items():
+                _check_file(folder / name, facts["sha256"])
             return cls._from_description(folder, description)
-        except (KeyError, TypeError, ValueError) as error:
+        except MALFORMED as error:
             raise ModelFileError(
-                f"{folder / _DESCRIPTION} is not a classifier's description ({error!r}); "
+                f"{folder} is not a whole classifier ({explain_damage(error)}); "
                 "train again, or restore the folder from a copy."
             ) from error
 
     @classmethod
     def _from_description(cls, folder: Path, description: dict[str, Any]) -> "Classifier":
-        from safetensors.numpy import load_file
-
         backbone, files = description["backbone"], description["files"]
+        _check_description(description)
         network = FrozenNetwork(
             xml_path=folder / _NETWORK,
             bin_path=folder / _WEIGHTS,
@@ -454,12 +461,15 @@ class Classifier:
             digest=backbone["digest"],
             seconds=0.0,
         )
-        tensors = load_file(folder / _HEAD)
+        tensors = read_tensors(folder / _HEAD)
         mean, scale, weights, bias = (tensors[name] for name in _TENSORS)
         head = LinearHead(mean, scale, weights, bias, description["head"]["strength"])
-        num_classes = len(description["class_names"])
-        if head.weights.shape != (network.embedding_dim, num_classes):
-            raise ValueError(f"weights are {head.weights.shape} for {num_classes} classes")
+        dim, num_classes = network.embedding_dim, len(description["class_names"])
+        shapes = [(dim,), (dim,), (dim, num_classes), (num_classes,)]
+        for name, shape in zip(_TENSORS, shapes, strict=True):
+            _must(tensors[name].shape == shape, f"{name} is {tensors[name].shape}, not {shape}")
+            _must(tensors[name].dtype == np.float32, f"{name} is {tensors[name].dtype}")
+        _must(bool((scale > 0).all()), "the scale is not above 0")
         return cls(
             description["class_names"],
             network,
@@ -529,13 +539,14 @@ class Classifier:
 
 def _read_confidence(folder: Path, description: dict[str, Any]) -> dict[str, Any]:
     """Calibration and reference as the constructor's arguments; none where there is no file."""
-    from safetensors.numpy import load_file
-
     if _CONFIDENCE not in description["files"]:
         return {}
-    tensors = load_file(folder / _CONFIDENCE)
+    tensors = read_tensors(folder / _CONFIDENCE)
     result: dict[str, Any] = {}
     if (facts := description["calibration"]) is not None:
+        shapes = {tensors[name].shape for name in ("confidence", "correct", "true_probability")}
+        _must(len(shapes) == 1 and len(shapes.pop()) == 1, "the calibration's shapes differ")
+        _must(0 < float(facts["temperature"]) < math.inf, "the temperature is not above 0")
         result["calibration"] = Calibration(
             tensors["confidence"],
             tensors["correct"].astype(np.bool_),
@@ -544,6 +555,10 @@ def _read_confidence(folder: Path, description: dict[str, Any]) -> dict[str, Any
             str(facts["source"]),
         )
     if (facts := description["reference"]) is not None:
+        num_photos, dim = tensors["reference"].shape
+        _must(dim == description["backbone"]["embedding_dim"], "the reference is another network's")
+        _must(math.isfinite(float(facts["threshold"])), "the threshold is no number")
+        _must(0 < int(facts["num_neighbours"]) <= num_photos, "num_neighbours is out of range")
         result["reference"] = TrainingReference(
             tensors["reference"], float(facts["threshold"]), int(facts["num_neighbours"])
         )
@@ -553,9 +568,9 @@ def _read_confidence(folder: Path, description: dict[str, Any]) -> dict[str, Any
 def _classifier_folder(path: Path) -> Path:
     """The classifier's own folder, given that or its run's."""
     for folder in (path, path / "classifier"):
-        if (folder / _DESCRIPTION).is_file():
+        if os.path.isfile(folder / _DESCRIPTION):
             return folder
-    found = "no such folder" if not path.exists() else "no classifier.json in it"
+    found = "no classifier.json in it" if os.path.exists(path) else "no such folder"
     raise ModelFileError(
         f"{path} is not a run or a classifier: {found}. Give the folder that `handful train` made."
     )
@@ -564,10 +579,13 @@ def _classifier_folder(path: Path) -> Path:
 def _read_description(path: Path) -> dict[str, Any]:
     """Parse and check classifier.json, before any other file is opened."""
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_json(path)
     except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise ModelFileError(
+            f"{path} cannot be read as JSON: {explain_damage(error)}; restore it from a copy, or "
+            "train again."
+        ) from error
+    if description.get("format") != FORMAT:
         raise ModelFileError(f'{path} does not say "format": "{FORMAT}"; it is something else.')
     if description.get("format_version") not in _READABLE_VERSIONS:
         raise ModelFileError(
@@ -578,7 +596,8 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise ModelFileError(
             f"{path} was changed after it was saved; restore it from a copy, or train again."
         )
-    if set(description["files"]) - {_CONFIDENCE} != {_NETWORK, _WEIGHTS, _HEAD}:
+    files = description.get("files")
+    if not isinstance(files, dict) or set(files) - {_CONFIDENCE} != {_NETWORK, _WEIGHTS, _HEAD}:
         raise ModelFileError(f"{path} lists other files than a classifier has.")
     return description
 
@@ -588,7 +607,7 @@ def _check_file(path: Path, sha256: str) -> None:
         found = sha256_of(path)
     except OSError as error:
         raise ModelFileError(
-            f"{path} cannot be read ({error.strerror}); restore it from a copy, or train again."
+            f"{path} cannot be read ({reason_of(error)}); restore it from a copy, or train again."
         ) from error
     if found != sha256:
         raise ModelFileError(
@@ -599,4 +618,37 @@ def _check_file(path: Path, sha256: str) -> None:
 
 def _digest(description: Mapping[str, Any]) -> str:
     text = json.dumps(description, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    # A class's folder need not have a name that is valid text.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _check_description(description: dict[str, Any]) -> None:
+    """Raise ValueError for what somebody forged: digests guard against damage alone."""
+    names, backbone, about = (description[key] for key in ("class_names", "backbone", "about"))
+    _must(
+        isinstance(names, list)
+        and len(names) > 1
+        and all(isinstance(name, str) and name for name in names)
+        and len(set(names)) == len(names),
+        "class_names are not two or more different names",
+    )
+    for name, most in (("image_size", 4096), ("embedding_dim", 1_000_000)):
+        _must(type(backbone[name]) is int and 0 < backbone[name] <= most, f"{name} is out of range")
+    decode = description["decode"]
+    _must(decode["image_size"] == backbone["image_size"], "photos are decoded to another size")
+    _must(decode["resize"] in RESIZES, f"resize is {decode['resize']!r}")
+    _must(all(isinstance(value, str | int | float) for value in decode.values()), "decode is wrong")
+    _must(description["precision"] in PRECISIONS, f"precision is {description['precision']!r}")
+    _must(isinstance(description["test_time_mirror"], bool), "test_time_mirror is no truth value")
+    _must(isinstance(backbone["digest"], str), "the network has no digest")
+    _must(
+        isinstance(about, dict) and not any(isinstance(v, list | dict) for v in about.values()),
+        "about is no list of facts",
+    )
+    strength = description["head"]["strength"]
+    _must(strength is None or isinstance(strength, int | float), "the strength is no number")
+
+
+def _must(holds: bool, problem: str) -> None:
+    if not holds:
+        raise ValueError(problem)

@@ -24,7 +24,7 @@ from handful.networks.efficientnet_lite import LITE_VARIANTS
 from handful.photos.index import ImageIndex
 from handful.photos.pixels import resize
 from handful.photos.splits import read_manifest
-from handful.tables import read_csv
+from handful.tables import read_table
 from handful.wording import format_share
 
 FORMATS = tuple(FILE_NAMES)
@@ -248,7 +248,8 @@ def _read_run(path: Path) -> _Run:
 def _read_counts(manifest: Path) -> dict[str, dict[str, int]]:
     """Part to class to number of photos, of a manifest that has been checked."""
     counts: dict[str, dict[str, int]] = {}
-    for _, part, class_name, _ in read_csv(manifest)[1:]:
+    for _, row in read_table(manifest, "give the split.csv of a run").rows:
+        part, class_name = row["split"], row["class_name"]
         if part:
             classes = counts.setdefault(part, {})
             classes[class_name] = classes.get(class_name, 0) + 1

@@ -1,16 +1,15 @@
 """The job behind `handful compare`: every strategy on one frozen split, one after another."""
 
-import json
 import shlex
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from handful.config import CompareConfig, TrainConfig
-from handful.errors import DataError, OutputError
-from handful.files import write_json
+from handful.errors import DataError, HandfulError, OutputError
+from handful.files import MALFORMED, explain_damage, read_json, write_json
 from handful.jobs.job_steps import PhaseProgress
 from handful.jobs.run_files import (
     HISTORY_FILE,
@@ -131,6 +130,11 @@ def read_strategy_run(path: Path) -> StrategyRun:
     Raises:
         DataError: When files are missing or not a run's.
     """
+    with _whole_run(path):
+        return _read_strategy_run(path)
+
+
+def _read_strategy_run(path: Path) -> StrategyRun:
     facts = _facts(path)
     result, config = facts["result"], facts["config"]
     training = result["training"]
@@ -160,32 +164,29 @@ def read_strategy_run(path: Path) -> StrategyRun:
 
 def _head_facts(path: Path, backbone: str, num_classes: int) -> dict[str, Any]:
     """What `training` tells of a network, of a head that was fitted without epochs."""
-    try:
-        network = _read_object(path / "classifier" / "classifier.json")["backbone"]
-        embedding_dim, image_size = int(network["embedding_dim"]), int(network["image_size"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _no_whole_run(path, error) from error
+    network = read_json(path / "classifier" / "classifier.json")["backbone"]
+    embedding_dim, image_size = int(network["embedding_dim"]), int(network["image_size"])
     head = (embedding_dim + 1) * num_classes
     num_parameters = count_body(backbone, image_size) + head
     return {"num_parameters": num_parameters, "num_trainable": head, "epochs": 0}
 
 
 def _facts(path: Path) -> dict[str, Any]:
+    with _whole_run(path):
+        return read_json(path / RUN_FILE)
+
+
+@contextmanager
+def _whole_run(path: Path) -> Iterator[None]:
+    """Name the run that something is wrong with."""
     try:
-        return _read_object(path / RUN_FILE)
-    except (OSError, ValueError) as error:
-        raise _no_whole_run(path, error) from error
-
-
-def _read_object(file: Path) -> dict[str, Any]:
-    found = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
-        raise ValueError(f"{file.name} holds no object")
-    return found
-
-
-def _no_whole_run(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} is not a whole run ({error}); remove it and compare again.")
+        yield
+    except HandfulError:
+        raise
+    except MALFORMED as error:
+        raise DataError(
+            f"{path} is not a whole run ({explain_damage(error)}); remove it and compare again."
+        ) from error
 
 
 def _is_whole(path: Path, asked: TrainConfig, photos: Path) -> bool:
@@ -193,22 +194,26 @@ def _is_whole(path: Path, asked: TrainConfig, photos: Path) -> bool:
     if not path.is_dir():
         return False
     facts = _facts(path)
-    if facts["photos"] != str(photos.resolve()):
+    with _whole_run(path):
+        training = facts["result"]["training"]
+        interrupted = training is not None and training["stopped"] == "interrupted"
+        config, source = facts["config"], facts["photos"]
+    if source != str(photos.resolve()):
         raise DataError(
-            f"{path} was trained on other photos, {facts['photos']}; give the same ones to resume, "
+            f"{path} was trained on other photos, {source}; give the same ones to resume, "
             "or choose another place with --output."
         )
-    if facts["config"] != asdict(asked):
+    if config != asdict(asked):
         raise DataError(
             f"{path} was trained with other options; give the same ones to resume, or choose "
             "another place with --output."
         )
-    training = facts["result"]["training"]
-    return training is None or training["stopped"] != "interrupted"
+    return not interrupted
 
 
 def _num_train(path: Path) -> int:
-    return int(_facts(path)["result"]["num_train"])
+    with _whole_run(path):
+        return int(_facts(path)["result"]["num_train"])
 
 
 def _named(progress: PhaseProgress | None, name: str) -> PhaseProgress | None:

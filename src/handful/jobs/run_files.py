@@ -1,6 +1,5 @@
 """A run's folder: what `train` made, written out and read back."""
 
-import json
 import math
 import platform
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from handful.classifiers.evaluation import Evaluation, score
 from handful.classifiers.intervals import design_effect
 from handful.config import TrainConfig
 from handful.errors import DataError
-from handful.files import write_json
+from handful.files import MALFORMED, explain_damage, read_json, write_json
 from handful.jobs.run_folders import RUN_FILE
 from handful.photos.splits import Split, write_manifest
 from handful.reports.plots import save_history
@@ -222,8 +221,13 @@ def read_run_config(path: str | Path) -> tuple[Path, TrainConfig]:
     file = _run_file(path)
     facts = _read_facts(file)
     try:
+        for name, kind in get_type_hints(TrainConfig).items():
+            value = facts["config"].get(name)
+            whole = int if isinstance(0.5, kind) else kind  # JSON writes some floats without a dot
+            if value is not None and not isinstance(value, kind | whole):
+                raise ValueError(f"{name} is {value!r}")
         return Path(facts["photos"]), TrainConfig(**facts["config"])
-    except (ValueError, KeyError, TypeError) as error:
+    except MALFORMED as error:
         raise _no_run(file, error) from error
 
 
@@ -273,17 +277,15 @@ def _run_file(path: str | Path) -> Path:
 
 def _read_facts(file: Path) -> dict[str, Any]:
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(facts, dict):
-            raise ValueError("it holds no object")
-        return facts
+        return read_json(file)
     except (OSError, ValueError) as error:
         raise _no_run(file, error) from error
 
 
 def _no_run(file: Path, error: Exception) -> DataError:
     return DataError(
-        f"{file} is not the run.json of a run ({error}); give the folder that `handful train` made."
+        f"{file} is not the run.json of a run ({explain_damage(error)}); give the folder "
+        "that `handful train` made."
     )
 
 
@@ -350,9 +352,10 @@ def read_predictions(path: Path) -> Evaluation:
         probabilities = np.array([[float(value) for value in row[4:]] for row in rows])
         groups = np.array([int(row[3]) for row in rows])
         return score(probabilities, labels, names, [row[0] for row in rows], groups=groups)
-    except (OSError, ValueError, IndexError) as error:
+    except MALFORMED as error:
         raise DataError(
-            f"{path} is not the predictions.csv of a run ({error}); train the run again."
+            f"{path} is not the predictions.csv of a run ({explain_damage(error)}); train the run "
+            "again."
         ) from error
 
 
@@ -377,9 +380,10 @@ def read_history(path: Path) -> dict[str, list[float]] | None:
             name: [math.nan if row[place] == "" else float(row[place]) for row in rows]
             for place, name in enumerate(header)
         }
-    except (OSError, ValueError, IndexError) as error:
+    except MALFORMED as error:
         raise DataError(
-            f"{path} is not the history.csv of a run ({error}); train the run again."
+            f"{path} is not the history.csv of a run ({explain_damage(error)}); train the run "
+            "again."
         ) from error
 
 

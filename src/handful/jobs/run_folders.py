@@ -1,15 +1,14 @@
 """Which run a classifier's folder belongs to."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from handful.errors import DataError
+from handful.files import MALFORMED, explain_damage, read_json
 
 RUN_FILE = "run.json"
 CLASSIFIER_FOLDER = "classifier"
-_MAX_BYTES = 50_000_000
 
 
 def run_around(path: Path) -> Path | None:
@@ -50,22 +49,20 @@ def find_run(
 
 def _read(file: Path, class_names: Sequence[str]) -> dict[str, Any]:
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"more than {_MAX_BYTES:,} bytes")
-        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        facts = read_json(file)
         if facts["format"] != "handful run":
             raise ValueError("another format")
         for name in ("photos", "config", "result"):
             facts[name]
         names = list(facts["result"]["class_names"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except MALFORMED as error:
         raise DataError(
-            f"{file} is not the run.json of a run ({error!r}); restore it from a copy, or use the "
-            f"folder {file.parent / CLASSIFIER_FOLDER} by itself elsewhere."
+            f"{file} is not the run.json of a run ({explain_damage(error)}); restore it from a "
+            f"copy, or use the folder {file.parent / CLASSIFIER_FOLDER} by itself elsewhere."
         ) from error
     if names != list(class_names):
         raise DataError(
-            f"{file} has the classes {', '.join(names)}, and the classifier "
+            f"{file} has the classes {', '.join(map(str, names))}, and the classifier "
             f"{', '.join(class_names)}; restore the run from a copy."
         )
     return facts

@@ -1,13 +1,15 @@
 """Networks written in OpenVINO's format, and a folder that keeps them with their digests."""
 
+import atexit
 import importlib
-import json
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,14 @@ import numpy as np
 
 from handful.drafts import Draft
 from handful.errors import HandfulError, ModelFileError, OutputError
-from handful.files import sha256_of
+from handful.files import (
+    MALFORMED,
+    explain_damage,
+    read_json,
+    reason_of,
+    sha256_of,
+    write_json,
+)
 from handful.networks.efficientnet_lite import (
     LiteVariant,
     Tensors,
@@ -218,16 +227,24 @@ def read_network(network: FrozenNetwork, batch_size: int = 1) -> Any:
 
     try:
         model = openvino.Core().read_model(network.xml_path, network.bin_path)
+        model.reshape([batch_size, network.image_size, network.image_size, 3])
+        dim = model.output(0).get_partial_shape()[-1].get_length()
     except RuntimeError as error:
-        raise ModelFileError(f"{network.xml_path} cannot be read as a network: {error}") from error
-    model.reshape([batch_size, network.image_size, network.image_size, 3])
+        raise ModelFileError(
+            f"{network.xml_path} cannot be read as a network: {explain_damage(error)}"
+        ) from error
+    if dim != network.embedding_dim:
+        raise ModelFileError(
+            f"{network.xml_path} gives {dim} numbers a picture; expected {network.embedding_dim}."
+        )
     return model
 
 
 def open_stored(folder: Path, digest: str) -> FrozenNetwork | None:
     """Open a network that `store` put away, if it is there and whole.
 
-    A damaged one is moved aside, to the same name with `.damaged` added, with a warning.
+    A damaged one is moved aside, to the same name with `.damaged` added, with a warning. Where the
+    cache cannot be written, `store` keeps networks elsewhere, and they are found there.
 
     Args:
         folder: Its folder.
@@ -236,11 +253,12 @@ def open_stored(folder: Path, digest: str) -> FrozenNetwork | None:
     Returns:
         The network, or None where there is none to use.
     """
-    if not folder.is_dir():
-        return None
+    if not os.path.isdir(folder):
+        spare = _spare_folder() / folder.name if _spare_folder.cache_info().currsize else None
+        return None if spare in (None, folder) else open_stored(spare, digest)
     problem = "its description cannot be read"
     try:
-        facts = json.loads((folder / "network.json").read_text(encoding="utf-8"))
+        facts = read_json(folder / "network.json")
         found = {name: sha256_of(folder / f"network.{name}") for name in ("xml", "bin")}
         if facts["format"] != FORMAT_VERSION or facts["digest"] != digest:
             problem = "it is another network"
@@ -257,8 +275,8 @@ def open_stored(folder: Path, digest: str) -> FrozenNetwork | None:
                 digest=digest,
                 seconds=0.0,
             )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = f"{problem} ({type(error).__name__}: {error})"
+    except MALFORMED as error:
+        problem = f"{problem} ({explain_damage(error)})"
     _set_aside(folder, problem)
     return None
 
@@ -268,7 +286,9 @@ def store(
 ) -> FrozenNetwork:
     """Make a network and put it away whole: a reader never sees a half-written one.
 
-    Two processes may do so at once; the first to finish wins and both get a whole network.
+    Two processes may do so at once; the first to finish wins and both get a whole network. A cache
+    that cannot be written stops no job: a warning says so, and the network goes where temporary
+    files do, until the process ends.
 
     Args:
         folder: Where it goes.
@@ -280,32 +300,55 @@ def store(
         The stored network, with the time it took.
 
     Raises:
-        OutputError: When the folder cannot be written.
+        OutputError: When the network can be kept nowhere.
     """
     start = time.perf_counter()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with Draft(folder.parent) as draft:
-            temporary = draft.place(folder.name)
-            temporary.mkdir()
-            write(temporary)
-            sha256 = {name: sha256_of(temporary / f"network.{name}") for name in ("xml", "bin")}
-            description = {"format": FORMAT_VERSION, "digest": digest, "sha256": sha256, **facts}
-            text = json.dumps(description, indent=2) + "\n"
-            (temporary / "network.json").write_text(text, encoding="utf-8")
-            _move(temporary, folder, digest)
+        network = _store(folder, digest, facts, write)
     except OSError as error:
-        raise OutputError(
-            f"Cannot keep the converted network in {folder}: {error.strerror or error}. Make room "
-            "or make the folder writable, or set HANDFUL_CACHE to another one."
-        ) from error
+        _logger.warning(
+            "The cache %s cannot be used (%s); converted networks are kept for this run alone",
+            folder.parent,
+            reason_of(error),
+        )
+        try:
+            network = _store(_spare_folder() / folder.name, digest, facts, write)
+        except OSError as again:
+            raise OutputError(
+                f"The converted network can be kept neither in {folder} ({reason_of(error)}) nor "
+                f"among temporary files ({reason_of(again)}). Make room or make the folder "
+                "writable, or set HANDFUL_CACHE to another one."
+            ) from again
+    return replace(network, seconds=time.perf_counter() - start)
+
+
+@cache
+def _spare_folder() -> Path:
+    """A folder that goes when the process ends, for networks that the cache cannot take."""
+    draft = Draft(Path(tempfile.gettempdir()))
+    atexit.register(draft.close)
+    return draft.path
+
+
+def _store(
+    folder: Path, digest: str, facts: Mapping[str, Any], write: Callable[[Path], None]
+) -> FrozenNetwork:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with Draft(folder.parent) as draft:
+        temporary = draft.place(folder.name)
+        temporary.mkdir()
+        write(temporary)
+        sha256 = {name: sha256_of(temporary / f"network.{name}") for name in ("xml", "bin")}
+        description = {"format": FORMAT_VERSION, "digest": digest, "sha256": sha256, **facts}
+        write_json(temporary / "network.json", description)
+        _move(temporary, folder, digest)
     network = open_stored(folder, digest)
     if network is None:
         raise OutputError(
             f"The converted network in {folder} changed while it was written. Check the disk, or "
             "set HANDFUL_CACHE to another folder."
         )
-    return replace(network, seconds=time.perf_counter() - start)
+    return network
 
 
 def _move(temporary: Path, folder: Path, digest: str) -> None:
@@ -331,8 +374,5 @@ def _set_aside(folder: Path, problem: str) -> None:
     except FileNotFoundError:
         # Another process moved it at the same moment.
         pass
-    except OSError as error:
-        raise OutputError(
-            f"The converted network {folder} is damaged and cannot be moved: "
-            f"{error.strerror or error}. Delete it."
-        ) from error
+    except OSError:
+        pass  # nor can it be written there: `store` sees that

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.cache import ContentCache, content_key
-from handful.errors import CostError, DataError
+from handful.errors import CostError, DataError, ModelFileError
+from handful.files import explain_damage
 from handful.networks.backbones import FrozenNetwork
 from handful.networks.conversion import read_network
 from handful.networks.inference import CompiledNetwork
@@ -214,7 +215,13 @@ class Embedder:
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": available_cores(),
         }
-        return openvino.Core().compile_model(read_network(self.network), "CPU", options)
+        model = read_network(self.network)
+        try:
+            return openvino.Core().compile_model(model, "CPU", options)
+        except RuntimeError as error:
+            raise ModelFileError(
+                f"{self.network.xml_path} cannot be run as a network: {explain_damage(error)}"
+            ) from error
 
 
 def embed_index(

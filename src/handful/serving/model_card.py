@@ -6,6 +6,7 @@ from typing import Any
 
 from handful.classifiers.classifier import Classifier
 from handful.errors import DataError
+from handful.files import MALFORMED, explain_damage
 from handful.jobs.run_folders import find_run
 
 # Of a run's figures, those that say something to a user of the classifier.
@@ -63,8 +64,8 @@ def _read_figures(classifier: Classifier, path: Path) -> dict[str, Any] | None:
     try:
         figures = {name: result["evaluation"][name] for name in _FIGURES}
         return {**figures, "num_train": result["num_train"], "cautions": result.get("cautions", [])}
-    except (KeyError, TypeError) as error:
+    except MALFORMED as error:
         raise DataError(
-            f"{folder} has a run.json without the figures of a run ({error!r}); restore it from a "
-            "copy."
+            f"{folder} has a run.json without the figures of a run ({explain_damage(error)}); "
+            "restore it from a copy."
         ) from error

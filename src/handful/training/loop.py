@@ -4,7 +4,6 @@ import json
 import math
 import os
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import DataError, TrainingError
-from handful.files import new_file
+from handful.files import MALFORMED, explain_damage, new_file, open_regular
 from handful.networks.backbones import prepare_keras
 from handful.networks.embeddings import Progress
 from handful.training.minibatches import BatchSource, epoch_dataset
@@ -193,7 +192,10 @@ def fit_network(
     loop = _Loop(network, train, validation, recipe, class_weights, rates, progress)
     saved = _read_checkpoint(checkpoint, key) if checkpoint is not None and resume else None
     if saved is not None:
-        loop.restore(saved)
+        try:
+            loop.restore(saved)
+        except MALFORMED as error:
+            raise _unreadable(checkpoint, error) from error
     else:
         loop.plan(time_budget_seconds)
         if count_start:
@@ -424,25 +426,37 @@ class _Loop:
 def _read_checkpoint(folder: Path, key: str) -> dict[str, Any] | None:
     """What a checkpoint holds; None where there is none."""
     path = folder / CHECKPOINT_FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with open_regular(path) as opened, np.load(opened, allow_pickle=False) as file:
             facts: dict[str, Any] = json.loads(str(file["facts"]))
             count = sum(name.startswith("state_") for name in file.files)
             facts["state"] = [file[f"state_{number}"] for number in range(count)]
             best = [file[f"best_{number}"] for number in range(facts["num_best"])]
             facts["best_state"] = best or None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"The checkpoint {path} cannot be read ({error}); delete its folder and train anew."
-        ) from error
+        lengths = {len(facts["history"][name]) for name in COLUMNS}
+        whole = len(lengths) == 1 and lengths.pop() <= facts["planned_epochs"] <= 100_000
+        if not whole or not isinstance(facts["planned_epochs"], int):
+            raise ValueError("its epochs do not add up")
+        for name in ("estimated_seconds", "seconds", "best_loss", "best_epoch"):
+            facts[name] + 0.0
+    # Hostile bytes make NumPy, zipfile and the unpackers raise nearly anything.
+    except Exception as error:
+        raise _unreadable(folder, error) from error
     if facts.get("format") != _CHECKPOINT_FORMAT or facts["key"] != key:
         raise DataError(
             f"The checkpoint {path} is of another training: the photos, their split or the "
             "options differ. Give the same ones to resume, or delete its folder."
         )
     return facts
+
+
+def _unreadable(folder: Path | None, error: Exception) -> DataError:
+    return DataError(
+        f"The checkpoint in {folder} cannot be read ({explain_damage(error)}); delete the folder "
+        "and train anew."
+    )
 
 
 def _duration(seconds: float) -> str:
