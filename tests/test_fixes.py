@@ -175,7 +175,7 @@ def test_settled_conflicts_are_no_longer_warned_of(copied_folder: Path) -> None:
         ([fix(f"gone/{n}.png") for n in range(7)], r'names 7 photos .*"gone/4\.png" and 2 more;'),
         (
             [fix("round/000.jpg", "relabel", "squares")],
-            r'gives round/000\.jpg the class "squares"; .* has "round", "square"; did you mean '
+            r'gives "round/000\.jpg" the class "squares"; .* has "round", "square"; did you mean '
             r'"square"\?',
         ),
         (

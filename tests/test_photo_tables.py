@@ -48,7 +48,7 @@ def test_ways_of_writing_one_path_are_one_photo(tmp_path: Path, path: str) -> No
     index = load_index(write_csv(tmp_path, f"{text}{path},a\n"))
     assert index.paths == ("p/1.png", "p/2.png")
     assert index.warnings == ("labels.csv lists 1 rows twice; each counts once",)
-    with pytest.raises(DataError, match=r'lines 2 and 4: .*1\.png is "a" and "b"; keep one'):
+    with pytest.raises(DataError, match=r'lines 2 and 4: ".*1\.png" is "a" and "b"; keep one'):
         load_index(write_csv(tmp_path, f"{text}{path},b\n"))
     index = load_index(write_csv(tmp_path, f"path,label\n{path},a\np/2.png,b\n"))
     assert index.read(0) == PNG + b"p/1.png" and (index.paths[0] == "p/1.png" or path[0] == "/")
@@ -160,7 +160,7 @@ def test_groups_stand_beside_given_parts(tmp_path: Path) -> None:
     text = "split,group,label,path\ntrain,1,a,p/1.png\ntrain,2,b,p/2.png\nval,3,a,p/3.png\n"
     index = load_index(write_csv(tmp_path, text + "val,3,b,p/4.png\n"))
     assert index.groups == ("1", "2", "3", "3") and index.splits[2:] == ("validation",) * 2
-    with pytest.raises(DataError, match=r'p/1\.png is "a", "train", "1" and "a", "train", "2"'):
+    with pytest.raises(DataError, match=r'"p/1\.png" is "a", "train", "1" and "a", "train", "2"'):
         load_index(write_csv(tmp_path, text + "train,2,a,p/1.png\nval,3,b,p/4.png\n"))
 
 
@@ -178,7 +178,7 @@ def test_absolute_paths_are_shown_without_what_they_share(tmp_path: Path) -> Non
         ("file,class\nx,y\n", 'has the columns "file", "class"; expected path,label'),
         ("path,label,weight\np/1.png,a,3\n", 'has unknown columns "weight"; expected path,label'),
         ("path,label\np/1.png,a\np/9.png,b\n", '1 files that do not exist: "p/9.png"'),
-        ("path,label\np/1.png,a\np/1.png,b\n", 'lines 2 and 3: p/1.png is "a" and "b"; keep one'),
+        ("path,label\np/1.png,a\np/1.png,b\n", 'lines 2 and 3: "p/1.png" is "a" and "b"; keep one'),
         ("path,label\np/1.png,\n", "line 2: the label is empty"),
         ("path,label\n,a\n", "line 2: the path is empty"),
         ("path,label,split\np/1.png,a,half\n", "line 2: the split is 'half'; expected one of"),

@@ -65,4 +65,5 @@ def test_lists_of_names_stay_short() -> None:
     assert list_names([]) == "none"
     assert list_names("ab") == '"a", "b"'
     assert list_names("abcdefg") == '"a", "b", "c", "d", "e" and 2 more'
+    assert list_names(["a\nb"]) == r'"a\nb"'
     assert len(list_names(["x" * 4000 + ".jpg"])) < 110 and list_names(["x" * 200]).count("…") == 1

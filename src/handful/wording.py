@@ -38,7 +38,7 @@ def list_names(names: Iterable[str]) -> str:
         Such as '"cats", "dogs" and 3 more'; "none" where there are none.
     """
     listed = list(names)
-    shown = ", ".join(f'"{_shorten(name)}"' for name in listed[:_NAMED])
+    shown = ", ".join(f'"{printable(_shorten(name))}"' for name in listed[:_NAMED])
     more = f" and {len(listed) - _NAMED:,} more" if len(listed) > _NAMED else ""
     return shown + more if listed else "none"
 

@@ -238,7 +238,7 @@ def _as_indexed(index: ImageIndex, fixes: Sequence[Fix], source: str | Path) -> 
     if not unknown:
         return list(found.values())
     close = difflib.get_close_matches(unknown[0], sorted(known), 1)
-    hint = f'did you mean "{close[0]}"? ' if close else ""
+    hint = f"did you mean {list_names(close)}? " if close else ""
     raise DataError(
         f"{source} names {len(unknown)} photo{'s' * (len(unknown) != 1)} that {index.source} does "
         f"not have: {list_names(unknown)}; {hint}Give the photos that the list was made of, or "
@@ -250,8 +250,8 @@ def _check_label(index: ImageIndex, fix: Fix, source: str | Path) -> None:
     if fix.label in index.class_names:
         return
     close = difflib.get_close_matches(fix.label, index.class_names, 1)
-    hint = f'; did you mean "{close[0]}"?' if close else "."
+    hint = f"; did you mean {list_names(close)}?" if close else "."
     raise DataError(
-        f'{source} gives {fix.path} the class "{fix.label}"; {index.source} has '
-        f"{list_names(index.class_names)}{hint}"
+        f"{source} gives {list_names([fix.path])} the class {list_names([fix.label])}; "
+        f"{index.source} has {list_names(index.class_names)}{hint}"
     )

@@ -24,7 +24,7 @@ from handful.photos.part_names import SPLIT_NAMES
 from handful.photos.photo_tables import read_photo_table
 from handful.photos.sources import Listing, list_folder, list_zip
 from handful.photos.storage import FoundFile, read_file
-from handful.wording import list_names
+from handful.wording import list_names, printable
 
 _THREADS = 4
 _NAMED = 5
@@ -212,7 +212,7 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
         try:
             layout = arrange(listing.files, listing.empty)
         except DataError as error:
-            raise DataError(f"{path} {error}") from None
+            raise DataError(f"{path} {printable(str(error))}") from None
         files, outside = layout.files, layout.outside
         warnings = [*_say_listing(listing), *layout.warnings]
     else:

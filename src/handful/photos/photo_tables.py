@@ -86,9 +86,10 @@ def read_photo_table(
             files.append(FoundFile(found, partial(read_file, file), *said))
             continue
         if known != said:
-            both = [", ".join(f'"{text}"' for text in row if text) for row in (known, said)]
+            one, other = (list_names(text for text in row if text) for row in (known, said))
             raise DataError(
-                f"{path}, lines {first} and {line}: {name} is {both[0]} and {both[1]}; keep one."
+                f"{path}, lines {first} and {line}: {list_names([name])} is {one} and {other}; "
+                "keep one."
             )
         duplicates += 1
     if missing:
@@ -138,7 +139,7 @@ def _check_labels(
         several = _several(label, counts)
         if several:
             raise DataError(
-                f'{path}, line {line}: the label "{label}" seems to be several: '
+                f"{path}, line {line}: the label {list_names([label])} seems to be several: "
                 f"{list_names(several)}. A photo has one class here: keep one of them, make a "
                 "table for each question, or join them by a hyphen where the pair is a class."
             )
