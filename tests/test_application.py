@@ -451,7 +451,6 @@ def test_before_it_is_ready_and_when_it_stops_photos_are_refused(
         ("coverage=" + "a" * 30_000, 'coverage is "aaaa'),
         ("coverage=" + "9" * 30_000, "coverage is inf"),
         ("&".join(["coverage=0.5"] * 3000 + ["coverage=2"]), "coverage is 2.0"),
-        ("error_rate=0.001", "cannot be shown on 38 photos"),
     ],
 )
 def test_an_option_that_cannot_be_followed_is_refused_before_the_work(

@@ -4,16 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.stats import beta, binom
 
 from handful.classifiers.calibration import (
     ERROR_RATES,
+    NO_ANSWERS,
     Calibration,
     calibrate,
     fit_temperature,
     keep_answers,
 )
 from handful.classifiers.heads import softmax
-from handful.errors import DataError
 
 
 def drawn(
@@ -30,7 +31,7 @@ def drawn(
 def answers(confidence: list[float], correct: list[bool]) -> Calibration:
     sure = np.array(confidence, np.float32)
     return Calibration(
-        sure, np.array(correct), np.where(correct, sure, 1 - sure), 1.0, "validation"
+        sure, np.array(correct, bool), np.where(correct, sure, 1 - sure), 1.0, "validation"
     )
 
 
@@ -81,53 +82,156 @@ def test_calibration_brings_confidence_to_accuracy() -> None:
 
 
 def test_the_threshold_answers_as_many_photos_as_the_rate_allows() -> None:
-    # Sorted by confidence: right, right, right, wrong, right, wrong.
-    found = answers([0.99, 0.95, 0.9, 0.8, 0.7, 0.6], [True, True, True, False, True, False])
-    rule = found.abstain_at(0.34)  # (1 + 1) / (5 + 1) fits, (2 + 1) / (6 + 1) does not
-    assert rule.threshold == pytest.approx(0.7)
-    assert (rule.coverage, rule.observed_error) == (pytest.approx(5 / 6), pytest.approx(0.2))
-    assert found.abstain_at(0.25).threshold == pytest.approx(0.9)  # (0 + 1) / (3 + 1)
+    # 59 sure and right, then one wrong: of 58 trials without an error 5 % can just not be shown.
+    sure = np.linspace(0.99, 0.9, 60).tolist()
+    right = [True] * 59 + [False]
+    found = answers(sure, right)
+    # All 60 (59 trials, 1 error) and the surest 30, at the levels 2/3 and 1/3 of 5 %.
+    rule = found.abstain_at(0.11)
+    assert rule.is_as_asked and rule.shown_error_rate == 0.11
+    assert rule.coverage == 1 and rule.observed_error == pytest.approx(1 / 60)
+    # 1 error of 59 does not show 8 %, none of 58 does, which the surest 59 have.
+    assert binom.cdf(1, 59, 0.08) > 0.05 * 2 / 3 and binom.cdf(0, 29, 0.14) < 0.05 / 3
+    rule = found.abstain_at(0.1)
+    assert binom.cdf(1, 59, 0.1) < 0.05 * 2 / 3 and rule.coverage == 1
+    # Nothing shows 1 %: of the first rules all 60 show the smallest rate, two digits rounded up.
+    rule = found.abstain_at(0.01)
+    least = beta.ppf(1 - 0.05 * 2 / 3, 2, 58)
+    assert not rule.is_as_asked and rule.error_rate == 0.01
+    assert least <= rule.shown_error_rate <= least + 0.01
+    assert rule.coverage == 1 and rule.threshold == pytest.approx(0.9)
+
+
+def test_less_sure_photos_are_added_while_the_bound_holds() -> None:
+    # 128 photos, of which the surest 100 are right: the surest half shows 8 %, and goes on to
+    # where errors begin to be too many.
+    right = [True] * 100 + [False] * 28
+    found = answers(np.linspace(0.99, 0.6, 128).tolist(), right)
+    rule = found.abstain_at(0.08)
+    level = 0.05 * 2 / 7  # 4/7, 2/7 and 1/7 of 5 % for all, a half and a quarter of the photos
+    kept = round(rule.coverage * 128)
+    assert 100 <= kept < 128
+    assert binom.cdf(kept - 100, kept - 1, 0.08) <= level
+    assert binom.cdf(kept - 100 + 1, kept, 0.08) > level
 
 
 def test_photos_of_equal_probability_are_answered_together() -> None:
-    found = answers([0.9, 0.9, 0.9, 0.9, 0.5], [True, True, True, False, False])
-    with pytest.raises(DataError):
-        found.abstain_at(0.25)  # three of the four would do, but they cannot be told apart
-    assert found.abstain_at(0.4).coverage == pytest.approx(0.8)
+    found = answers([0.9] * 80 + [0.5] * 20, [True] * 79 + [False] + [False] * 20)
+    rule = found.abstain_at(0.1)
+    assert rule.coverage == pytest.approx(0.8) and rule.threshold == pytest.approx(0.9)
+    assert found.abstain_at(0.5).coverage == 1
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(0, 10_000), st.floats(0.01, 0.5))
-def test_no_threshold_breaks_its_promise_on_the_photos_it_was_chosen_on(
-    seed: int, error_rate: float
+@given(st.integers(0, 10_000), st.floats(0.001, 0.999), st.integers(1, 12), st.integers(2, 300))
+def test_no_threshold_breaks_its_word_on_the_photos_it_was_chosen_on(
+    seed: int, error_rate: float, group: int, num_photos: int
 ) -> None:
-    logits, labels = drawn(200, 3, 1.0, seed)
-    found = calibrate(logits, labels)
-    try:
-        rule = found.abstain_at(error_rate)
-    except DataError:
+    logits, labels = drawn(num_photos, 3, 1.0, seed)
+    unlike = np.random.default_rng(seed).random(num_photos) < 0.1
+    found = calibrate(logits, labels, groups=np.arange(num_photos) // group, unlike=unlike)
+    rule = found.abstain_at(error_rate)
+    assert rule.shown_error_rate >= error_rate and rule.confidence == 0.95
+    assert rule.is_as_asked == (rule.shown_error_rate == error_rate)
+    if rule.threshold is None:
+        assert (rule.coverage, rule.observed_error, rule.shown_error_rate) == (0, None, 1)
         return
-    answered = found.confidence >= np.float32(rule.threshold)
+    answered = (found.confidence >= np.float32(rule.threshold)) & ~unlike
     assert answered.mean() == pytest.approx(rule.coverage)
     assert (~found.correct[answered]).mean() == pytest.approx(rule.observed_error)
-    assert rule.observed_error <= error_rate
+    assert group > 1 or (rule.observed_error or 0) <= rule.shown_error_rate
 
 
-def test_the_rate_holds_on_new_photos() -> None:
-    rates = []
-    for seed in range(40):
-        logits, labels = drawn(1_000, 3, 1.0, seed)
-        rule = calibrate(logits[:500], labels[:500]).abstain_at(0.1)
-        probabilities = softmax(logits[500:])
-        answered = probabilities.max(axis=1) >= rule.threshold
-        rates.append((probabilities.argmax(axis=1) != labels[500:])[answered].mean())
-    assert np.mean(rates) == pytest.approx(0.1, abs=0.015)
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("num_photos", [40, 300])
+def test_of_a_hundred_classifiers_five_at_most_err_more_often_than_they_say(
+    size: int, num_photos: int
+) -> None:
+    rng, broken = np.random.default_rng(3), {0.01: 0, 0.15: 0, 0.25: 0}
+    # Probabilities that tell nothing of a chance of 0.85: each rate below 0.15 is luck.
+    groups = np.arange(num_photos) // size
+    for _ in range(300):
+        sure = rng.uniform(0.5, 1, num_photos).astype(np.float32)
+        right = np.repeat(rng.random(num_photos) < 0.85, size)[:num_photos]
+        found = Calibration(sure, right, sure, 1.0, "validation", groups)
+        for rate in broken:
+            broken[rate] += found.abstain_at(rate).shown_error_rate < 0.15
+    # 15 of 300 are allowed; two standard errors for the luck of 300 draws.
+    assert max(broken.values()) <= 15 + 8
 
 
-def test_few_photos_cannot_promise_a_small_rate() -> None:
-    found = answers([0.99] * 40, [True] * 40)
-    with pytest.raises(DataError, match=r"rate of 0\.01 cannot be shown on 40 photos: it takes 99"):
-        found.abstain_at(0.01)
+def test_the_rate_holds_for_nearly_all_classifiers() -> None:
+    rng, errors = np.random.default_rng(0), []
+    for _ in range(100):
+        # Honest probabilities: the true error above a threshold is the mean of 1 - probability.
+        sure = rng.uniform(0.6, 1, 400).astype(np.float32)
+        rule = answers(sure.tolist(), (rng.random(400) < sure).tolist()).abstain_at(0.1)
+        assert rule.threshold is not None
+        errors.append((1 - rule.threshold) / 2 - rule.shown_error_rate)
+    assert np.mean(np.array(errors) > 0) <= 0.05
+
+
+def test_few_photos_show_the_smallest_rate_that_they_can() -> None:
+    rule = answers([0.99] * 30, [True] * 30).abstain_at(0.01)
+    # 29 trials without an error: 0.05 ** (1 / 29) are right or more.
+    assert rule.shown_error_rate == 0.099 >= 1 - 0.05 ** (1 / 29) > 0.098
+    assert rule.coverage == 1 and rule.observed_error == 0 and rule.num_photos == 30
+    assert answers([0.99], [True]).abstain_at(0.5).threshold is None
+    assert answers([0.9, 0.8], [False, False]).abstain_at(0.5).threshold is None
+    for rate in (1e-300, 1e-12, 1 - 1e-12):
+        assert NO_ANSWERS.abstain_at(rate).threshold is None
+
+
+def test_copies_show_no_more_than_one_photo() -> None:
+    confidence, right = np.linspace(0.99, 0.6, 60), np.arange(60) % 7 > 0
+    one = answers(confidence.tolist(), right.tolist())
+    copies = Calibration(
+        np.repeat(one.confidence, 5),
+        np.repeat(one.correct, 5),
+        np.repeat(one.true_probability, 5),
+        1.0,
+        "validation",
+        np.repeat(np.arange(60), 5),
+    )
+    for rate in (0.01, 0.1, 0.3):
+        for name in ("shown_error_rate", "threshold", "coverage"):
+            found, wanted = (
+                getattr(copies.abstain_at(rate), name),
+                getattr(one.abstain_at(rate), name),
+            )
+            assert found == pytest.approx(wanted)
+    for coverage in (0.5, 0.8, 0.95, 0.99):
+        assert copies.set_threshold(coverage) == one.set_threshold(coverage)
+
+
+def test_photos_unlike_those_of_training_are_not_answered() -> None:
+    # The surest are wrong, but unlike: they are never answered, and speak against nothing.
+    sure, unlike = np.linspace(0.99, 0.6, 50, dtype=np.float32), np.arange(50) < 10
+    found = Calibration(sure, ~unlike, sure, 1.0, "validation", None, unlike)
+    rule = found.abstain_at(0.2)
+    assert rule.is_as_asked and rule.coverage == pytest.approx(0.8) and rule.observed_error == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_sets_cover_photos_of_other_groups(size: int) -> None:
+    rng, held = np.random.default_rng(1), []
+    for _ in range(400):
+        groups = np.arange(200) // size
+        shared = rng.random(200 // size)[groups]
+        scores = np.where(rng.random(200) < 0.9, shared, rng.random(200)).astype(np.float32)
+        found = Calibration(scores, scores > 0, scores, 1.0, "validation", groups)
+        held.append(1 - found.set_threshold(0.9))
+    assert 0.9 - 0.006 < np.mean(held) < 0.93
+
+
+@pytest.mark.parametrize("coverage", [5e-324, 1e-12, 1e-6, 0.5, 1 - 1e-16])
+@pytest.mark.parametrize("num_photos", [0, 1, 2, 40])
+def test_any_coverage_and_rate_above_0_and_below_1_is_one(coverage: float, num_photos: int) -> None:
+    found = answers([0.9] * num_photos, [True] * num_photos)
+    sets = found.sets_of(np.array([[0.7, 0.3], [0.5, 0.5]]), coverage)
+    assert sets.any(axis=1).all()
+    assert found.sets_of(np.zeros((0, 2)), coverage).shape == (0, 2)
+    assert found.abstain_at(coverage).num_photos == num_photos
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, float("nan")])
@@ -174,9 +278,12 @@ def test_too_few_photos_for_a_coverage_give_all_classes() -> None:
 
 
 def test_the_facts_are_plain() -> None:
-    logits, labels = drawn(300, 2)
+    logits, labels = drawn(3000, 2)
     facts = calibrate(logits, labels).to_dict()
-    assert facts["num_photos"] == 300 and facts["source"] == "out-of-fold"
+    assert facts["num_photos"] == 3000 and facts["source"] == "out-of-fold"
     rates = [row["error_rate"] for row in facts["abstaining"]]
     assert rates and rates == [rate for rate in ERROR_RATES if rate in rates]
-    assert 0.005 not in rates  # 300 photos with errors among them
+    assert 0.005 not in rates  # 3,000 photos with errors among them
+    few = answers([0.9] * 10, [True] * 10).to_dict()["abstaining"]
+    assert [row["error_rate"] for row in few] == [0.29] and few[0]["coverage"] == 1
+    assert NO_ANSWERS.to_dict()["abstaining"] == []

@@ -255,12 +255,28 @@ def test_predict_says_not_sure_and_what_else_it_may_be(
     assert rows[1]["label_set"].split(" | ")[0] == "round"
 
 
-def test_predict_refuses_what_it_cannot_promise_before_the_work(
+def test_predict_answers_at_the_smallest_rate_that_few_photos_show(
     run_path: Path, photo_folder: Path
 ) -> None:
     result = invoke("predict", run_path, photo_folder, "--abstain")  # 1 % of 38 photos
-    assert result.exit_code == 1
-    assert "an error rate of 0.01 cannot be shown on 38 photos: it takes 99" in result.stderr
+    assert result.exit_code == 0
+    last = result.stdout.splitlines()[-1]
+    found = re.search(r"at most (\S+) % of such answers are wrong; 1 % cannot be shown on 38", last)
+    assert found is not None and 5 < float(found[1]) < 50
+    facts = json.loads(invoke("predict", run_path, photo_folder, "--abstain", "--json").stdout)
+    rule = facts["abstaining"]
+    assert rule["error_rate"] == 0.01 and rule["confidence"] == 0.95
+    assert 100 * rule["shown_error_rate"] == pytest.approx(float(found[1]))
+    sure = [answer["is_sure"] for answer in facts["predictions"]]
+    assert any(sure) and last.startswith(f"{sum(sure)} of {len(sure)} answered")
+    for share in ("1e-12", "0.999999999999"):
+        result = invoke("predict", run_path, photo_folder, "--sets", share, "--error-rate", share)
+        assert result.exit_code == 0
+
+
+def test_predict_refuses_what_is_no_share_before_the_work(
+    run_path: Path, photo_folder: Path
+) -> None:
     result = invoke("predict", run_path, photo_folder, "--sets", "95")
     assert result.exit_code == 2 and "coverage is 95.0; expected 0 to 1" in result.stderr
 

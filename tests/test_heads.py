@@ -16,6 +16,7 @@ from handful.classifiers.heads import (
     _scale,
     class_weights,
     fit_head,
+    out_of_fold_logits,
     softmax,
 )
 
@@ -148,6 +149,17 @@ def test_rare_classes_are_among_the_photos_that_choose_the_strength() -> None:
         assert not np.any(labels[rows] == 3)  # it has one group, so nothing can be held out
     heads = [fit_head(inputs, labels, 4, groups=groups, seed=seed) for seed in range(8)]
     assert all(head.scores for head in heads)
+    # However many photos, all heads learn from it, and none answers for it.
+    for count in (60, 2500):
+        inputs, labels = blobs([count, count, 3], dim=8, spread=2.0)
+        groups = np.minimum(np.arange(len(labels)), 2 * count)
+        head = fit_head(inputs, labels, 3, groups=groups)
+        assert head.scores and head.weights.shape == (8, 3)
+        logits = out_of_fold_logits(inputs, labels, 3, 0.1, groups=groups)
+        assert logits is not None and logits.shape == (2 * count + 3, 3)
+        assert np.isnan(logits).all(axis=1).tolist() == (labels == 2).tolist()
+        assert (logits[: 2 * count].argmax(axis=1) == labels[: 2 * count]).mean() > 0.6
+    assert out_of_fold_logits(*blobs([50, 1], dim=4), 2, 0.1) is None
     # Two classes, one of them a single group: there is nothing to choose the strength by.
     assert fit_head(*blobs([5000, 1], dim=4), 2).strength == DEFAULT_STRENGTH
 

@@ -371,3 +371,15 @@ def test_nine_in_ten_wrong_labels_of_real_photos_are_at_the_top(
     assert review is not None and len(index) == 400
     assert np.isin(wrong, review.ranking[:30]).mean() >= 0.9
     assert 15 <= len(review.suspected) <= 25
+
+
+def test_a_class_of_one_group_is_not_reviewed_and_stops_no_review() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.array([0] * 40 + [1] * 40 + [2] * 3)
+    groups = np.concatenate([np.arange(80), [80] * 3])
+    embeddings = (np.eye(8)[labels] * 3 + rng.normal(size=(83, 8)) * 0.3).astype(np.float32)
+    given = labels.copy()
+    given[5] = 1
+    found = review_embeddings(embeddings, given, ["a", "b", "c"], groups)
+    assert found is not None and found.ranking[0] == 5
+    assert (found.probabilities[80:] == [0, 0, 1]).all()

@@ -93,3 +93,26 @@ def test_alike_or_few_photos_have_no_outliers() -> None:
 def test_of_many_photos_some_are_compared_with() -> None:
     photos = np.concatenate([cloud(4_050, dim=8), cloud(1, dim=8, centre=5)])
     assert find_outliers(photos, np.arange(4_051))[0] == 4_050
+
+
+def test_the_threshold_comes_from_photos_held_out_where_they_are_given() -> None:
+    # As a network draws photos together that it was trained on.
+    seen, others, new = cloud(300) + 10 * np.eye(16)[0], cloud(300, seed=1), cloud(2000, seed=2)
+    seen, groups = seen.astype(np.float32), np.arange(300)
+    fitted = reference_of(seen, groups)
+    found = reference_of(seen, groups, held_out=(others, groups))
+    assert fitted is not None and found is not None
+    assert fitted.unlike(fitted.distances(new)).mean() > 0.5
+    assert found.unlike(found.distances(new)).mean() < 0.03
+    assert found.false_alarm_rate == pytest.approx(0.01, abs=0.001)
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_few_photos_say_how_many_false_alarms_to_expect(size: int) -> None:
+    flagged, groups = [], np.arange(40 * size) // size
+    for seed in range(60):
+        held = np.repeat(cloud(40, seed=3 * seed), size, axis=0)
+        found = reference_of(cloud(50, seed=3 * seed + 1), np.arange(50), held_out=(held, groups))
+        assert found is not None and found.false_alarm_rate == pytest.approx(1 / 41)
+        flagged.append(found.unlike(found.distances(cloud(200, seed=3 * seed + 2))).mean())
+    assert np.mean(flagged) == pytest.approx(1 / 41, abs=0.012)

@@ -12,6 +12,7 @@ import pytest
 from conftest import draw_photo, write_photo
 from handful.cache import ContentCache
 from handful.classifiers.classifier import Classifier
+from handful.classifiers.intervals import wilson_interval
 from handful.config import TrainConfig
 from handful.errors import DataError, OutputError, WeightsError
 from handful.jobs import job_steps, run_report, runs
@@ -621,3 +622,41 @@ def test_dropped_photos_are_dropped_again(photo_folder: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("photos", ["/", "some/photos.zip"])
 def test_runs_are_named_after_their_photos(photos: str) -> None:
     assert run_name(photos) == "photos" and run_name(photos, "-check") == "photos-check"
+
+
+def test_a_class_with_one_training_photo_is_named_and_turns_nothing_off(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photo_folder, tmp_path / "photos")
+    for number in range(2):
+        write_photo(
+            tmp_path / "photos" / "rare" / f"{number}.jpg", draw_photo("round", 500 + number)
+        )
+    run = runs.train(tmp_path / "photos")
+    assert run.classifier.head.scores and run.label_review is not None
+    calibration = run.classifier.calibration
+    assert calibration is not None and len(calibration) == len(run.split.train) - 1
+    (warning,) = [text for text in run.problems()["warnings"] if "rare" in text]
+    assert 'All training photos of "rare"' in warning and "none can be held out" in warning
+
+
+def test_what_intervals_and_thresholds_rest_on_knows_near_duplicates(tmp_path: Path) -> None:
+    for kind, first in (("round", 0), ("square", 1000)):
+        for shot in range(12):
+            photo = draw_photo(kind, first + shot)
+            for copy in range(3):
+                write_photo(tmp_path / "photos" / kind / f"{shot}-{copy}.png", photo)
+    run = runs.train(tmp_path / "photos", output=tmp_path / "run")
+    calibration = run.classifier.calibration
+    groups = run.evaluation.groups
+    assert calibration is not None and calibration.groups is not None and groups is not None
+    assert len(np.unique(calibration.groups)) * 3 == len(calibration)
+    low, _ = run.evaluation.accuracy_interval
+    assert run.evaluation.accuracy == 1 and low == pytest.approx(
+        wilson_interval(len(np.unique(groups)), len(np.unique(groups)))[0]
+    )
+    again = read_predictions(tmp_path / "run" / "predictions.csv")
+    assert again.accuracy_interval == run.evaluation.accuracy_interval
+    loaded = Classifier.load(tmp_path / "run")
+    for rate in (0.01, 0.2, 0.5):
+        assert loaded.abstain_at(rate) == run.classifier.abstain_at(rate)

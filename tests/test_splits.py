@@ -10,6 +10,7 @@ from handful.photos.index import ImageIndex
 from handful.photos.splits import (
     Split,
     assign_parts,
+    can_be_held_out,
     fold_count,
     read_manifest,
     stratified_folds,
@@ -283,3 +284,17 @@ def test_a_part_is_an_index_of_its_photos() -> None:
     assert len(split.part("test")) == 0
     with pytest.raises(ValueError, match="part is 'all'; expected one of train, validation, test"):
         split.part("all")
+
+
+def test_what_can_be_held_out() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 2, 2, 3, 3])
+    groups = np.array([0, 1, 2, 3, 3, 2, 4, 4, 5])
+    # Class 1 is one group. Class 2 has two groups, shared with others, and class 3 too.
+    held = can_be_held_out(labels, groups)
+    assert held.tolist() == [True, True, True, False, False, True, True, True, True]
+    # With class 1 in group 4 that stays in training; nothing else is left of classes 2 and 3.
+    groups[3:5] = 4
+    held = can_be_held_out(labels, groups)
+    assert held.tolist() == [True, True, False, *[False] * 6]
+    assert not can_be_held_out(np.array([0, 1]), np.array([0, 1])).any()
+    assert can_be_held_out(np.zeros(0, np.int64), np.zeros(0, np.int64)).shape == (0,)

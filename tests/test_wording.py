@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handful.wording import format_points, format_share, list_names, printable
+from handful.wording import format_points, format_rate, format_share, list_names, printable
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,7 @@ def test_names_are_seen_and_do_not_act(name: str, shown: str) -> None:
         (0.0, "0 %"),
         (1 - 1e-9, "99.999 %"),
         (1e-9, "0.001 %"),
+        (0.999996, "99.999 %"),
     ],
 )
 def test_shares(fraction: float, text: str) -> None:
@@ -67,3 +68,16 @@ def test_lists_of_names_stay_short() -> None:
     assert list_names("abcdefg") == '"a", "b", "c", "d", "e" and 2 more'
     assert list_names(["a\nb"]) == r'"a\nb"'
     assert len(list_names(["x" * 4000 + ".jpg"])) < 110 and list_names(["x" * 200]).count("…") == 1
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(0.01, "1 %"), (0.07, "7 %"), (0.005, "0.5 %"), (0.076, "7.6 %"), (0.99995, "99.995 %")],
+)
+def test_rates(rate: float, text: str) -> None:
+    assert format_rate(rate) == text
+
+
+def test_few_digits_are_made_more_where_they_would_say_all() -> None:
+    shown = [format_share(share, 0) for share in (0.97, 0.996, 0.004, 1.0)]
+    assert shown == ["97 %", "99.6 %", "0.4 %", "100 %"]

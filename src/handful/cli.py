@@ -392,12 +392,15 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Photos, folders or zips of photos.")],
     abstain: Annotated[
         bool,
-        typer.Option("--abstain", help='Say "not sure" where the error rate could not be kept.'),
+        typer.Option(
+            "--abstain", help='Say "not sure" unless so few answers are wrong as --error-rate says.'
+        ),
     ] = False,
     error_rate: Annotated[
         float | None,
         typer.Option(
-            help="Share of wrong answers to keep to with --abstain, which it implies [0.01]."
+            help="Largest share of wrong answers with --abstain, which it implies; too few "
+            "training photos show a larger one only, which is then named [0.01].",
         ),
     ] = None,
     sets: Annotated[
@@ -421,7 +424,7 @@ def predict(
         if abstain and error_rate is None:
             error_rate = 0.01
         classifier = Classifier.load(run)
-        # What cannot be promised is said before the work.
+        # What is no error rate or coverage is said before the work.
         classifier.check_promises(error_rate, sets)
         index = load_unlabelled(images)
         with terminal.show_progress(quiet or len(index) < 50) as progress:

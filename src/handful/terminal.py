@@ -10,7 +10,7 @@ from typing import Any
 from handful.errors import OutputError
 from handful.files import json_text, reason_of
 from handful.tables import row_line
-from handful.wording import format_share, printable
+from handful.wording import format_rate, format_share, printable
 
 
 def show(*lines: str, flush: bool = False) -> None:
@@ -285,12 +285,23 @@ def print_abstention(classifier: Any, predictions: list[Any], error_rate: float)
         error_rate: As asked.
     """
     rule = classifier.abstain_at(error_rate)
+    if rule.threshold is None:
+        show(
+            f"None answered: {rule.num_photos:,} photos could be held out in training, and cannot "
+            "show any error rate. Train again, with more photos of each class."
+        )
+        return
     answered = sum(p.is_sure for p in predictions)
+    shown = format_rate(rule.shown_error_rate)
+    less = ""
+    if not rule.is_as_asked:
+        less = f"; {format_rate(error_rate)} cannot be shown on {rule.num_photos:,} photos"
     show(
         f"{answered:,} of {len(predictions):,} answered: those with "
-        f"{format_share(rule.threshold)} or more that are like the training photos. Of "
-        f"{rule.num_photos:,} {_source(classifier)}, this answers {format_share(rule.coverage)}, "
-        f"{format_share(rule.observed_error)} of them wrong."
+        f"{format_share(rule.threshold)} or more that are like the training photos. With "
+        f"{format_rate(rule.confidence)} confidence, at most {shown} of such answers are wrong"
+        f"{less}. Of {rule.num_photos:,} {_source(classifier)}, this answers "
+        f"{format_share(rule.coverage)}, {format_share(rule.observed_error)} of them wrong."
     )
 
 

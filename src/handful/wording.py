@@ -48,13 +48,15 @@ def _shorten(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
 
 
-def format_share(fraction: float) -> str:
+def format_share(fraction: float, digits: int = 1) -> str:
     """Write a share in percent; 0 and 100 are said only of exactly these.
 
-    2,999 of 3,000 is not "100.0 %", and one wrong answer in 3,000 is not "0.0 %".
+    2,999 of 3,000 is not "100.0 %", and one wrong answer in 3,000 is not "0.0 %". `percent` in
+    `serving/page/app.js` does the same.
 
     Args:
         fraction: In [0, 1].
+        digits: Digits after the point, 0 to 3; more are taken where these would say 0 or 100.
 
     Returns:
         Such as "98.4 %", "99.97 %", "100 %"; what is nearer than 0.001 to 0 or 100 is written
@@ -62,11 +64,23 @@ def format_share(fraction: float) -> str:
     """
     if fraction in (0, 1):
         return f"{fraction:.0%}".replace("%", " %")
-    for digits in (1, 2, 3):
-        text = f"{fraction * 100:.{digits}f}"
+    for places in range(digits, 4):
+        text = f"{fraction * 100:.{places}f}"
         if 0 < float(text) < 100:
             return f"{text} %"
     return "0.001 %" if fraction < 0.5 else "99.999 %"
+
+
+def format_rate(rate: float) -> str:
+    """Write a share that somebody asked for or set, with no more digits than it has.
+
+    Args:
+        rate: In (0, 1).
+
+    Returns:
+        Such as "1 %", "0.5 %", "7.6 %".
+    """
+    return f"{rate * 100:.6g} %"
 
 
 def format_points(fraction: float) -> str:

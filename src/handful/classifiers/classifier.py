@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.cache import ContentCache
-from handful.classifiers.calibration import Abstention, Calibration
+from handful.classifiers.calibration import NO_ANSWERS, Abstention, Calibration
 from handful.classifiers.heads import LinearHead
-from handful.classifiers.novelty import TrainingReference
+from handful.classifiers.novelty import FALSE_ALARM_RATE, TrainingReference
 from handful.config import PRECISIONS, RESIZES
 from handful.errors import DataError, ModelFileError, UsageError
 from handful.files import (
@@ -174,9 +174,10 @@ class Classifier:
                 for all photos in it), the bytes of a file, an (H, W, 3) uint8 RGB or (H, W) gray
                 array of any size, or a Pillow image. An (N, H, W, 3) array is N photos.
             error_rate: Say of each photo whether its answer is sure enough for so small a share
-                of wrong answers, such as 0.01.
+                of wrong answers, such as 0.01; where so few photos cannot show that, for the
+                smallest that they can, which `abstain_at` tells.
             coverage: Give each photo a set of classes, such that this share of the sets holds
-                the right one, such as 0.95.
+                the right one, such as 0.95; where so few photos cannot show that, all classes.
 
         Returns:
             One prediction a photo, in order, a list also for a single one; a folder's photos are
@@ -184,8 +185,7 @@ class Classifier:
 
         Raises:
             DataError: When a photo cannot be read; all such photos are named. Use
-                `predict_index` to go on without them. Also when the classifier cannot promise
-                what is asked.
+                `predict_index` to go on without them.
             TypeError: When something is no photo at all.
             ValueError: When there are no images, or an array is of another kind.
         """
@@ -327,15 +327,15 @@ class Classifier:
             N predictions; of equal probabilities the first class wins.
 
         Raises:
-            DataError: When the classifier cannot promise what is asked.
             ValueError: When the error rate or the coverage is outside (0, 1).
         """
         threshold = sets = None
         if error_rate is not None:
             # Stored in single precision: a probability just at the threshold counts as sure.
-            threshold = np.float32(self.abstain_at(error_rate).threshold)
+            asked = self.abstain_at(error_rate).threshold
+            threshold = np.float32(np.inf if asked is None else asked)
         if coverage is not None:
-            sets = self._calibration().sets_of(probabilities, coverage)
+            sets = (self.calibration or NO_ANSWERS).sets_of(probabilities, coverage)
         result = []
         for place, (path, row) in enumerate(zip(paths, probabilities, strict=True)):
             order = np.argsort(-row, kind="stable")
@@ -359,37 +359,27 @@ class Classifier:
             error_rate: Share of wrong answers among the photos answered, in (0, 1).
 
         Returns:
-            The threshold, and what it gave on the photos that it was chosen on.
+            The threshold, what it gave on the photos that it was chosen on, and the error rate
+            that can be shown: as asked, or, of so few photos, the smallest.
 
         Raises:
-            DataError: When the classifier cannot promise it.
             ValueError: When the rate is outside (0, 1).
         """
-        return self._calibration().abstain_at(error_rate)
+        return (self.calibration or NO_ANSWERS).abstain_at(error_rate)
 
     def check_promises(self, error_rate: float | None, coverage: float | None) -> None:
-        """Find out, before the work, whether what is asked can be promised.
+        """Find out, before the work, whether what is asked is an error rate and a coverage.
 
         Args:
             error_rate: As for `predict`.
             coverage: As for `predict`.
 
         Raises:
-            DataError: When it cannot.
             ValueError: When one is outside (0, 1).
         """
         self.name_predictions(
             [], np.zeros((0, len(self.class_names))), None, error_rate=error_rate, coverage=coverage
         )
-
-    def _calibration(self) -> Calibration:
-        if self.calibration is None:
-            raise DataError(
-                "this classifier keeps no answers on photos it had not learnt from, so it cannot "
-                "promise an error rate or a coverage: it was made by an earlier version, or from "
-                "too few photos to hold any out. Train again, with more photos of each class."
-            )
-        return self.calibration
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -489,6 +479,10 @@ class Classifier:
                 "correct": self.calibration.correct.astype(np.uint8),
                 "true_probability": self.calibration.true_probability,
             }
+            if self.calibration.groups is not None:
+                tensors["groups"] = self.calibration.groups
+            if self.calibration.unlike is not None:
+                tensors["unlike"] = self.calibration.unlike.astype(np.uint8)
         if self.reference is not None:
             tensors["reference"] = self.reference.directions
         return {name: np.ascontiguousarray(values) for name, values in tensors.items()}
@@ -526,6 +520,7 @@ class Classifier:
             else {
                 "threshold": self.reference.threshold,
                 "num_neighbours": self.reference.num_neighbours,
+                "false_alarm_rate": self.reference.false_alarm_rate,
                 "num_photos": len(self.reference.directions),
             },
             "about": self.about,
@@ -544,7 +539,8 @@ def _read_confidence(folder: Path, description: dict[str, Any]) -> dict[str, Any
     tensors = read_tensors(folder / _CONFIDENCE)
     result: dict[str, Any] = {}
     if (facts := description["calibration"]) is not None:
-        shapes = {tensors[name].shape for name in ("confidence", "correct", "true_probability")}
+        names = {"confidence", "correct", "true_probability", *({"groups", "unlike"} & {*tensors})}
+        shapes = {tensors[name].shape for name in names}
         _must(len(shapes) == 1 and len(shapes.pop()) == 1, "the calibration's shapes differ")
         _must(0 < float(facts["temperature"]) < math.inf, "the temperature is not above 0")
         result["calibration"] = Calibration(
@@ -553,14 +549,21 @@ def _read_confidence(folder: Path, description: dict[str, Any]) -> dict[str, Any
             tensors["true_probability"],
             float(facts["temperature"]),
             str(facts["source"]),
+            tensors.get("groups"),
+            tensors["unlike"].astype(np.bool_) if "unlike" in tensors else None,
         )
     if (facts := description["reference"]) is not None:
         num_photos, dim = tensors["reference"].shape
         _must(dim == description["backbone"]["embedding_dim"], "the reference is another network's")
         _must(math.isfinite(float(facts["threshold"])), "the threshold is no number")
         _must(0 < int(facts["num_neighbours"]) <= num_photos, "num_neighbours is out of range")
+        rate = float(facts.get("false_alarm_rate", FALSE_ALARM_RATE))
+        _must(0 < rate <= 1, "the false alarm rate is no share")
         result["reference"] = TrainingReference(
-            tensors["reference"], float(facts["threshold"]), int(facts["num_neighbours"])
+            tensors["reference"],
+            float(facts["threshold"]),
+            int(facts["num_neighbours"]),
+            rate,
         )
     return result
 

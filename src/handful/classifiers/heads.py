@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from handful.photos.splits import fold_count, stratified_folds
+from handful.photos.splits import can_be_held_out, fold_count, stratified_folds
 
 SKEW_LIMIT = 3.0
 # Inverse strength C as in scikit-learn: sum of losses + |weights|^2 / (2 C). The optimum moves
@@ -210,8 +210,8 @@ def fit_head(
     Folds are stratified and hold groups together; the strength with the least held-out log loss
     wins, since log loss, unlike accuracy, also rewards honest probabilities. Past 100 classes there
     are 2 folds, else up to 5. Of more than 4,000 photos a fixed random 4,000 choose the strength,
-    and a few others of rare classes, so that each has a group for every fold, if it has so many;
-    a class of one group has no part in that choice.
+    and a few others of rare classes, so that each has a group for every fold, if it has so many.
+    A class of one group has no part in that choice.
 
     Args:
         embeddings: (N, D) float32, or (N, V, D) with V views of each photo, the photo first:
@@ -270,7 +270,8 @@ def out_of_fold_logits(
     """Logits of every photo from heads that were fitted without it and its near-duplicates.
 
     For all that must not be judged on what was learnt by heart: calibration, thresholds, label
-    review. Folds are stratified and hold groups together; past 100 classes there are 2.
+    review. Folds are stratified and hold groups together; past 100 classes there are 2. Of a
+    class of one group none can be held out: all heads learn from it, and none answers for it.
 
     Args:
         embeddings: (N, D) float32, or (N, V, D) with V views of each photo, the photo first.
@@ -283,24 +284,31 @@ def out_of_fold_logits(
         seed: Seed of the folds.
 
     Returns:
-        (N, C) float64, or None where a class has one group only and nothing can be held out.
+        (N, C) float64, NaN for photos that cannot be held out; None where that leaves fewer
+        than two classes.
 
     Raises:
         ValueError: When shapes disagree or a class has no photo.
     """
     embeddings = _with_views(embeddings, labels, num_classes)
     _, groups = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
-    num_folds = fold_count(labels, groups, _most_folds(num_classes, num_folds))
-    if num_folds < 2:
+    rows = np.flatnonzero(can_be_held_out(labels, groups))
+    _, dense = np.unique(labels[rows], return_inverse=True)
+    if not np.any(dense):
         return None
-    folds = stratified_folds(labels, groups, num_folds, seed)
+    _, held_groups = np.unique(groups[rows], return_inverse=True)
+    num_folds = fold_count(dense, held_groups, _most_folds(num_classes, num_folds))
+    folds = np.full(len(labels), -1)
+    folds[rows] = stratified_folds(dense, held_groups, num_folds, seed)
     photo_weights = class_weights(labels, num_classes, class_weight)[labels]
     fitted = folds[:, np.newaxis] != np.arange(num_folds)
     with threadpool_limits(1, user_api="blas"):
         problem = _Problem(embeddings, labels, photo_weights[:, np.newaxis] * fitted)
         parameters = problem.minimise(strength, None, _MOST_ITERATIONS, 1e-6)
         logits = problem.logits(parameters)[:: embeddings.shape[1]]
-    return logits[np.arange(len(labels)), folds].astype(np.float64)
+    result = np.full((len(labels), num_classes), np.nan)
+    result[rows] = logits[rows, folds[rows]]
+    return result
 
 
 def _with_views(
@@ -418,6 +426,7 @@ def _cross_validated_rows(
 ) -> NDArray[np.int64]:
     """Photos that choose the strength: all, or a random part that has every class to hold out."""
     rows = np.random.default_rng(seed).permutation(len(labels))
+    rows = rows[can_be_held_out(labels, groups)[rows]]
     if len(rows) <= _MOST_CROSS_VALIDATED:
         return rows
     labels, (_, groups) = labels[rows], np.unique(groups[rows], return_inverse=True)
@@ -426,11 +435,9 @@ def _cross_validated_rows(
     first = np.sort(first)
     first = first[np.argsort(labels[first], kind="stable")]
     before = np.arange(len(first)) - np.searchsorted(labels[first], labels[first])
-    num_groups = np.bincount(labels[first])
     kept = np.arange(len(rows)) < _MOST_CROSS_VALIDATED
-    kept[first[before < _most_folds(len(num_groups))]] = True
-    # Nothing can be held out of a class of one group, and no strength be chosen beside it.
-    return np.asarray(rows[kept & (num_groups[labels] > 1)])
+    kept[first[before < _most_folds(int(labels.max()) + 1)]] = True
+    return np.asarray(rows[kept])
 
 
 def _cross_validate(
@@ -447,8 +454,6 @@ def _cross_validate(
     if num_classes < 2:
         return []
     num_folds = fold_count(labels, groups, _most_folds(num_classes))
-    if num_folds < 2:
-        return []
     folds = stratified_folds(labels, groups, num_folds, seed)
     photo_weights = class_weights(labels, num_classes, class_weight)[labels]
     fitted = folds[:, np.newaxis] != np.arange(num_folds)

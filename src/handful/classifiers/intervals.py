@@ -49,6 +49,66 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
     return _wilson_ends(successes / trials, trials, NormalDist().inv_cdf(0.5 + confidence / 2))
 
 
+def highest_rate(errors: int, trials: int, level: float) -> float:
+    """Largest error rate that so few errors do not speak against.
+
+    Args:
+        errors: Number of errors, 0 to `trials`.
+        trials: Number of trials.
+        level: How often it may be below the true rate, in (0, 1).
+
+    Returns:
+        In (0, 1]: the rate at which `errors` or fewer have the chance `level`; 1 where all are
+        errors.
+
+    Source:
+        C. J. Clopper & E. S. Pearson, "The use of confidence or fiducial limits illustrated in
+        the case of the binomial", Biometrika 26 (1934).
+    """
+    if errors >= trials:
+        return 1.0
+    # Logarithms of trials over k, for k up to errors.
+    numbers = np.arange(1, errors + 1)
+    ways = np.concatenate([[0.0], np.cumsum(np.log((trials + 1 - numbers) / numbers))])
+    counts = np.arange(errors + 1)
+    low, high = errors / trials, 1.0
+    for _ in range(60):
+        rate = (low + high) / 2
+        if rate in (low, high):
+            break
+        logs = ways + counts * math.log(rate) + (trials - counts) * math.log1p(-rate)
+        low, high = (rate, high) if np.exp(logs).sum() > level else (low, rate)
+    return high
+
+
+def allowed_errors(rate: float, level: float, trials: int) -> NDArray[np.int64]:
+    """Most errors that still show an error rate below `rate`, for each number of trials.
+
+    Args:
+        rate: The error rate, in (0, 1).
+        level: How often a classifier that errs as often as that may pass, in (0, 1).
+        trials: Largest number of trials.
+
+    Returns:
+        (trials + 1,) for 0, 1, ... trials: the most errors for which `highest_rate` is no more
+        than the rate; -1 where even none would not do.
+    """
+    allowed = np.empty(trials + 1, np.int64)
+    odds = rate / (1 - rate)
+    # Chance of exactly, and of up to, the first number of errors that is too many.
+    errors, exactly, up_to = 0, 1.0, 1.0
+    for number in range(trials + 1):
+        if number:
+            up_to -= rate * exactly
+            exactly *= (1 - rate) * number / (number - errors)
+        while up_to <= level and errors <= number:
+            errors += 1
+            exactly *= (number - errors + 1) / errors * odds
+            up_to += exactly
+        allowed[number] = errors - 1
+    return allowed
+
+
 def mcnemar_test(only_first: int, only_second: int) -> float:
     """Chance of such an uneven count, or a more uneven one, between two equally good classifiers.
 

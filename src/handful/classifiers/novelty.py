@@ -26,22 +26,30 @@ class TrainingReference:
         directions: (m, D) float16 embeddings of unit length.
         threshold: Distance above which a photo is unlike them.
         num_neighbours: Nearest training photos whose distance is averaged.
+        false_alarm_rate: Share of photos like those of training that is flagged all the same, on
+            average over many such references: 0.01, or more where few photos set the threshold.
+        groups: (m,) near-duplicates among them; None where that was not kept.
     """
 
     directions: NDArray[np.float16]
     threshold: float
     num_neighbours: int
+    false_alarm_rate: float = FALSE_ALARM_RATE
+    groups: NDArray[np.int64] | None = None
 
     @cached_property
     def _columns(self) -> NDArray[np.float32]:
         """(D, m) float32 directions."""
         return self.directions.astype(np.float32).T
 
-    def distances(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+    def distances(
+        self, embeddings: NDArray[np.float32], groups: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
         """Distance of photos from the training photos nearest to them.
 
         Args:
             embeddings: (N, D) float32.
+            groups: (N,) of training photos: each is held against those of other groups.
 
         Returns:
             (N,) float64, mean of 1 - cosine over the nearest, 0 (among them) to 2.
@@ -49,7 +57,9 @@ class TrainingReference:
         Source:
             Sun, Ming, Zhu, Li 2022, Out-of-Distribution Detection with Deep Nearest Neighbors.
         """
-        found = _mean_distances(_unit(embeddings), self._columns, self.num_neighbours)
+        found = _mean_distances(
+            _unit(embeddings), self._columns, self.num_neighbours, groups, self.groups
+        )
         # BLAS sums in an order that depends on the number of rows: this takes most of it away.
         return found.astype(np.float32).astype(np.float64)
 
@@ -66,16 +76,22 @@ class TrainingReference:
 
 
 def reference_of(
-    embeddings: NDArray[np.float32], groups: NDArray[np.int64], seed: int = 0
+    embeddings: NDArray[np.float32],
+    groups: NDArray[np.int64],
+    seed: int = 0,
+    *,
+    held_out: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
 ) -> TrainingReference | None:
-    """Keep training photos as a reference, with the distance that 1 in 100 of them exceeds.
-
-    A photo's own distance is taken without it and its near-duplicates.
+    """Keep training photos as a reference, with a distance that 1 in 100 like them exceeds.
 
     Args:
         embeddings: (N, D) float32 of the training photos.
         groups: (N,) int64; photos with equal numbers are near-duplicates.
         seed: Of more than 4,000 photos a random 4,000 are kept.
+        held_out: Embeddings (n, D) and groups (n,) of other photos like them, whose distances set
+            the threshold. A network that was trained on its photos draws these together, and
+            needs others; for one that was not, None takes the training photos' own distances,
+            each without itself and its near-duplicates.
 
     Returns:
         The reference; None where fewer than three photos are no near-duplicates of each other.
@@ -89,10 +105,29 @@ def reference_of(
     largest_group = int(np.bincount(np.unique(groups, return_inverse=True)[1]).max())
     num_neighbours = min(NEIGHBOURS, len(groups) - largest_group)
     rounded = directions.astype(np.float32)
-    own = _mean_distances(rounded, rounded.T, num_neighbours, groups, groups)
-    # The k-th largest of n, so that few photos give the largest and none an extrapolation.
-    threshold = np.quantile(own, 1 - FALSE_ALARM_RATE, method="higher")
-    return TrainingReference(directions, float(threshold), num_neighbours)
+    if held_out is None:
+        judged = groups
+        found = _mean_distances(rounded, rounded.T, num_neighbours, groups, groups)
+    else:
+        judged = held_out[1]
+        found = _mean_distances(_unit(held_out[0]), rounded.T, num_neighbours)
+    threshold, rate = _exceeded_by(FALSE_ALARM_RATE, found, judged)
+    return TrainingReference(directions, threshold, num_neighbours, rate, groups)
+
+
+def _exceeded_by(
+    rate: float, distances: NDArray[np.float64], groups: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Distance that one more photo, of another group, exceeds with that chance; and the chance.
+
+    As in conformal prediction: the next photo is as likely in any place among those there are. Few
+    give the largest, which is exceeded more often. A photo counts as its share of a group.
+    """
+    _, dense, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.argsort(distances, kind="stable")
+    below = np.cumsum(1 / sizes[dense[order]]) / (len(sizes) + 1)
+    place = min(int(np.searchsorted(below, 1 - rate - 1e-9)), len(order) - 1)
+    return float(distances[order[place]]), max(float(1 - below[place]), rate)
 
 
 def find_outliers(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handful.wording import format_share
+from handful.wording import format_rate, format_share
 
 CARD_FILE = "model_card.md"
 _USE = {
@@ -147,15 +147,17 @@ def _thresholds(calibration: Mapping[str, Any] | None) -> Iterator[str]:
         return
     yield ""
     yield (
-        f"To keep to a share of wrong answers, answer from a probability on (found on "
-        f"{calibration['num_photos']:,} photos that the answering head had not seen):"
+        f"Answered from a probability on, no more answers than this are wrong, with "
+        f"{format_rate(calibration['confidence'])} confidence (found on "
+        f"{calibration['num_photos']:,} photos that the answering head had not seen; it holds for "
+        "photos like those of training):"
     )
     yield ""
     yield "| wrong answers | answer from | photos answered |"
     yield "|---|---|---|"
     for row in calibration["abstaining"]:
         yield (
-            f"| {format_share(row['error_rate'])} | {row['threshold']:.4f} | "
+            f"| {format_rate(row['error_rate'])} | {row['threshold']:.4f} | "
             f"{format_share(row['coverage'])} |"
         )
 

@@ -25,11 +25,12 @@ from handful.jobs.job_steps import (
 from handful.jobs.run_files import Run
 from handful.networks.embeddings import EmbeddingTable, View
 from handful.photos.index import ImageIndex
-from handful.photos.splits import Split
+from handful.photos.splits import Split, can_be_held_out
 from handful.trust.curve_fitting import measure_curve
-from handful.trust.label_review import LabelReview, review_labels
+from handful.trust.label_review import LabelReview, at_their_word, review_labels
 from handful.trust.learning_curve import LearningCurve
 from handful.trust.resampling import Resampling, resample_head
+from handful.wording import list_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +115,7 @@ def train_head(job: HeadJob) -> Run:
     with clock.phase("fit"):
         fitted = _fit(found, config)
     resampling, (curve, refusal) = _resample(job, found), _measure_curve(job, found)
+    warnings = [*filter(None, [refusal]), *_not_held_out(found.split)]
     classifier = _classifier(job, found, fitted, embedder)
     split = found.split
     index, held = split.index, split.validation
@@ -127,7 +129,7 @@ def train_head(job: HeadJob) -> Run:
     return Run(
         classifier,
         evaluation,
-        _with_warning(split, refusal) if refusal else split,
+        _with_warnings(split, warnings),
         config,
         job.photos,
         clock.seconds,
@@ -164,6 +166,9 @@ def _fit(found: _Embedded, config: TrainConfig) -> _Fitted:
     split = found.split
     class_names, labels = split.index.class_names, split.index.labels[split.train]
     groups, views = split.groups[split.train], found.fitted[: len(split.train)]
+    tested = found.tested[split.train]
+    reference = reference_of(tested, groups, config.seed)
+    unlike = None if reference is None else reference.unlike(reference.distances(tested, groups))
     head, calibration, chances = fit_calibrated_head(
         views,
         labels,
@@ -171,10 +176,12 @@ def _fit(found: _Embedded, config: TrainConfig) -> _Fitted:
         groups=groups,
         class_weight=config.class_weight,
         seed=config.seed,
+        unlike=unlike,
     )
     # `check` looks harder, at two divisions into folds; these answers are there already.
-    review = None if chances is None else review_labels(chances, labels, class_names)
-    reference = reference_of(found.tested[split.train], groups, config.seed)
+    review = None
+    if chances is not None:
+        review = review_labels(at_their_word(chances, labels), labels, class_names)
     return _Fitted(head, calibration, review, reference)
 
 
@@ -224,9 +231,29 @@ def _measure_curve(job: HeadJob, found: _Embedded) -> tuple[LearningCurve | None
     return curve, ""
 
 
-def _with_warning(split: Split, warning: str) -> Split:
-    warnings = (*split.index.warnings, warning)
-    return replace(split, index=replace(split.index, warnings=warnings))
+def _not_held_out(split: Split) -> list[str]:
+    """Name the classes of which no training photo can be held out."""
+    labels, names = split.index.labels[split.train], split.index.class_names
+    held = np.unique(labels[can_be_held_out(labels, split.groups[split.train])])
+    left = [name for number, name in enumerate(names) if number not in held]
+    if not left:
+        return []
+    if len(names) - len(left) < 2:
+        return [
+            f"Too few different training photos of {list_names(left)} to hold any out: strength "
+            'is the usual one, and probabilities, "not sure" and labels could not be checked. Add '
+            "different photos."
+        ]
+    return [
+        f"All training photos of {list_names(left)} are one photo or near-duplicates of one: none "
+        "can be held out, so they have no part in choosing the strength, in calibration, in "
+        '"not sure" and in the review of labels. Add different photos.'
+    ]
+
+
+def _with_warnings(split: Split, found: list[str]) -> Split:
+    warnings = (*split.index.warnings, *found)
+    return replace(split, index=replace(split.index, warnings=warnings)) if found else split
 
 
 def _classifier(

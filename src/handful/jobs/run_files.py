@@ -83,7 +83,12 @@ class Run:
     def promises(self) -> Promises | None:
         """Error rates and coverages, promised and found; None where nothing was held out."""
         calibration = self.classifier.calibration
-        return None if calibration is None else check_promises(calibration, self.evaluation)
+        if calibration is None:
+            return None
+        reference, unlike = self.classifier.reference, None
+        if reference is not None and self.distances is not None:
+            unlike = reference.unlike(self.distances)
+        return check_promises(calibration, self.evaluation, unlike)
 
     @property
     def unlike_training(self) -> NDArray[np.int64] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from handful.classifiers.explanation import Explainer, overlay_thumbnail
+from handful.classifiers.novelty import FALSE_ALARM_RATE
 from handful.errors import ModelFileError
 from handful.jobs.run_files import CURVES_FILE, Run
 from handful.photos.pixels import thumbnail
@@ -109,6 +110,9 @@ def _trust(run: Run) -> TrustData:
         promises=run.promises,
         resampling=run.resampling,
         num_unlike=None if unlike is None else len(unlike),
+        false_alarm_rate=FALSE_ALARM_RATE
+        if run.classifier.reference is None
+        else run.classifier.reference.false_alarm_rate,
         unlike=[] if unlike is None else [_judged(run, n) for n in unlike[:_PICTURES_A_SECTION]],
         num_suspects=0 if review is None else len(review.suspected),
         curve_lines=_curve_lines(run),

@@ -325,8 +325,14 @@ def _train_network(
         )
         # A network is not trained anew for every fold: its answers on validation have to do.
         classifier = trained.classifier
-        classifier.calibration = keep_answers(probabilities, held_out.labels, "validation")
-        classifier.reference, distances = _reference(classifier, split, config, tell)
+        reference, distances = _reference(classifier, split, config, tell)
+        unlike = None
+        if reference is not None and distances is not None:
+            unlike = reference.unlike(distances)
+        classifier.reference = reference
+        classifier.calibration = keep_answers(
+            probabilities, held_out.labels, "validation", groups=groups, unlike=unlike
+        )
     counts = {"hits": trained.hits, "misses": trained.misses}
     return Run(
         trained.classifier,
@@ -372,7 +378,10 @@ def _reference(
         progress=tell,
     )
     embeddings, num_train = table.embeddings.mean(axis=1), len(split.train)
-    reference = reference_of(embeddings[:num_train], split.groups[split.train], config.seed)
+    # The network was fitted to the training photos: these are nearer to each other than others are.
+    held_out = embeddings[num_train:], split.groups[split.validation]
+    groups = split.groups[split.train]
+    reference = reference_of(embeddings[:num_train], groups, config.seed, held_out=held_out)
     if reference is None:
         return None, None
     return reference, reference.distances(embeddings[num_train:])

@@ -578,6 +578,28 @@ def _check_classes(split: Split) -> None:
                 )
 
 
+def can_be_held_out(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which photos can be held out while others of their class are learnt from.
+
+    Args:
+        labels: (N,) int64 class numbers.
+        groups: (N,) int64 group numbers.
+
+    Returns:
+        (N,) bool. A class of one group stays in the training part, and with it all photos of that
+        group; classes that have one group besides such do too.
+    """
+    free = np.ones(len(labels), dtype=bool)
+    while free.any():
+        pairs = np.unique(np.stack([labels[free], groups[free]]), axis=1)
+        rare = np.flatnonzero(np.bincount(pairs[0], minlength=int(labels.max(initial=0)) + 1) < 2)
+        found = free & ~np.isin(groups, groups[np.isin(labels, rare)])
+        if np.array_equal(found, free):
+            break
+        free = found
+    return free
+
+
 def fold_count(labels: NDArray[np.int64], groups: NDArray[np.int64], most: int = 5) -> int:
     """Largest number of folds that leaves every class in every fold's training part.
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.photos.ignored import FIGURE_MARK
+from handful.wording import format_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -334,7 +335,7 @@ def as_percent(value: float, position: float) -> str:
     Returns:
         Such as "95 %" or "97.5 %".
     """
-    return f"{value * 100:.4g} %"
+    return format_rate(value)
 
 
 def as_count(value: float, position: float) -> str:

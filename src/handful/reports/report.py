@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from handful.classifiers.evaluation import Evaluation
 from handful.classifiers.metrics import ReliabilityCurve
+from handful.classifiers.novelty import FALSE_ALARM_RATE
 from handful.reports.plots import root_ticks
 from handful.trust.promises import Promises
 from handful.trust.resampling import Resampling
-from handful.wording import printable
+from handful.wording import format_rate, format_share, printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -88,6 +89,7 @@ class TrustData:
         num_unlike: Scored photos that are unlike the training photos; None where that cannot be
             told.
         unlike: Some of those, the farthest first.
+        false_alarm_rate: Share of photos like those of training that is said to be unlike them.
         num_suspects: Training photos whose label is doubtful.
         suspects: Some of those, the most doubtful first, `predicted` being the class that they
             look more like; None where labels were not reviewed.
@@ -99,6 +101,7 @@ class TrustData:
     promises: Promises | None = None
     resampling: Resampling | None = None
     num_unlike: int | None = None
+    false_alarm_rate: float = FALSE_ALARM_RATE
     unlike: Sequence[ReportPicture] = ()
     num_suspects: int = 0
     suspects: Sequence[ReportPicture] | None = None
@@ -210,6 +213,7 @@ def page_environment() -> "Environment":
         "breakable": lambda name: Markup("_<wbr>").join(name.split("_")),
         "percent": format_percent,
         "percent_range": _percent_range,
+        "rate": lambda rate: format_rate(rate).replace(" ", _NARROW_SPACE),
         "decimal": _decimal,
         "count": _count,
         "seconds": _seconds,
@@ -220,7 +224,7 @@ def page_environment() -> "Environment":
 
 
 def format_percent(fraction: float | None, digits: int = 1) -> str:
-    """Write a fraction as a percentage that says 0 or 100 only when it is exactly that.
+    """Write a fraction as `format_share` does, with a narrow space.
 
     Args:
         fraction: In [0, 1]; None for undefined.
@@ -231,15 +235,7 @@ def format_percent(fraction: float | None, digits: int = 1) -> str:
     """
     if fraction is None:
         return "–"
-    if fraction in (0.0, 1.0):
-        return f"{fraction:.0%}".replace("%", f"{_NARROW_SPACE}%")
-    for places in range(digits, digits + 4):
-        text = f"{fraction * 100:.{places}f}"
-        if 0 < float(text) < 100:
-            return f"{text}{_NARROW_SPACE}%"
-    least = 10.0**-places
-    text = f"< {least:.{places}f}" if fraction < 0.5 else f"> {100 - least:.{places}f}"
-    return f"{text}{_NARROW_SPACE}%"
+    return format_share(fraction, digits).replace(" ", _NARROW_SPACE)
 
 
 def _view(data: ReportData) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from typing import Any
 from handful.serving.problems import KINDS, MEDIA_TYPE
 
 _ERROR_RATE = (
-    'Say of each photo whether its answer is sure ("is_sure"): of those that are, this share is '
-    "wrong at most. Above 0, below 1, such as 0.01."
+    'Say of each photo whether its answer is sure ("is_sure"): probable enough, and like the '
+    "training photos. With 95 % confidence, no larger share than this of all sure answers about "
+    "photos of that kind is wrong; where so few training photos cannot show that, no larger share "
+    'than "shown_error_rate" in "abstaining". Above 0, below 1, such as 0.01.'
 )
 _COVERAGE = (
-    'Give each photo a set of classes ("label_set"): this share of the sets holds the right one. '
-    "Above 0, below 1, such as 0.95."
+    'Give each photo a set of classes ("label_set"): on average over photos and classifiers of '
+    "this kind, this share of the sets or more holds the right one. Above 0, below 1, such as 0.95."
 )
 
 _ERRORS = {

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from handful.errors import DataError, UsageError
+from handful.errors import UsageError
 from handful.serving.batching import Batcher
 from handful.serving.problems import Problem, busy
 from handful.serving.serving_metrics import ServingMetrics
@@ -50,20 +50,20 @@ class Service:
             raise busy("not-ready", "the network is being compiled; try again in 1 s.")
 
     def check_promises(self, error_rate: float | None, coverage: float | None) -> None:
-        """Refuse, before the work, what the classifier cannot promise.
+        """Refuse, before the work, what is no error rate or coverage.
 
         Args:
             error_rate: As for `Classifier.predict`.
             coverage: As for `Classifier.predict`.
 
         Raises:
-            Problem: When it cannot, or one is out of range.
+            Problem: When one is out of range.
         """
         if error_rate is None and coverage is None:
             return
         try:
             self.batcher.classifier.check_promises(error_rate, coverage)
-        except (DataError, UsageError) as error:
+        except UsageError as error:
             raise Problem("option", str(error)) from error
 
     def abstaining(self, error_rate: float) -> dict[str, Any]:

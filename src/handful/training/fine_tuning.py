@@ -12,7 +12,7 @@ from handful.classifiers.heads import LinearHead
 from handful.errors import UsageError
 from handful.networks.backbones import Backbone, build_network, find_backbone
 from handful.networks.embeddings import Embedder, EmbeddingTable, embed_index
-from handful.photos.splits import fold_count, stratified_folds
+from handful.photos.splits import can_be_held_out, fold_count, stratified_folds
 from handful.training.deployment import deploy, write_body
 from handful.training.loop import Fitted
 from handful.training.recipes import Recipe
@@ -129,11 +129,14 @@ def _inner_parts(job: TrainingJob) -> tuple[NDArray[np.int64], NDArray[np.int64]
     rows = job.split.train
     labels, groups = job.split.index.labels[rows], job.split.groups[rows]
     _, groups = np.unique(groups, return_inverse=True)
-    num_folds = fold_count(labels, groups, _FOLDS)
-    if num_folds < 2:
-        # A class of one photo: there is nothing to watch but what was learnt.
+    held = np.flatnonzero(can_be_held_out(labels, groups))
+    if not len(held):
+        # One photo of each class: there is nothing to watch but what was learnt.
         return rows, rows
-    watched = stratified_folds(labels, groups, num_folds, job.config.seed) == 0
+    _, labels = np.unique(labels[held], return_inverse=True)
+    _, groups = np.unique(groups[held], return_inverse=True)
+    folds = stratified_folds(labels, groups, fold_count(labels, groups, _FOLDS), job.config.seed)
+    watched = np.isin(np.arange(len(rows)), held[folds == 0])
     return rows[~watched], rows[watched]
 
 

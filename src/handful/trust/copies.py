@@ -16,6 +16,7 @@ from handful.trust.findings import (
     are,
     number_of,
 )
+from handful.wording import format_share
 
 # Mean difference of two thumbnails, in levels of 255: re-saved copies are below 0.5, halved ones
 # mostly below 1; the likest two of the solar cells with different labels are above.
@@ -112,7 +113,7 @@ def _settle(evidence: Evidence, rows: tuple[int, ...]) -> Iterator[Fix]:
         return
     reason = (
         f"the same photo as {paths[kept]}, whose label {name(kept)} other photos support "
-        f"({100 * support[labels[kept]]:.0f} %)"
+        f"({format_share(float(support[labels[kept]]), 0)})"
     )
     for row in rows:
         if labels[row] != labels[kept]:

@@ -27,6 +27,7 @@ from handful.trust.findings import (
     number_of,
 )
 from handful.trust.shortcuts import FILE_SIZE
+from handful.wording import format_share
 
 # A photo enlarged three and a half times to a network's 224 pixels has no detail left.
 TINY_SIDE = 64
@@ -157,7 +158,7 @@ def _find_one_tone(evidence: Evidence) -> Iterator[Finding]:
             advice,
             "keep" if is_meant else "remove",
             lambda row, what=what: (  # type: ignore[misc]
-                f"is {what} (mean brightness {100 * brightness[row]:.0f} %)"
+                f"is {what} (mean brightness {format_share(float(brightness[row]), 0)})"
             ),
         )
 
@@ -380,19 +381,18 @@ def _find_shortcuts(evidence: Evidence) -> Iterator[Finding]:
                 "It may come from what the photos show, or from how they were made. Keep in mind "
                 "that a classifier can use it too."
             )
-        low, high = (100 * end for end in shortcut.interval)
+        low, high = (format_share(end, 0) for end in shortcut.interval)
         plural = shortcut.name.endswith("s") or " and " in shortcut.name
         yield Finding(
             "shortcut",
             "warning" if strong else "note",
             f"{shortcut.name[0].upper()}{shortcut.name[1:]} alone tell{'s' * (not plural)} "
-            f"{100 * shortcut.balanced_accuracy:.0f} % of the photos' classes "
-            f"(guessing: {100 * shortcut.chance:.0f} %)",
+            f"{format_share(shortcut.balanced_accuracy, 0)} of the photos' classes "
+            f"(guessing: {format_share(shortcut.chance, 0)})",
             advice,
             "",
             lines=(
-                f"95 % interval {low:.0f} to {high:.0f} %, on photos held out, each class "
-                "counted alike",
+                f"95 % interval {low} to {high}, on photos held out, each class counted alike",
                 f"most telling: {shortcut.most_telling} ({'; '.join(shortcut.by_class[:5])})",
             ),
         )
@@ -409,7 +409,7 @@ def _find_suspects(evidence: Evidence) -> Iterator[Finding]:
         path, suggested = evidence.index.paths[row], int(review.suggested[place])
         name = evidence.index.class_names[suggested]
         probability = float(review.probabilities[place, suggested])
-        looks = f"looks like {name} ({100 * probability:.0f} %)"
+        looks = f"looks like {name} ({format_share(probability, 0)})"
         lines.append(f"{path} is labelled {evidence.class_name(row)}, {looks}")
         if row not in settled and probability >= CLEAR_PROBABILITY:
             fixes.append(Fix(path, "relabel", name, looks))

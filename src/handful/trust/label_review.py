@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.classifiers.heads import DEFAULT_STRENGTH, fit_head, out_of_fold_logits, softmax
-from handful.photos.splits import fold_count
+from handful.photos.splits import can_be_held_out
 
 # Means are rounded: without this, photos that are all equally sure would miss their own mean.
 _TOLERANCE = 1e-9
@@ -152,6 +152,22 @@ def review_labels(
     )
 
 
+def at_their_word(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Take photos that no other vouches for at their label's word.
+
+    Args:
+        probabilities: (N, C) float64, NaN for photos that could not be held out.
+        labels: (N,) int64 labels as given.
+
+    Returns:
+        (N, C) float64, with 1 for the label of these photos: they are never suspected.
+    """
+    given = labels[:, np.newaxis] == np.arange(probabilities.shape[1])
+    return np.where(np.isnan(probabilities), given, probabilities)
+
+
 def review_embeddings(
     embeddings: NDArray[np.float32],
     labels: NDArray[np.int64],
@@ -173,8 +189,8 @@ def review_embeddings(
         seed: Seed of the folds.
 
     Returns:
-        The review, or None where fewer than two classes have photos or one of them has a single
-        group, so that nothing can be held out.
+        The review, or None where fewer than two classes have two groups of photos, so that
+        nothing can be held out. A class of a single group is not reviewed.
 
     Raises:
         ValueError: When shapes disagree or a label is none of the classes.
@@ -188,10 +204,11 @@ def review_embeddings(
         )
     _check_labels(labels, len(class_names))
     present, dense = np.unique(labels, return_inverse=True)
-    if len(present) < 2 or not fold_count(dense, groups):
+    if len(np.unique(dense[can_be_held_out(dense, groups)])) < 2:
         return None
     probabilities = np.zeros((len(labels), len(class_names)))
-    probabilities[:, present] = _out_of_fold(embeddings, dense, len(present), groups, seed)
+    found = _out_of_fold(embeddings, dense, len(present), groups, seed)
+    probabilities[:, present] = at_their_word(found, dense)
     return review_labels(probabilities, labels, class_names)
 
 
@@ -211,7 +228,7 @@ def _out_of_fold(
         logits = out_of_fold_logits(
             embeddings, labels, num_classes, strength, groups=groups, seed=seed + number
         )
-        assert logits is not None, "every class has two groups"
+        assert logits is not None, "two classes have two groups"
         total += softmax(logits)
     return total / _REPETITIONS
 

@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from handful.classifiers.calibration import COVERAGES, ERROR_RATES, Calibration
+from handful.classifiers.calibration import CONFIDENCE, COVERAGES, ERROR_RATES, Calibration
 from handful.classifiers.evaluation import Evaluation
-from handful.classifiers.intervals import wilson_interval
-from handful.errors import DataError
+from handful.classifiers.intervals import accuracy_interval
 
 
 @dataclass(frozen=True)
@@ -17,22 +17,28 @@ class AbstainingCheck:
 
     Args:
         error_rate: Share of wrong answers asked for, among the photos answered.
-        threshold: Probability from which on a photo is answered; None where the rate cannot be
-            promised, as then are all the others.
+        shown_error_rate: Share that can be shown, see `Abstention`; all below is of that.
+        threshold: Probability from which on a photo is answered; None where none is.
         promised_coverage: Share of photos answered, of those that the threshold was chosen on.
-        promised_error: Share of wrong ones among those.
+        promised_error: Share of wrong ones among those; None where none is answered.
         coverage: Share of the scored photos that are answered.
         error: Share of wrong ones among those; None where none is answered.
-        error_interval: 95 % Wilson interval of that; None where none is answered.
+        error_interval: 95 % interval of that; None where none is answered.
     """
 
     error_rate: float
+    shown_error_rate: float
     threshold: float | None
-    promised_coverage: float | None = None
-    promised_error: float | None = None
-    coverage: float | None = None
-    error: float | None = None
-    error_interval: tuple[float, float] | None = None
+    promised_coverage: float
+    promised_error: float | None
+    coverage: float
+    error: float | None
+    error_interval: tuple[float, float] | None
+
+    @property
+    def is_as_asked(self) -> bool:
+        """Whether the rate that was asked for can be shown."""
+        return self.shown_error_rate <= self.error_rate
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Promises:
         temperature: What its logits were divided by.
         source: What thresholds were chosen on: "out-of-fold" or "validation".
         num_photos: Photos that they were chosen on.
+        confidence: How sure it is that no more answers are wrong than shown.
         abstaining: Error rates, the largest first.
         sets: Coverages, the smallest first.
     """
@@ -67,8 +74,16 @@ class Promises:
     temperature: float
     source: str
     num_photos: int
+    confidence: float
     abstaining: tuple[AbstainingCheck, ...]
     sets: tuple[SetsCheck, ...]
+
+    @property
+    def shown(self) -> tuple[AbstainingCheck, ...]:
+        """Of `abstaining`, the rates that can be shown, and then the smallest that can."""
+        kept = [row for row in self.abstaining if row.is_as_asked]
+        others = [row for row in self.abstaining if not row.is_as_asked]
+        return (*kept, *others[:1])
 
     def to_dict(self) -> dict[str, Any]:
         """The figures in plain values, ready for JSON.
@@ -80,12 +95,17 @@ class Promises:
         return facts | {name: list(facts[name]) for name in ("abstaining", "sets")}
 
 
-def check_promises(calibration: Calibration, evaluation: Evaluation) -> Promises:
+def check_promises(
+    calibration: Calibration,
+    evaluation: Evaluation,
+    unlike: NDArray[np.bool_] | None = None,
+) -> Promises:
     """Hold a classifier's promises against photos that it was scored on.
 
     Args:
         calibration: What the promises rest on.
         evaluation: Its answers on the scored photos.
+        unlike: (N,) which of those are unlike the training photos, and so not answered.
 
     Returns:
         Promised and found, for the usual error rates and coverages.
@@ -94,29 +114,34 @@ def check_promises(calibration: Calibration, evaluation: Evaluation) -> Promises
         calibration.temperature,
         calibration.source,
         len(calibration),
-        tuple(_check_abstaining(calibration, evaluation, rate) for rate in ERROR_RATES),
+        CONFIDENCE,
+        tuple(_check_abstaining(calibration, evaluation, unlike, rate) for rate in ERROR_RATES),
         tuple(_check_sets(calibration, evaluation, coverage) for coverage in COVERAGES),
     )
 
 
 def _check_abstaining(
-    calibration: Calibration, evaluation: Evaluation, rate: float
+    calibration: Calibration,
+    evaluation: Evaluation,
+    unlike: NDArray[np.bool_] | None,
+    rate: float,
 ) -> AbstainingCheck:
-    try:
-        rule = calibration.abstain_at(rate)
-    except DataError:
-        return AbstainingCheck(rate, None)
-    answered = evaluation.confidence.astype(np.float32) >= np.float32(rule.threshold)
-    num_answered = int(answered.sum())
-    wrong = int((evaluation.predicted != evaluation.labels)[answered].sum())
+    rule = calibration.abstain_at(rate)
+    threshold = np.float32(np.inf if rule.threshold is None else rule.threshold)
+    answered = evaluation.confidence.astype(np.float32) >= threshold
+    if unlike is not None:
+        answered &= ~unlike
+    wrong = (evaluation.predicted != evaluation.labels)[answered]
+    groups = None if evaluation.groups is None else evaluation.groups[answered]
     return AbstainingCheck(
-        rate,
-        rule.threshold,
-        rule.coverage,
-        rule.observed_error,
-        num_answered / len(evaluation),
-        wrong / num_answered if num_answered else None,
-        wilson_interval(wrong, num_answered) if num_answered else None,
+        error_rate=rate,
+        shown_error_rate=rule.shown_error_rate,
+        threshold=rule.threshold,
+        promised_coverage=rule.coverage,
+        promised_error=rule.observed_error,
+        coverage=float(answered.mean()),
+        error=float(wrong.mean()) if len(wrong) else None,
+        error_interval=accuracy_interval(wrong, groups=groups) if len(wrong) else None,
     )
 
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from handful.classifiers.heads import out_of_fold_logits
 from handful.classifiers.metrics import balanced_accuracy, confusion_matrix
 from handful.photos.picture_facts import BORDER_MEASURES, MEASURES, FileFacts
+from handful.photos.splits import can_be_held_out
+from handful.wording import format_share
 
 Columns = NDArray[np.float32]
 Features = dict[str, Sequence[str] | NDArray[np.floating[Any]]]
@@ -153,7 +155,7 @@ def _typical(values: Sequence[str] | NDArray[np.floating[Any]], chosen: NDArray[
         middle = float(np.median(values[chosen]))
         return f"median {middle:,.0f}" if middle >= 100 else f"median {middle:.2g}"
     ((value, count),) = Counter(np.asarray(values)[chosen].tolist()).most_common(1)
-    return f"{value or 'none'} in {100 * count / chosen.sum():.0f} %"
+    return f"{value or 'none'} in {format_share(count / chosen.sum(), 0)}"
 
 
 def _one_hot(values: Sequence[str] | NDArray[np.floating[Any]]) -> Columns:
@@ -194,7 +196,13 @@ def _judge(
     columns: Columns, labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int
 ) -> tuple[float, tuple[float, float]] | None:
     """Out-of-fold balanced accuracy and its 95 % interval."""
-    num_classes = int(labels.max()) + 1
+    # Nothing is told of a class of one group, of which none can be held out.
+    told = can_be_held_out(labels, groups)
+    columns, groups = columns[told], groups[told]
+    _, labels = np.unique(labels[told], return_inverse=True)
+    num_classes = int(labels.max(initial=0)) + 1
+    if num_classes < 2:
+        return None
     logits = out_of_fold_logits(
         columns,
         labels,
@@ -204,8 +212,7 @@ def _judge(
         class_weight="balanced",
         seed=seed,
     )
-    if logits is None:
-        return None
+    assert logits is not None, "every class has two groups"
     confusion = confusion_matrix(labels, logits.argmax(axis=1), num_classes)
     # Near-duplicates answer alike: a class counts as many photos as it has groups.
     pairs = np.unique(np.stack([labels, groups]), axis=1)

@@ -6,7 +6,16 @@ const AT_ONCE = 4;
 const TRIES = 5;
 const MOST_BARS = 5;
 const $ = (id) => document.getElementById(id);
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+// As `format_share` in wording.py: 0 and 100 are said only of exactly these.
+function percent(share) {
+  if (share === 0 || share === 1) return `${100 * share} %`;
+  for (const digits of [1, 2, 3]) {
+    const text = (100 * share).toFixed(digits);
+    if (0 < Number(text) && Number(text) < 100) return `${text} %`;
+  }
+  return share < 0.5 ? "0.001 %" : "99.999 %";
+}
+
 
 let token = sessionStorage.getItem("handful-token") || "";
 let model = null;
@@ -69,14 +78,15 @@ function offerErrorRates(rows) {
   for (const row of rows) {
     const option = document.createElement("option");
     option.value = String(row.error_rate);
-    option.textContent = `1 in ${Math.round(1 / row.error_rate)}`;
+    // Never rarer than it may be: 28 % is 1 in 3.
+    option.textContent = `1 in ${Math.floor(1 / row.error_rate + 1e-9)}`;
     select.append(option);
   }
   const never = document.createElement("option");
   never.value = "";
   never.textContent = "never mind, always answer";
   select.append(never);
-  // 1 in 100 where that can be promised, else the most that can.
+  // 1 in 100 where that can be shown, else the smallest that can.
   const usual = rows.findIndex((row) => row.error_rate === 0.01);
   select.selectedIndex = usual >= 0 ? usual : Math.max(0, rows.length - 1);
   $("options").hidden = !rows.length;
