@@ -361,3 +361,36 @@ def test_a_body_needs_no_weights(name, size, width, parameters, monkeypatch):
     body = build_body(name, size)
     assert body.input_shape == (None, size, size, 3) and body.output_shape == (None, width)
     assert body.count_params() == parameters
+
+
+def test_a_host_keeps_its_standard_error() -> None:
+    """Only a process of handful's own is silenced while TensorFlow is imported."""
+    code = """
+import os, sys, types
+from handful.networks import backbones
+seen = []
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "tensorflow":
+            seen.append(os.fstat(2).st_ino)
+            raise ImportError
+sys.meta_path.insert(0, Finder())
+own = os.fstat(2).st_ino
+for _ in range(2):
+    os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    try:
+        backbones.prepare_keras()
+    except ImportError:
+        pass
+    backbones.claim_process()
+print([inode == own for inode in seen])
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout == "[True, False]\n", answer.stderr
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "xception"])
+def test_weights_that_are_no_file_are_named(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "weights.h5")
+    with pytest.raises(WeightsError, match=r"weights\.h5: it is a named pipe, not a file"):
+        find_backbone(name, tmp_path / "weights.h5")

@@ -28,6 +28,7 @@ from handful.config import (
 from handful.crashes import keep_traceback
 from handful.errors import HandfulError, UsageError
 from handful.files import reason_of
+from handful.networks.backbones import claim_process
 from handful.wording import printable
 
 app = typer.Typer(
@@ -838,6 +839,7 @@ def main() -> None:
     # A file name need not be valid text, and no result is lost over that.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    claim_process()
     try:
         with _errors():
             app()

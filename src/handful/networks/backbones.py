@@ -24,6 +24,7 @@ from handful.children import tied
 from handful.config import cache_folder as default_cache_folder
 from handful.config import own_environment
 from handful.errors import HandfulError, MissingExtraError, OutputError, UsageError, WeightsError
+from handful.files import reason_of, sha256_of
 from handful.networks.conversion import (
     FrozenNetwork,
     open_stored,
@@ -287,8 +288,26 @@ def prepare_keras() -> None:
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         if "tensorflow" not in sys.modules:
             # Its first lines come before it reads the level.
-            with _standard_error_closed():
+            with _standard_error_closed() if _process.is_own else contextlib.nullcontext():
                 import tensorflow  # noqa: F401
+
+
+class _Process:
+    """What may be done to this process."""
+
+    is_own = False
+
+
+_process = _Process()
+
+
+def claim_process() -> None:
+    """Say that the process is handful's own: a command's, not one that uses the library.
+
+    Only there may standard error be closed while TensorFlow is imported, for other threads of a
+    host may be writing to it.
+    """
+    _process.is_own = True
 
 
 @contextlib.contextmanager
@@ -337,11 +356,10 @@ def _packaged_weights(name: str, variant: LiteVariant) -> Path:
 
 def _file_sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise WeightsError(
-            f"Cannot read the weights file {path}: {error.strerror or error}. "
+            f"Cannot read the weights file {path}: {reason_of(error)}. "
             "Expected a readable file; check the path."
         ) from error
 
@@ -469,7 +487,8 @@ _CHILD = (
     "convert_in_child(sys.argv[1])"
 )
 _CHILD_ERRORS: dict[str, type[Exception]] = {
-    kind.__name__: kind for kind in (HandfulError, WeightsError, OutputError, ValueError)
+    kind.__name__: kind
+    for kind in (HandfulError, WeightsError, OutputError, UsageError, ValueError)
 }
 
 
@@ -503,6 +522,8 @@ def _convert_in_process(backbone: Backbone, folder: Path) -> None:
     last = child.stdout.strip().splitlines()[-1:]
     if child.returncode == 1 and last and last[0].startswith("{"):
         answer = json.loads(last[0])
+        if answer["kind"] == "OSError":
+            raise OSError(answer["errno"], answer["message"], answer["file"])
         raise _CHILD_ERRORS.get(answer["kind"], HandfulError)(answer["message"])
     tail = " ".join(child.stderr.strip().splitlines()[-1:])
     # Linux kills the process that asks for memory when there is none left.
@@ -521,6 +542,7 @@ def convert_in_child(order_text: str) -> None:
     Args:
         order_text: JSON: "backbone", its fields; "folder".
     """
+    claim_process()
     order = json.loads(order_text)
     fields = order["backbone"]
     backbone = Backbone(**{**fields, "weights_path": Path(fields["weights_path"])})
@@ -533,6 +555,11 @@ def convert_in_child(order_text: str) -> None:
             )
         write_network(network, Path(order["folder"]))
     except (HandfulError, ValueError, OSError) as error:
-        kind = "OutputError" if isinstance(error, OSError) else type(error).__name__
-        print(json.dumps({"kind": kind, "message": str(error)}))
+        answer: dict[str, Any] = {"kind": type(error).__name__, "message": str(error)}
+        if isinstance(error, OSError):
+            # The parent may find room elsewhere.
+            file = None if error.filename is None else str(error.filename)
+            answer = {"kind": "OSError", "errno": error.errno, "file": file}
+            answer["message"] = error.strerror or str(error)
+        print(json.dumps(answer))
         sys.exit(1)

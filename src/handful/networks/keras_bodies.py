@@ -13,6 +13,7 @@ from pathlib import Path
 
 from handful.drafts import Draft
 from handful.errors import WeightsError
+from handful.files import open_regular
 
 DOWNLOAD_TIMEOUT_SECONDS = 10.0
 
@@ -194,7 +195,7 @@ def _checksum(path: Path, like: str) -> str:
         return ""
     # Keras' own lists decide the kind. MD5 finds damage here and is no defence; what is loaded
     # from the file is numbers only.
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if len(like) == 32:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         return hashlib.file_digest(file, "sha256").hexdigest()

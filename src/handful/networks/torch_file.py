@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import WeightsError
+from handful.files import read_regular, reason_of
 
 MAGIC_NUMBER = 119547037146038801333356
 PROTOCOL_VERSION = 1001
 # More dimensions than any layer has; NumPy itself stops at 64.
 MAX_DIMENSIONS = 8
+_MOST_BYTES = 10_000_000_000
 # 70 times what the largest of the three EfficientNet-Lite files needs; keeps a hostile file from
 # filling the memory with empty lists.
 MAX_INSTRUCTIONS = 1_000_000
@@ -103,10 +105,10 @@ def read_state_dict(path: Path, sha256: str | None = None) -> dict[str, NDArray[
     Source: the layout is the one that `torch.serialization._legacy_save` writes.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, _MOST_BYTES)
     except OSError as error:
         raise WeightsError(
-            f"Cannot read the weights file {path}: {error.strerror or error}. "
+            f"Cannot read the weights file {path}: {reason_of(error)}. "
             "Expected a readable file; check the path."
         ) from error
     if sha256 is not None:
