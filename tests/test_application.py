@@ -1,3 +1,4 @@
+import io
 import json
 import logging
 import re
@@ -13,6 +14,7 @@ from urllib.parse import urljoin
 
 import httpx
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from handful.cli import app as command_line
@@ -332,6 +334,9 @@ def gate(server: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Ev
     wait_until(lambda: not batcher.num_waiting and not batcher.num_working)
 
 
+HEAD = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+
+
 def test_a_full_queue_is_503_with_the_time_to_retry_and_every_taken_photo_is_answered(
     server: Live, photo: bytes, gate: threading.Event
 ) -> None:
@@ -389,6 +394,60 @@ def test_what_a_client_that_went_away_asked_for_is_not_worked_on(
         return figure(text, 'handful_pictures_total{outcome="named"}')
 
     assert named(after) == named(before)
+
+
+def test_photos_that_a_client_left_behind_do_not_count_as_waiting(
+    server: Live, photo: bytes, gate: threading.Event
+) -> None:
+    batcher = server.service.batcher
+    head = f"{HEAD}Content-Length: {len(photo)}\r\n\r\n".encode()
+    held = [server.connect() for _ in range(batcher.num_threads)]
+    for connection in held:
+        connection.sendall(head + photo)
+    wait_until(lambda: batcher.num_working == batcher.num_threads)
+    gone = [server.connect() for _ in range(5)]
+    for connection in gone:
+        connection.sendall(head + photo)
+    wait_until(lambda: batcher.num_waiting == 5)
+    for connection in gone:
+        connection.close()
+    wait_until(lambda: batcher.num_waiting == 0)
+    assert batcher.num_working == batcher.num_threads
+    gate.set()
+    for connection in held:
+        assert connection.recv(20).startswith(b"HTTP/1.1 200")
+        connection.close()
+
+
+def test_what_a_request_s_pictures_cost_to_decode_is_limited_together(
+    tiny_run: Path, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = io.BytesIO()
+    Image.new("L", (4000, 4000)).save(picture, "PNG")  # half a second, or as much memory
+    large = picture.getvalue()
+    with live(tiny_run, limits=UploadLimits(decode_seconds=2.0)) as server:
+        decoded: list[bytes] = []
+        embed = server.service.batcher._embed
+
+        def watched(data: bytes) -> Any:
+            decoded.append(data)
+            return embed(data)
+
+        monkeypatch.setattr(server.service.batcher, "_embed", watched)
+
+        def ask(*files: bytes) -> httpx.Response:
+            return server.client.post("/predict", files=[("file", ("a", data)) for data in files])
+
+        check_problem(ask(*[large] * 8, photo), "too-costly", "at most 2 s are given to a request")
+        big_raw = {"content-type": "image/png"}
+        assert decoded == []
+        assert server.client.post("/predict", content=large, headers=big_raw).status_code == 200
+        assert ask(*[photo] * 20).status_code == 200
+        # One that is refused by itself costs nothing, and is listed.
+        Image.new("L", (11_000, 11_000)).save(picture := io.BytesIO(), "PNG")
+        answer = ask(*[picture.getvalue()] * 5, photo)
+        assert answer.status_code == 200 and len(answer.json()["errors"]) == 5
+        assert server.client.get("/model").json()["limits"]["decode_seconds"] == 2.0
 
 
 def test_a_photo_s_bytes_are_let_go_once_it_is_embedded(
@@ -467,7 +526,7 @@ def test_of_several_options_the_last_counts() -> None:
 
 
 @pytest.mark.parametrize("name", ["error_rate", "coverage"])
-@pytest.mark.parametrize("value", ["1e-9", "0.3", "0.5", "0.9999999999999999"])
+@pytest.mark.parametrize("value", ["5e-324", "1e-300", "1e-12", "0.3", "0.5", "0.9999999999999999"])
 def test_every_number_between_0_and_1_is_followed_or_refused(
     server: Live, photo: bytes, name: str, value: str
 ) -> None:
@@ -620,6 +679,7 @@ def test_the_card_tells_classes_network_and_figures_and_no_path(
         "max_body_bytes": 20_000_000,
         "max_files": 32,
         "body_seconds": 30.0,
+        "decode_seconds": 10.0,
         "max_waiting": 64,
     }
     assert str(tiny_run.parent) not in answer.text and run["photos"] not in answer.text

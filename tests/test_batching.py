@@ -1,3 +1,4 @@
+import io
 import sys
 import threading
 import time
@@ -8,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from conftest import draw_photo
 from handful.classifiers.classifier import Classifier
@@ -191,7 +193,7 @@ def test_pictures_that_take_much_memory_are_decoded_one_at_a_time(
     batcher: Batcher, monkeypatch: pytest.MonkeyPatch, kind: str, most_at_once: int
 ) -> None:
     data = cv2.imencode(kind, draw_photo("round", 1))[1].tobytes()
-    monkeypatch.setattr(batching, "_LARGE_PIXELS", 1000)
+    monkeypatch.setattr(batching, "_LARGE_BYTES", 60_000)
     num_now, seen = 0, []
     lock = threading.Lock()
     together = threading.Barrier(2)
@@ -218,12 +220,12 @@ def test_pictures_that_take_much_memory_are_decoded_one_at_a_time(
 @pytest.fixture
 def slow_png(batcher: Batcher, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[bytes, Gate]]:
     """A picture that counts as large, and a gate that holds its like up."""
-    monkeypatch.setattr(batching, "_LARGE_PIXELS", 1000)
+    monkeypatch.setattr(batching, "_LARGE_BYTES", 60_000)
     found, embed = Gate(batcher, monkeypatch), batcher.__class__._embed
     held = batcher._embed
 
     def sort(data: bytes) -> np.ndarray:
-        return held(data) if batching._is_large(data) else embed(batcher, data)
+        return held(data) if data.startswith(b"\x89PNG") else embed(batcher, data)
 
     monkeypatch.setattr(batcher, "_embed", sort)
     yield cv2.imencode(".png", draw_photo("round", 1))[1].tobytes(), found
@@ -252,7 +254,7 @@ def test_large_pictures_count_in_the_bound_and_in_the_time_to_retry(
 ) -> None:
     data, _ = slow_png
     batcher.submit([data] * 6)
-    wait_until(lambda: len(batcher._large_lane.queue) == 5)  # all are sorted
+    wait_until(lambda: batcher.num_waiting == 5)
     batcher._large_lane.seconds_a_picture = 7.0
     assert batcher.retry_seconds == 35
     with pytest.raises(QueueFullError, match=r"5 pictures are waiting and 4 more .* at most 8"):
@@ -274,26 +276,6 @@ def test_closing_ends_the_large_picture_that_is_begun_and_cancels_the_others(
     assert batcher.num_waiting == batcher.num_working == 0
 
 
-def test_a_large_picture_that_is_found_while_closing_is_cancelled(
-    batcher: Batcher, slow_png: tuple[bytes, Gate], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looking, go_on = threading.Event(), threading.Event()
-
-    def slowly(_: bytes) -> bool:
-        looking.set()
-        return go_on.wait(20)
-
-    monkeypatch.setattr(batching, "_is_large", slowly)
-    (future,) = batcher.submit([slow_png[0]])
-    assert looking.wait(20) and (batcher.num_working, batcher.num_waiting) == (0, 1)
-    closing = threading.Thread(target=batcher.close)
-    closing.start()
-    wait_until(lambda: batcher._is_closed)
-    go_on.set()
-    closing.join(20)
-    assert future.cancelled() and batcher.num_waiting == 0
-
-
 def test_the_bytes_of_what_was_cancelled_are_let_go_at_once(
     batcher: Batcher, gate: Gate, photos: list[bytes]
 ) -> None:
@@ -303,7 +285,7 @@ def test_the_bytes_of_what_was_cancelled_are_let_go_at_once(
     before = sys.getrefcount(data)
     (future,) = batcher.submit([data])
     assert sys.getrefcount(data) == before + 1
-    assert future.cancel() and batcher.num_waiting == 1
+    assert future.cancel() and batcher.num_waiting == 0
     assert sys.getrefcount(data) == before
 
 
@@ -318,6 +300,47 @@ def test_what_was_cancelled_is_not_worked_on(
     for future in (*first, *second[5:]):
         assert future.result(20)
     assert gate.num_embedded == batcher.num_threads + 3
+
+
+def test_what_was_cancelled_waits_no_more_and_leaves_its_place(
+    batcher: Batcher, gate: Gate, photos: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    png = cv2.imencode(".png", draw_photo("round", 1))[1].tobytes()
+    monkeypatch.setattr(batching, "_LARGE_BYTES", 60_000)
+    first = batcher.submit(photos[: batcher.num_threads])
+    wait_until(lambda: batcher.num_waiting == 0)
+    first += batcher.submit([png])
+    wait_until(lambda: batcher.num_working == batcher.num_threads + 1)
+    gone = [*batcher.submit(photos[:5]), *batcher.submit([png] * 3)]
+    assert batcher.num_waiting == 8
+    assert all(future.cancel() for future in gone)
+    assert batcher.num_waiting == 0 and batcher.retry_seconds == 1
+    second = batcher.submit(photos[:8])
+    gate.open.set()
+    assert all(future.result(20) for future in (*first, *second))
+    assert gate.num_embedded == batcher.num_threads + 1 + 8
+
+
+def test_costs_are_told_before_decoding_and_what_is_refused_costs_nothing(
+    batcher: Batcher, photos: list[bytes]
+) -> None:
+    large = io.BytesIO()
+    Image.new("L", (4000, 4000)).save(large, "PNG")
+    jpeg, png, text, cut, none = batcher.weigh(
+        [photos[0], large.getvalue(), b"text", photos[0][:50], b""]
+    )
+    assert 0 < jpeg.bytes < 1e6 < 64e6 < png.bytes and 0 < jpeg.seconds < png.seconds
+    assert text.bytes == cut.bytes == none.bytes == 0
+
+
+def test_closing_waits_so_long_and_says_whether_all_has_ended(
+    batcher: Batcher, gate: Gate, photos: list[bytes]
+) -> None:
+    (future,) = batcher.submit(photos[:1])
+    wait_until(lambda: batcher.num_working == 1)
+    assert not batcher.close(0.1)
+    gate.open.set()
+    assert batcher.close(20) and future.result(0)
 
 
 def test_closing_ends_what_is_begun_and_cancels_what_waits(

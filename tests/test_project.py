@@ -124,6 +124,7 @@ MODULES = (
     "serving.openapi",
     "serving.application",
     "serving.connections",
+    "serving.watchdog",
     "serving.server",
     "terminal",
     "cli",

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from handful.classifiers.classifier import Classifier
@@ -155,6 +156,57 @@ def test_draining_ends_at_its_deadline_and_tells_who_is_left(
         assert b"retry-after: 1" in answer
         assert server.process.wait(20) == 0
         assert 0.5 < time.monotonic() - started < 15
+
+
+# Decoding a PNG takes a minute here: within C, with the interpreter's lock or without.
+SLOW_DECODER = """
+import ctypes, sys, time
+from handful.serving import batching
+wait = {"held": ctypes.PyDLL(None).sleep, "free": time.sleep}[sys.argv.pop(1)]
+decode = batching.decode
+def slow(data, settings):
+    if data.startswith(b"\\x89PNG"):
+        wait(60)
+    return decode(data, settings)
+batching.decode = slow
+from handful.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to heed")
+@pytest.mark.parametrize(("lock", "code"), [("held", -signal.SIGKILL), ("free", 0)])
+def test_whatever_is_being_decoded_it_ends_two_seconds_after_the_time_to_drain(
+    tiny_run: Path, lock: str, code: int
+) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (90, 90)).save(picture, "PNG")
+    options = ["serve", str(tiny_run), "--port", "0", "--drain-seconds", "1", "-q"]
+    command = [sys.executable, "-c", SLOW_DECODER, lock, *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().split()[0].rsplit(":", 1)[1])
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+                data = picture.getvalue()
+                connection.sendall(f"{HEAD}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+                wait_until(lambda: _is_decoding(port, lock))
+                started = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(20) == code
+                assert 0.5 < time.monotonic() - started < 3.0
+        finally:
+            process.kill()
+
+
+def _is_decoding(port: int, lock: str) -> bool:
+    try:
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=0.5, trust_env=False).text
+    except httpx.TimeoutException:
+        return lock == "held"  # nothing else goes on
+    return lock == "free" and "handful_working 1.0" in text
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])

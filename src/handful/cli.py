@@ -751,6 +751,9 @@ def serve(
     body_seconds: Annotated[
         float, typer.Option(help="Time in which a whole request must come.")
     ] = ServeConfig.body_seconds,
+    decode_seconds: Annotated[
+        float, typer.Option(help="What decoding the photos of one request may cost.")
+    ] = ServeConfig.decode_seconds,
     drain_seconds: Annotated[
         float, typer.Option(help="Time that requests have to end in when stopped.")
     ] = ServeConfig.drain_seconds,
@@ -774,6 +777,7 @@ def serve(
             max_body_megabytes=max_body,
             max_files=max_files,
             body_seconds=body_seconds,
+            decode_seconds=decode_seconds,
             drain_seconds=drain_seconds,
             quiet=quiet,
         )

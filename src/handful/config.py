@@ -279,6 +279,8 @@ class ServeConfig:
         max_body_megabytes: Size of one request.
         max_files: Files in one request.
         body_seconds: Time in which a whole request must have come.
+        decode_seconds: What decoding the pictures of one request may cost, in seconds of a
+            processor core; memory counts as time, 1.2 GB as 5 s.
         drain_seconds: Time that requests have to end in when the server is stopped.
         quiet: Log no requests, only warnings and errors.
     """
@@ -291,6 +293,7 @@ class ServeConfig:
     max_body_megabytes: float = 20.0
     max_files: int = 32
     body_seconds: float = 30.0
+    decode_seconds: float = 10.0
     drain_seconds: float = 20.0
     quiet: bool = False
 
@@ -306,6 +309,7 @@ class ServeConfig:
         _check_range("max_waiting", self.max_waiting, self.max_files, 100_000)
         _check_range("max_body_megabytes", self.max_body_megabytes, 0.001, 200.0)
         _check_range("body_seconds", self.body_seconds, 0.1, 3600.0)
+        _check_range("decode_seconds", self.decode_seconds, 0.01, 3600.0)
         _check_range("drain_seconds", self.drain_seconds, 0.0, 3600.0)
 
     @property

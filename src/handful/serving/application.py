@@ -112,6 +112,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
                 "max_body_bytes": limits.body_bytes,
                 "max_files": limits.num_files,
                 "body_seconds": limits.body_seconds,
+                "decode_seconds": limits.decode_seconds,
                 "max_waiting": service.batcher.max_waiting,
             },
         }

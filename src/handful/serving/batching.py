@@ -1,11 +1,11 @@
 """Pictures' bytes -> answers: a bounded queue, a pool of threads, and naming in batches.
 
 Each picture is decoded and embedded on its own, in one of four threads a core: its answer does not
-depend on its neighbours. Pictures that take much memory to decode have a queue and a single thread
-of their own, beside which the others go on. What is left, the head and the comparison with the
-training photos, is a matrix product that reads megabytes for one picture and no more for sixteen;
-so under load the pictures that are embedded meanwhile are named together, and without load each at
-once. Whoever finishes a picture does the naming, when a batch is due.
+depend on its neighbours. Pictures that take much memory or time to decode have a queue and a single
+thread of their own, beside which the others go on. What is left, the head and the comparison with
+the training photos, is a matrix product that reads megabytes for one picture and no more for
+sixteen; so under load the pictures that are embedded meanwhile are named together, and without load
+each at once. Whoever finishes a picture does the naming, when a batch is due.
 """
 
 import threading
@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,14 +23,16 @@ from numpy.typing import NDArray
 from handful.classifiers.classifier import Classifier
 from handful.errors import DataError
 from handful.networks.embeddings import num_workers
-from handful.photos.formats import sniff_format
 from handful.photos.index import why_no_picture
-from handful.photos.pixels import decode, mirror, read_header
+from handful.photos.pixels import Cost, check_cost, decode, decoding_cost, mirror
 
 MAX_BATCH = 16
 MAX_DELAY_SECONDS = 0.06
 _LONGEST_RETRY_SECONDS = 60
-_LARGE_PIXELS = 8_000_000
+# What costs more is decoded one at a time.
+_LARGE_BYTES = 64_000_000
+_LARGE_SECONDS = 1.0
+_NOTHING = Cost(0.0, 0, 0.0)
 
 
 class QueueFullError(Exception):
@@ -61,9 +64,10 @@ class Answer:
 class _Job(Future[Answer]):
     """One picture on its way; its bytes are let go once it is embedded, or cancelled."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, leave: "Callable[[_Job], None] | None" = None) -> None:
         super().__init__()
         self.data = data
+        self._leave = leave
         self.embedding: NDArray[np.float32] | None = None
         self.embedded_at = 0.0
 
@@ -71,6 +75,8 @@ class _Job(Future[Answer]):
         is_cancelled = super().cancel()
         if is_cancelled:
             self.data = b""
+            if self._leave is not None:
+                self._leave(self)
         return is_cancelled
 
 
@@ -93,15 +99,8 @@ class _Lane:
         self.seconds_a_picture += 0.05 * (seconds - self.seconds_a_picture)
 
 
-def _is_large(data: bytes) -> bool:
-    """Whether a picture takes much memory to decode; a JPEG does not, it is decoded small."""
-    if sniff_format(data) == "JPEG":
-        return False
-    try:
-        header = read_header(data)
-    except Exception:  # whatever it is, embedding meets it again and says it
-        return False
-    return header.width * header.height > _LARGE_PIXELS
+def _is_large(cost: Cost) -> bool:
+    return cost.bytes > _LARGE_BYTES or cost.seconds > _LARGE_SECONDS
 
 
 class Batcher:
@@ -130,14 +129,13 @@ class Batcher:
         self._lane = _Lane(self.num_threads, "serve", 0.01)
         self._large_lane = _Lane(1, "large", 0.5)  # each may take hundreds of megabytes
         self._embedded: deque[_Job] = deque()
-        self._num_sorting = 0
         self._num_working = 0
         self._is_closed = False
 
     @property
     def num_waiting(self) -> int:
-        """Pictures that wait for a thread, or of which it is being found out for which one."""
-        return len(self._lane.queue) + len(self._large_lane.queue) + self._num_sorting
+        """Pictures that wait for a thread; not those that were cancelled."""
+        return len(self._lane.queue) + len(self._large_lane.queue)
 
     @property
     def num_working(self) -> int:
@@ -180,11 +178,34 @@ class Batcher:
                 self.retry_seconds,
             )
 
-    def submit(self, pictures: Sequence[bytes]) -> list[Future[Answer]]:
+    def weigh(self, pictures: Sequence[bytes]) -> list[Cost]:
+        """Tell what decoding pictures would cost, without decoding them.
+
+        Args:
+            pictures: Whole files.
+
+        Returns:
+            A cost for each; nothing for what decoding refuses by itself.
+        """
+        settings = self.classifier.settings
+        costs = []
+        for data in pictures:
+            cost = _NOTHING
+            with suppress(Exception):  # whatever it is, decoding meets it again and says it
+                found = decoding_cost(data, settings)
+                check_cost(found, settings.max_megapixels)
+                cost = found
+            costs.append(cost)
+        return costs
+
+    def submit(
+        self, pictures: Sequence[bytes], costs: Sequence[Cost] | None = None
+    ) -> list[Future[Answer]]:
         """Queue pictures, all of them or none.
 
         Args:
             pictures: Whole files.
+            costs: What `weigh` says of them; None finds it out.
 
         Returns:
             A future for each, in order. It gives the answer, or raises `DataError` with the reason
@@ -193,16 +214,26 @@ class Batcher:
         Raises:
             QueueFullError: When there is no room for all of them.
         """
-        jobs = [_Job(data) for data in pictures]
+        if costs is None:
+            costs = self.weigh(pictures)
+        jobs = [_Job(data, self._leave) for data in pictures]
         with self._lock:
             self.check_room(len(jobs))
-            self._lane.queue.extend(jobs)
-            for _ in jobs:
-                self._lane.pool.submit(self._sort)
+            for job, cost in zip(jobs, costs, strict=True):
+                lane = self._large_lane if _is_large(cost) else self._lane
+                lane.queue.append(job)
+                lane.pool.submit(self._work_on_next, lane)
         return list(jobs)
 
-    def close(self) -> None:
-        """Finish what is worked on, cancel what waits, take no more."""
+    def close(self, seconds: float | None = None) -> bool:
+        """Finish what is worked on, cancel what waits, take no more.
+
+        Args:
+            seconds: Time for that; None waits for as long as it takes.
+
+        Returns:
+            Whether all has ended.
+        """
         with self._lock:
             self._is_closed = True
             lanes = (self._lane, self._large_lane)
@@ -211,40 +242,30 @@ class Batcher:
                 lane.queue.clear()
         for job in waiting:
             job.cancel()
+        end = None if seconds is None else time.monotonic() + seconds
+        while end is not None and self._num_working:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
         for lane in lanes:
             lane.pool.shutdown(wait=True)
+        return True
 
-    def _sort(self) -> None:
-        """Work on the next picture, or pass it on to the thread for large ones."""
+    def _leave(self, job: _Job) -> None:
+        """Let go of a picture that was cancelled."""
         with self._lock:
-            if not self._lane.queue:  # closed
-                return
-            job = self._lane.queue.popleft()
-            self._num_sorting += 1
-        # In a pool's thread: a header may be long, and the event loop must not wait for it.
-        is_large = _is_large(job.data)
-        with self._lock:
-            self._num_sorting -= 1
-            is_left = is_large and self._is_closed
-            if not is_large:
-                self._num_working += 1
-            elif not is_left:
-                self._large_lane.queue.append(job)
-                self._large_lane.pool.submit(self._work_on_large)
-        if is_left:
-            job.cancel()
-        if is_large:
-            self._name_what_is_due()  # this may have been the last in the queue
-        else:
-            self._work(job, self._lane)
+            for lane in (self._lane, self._large_lane):
+                with suppress(ValueError):  # a thread has taken it, or it was never queued
+                    lane.queue.remove(job)
+        self._name_what_is_due()  # this may have been the last in the queue
 
-    def _work_on_large(self) -> None:
+    def _work_on_next(self, lane: _Lane) -> None:
         with self._lock:
-            if not self._large_lane.queue:  # closed
+            if not lane.queue:  # closed, or cancelled
                 return
-            job = self._large_lane.queue.popleft()
+            job = lane.queue.popleft()
             self._num_working += 1
-        self._work(job, self._large_lane)
+        self._work(job, lane)
 
     def _work(self, job: _Job, lane: _Lane) -> None:
         started = time.monotonic()

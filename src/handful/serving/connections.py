@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -308,6 +309,9 @@ class Server(uvicorn.Server):
         config: uvicorn's.
         service: Told when it ends.
         on_started: Called once connections are taken; or None.
+
+    Attributes:
+        told_at: When it was told to end, on the monotonic clock; None before.
     """
 
     def __init__(
@@ -316,6 +320,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.service = service
         self.on_started = on_started
+        self.told_at: float | None = None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -354,6 +359,8 @@ class Server(uvicorn.Server):
         """
         # Nothing is logged here: the signal may have come while the log's lock was held.
         self.service.is_stopping = True
+        if self.told_at is None:
+            self.told_at = time.monotonic()
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

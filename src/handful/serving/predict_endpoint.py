@@ -26,6 +26,8 @@ from handful.serving.uploads import Disconnected, HeldBytes, Receive, printable,
 
 # So long an answer may take on a busy machine; looking after each client would cost more.
 _PATIENCE_SECONDS = 0.5
+# Looking through more than this is not done by the event loop's thread.
+_QUICK_BYTES = 1_000_000
 
 
 class PredictEndpoint:
@@ -70,8 +72,15 @@ class PredictEndpoint:
                 uploads = await read_uploads(scope["header_texts"], receive, service.limits, add)
                 names = [upload.name for upload in uploads]
                 facts["files"] = len(names)
-                futures = service.batcher.submit([upload.data for upload in uploads])
+                pictures = [upload.data for upload in uploads]
                 del uploads  # the batcher lets go of the bytes one by one
+                if sum(map(len, pictures)) > _QUICK_BYTES:
+                    costs = await asyncio.to_thread(service.batcher.weigh, pictures)
+                else:
+                    costs = service.batcher.weigh(pictures)
+                service.check_costs(costs)
+                futures = service.batcher.submit(pictures, costs)
+                del pictures
                 results = await self._answers.of(futures, receive)
         except QueueFullError as error:
             raise busy("queue-full", str(error), error.retry_seconds) from error

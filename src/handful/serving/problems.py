@@ -16,6 +16,7 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "too-slow": (408, "The body came too slowly"),
     "too-large": (413, "The body is too large"),
     "too-many-files": (413, "Too many files"),
+    "too-costly": (413, "The pictures take too much to decode"),
     "content-type": (415, "The body is of another type than taken"),
     "host": (421, "The request is meant for another host"),
     "no-file": (422, "There is no file"),

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,15 +24,18 @@ from handful.config import ServeConfig
 from handful.errors import HandfulError, MissingExtraError, ModelFileError, OutputError, UsageError
 from handful.serving.batching import Batcher
 from handful.serving.model_card import make_card
+from handful.serving.watchdog import watchdog
 
 if TYPE_CHECKING:
-    import uvicorn
-
+    from handful.serving.connections import Server
     from handful.serving.service import Service
 
 TOKEN_VARIABLE = "HANDFUL_TOKEN"
 _LEAST_TOKEN = 16
 _KEEP_ALIVE_SECONDS = 15
+# Beyond the time to drain: what decoding has to end in, and when the process is killed instead.
+_LAST_SECONDS = 0.8
+_KILL_SECONDS = 1.6
 _LOG_LINES = 10_000
 _LOG_SECONDS = 0.1
 _M_MMAP_THRESHOLD = -3  # of malloc.h
@@ -58,7 +62,8 @@ def serve(run: Path, config: ServeConfig, say: Callable[[str], None] | None = No
         _noting_interrupts() as interrupts,
         _listening(config) as listener,
         threadpool_limits(1, user_api="blas"),
-        json_log(config),
+        json_log(config) as log,
+        watchdog(config.drain_seconds + _KILL_SECONDS) as watch_signals,
     ):
         classifier = Classifier.load(run)
         card = make_card(classifier, run)
@@ -68,10 +73,27 @@ def serve(run: Path, config: ServeConfig, say: Callable[[str], None] | None = No
         try:
             service = _make_service(batcher, card, config, token)
             _warn_of_exposure(config, token)
-            _run_server(service, preparation, listener, config, say, interrupts)
-        finally:
+            server = _run_server(
+                service, preparation, listener, config, say, interrupts, watch_signals
+            )
+        except BaseException:
             preparation.thread.join()
             batcher.close()
+            raise
+        preparation.thread.join()
+        if not batcher.close(_seconds_left(server, config)):
+            # Threads cannot be ended, and the interpreter's own end waits for them.
+            logger.warning("ended in the middle of decoding")
+            log.stop()
+            os._exit(0)
+
+
+def _seconds_left(server: "Server", config: ServeConfig) -> float | None:
+    """Time that decoding still has after the server's end; None where nobody told it to end."""
+    if server.told_at is None:
+        return None
+    end = server.told_at + max(1.0, config.drain_seconds) + _LAST_SECONDS
+    return max(0.2, end - time.monotonic())
 
 
 @contextmanager
@@ -177,6 +199,7 @@ def _make_service(
         body_bytes=int(config.max_body_megabytes * 1e6),
         num_files=config.max_files,
         body_seconds=config.body_seconds,
+        decode_seconds=config.decode_seconds,
         held_bytes=max(256_000_000, int(4e6 * config.max_body_megabytes)),
     )
     service = Service(
@@ -238,7 +261,8 @@ def _run_server(
     config: ServeConfig,
     say: Callable[[str], None] | None,
     interrupts: Sequence[int],
-) -> None:
+    watch_signals: Callable[[], None],
+) -> "Server":
     url = _address(config, listener)
 
     def wait_until_ready() -> None:
@@ -252,6 +276,7 @@ def _run_server(
             say(f"{url} names photos as {_some(service.card['class_names'])}; Ctrl-C stops it")
 
     def begin() -> None:
+        watch_signals()
         if interrupts:  # it came while the server was being made
             server.handle_exit(interrupts[0], None)
         else:
@@ -265,6 +290,7 @@ def _run_server(
     if error is not None:
         raise ModelFileError(f"the network cannot be compiled: {error!r}") from error
     logger.info("stopped")
+    return server
 
 
 def _some(names: Sequence[str]) -> str:
@@ -279,7 +305,7 @@ def _address(config: ServeConfig, listener: socket.socket) -> str:
 
 def make_server(
     service: "Service", config: ServeConfig, on_started: Callable[[], None] | None = None
-) -> "uvicorn.Server":
+) -> "Server":
     """Make the HTTP server around a service, without starting it.
 
     Args:
@@ -319,7 +345,7 @@ def make_server(
 
 
 @contextmanager
-def json_log(config: ServeConfig) -> Iterator[None]:
+def json_log(config: ServeConfig) -> Iterator["LogWriter"]:
     """Write the log as JSON lines on standard error, for as long as the block lasts.
 
     A thread writes them: a reader of standard error that stands still does not make the server
@@ -329,7 +355,7 @@ def json_log(config: ServeConfig) -> Iterator[None]:
         config: Whether requests are logged.
 
     Yields:
-        Nothing.
+        What writes it.
     """
     writer = LogWriter(sys.stderr)
     root = logging.getLogger()
@@ -342,7 +368,7 @@ def json_log(config: ServeConfig) -> Iterator[None]:
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     writer.start()
     try:
-        yield
+        yield writer
     finally:
         writer.stop()
         logging.captureWarnings(False)

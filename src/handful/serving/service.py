@@ -1,9 +1,11 @@
 """What a server works with, and what it refuses before any work is done."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from handful.errors import UsageError
+from handful.photos.pixels import MAX_BYTES, MAX_SECONDS, Cost
 from handful.serving.batching import Batcher
 from handful.serving.problems import Problem, busy
 from handful.serving.serving_metrics import ServingMetrics
@@ -48,6 +50,28 @@ class Service:
             raise busy("stopping", "the server is stopping; try again later.")
         if not self.is_ready:
             raise busy("not-ready", "the network is being compiled; try again in 1 s.")
+
+    def check_costs(self, costs: Sequence[Cost]) -> None:
+        """Refuse, before the work, a request whose pictures take too much to decode.
+
+        One number limits time and memory: a picture's seconds, or its bytes at the rate of the
+        limits of a single picture (1.2 GB in 5 s), whichever is more.
+
+        Args:
+            costs: Of the request's pictures.
+
+        Raises:
+            Problem: When they are too much together.
+        """
+        rate = MAX_SECONDS / MAX_BYTES
+        seconds = sum(max(cost.seconds, rate * cost.bytes) for cost in costs)
+        most = self.limits.decode_seconds
+        if seconds > most:
+            raise Problem(
+                "too-costly",
+                f"decoding the {len(costs)} pictures would cost {seconds:,.1f} s; at most "
+                f"{most:g} s are given to a request. Send fewer, or smaller ones.",
+            )
 
     def check_promises(self, error_rate: float | None, coverage: float | None) -> None:
         """Refuse, before the work, what is no error rate or coverage.

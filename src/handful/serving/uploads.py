@@ -50,12 +50,14 @@ class UploadLimits:
         num_files: In one request.
         body_seconds: Time in which the whole body must have come.
         held_bytes: Of all requests' bodies at the same time.
+        decode_seconds: Cost of decoding the pictures of one request, see `Service.check_costs`.
     """
 
     body_bytes: int = 20_000_000
     num_files: int = 32
     body_seconds: float = 30.0
     held_bytes: int = 256_000_000
+    decode_seconds: float = 10.0
 
 
 class Disconnected(Exception):
