@@ -98,6 +98,7 @@ MODULES = (
     "named_data.picture_folders",
     "jobs.run_folders",
     "jobs.run_files",
+    "jobs.training_photos",
     "jobs.run_report",
     "jobs.job_steps",
     "jobs.head_runs",

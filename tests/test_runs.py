@@ -1,5 +1,6 @@
 import csv
 import errno
+import gc
 import json
 import os
 import shutil
@@ -17,7 +18,9 @@ from handful.config import TrainConfig
 from handful.errors import DataError, OutputError, WeightsError
 from handful.jobs import job_steps, run_report, runs
 from handful.jobs.run_files import read_predictions, run_name
+from handful.jobs.run_report import write_run_report
 from handful.networks.backbones import frozen_network
+from handful.training.strategies import Trained, TrainingJob, train_strategy
 from test_strategies import tiny
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
@@ -557,21 +560,39 @@ def test_a_folder_name_that_is_no_valid_text_is_remembered(
     assert runs.read_run_config(tmp_path / "run")[0] == folder
 
 
-def test_photos_learnt_from_are_counted(photo_folder: Path, tmp_path: Path) -> None:
-    run = runs.train(photo_folder, output=tmp_path / "run")
-    index = run.split.index
-    for path in (tmp_path / "run", tmp_path / "run" / "classifier"):
-        assert runs.count_seen_in_training(path, index) == len(run.split.train) == 38
-    assert runs.count_seen_in_training(tmp_path / "run", run.split.part("validation")) == 0
-    # Copies are told by their content, whatever they are called.
-    (tmp_path / "other" / "round").mkdir(parents=True)
-    for number, row in enumerate((*run.split.train[:3], run.split.validation[0])):
-        copy = tmp_path / "other" / "round" / f"renamed{number}.jpg"
-        shutil.copy(photo_folder / index.paths[row], copy)
-    _, other = runs.evaluate(run.classifier, tmp_path / "other")
-    assert runs.count_seen_in_training(tmp_path / "run", other) == 3
-    run.classifier.save(tmp_path / "alone")
-    assert runs.count_seen_in_training(tmp_path / "alone", index) is None
+def test_what_a_run_is_made_of_does_not_change_afterwards(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[object, dict[str, float]]] = []
+
+    def watched(run: runs.Run, folder: Path) -> None:
+        seen.append((run, dict(run.seconds)))
+        write_run_report(run, folder)
+
+    monkeypatch.setattr(runs, "write_run_report", watched)
+    made = runs.train(photo_folder, output=tmp_path / "run")
+    ((early, seconds),) = seen
+    assert isinstance(early, runs.Run) and early.seconds == seconds
+    assert made.seconds["total"] > early.seconds["total"] and "report" not in early.seconds
+
+
+def test_a_trained_classifier_is_not_changed_to_know_its_answers(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def watched(job: TrainingJob) -> Trained:
+        made.append(train_strategy(job))
+        return made[-1]
+
+    monkeypatch.setattr(runs, "train_strategy", watched)
+    run = runs.train(photo_folder, TrainConfig(strategy="scratch", recipe="exercise", epochs=1))
+    (trained,) = made
+    assert trained.classifier.calibration is None and trained.classifier.reference is None
+    assert run.classifier.calibration is not None and run.classifier is not trained.classifier
+    del trained, made[:]
+    gc.collect()
+    run.classifier.save(tmp_path / "kept")  # the network's files stay as long as any needs them
 
 
 def test_a_run_on_a_given_split_can_be_repeated(photo_folder: Path, tmp_path: Path) -> None:

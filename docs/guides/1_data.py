@@ -75,7 +75,8 @@ assert len(index.class_names) == 2, "these pages tell two classes from each othe
 # from them, and is only asked about them. These are the **validation** photos.
 #
 # `split_index` keeps the parts that the photos come in; where they come in none, it holds a fifth
-# of each class back.
+# of each class back. It looks at all photos first: copies, also shrunk ones, and shots of one burst
+# stay on one side.
 
 # %%
 split = handful.split_index(index)
@@ -164,10 +165,12 @@ for one, other in found.split.leaks:
     print(f"Leak: {found.index.paths[one]} = {found.index.paths[other]}")
 
 assert any("copy.jpg" in found.index.paths[other] for _, other in found.split.leaks)
+assert handful.split_index(handful.load_index(leaky)).leaks == found.split.leaks
 
 # %% [markdown]
 # Its bytes differ, and its size does, yet the copy is found: `check` compares small grey
-# thumbnails of all photos, and what a network sees in them. On the command line the same is
+# thumbnails of all photos. So does `split_index`; but the parts that photos come in it keeps, and
+# names the pairs on both sides in `split.index.warnings`. On the command line the check is
 #
 # ```
 # handful check data/cats-vs-dogs
@@ -221,7 +224,8 @@ for one, other in found.split.duplicates:
 # Yes. Every dog, with its sofa and its garden, is in both parts. The validation accuracy says how
 # well *these ten* dogs are recognised, not how well the next one will be. Whole dogs must go to
 # one part or the other. Near-duplicates are found by the machine; that two different shots show
-# the same dog, only you can know.
+# the same dog, only you can know: say so in a CSV with the columns `path,label,group`, and
+# photos of one group stay together.
 #
 # </details>
 #

@@ -362,28 +362,26 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score a classifier on labelled photos it has not seen."""
-    from handful.classifiers.classifier import Classifier
     from handful.jobs import runs
 
     with _errors():
-        classifier = Classifier.load(run)
         with terminal.show_progress(quiet) as progress:
-            evaluation, index = runs.evaluate(
-                classifier,
+            evaluation, index, seen = runs.evaluate_run(
+                run,
                 photos,
                 part=part,
                 fixes=apply_fixes,
                 use_cache=not no_cache,
                 progress=progress,
             )
-        num_seen = runs.count_seen_in_training(run, index)
         if as_json:
             rejected = [{"path": file.path, "reason": file.reason} for file in index.rejected]
-            facts = {**evaluation.to_dict(), "num_seen_in_training": num_seen}
-            terminal.print_json({**facts, "errors": rejected})
+            known = {"num_seen_in_training": None, "seen_in_training": None}
+            known = seen.to_dict() if seen else known
+            terminal.print_json({**evaluation.to_dict(), **known, "errors": rejected})
         else:
             terminal.print_evaluation(evaluation)
-            terminal.warn_seen(num_seen or 0, len(index))
+            terminal.warn_seen(seen, len(index))
             terminal.warn_rejected(index.rejected)
 
 

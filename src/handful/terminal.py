@@ -348,17 +348,30 @@ def print_curve(found: Any) -> None:
         show(f"Figure: {found.path / 'curve.png'}")
 
 
-def warn_seen(num_seen: int, num_photos: int) -> None:
+def warn_seen(seen: Any, num_photos: int) -> None:
     """Say that a classifier was scored on photos that it learnt from.
 
     Args:
-        num_seen: Photos that it learnt from; nothing is said of none.
+        seen: A `SeenInTraining`, or None where nothing is known.
         num_photos: All that it was scored on.
     """
-    if num_seen:
-        show(
-            f"Warning: {num_seen:,} of these {num_photos:,} photos are those the classifier learnt "
-            "from: the figure flatters it. Give photos that it has not seen."
+    if seen is None:
+        return
+    if seen.num_photos:
+        others = ", or show the same shots" if seen.num_photos > seen.num_copies else ""
+        print(
+            f"Warning: {seen.num_photos:,} of these {num_photos:,} photos are those the classifier "
+            f"learnt from{others}: the figure flatters it. Give photos that it has not seen."
+        )
+    if seen.num_same_group:
+        print(
+            f"Warning: {seen.num_same_group:,} of these {num_photos:,} photos are of groups that "
+            "the classifier learnt from: the figure may flatter it."
+        )
+    if seen.num_near_duplicates is None:
+        print(
+            "This run keeps no thumbnails of its training photos, so only exact copies of them "
+            "are known again; train again to have near-duplicates found too."
         )
 
 

@@ -1,5 +1,6 @@
 """A fitted classifier: how photos are decoded, the frozen network, the head, the class names."""
 
+import copy
 import hashlib
 import json
 import math
@@ -106,6 +107,7 @@ class IndexPredictions:
         unlike_training: (N,) bool, see `Prediction`; None where the classifier cannot tell.
         hits: Embeddings that came from the cache.
         misses: Embeddings that were computed.
+        fingerprints: (N, 1024) uint8 thumbnails, see `near_duplicate_pairs`.
     """
 
     index: ImageIndex
@@ -113,6 +115,7 @@ class IndexPredictions:
     unlike_training: NDArray[np.bool_] | None = None
     hits: int = 0
     misses: int = 0
+    fingerprints: NDArray[np.uint8] | None = None
 
 
 class Classifier:
@@ -159,6 +162,22 @@ class Classifier:
         self.calibration = calibration
         self.reference = reference
         self.embedder = Embedder(network, precision)
+
+    def with_answers(
+        self, calibration: Calibration | None, reference: TrainingReference | None
+    ) -> "Classifier":
+        """The same classifier with what it said of photos not learnt from.
+
+        Args:
+            calibration: As in the constructor.
+            reference: As in the constructor.
+
+        Returns:
+            Another classifier, on the same network, compiled once.
+        """
+        other = copy.copy(self)
+        other.calibration, other.reference = calibration, reference
+        return other
 
     def predict(
         self,
@@ -302,7 +321,12 @@ class Classifier:
             probabilities = self.head.predict_proba(embeddings)
             unlike = self._unlike(embeddings)
         return IndexPredictions(
-            index.without(table.rejected), probabilities, unlike, table.hits, table.misses
+            index.without(table.rejected),
+            probabilities,
+            unlike,
+            table.hits,
+            table.misses,
+            table.fingerprints[kept],
         )
 
     def name_predictions(

@@ -1,6 +1,5 @@
 """The job behind `handful check`: what would spoil a classifier, without making one."""
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -233,11 +232,10 @@ def check(
         if folder is not None:
             assert output is not None
             found = replace(found, page=Path(output) / CHECK_FILE)
-            clock.seconds["total"] = time.perf_counter() - clock.started
+            found = replace(found, seconds=clock.taken())
             with clock.phase("report"):
                 _write(found, folder, config.max_megapixels)
-        clock.seconds["total"] = time.perf_counter() - clock.started
-    return found
+    return replace(found, seconds=clock.taken())
 
 
 @contextmanager
@@ -339,7 +337,7 @@ def _examine(
         fix_list="" if fix_list is None else str(fix_list),
         applied=config.fixes or "",
     )
-    return _found(evidence, split, obstacle, clock.seconds)
+    return _found(evidence, split, obstacle, dict(clock.seconds))
 
 
 def _found(

@@ -136,7 +136,7 @@ def curve(
         run = _measure(Path(photos), config, target, sizes, use_cache, clock)
         with clock.phase("report"):
             save_curve(run.curve, run.needed, folder / CURVE_FIGURE)
-        run = replace(run, seconds=clock.seconds, path=Path(output))
+        run = replace(run, seconds=clock.taken(), path=Path(output))
         try:
             write_json(folder / CURVE_JSON, run.to_dict())
         except OSError as error:
@@ -179,7 +179,7 @@ def _measure(
         class_names=index.class_names,
         backbone=backbone.name,
         seed=config.seed,
-        seconds=clock.seconds,
+        seconds=clock.taken(),
         warnings=(*index.warnings, *_rejected(index)),
     )
 

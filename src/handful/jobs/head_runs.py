@@ -132,12 +132,13 @@ def train_head(job: HeadJob) -> Run:
         _with_warnings(split, warnings),
         config,
         job.photos,
-        clock.seconds,
+        dict(clock.seconds),
         {name: sum(getattr(t, name) for t in found.tables) for name in ("hits", "misses")},
         resampling=resampling,
         distances=None if fitted.reference is None else fitted.reference.distances(tested),
         label_review=fitted.review,
         learning_curve=curve,
+        fingerprints=found.tables[0].fingerprints,
     )
 
 

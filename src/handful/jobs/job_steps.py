@@ -68,6 +68,14 @@ class Clock:
 
         return told
 
+    def taken(self) -> dict[str, float]:
+        """Tell what has been timed until now.
+
+        Returns:
+            A dict of its own: phase to seconds, and "total", the time since the job began.
+        """
+        return {**self.seconds, "total": time.perf_counter() - self.started}
+
     @contextmanager
     def phase(self, name: str) -> Iterator[Callable[[int, int], None]]:
         """Time what the `with` block does.

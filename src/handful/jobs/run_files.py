@@ -59,6 +59,8 @@ class Run:
         label_review: Which labels of the training photos are doubtful, in the order of
             `split.train`; None for a trained network, or where nothing can be held out.
         learning_curve: Accuracy by number of photos, where it was asked for.
+        fingerprints: (N, 1024) uint8 thumbnails of all photos of the split, by which those learnt
+            from are known again.
         split_given: Whether the split came from a manifest or ready-made, and follows from the
             photos and the configuration no more.
     """
@@ -77,6 +79,7 @@ class Run:
     distances: NDArray[np.float64] | None = None
     label_review: LabelReview | None = None
     learning_curve: LearningCurve | None = None
+    fingerprints: NDArray[np.uint8] | None = None
     split_given: bool = False
 
     @cached_property

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from handful.cache import ContentCache
 from handful.classifiers.calibration import keep_answers
-from handful.classifiers.classifier import Classifier
+from handful.classifiers.classifier import Classifier, IndexPredictions
 from handful.classifiers.evaluation import Evaluation, score
 from handful.classifiers.novelty import TrainingReference, reference_of
 from handful.config import TrainConfig, cache_folder
@@ -29,7 +29,6 @@ from handful.jobs.job_steps import (
     split_photos,
 )
 from handful.jobs.run_files import (
-    MANIFEST_FILE,
     Run,
     manifest_to_repeat,
     next_run_path,
@@ -39,12 +38,17 @@ from handful.jobs.run_files import (
     write_facts,
     write_run,
 )
-from handful.jobs.run_folders import run_around
 from handful.jobs.run_report import write_run_report
+from handful.jobs.training_photos import (
+    SeenInTraining,
+    seen_in_training,
+    write_training_photos,
+)
 from handful.networks.embeddings import embed_index
 from handful.photos.fixes import load_fixed_index
 from handful.photos.index import ImageIndex
-from handful.photos.splits import Split, read_manifest, write_manifest
+from handful.photos.near_duplicates import near_duplicate_pairs
+from handful.photos.splits import Split, duplicate_groups, read_manifest, write_manifest
 from handful.reports.figure_process import FigureProcess
 from handful.training.strategies import TrainingJob, chosen_recipe, train_strategy
 
@@ -139,10 +143,11 @@ def train(
         with clock.phase("report"):
             figures.start(run.evaluation, folder)
             write_run(run, folder)
+            if run.fingerprints is not None:
+                write_training_photos(run.split, run.fingerprints, folder)
             write_run_report(run, folder)
             figures.finish()
-        clock.seconds["total"] = time.perf_counter() - clock.started
-        run = replace(run, path=Path(output))
+        run = replace(run, path=Path(output), seconds=clock.taken())
         write_facts(run, folder)
     if checkpoint is not None and run.stopped not in ("interrupted", "time"):
         shutil.rmtree(checkpoint, ignore_errors=True)
@@ -214,38 +219,64 @@ def evaluate(
     Raises:
         DataError: When the photos cannot be used; says why.
     """
+    evaluation, found = _evaluate(classifier, photos, part, fixes, use_cache, progress)
+    return evaluation, found.index
+
+
+def evaluate_run(
+    run: str | Path,
+    photos: str | Path,
+    *,
+    part: str | None = None,
+    fixes: str | Path | None = None,
+    use_cache: bool = True,
+    progress: PhaseProgress | None = None,
+) -> tuple[Evaluation, ImageIndex, SeenInTraining | None]:
+    """Score a run's classifier on labelled photos, and count those that it knows.
+
+    Args:
+        run: Folder of a run, or of a classifier.
+        photos: As for `evaluate`.
+        part: As for `evaluate`.
+        fixes: As for `evaluate`.
+        use_cache: As for `evaluate`.
+        progress: As for `evaluate`.
+
+    Returns:
+        As `evaluate`; and how many of the photos were learnt from, None where that is not known.
+
+    Raises:
+        DataError: When the photos or the run cannot be used; says why.
+        ModelFileError: When the classifier cannot be read.
+    """
+    classifier = Classifier.load(run)
+    evaluation, found = _evaluate(classifier, photos, part, fixes, use_cache, progress)
+    assert found.fingerprints is not None  # made with the embeddings
+    return evaluation, found.index, seen_in_training(run, found.index, found.fingerprints)
+
+
+def _evaluate(
+    classifier: Classifier,
+    photos: str | Path,
+    part: str | None,
+    fixes: str | Path | None,
+    use_cache: bool,
+    progress: PhaseProgress | None,
+) -> tuple[Evaluation, IndexPredictions]:
+    """The scores, and what they are made of."""
     clock = Clock(progress)
     with clock.phase("index"):
         index = _part_of(load_fixed_index(photos, fixes, least_classes=1), part)
         index = index.with_class_names(classifier.class_names)
     with clock.phase("embed") as tell, open_cache(use_cache) as cache:
-        result = classifier.predict_index(index, cache=cache, progress=tell)
-    if not len(result.index):
+        found = classifier.predict_index(index, cache=cache, progress=tell)
+    if not len(found.index):
         raise DataError(f"{photos} has no readable photo to evaluate on; see `handful check`.")
-    evaluation = score(
-        result.probabilities, result.index.labels, classifier.class_names, result.index.paths
-    )
-    return evaluation, result.index
-
-
-def count_seen_in_training(run: str | Path, index: ImageIndex) -> int | None:
-    """Count the photos that a run's classifier learnt from, told by their content.
-
-    Args:
-        run: Folder of a run, or the classifier's own in it.
-        index: The photos.
-
-    Returns:
-        Their number; None for a classifier without its run's split.csv.
-
-    Raises:
-        DataError: When the split.csv cannot be read.
-    """
-    folder = run_around(Path(run))
-    if folder is None or not (folder / MANIFEST_FILE).is_file():
-        return None
-    parts = read_manifest(folder / MANIFEST_FILE)
-    return sum(parts.get(content_hash) == "train" for content_hash in index.content_hashes)
+    assert found.fingerprints is not None  # made with the embeddings
+    groups, _ = duplicate_groups(found.index, near_duplicate_pairs(found.fingerprints))
+    labels, names = found.index.labels, classifier.class_names
+    evaluation = score(found.probabilities, labels, names, found.index.paths, groups=groups)
+    return evaluation, found
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,8 +312,8 @@ def _train(task: _Task, clock: Clock, checkpoint: Path | None, resume: bool) -> 
         run = _train_network(task, index, known, clock, checkpoint, resume)
     if task.measure_speed:
         run = replace(run, photos_per_second=_prediction_speed(run))
-    clock.seconds["total"] = time.perf_counter() - clock.started
-    return replace(run, split_given=task.split is not None or task.manifest is not None)
+    given = task.split is not None or task.manifest is not None
+    return replace(run, split_given=given, seconds=clock.taken())
 
 
 def _prediction_speed(run: Run) -> float:
@@ -324,26 +355,26 @@ def _train_network(
             probabilities, held_out.labels, index.class_names, held_out.paths, groups=groups
         )
         # A network is not trained anew for every fold: its answers on validation have to do.
-        classifier = trained.classifier
-        reference, distances = _reference(classifier, split, config, tell)
+        reference, distances = _reference(trained.classifier, split, config, tell)
         unlike = None
         if reference is not None and distances is not None:
             unlike = reference.unlike(distances)
-        classifier.reference = reference
-        classifier.calibration = keep_answers(
+        calibration = keep_answers(
             probabilities, held_out.labels, "validation", groups=groups, unlike=unlike
         )
+        classifier = trained.classifier.with_answers(calibration, reference)
     counts = {"hits": trained.hits, "misses": trained.misses}
     return Run(
-        trained.classifier,
+        classifier,
         evaluation,
         split,
         config,
         task.photos,
-        clock.seconds,
+        dict(clock.seconds),
         counts,
-        trained=trained,
+        trained=replace(trained, classifier=classifier),
         distances=distances,
+        fingerprints=table.fingerprints,
     )
 
 

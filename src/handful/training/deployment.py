@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ def deploy(
     settings: DecodeSettings,
     config: TrainConfig,
     offset: float = 0.0,
+    about: Mapping[str, str] | None = None,
 ) -> Classifier:
     """Make a classifier of a trained network.
 
@@ -43,6 +44,7 @@ def deploy(
         settings: How photos are decoded for it.
         config: What was asked.
         offset: Added to the scaled values.
+        about: Facts to keep with it that say more than those of the recipe.
 
     Returns:
         The classifier; its network's files lie in a temporary folder that goes with it.
@@ -85,9 +87,11 @@ def deploy(
         precision="f32" if config.precision == "auto" else config.precision,
         test_time_mirror=recipe.mirror or config.test_time_mirror,
         about={"backbone": network.name, "licence": "yours", "source": "trained on these photos"}
-        | about_job(config),
+        | about_job(config)
+        | dict(about or {}),
     )
-    weakref.finalize(classifier, draft.close)
+    # With the network: several classifiers may stand on it.
+    weakref.finalize(frozen, draft.close)
     return classifier
 
 

@@ -116,8 +116,8 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
         split.index.class_names,
         probe.settings,
         config,
+        about=backbone.about,
     )
-    classifier.about |= backbone.about
     note = (
         f"Trained for {epochs} epochs, a number found on a held-out fifth of the training photos."
     )

@@ -1,0 +1,119 @@
+"""What finds near-duplicates: thumbnails as a whole, embeddings or details; and in what time.
+
+Compared are three rules for pairs of photos: small thumbnails that correlate above 0.97; those
+above 0.9 whose embeddings agree, or above 0.97 where they agree roughly; and handful's own, of
+small thumbnails and the details of larger ones. `--look` writes examples of what rules differ in.
+
+    python benchmarks/near_duplicates.py PHOTOS... [--look FOLDER] [--size 30000]
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.config import TrainConfig
+from handful.jobs.job_steps import Clock, embed_photos
+from handful.photos.index import ImageIndex, load_index
+from handful.photos.near_duplicates import coarse_fingerprints, near_duplicate_pairs
+from handful.photos.pixels import FINGERPRINT_SIDE, DecodeSettings, decode
+from handful.photos.splits import duplicate_groups
+from pipelines import machine
+
+Pairs = set[tuple[int, int]]
+EXAMPLES = 16
+
+
+def cosines(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cosine of each two rows, less what all share; of photos without contrast nothing."""
+    units = values - values.mean(axis=1, keepdims=True)
+    units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-6)
+    units -= units.sum(axis=0) / (len(units) + 32)
+    units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-6)
+    return np.asarray(units @ units.T)
+
+
+def rules(fingerprints: NDArray[np.uint8], embeddings: NDArray[np.float32]) -> dict[str, Pairs]:
+    """The pairs that each rule finds."""
+    whole, seen = cosines(coarse_fingerprints(fingerprints)), cosines(embeddings)
+    by_embeddings = (whole >= 0.9) & ((seen >= 0.9) | ((whole >= 0.97) & (seen >= 0.8)))
+
+    def pairs(found: NDArray[np.bool_]) -> Pairs:
+        return {(i, j) for i, j in np.argwhere(np.triu(found, k=1)).tolist()}
+
+    return {
+        "thumbnails": pairs(whole >= 0.97),
+        "embeddings": pairs(by_embeddings),
+        "details": set(near_duplicate_pairs(fingerprints)),
+    }
+
+
+def draw(index: ImageIndex, pairs: Pairs, path: Path) -> None:
+    """Write examples of pairs, side by side."""
+    chosen = np.random.default_rng(0).permutation(sorted(pairs))[:EXAMPLES]
+    if not len(chosen):
+        return
+    tiles = [
+        np.concatenate([decode(index.read(int(row)), DecodeSettings(112)) for row in pair], axis=1)
+        for pair in chosen
+    ]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 4)
+    rows = [np.concatenate(tiles[n : n + 4], axis=1) for n in range(0, len(tiles), 4)]
+    cv2.imwrite(str(path), np.concatenate(rows)[:, :, ::-1])
+
+
+def time_search(fingerprints: NDArray[np.uint8], size: int) -> None:
+    """Print how long the search takes for crops of the photos, and for bursts of a hundred."""
+    rng = np.random.default_rng(0)
+    side = FINGERPRINT_SIDE
+    photos = fingerprints.reshape(-1, side, side)
+    crops = np.empty((size, side, side), np.uint8)
+    for number, row in enumerate(rng.integers(0, len(photos), size).tolist()):
+        own = int(side * rng.uniform(0.6, 0.95))
+        top, left = rng.integers(0, side - own + 1, 2)
+        crops[number] = cv2.resize(photos[row, top : top + own, left : left + own], (side, side))
+    bursts = photos[rng.integers(0, len(photos), size // 100)].repeat(100, axis=0).astype(float)
+    bursts = np.clip(bursts + rng.normal(0, 6, bursts.shape), 0, 255)
+    for name, made in (("crops", crops), ("bursts of 100", bursts.astype(np.uint8))):
+        started = time.perf_counter()
+        found = near_duplicate_pairs(made.reshape(len(made), -1))
+        seconds = time.perf_counter() - started
+        print(f"{len(made):,} {name}: {len(found):,} pairs in {seconds:.1f} s", flush=True)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("photos", type=Path, nargs="+")
+    parser.add_argument("--look", type=Path, help="folder for examples of what rules differ in")
+    parser.add_argument("--size", type=int, default=0, help="photos to time the search of")
+    arguments = parser.parse_args()
+    print(machine())
+    print(
+        "| photos | thumbnails | embeddings | details | t not d | e not d | d not e | in groups |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for photos in arguments.photos:
+        _, index, table = embed_photos(load_index(photos), TrainConfig(), True, Clock(None))
+        found = rules(table.fingerprints, table.embeddings[:, 0])
+        t, e, d = found.values()
+        groups, _ = duplicate_groups(index, d)
+        sizes = np.bincount(groups)
+        cells = [len(t), len(e), len(d), len(t - d), len(e - d), len(d - e)]
+        held = f"{sizes[sizes > 1].sum()}, at most {sizes.max()}"
+        print(
+            f"| {photos.stem}, {len(index)} | {' | '.join(map(str, cells))} | {held} |", flush=True
+        )
+        if arguments.look is not None:
+            arguments.look.mkdir(parents=True, exist_ok=True)
+            for name, pairs in (("t-d", t - d), ("e-d", e - d), ("d-e", d - e), ("t-e", t - e)):
+                draw(index, pairs, arguments.look / f"{photos.stem}.{name}.png")
+        if arguments.size:
+            time_search(table.fingerprints, arguments.size)
+
+
+if __name__ == "__main__":
+    main()
