@@ -14,7 +14,7 @@ from handful.photos.pixels import FINGERPRINT_SIDE
 
 # Correlation of two centred 16x16 thumbnails less what all photos share: below, pairs are not
 # looked at any closer. In 3,000 photos of cats and dogs one pair is above, and it is a true one.
-CORRELATION = 0.9
+CORRELATION = 0.92
 # Correlation of what 32x32 thumbnails show in detail, the one shifted against the other until they
 # fit best. Pairs of one magnetic tile or leaflet are above, of two bags on one table at 0.3.
 DETAIL = 0.6
