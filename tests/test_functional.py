@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.networks.backbones import build_network, find_backbone, prepare_keras
 from handful.networks.functional import (
     NETWORKS,
@@ -15,6 +15,7 @@ from handful.networks.functional import (
     build_transfer,
     check_network,
     load_builder,
+    takes_sizes,
 )
 
 prepare_keras()
@@ -124,6 +125,89 @@ def test_networks_that_do_not_fit_are_refused(
 def test_something_else_is_no_network() -> None:
     with pytest.raises(ValueError, match="The network is a str; expected a Keras model"):
         check_network("resnet", (80, 80, 3), 2)
+
+
+def odd_network(kind: str) -> Any:
+    import keras
+    from keras import layers, ops
+
+    def model(inputs: Any, outputs: Any) -> Any:
+        return keras.Model(inputs, outputs)
+
+    images = keras.Input((80, 80, 3))
+    flat = layers.GlobalAveragePooling2D()(images)
+    one = layers.Dense(1, activation="sigmoid")
+    if kind == "constant":
+        return model(images, layers.Dense(1, activation="softmax")(flat))
+    if kind == "no number":
+        return model(images, layers.Dense(1, activation=lambda x: ops.log(-ops.abs(x)))(flat))
+    if kind == "frozen":
+        one.trainable = False
+        return model(images, one(flat))
+    if kind == "two outputs":
+        return model(images, [one(flat), layers.Dense(1, activation="sigmoid")(flat)])
+    if kind == "named outputs":
+        return model(images, {"class": one(flat)})
+    if kind == "two inputs":
+        other = keras.Input((80, 80, 3))
+        return model([images, other], one(flat + layers.GlobalAveragePooling2D()(other)))
+    if kind == "batch of 32":
+        images = keras.Input(batch_shape=(32, 80, 80, 3))
+        return model(images, one(layers.Flatten()(images)))
+    if kind == "map":
+        return model(images, layers.Conv2D(1, 1, activation="sigmoid")(images))
+    if kind == "channels first":
+        images = keras.Input((3, 80, 80))
+        return model(images, one(layers.Flatten()(images)))
+    if kind == "unbuilt, does not fit":
+        return keras.Sequential([layers.Conv2D(4, 100), layers.Flatten(), one])
+    return type("Own", (keras.Model,), {"call": lambda self, images: images})()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("constant", r"one value is always 1, as that of a softmax over one value; .*sigmoid"),
+        ("no number", "values are no probabilities"),
+        ("frozen", "no weights that can be trained"),
+        ("two outputs", "no functional or sequential Keras model with one output"),
+        ("named outputs", "no functional or sequential Keras model with one output"),
+        ("two inputs", r"The network takes \["),
+        ("batch of 32", "takes 32 photos at a time; expected any number"),
+        ("map", r"gives \(None, 80, 80, 1\); 2 classes need"),
+        ("channels first", r"takes \(None, 3, 80, 80\); the photos are \('N', 80, 80, 3\)"),
+        ("unbuilt, does not fit", "cannot be built for the photos: ValueError: "),
+        ("subclass", "no functional or sequential Keras model with one output"),
+    ],
+)
+def test_odd_networks_are_refused_in_words(kind: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        check_network(odd_network(kind), (80, 80, 3), 2)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sequential_network_without_an_input_is_built() -> None:
+    import keras
+    from keras import layers
+
+    ends = [layers.GlobalAveragePooling2D(), layers.Dense(2, activation="softmax")]
+    network = keras.Sequential([layers.Conv2D(4, 3), *ends])
+    check_network(network, (80, 80, 3), 2)
+    assert network.input_shape == (None, 80, 80, 3)
+
+
+def test_only_networks_of_free_size_take_smaller_pictures() -> None:
+    import keras
+    from keras import layers
+
+    def pooled(images: Any) -> Any:
+        features = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 9)(images))
+        return keras.Model(images, layers.Dense(1, activation="sigmoid")(features))
+
+    assert takes_sizes(build_small(), [64, 80]) and not takes_sizes(build_scratch(), [150, 64])
+    assert not takes_sizes(pooled(keras.Input((80, 80, 3))), [64])
+    free = pooled(keras.Input((None, None, 3)))
+    assert takes_sizes(free, [64, 16]) and not takes_sizes(free, [64, 8])
 
 
 def test_a_builder_comes_out_of_a_file(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from conftest import draw_photo, write_photo
 from handful.classifiers.classifier import Classifier
 from handful.config import TrainConfig
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.jobs import runs
 from handful.networks.backbones import FrozenNetwork
 from handful.networks.functional import build_scratch
@@ -145,6 +145,77 @@ def test_a_network_from_a_file(photo_folder: Path, tmp_path: Path) -> None:
     assert run.trained.num_parameters == 4 * 28 + (12 * 12 * 4 + 1)
     _, again = runs.read_run_config(tmp_path / "run")
     assert again == config
+
+
+_FLATTENED = """
+import keras
+from keras import layers
+
+
+def build(shape, num_classes):
+    images = layers.Input(shape)
+    x = layers.MaxPooling2D(2)(layers.Conv2D(4, 3, activation="relu")(images))
+    x = layers.Dense(8, activation="relu")(layers.Flatten()(x))
+    return keras.Model(images, layers.Dense(1, activation="sigmoid")(x))
+
+
+def resized(shape, num_classes):
+    images = layers.Input((None, None, 3))
+    x = layers.Flatten()(layers.Resizing(8, 8)(images))
+    return keras.Model(images, layers.Dense(1, activation="sigmoid")(x))
+
+
+def unshaped(shape, num_classes):
+    ends = [layers.Flatten(), layers.Dense(num_classes, activation="softmax")]
+    return keras.Sequential([layers.Conv2D(4, 3, strides=2), *ends])
+
+
+def unknown_to_openvino(shape, num_classes):
+    import tensorflow as tf
+
+    def odd(x):
+        return tf.numpy_function(lambda y: y, [x], tf.float32)
+
+    images = layers.Input(shape)
+    x = layers.Lambda(odd, output_shape=shape)(images)
+    return keras.Model(images, layers.Dense(1, activation="sigmoid")(layers.Flatten()(x)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("build", {64}), ("unshaped", {64}), ("resized", {32, 48, 64})]
+)
+def test_our_recipe_takes_networks_of_a_fixed_size(
+    photo_folder: Path, tmp_path: Path, name: str, sizes: set[int]
+) -> None:
+    """What begins small otherwise begins at the size that the network was built for."""
+    (tmp_path / "mine.py").write_text(_FLATTENED)
+    config = asked(
+        "augmented",
+        recipe="handful",
+        image_size=64,
+        epochs=4,
+        network=f"{tmp_path / 'mine.py'}:{name}",
+    )
+    said: list[str] = []
+    run = runs.train(photo_folder, config, use_cache=False, say=said.append)
+    assert run.trained is not None
+    assert {64, *run.trained.fitted.history["image_size"]} >= sizes
+    is_fixed = len(sizes) == 1
+    assert (set(run.trained.fitted.history["image_size"]) == {64}) == is_fixed
+    assert any("pictures of 64 pixels only" in line for line in said) == is_fixed
+    assert ("pictures of 64 pixels only" in run.trained.note) == is_fixed
+
+
+def test_a_network_that_cannot_be_converted_is_refused_before_it_is_trained(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_jobs, "fit_network", lambda *_, **__: pytest.fail("trained"))
+    (tmp_path / "mine.py").write_text(_FLATTENED)
+    config = asked(network=f"{tmp_path / 'mine.py'}:unknown_to_openvino")
+    with pytest.raises(UsageError, match="cannot be converted for prediction: ") as e:
+        runs.train(photo_folder, config, use_cache=False)
+    assert "\n" not in str(e.value)
 
 
 @pytest.mark.parametrize(

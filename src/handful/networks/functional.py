@@ -6,7 +6,9 @@ one sigmoid neuron for two classes, or a softmax over more. Keras is imported wh
 
 import importlib.util
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,20 +211,29 @@ def check_network(network: Any, input_shape: Shape, num_classes: int) -> None:
         num_classes: Number of classes C.
 
     Raises:
-        ValueError: When it is no Keras model, takes other pictures, does not give one value (two
+        UsageError: When it is no Keras model, takes other pictures, does not give one value (two
             classes) or C values a picture, or gives no probabilities.
     """
     import keras
 
     if not isinstance(network, keras.Model):
         raise UsageError(f"The network is a {type(network).__name__}; expected a Keras model.")
+    if isinstance(network, keras.Sequential) and not network.built:
+        with _words("The network cannot be built for the photos"):
+            network.build((None, *input_shape))
     # A subclassed model does not know its shapes.
-    if not isinstance(getattr(network, "output_shape", None), tuple):
+    has_one = not isinstance(getattr(network, "output", None), dict | list | tuple)
+    if not has_one or not isinstance(getattr(network, "output_shape", None), tuple):
         raise UsageError(
             "The network is no functional or sequential Keras model with one output; make it with "
             "keras.Model(inputs, output)."
         )
     wanted = network.input_shape
+    if isinstance(wanted, tuple) and wanted[0] is not None:
+        raise UsageError(
+            f"The network takes {wanted[0]} photos at a time; expected any number. Build it with "
+            "keras.Input(input_shape), without a batch size."
+        )
     fits = isinstance(wanted, tuple) and len(wanted) == 4
     if not fits or any(a not in (None, b) for a, b in zip(wanted[1:], input_shape, strict=True)):
         raise UsageError(
@@ -241,13 +252,58 @@ def check_network(network: Any, input_shape: Shape, num_classes: int) -> None:
     # Pictures of different brightness: on plain noise two sigmoids may happen to add up to 1.
     rng = np.random.default_rng(0)
     pictures = rng.normal(0, 3, (4, *input_shape)) + np.array([-9, -3, 3, 9])[:, None, None, None]
-    values = np.asarray(network(pictures.astype(np.float32), training=False), np.float64)
+    with _words("The network fails on pictures of noise"):
+        values = np.asarray(network(pictures.astype(np.float32), training=False), np.float64)
     sums = values.sum(axis=1) if output[1] > 1 else np.ones(4)
-    if values.min() < 0 or values.max() > 1 or np.abs(sums - 1).max() > 1e-2:
+    # Written so that what is no number is no probability either.
+    if not (values.min() >= 0 and values.max() <= 1 and np.abs(sums - 1).max() <= 1e-2):
         raise UsageError(
             "The network's values are no probabilities (0 to 1, adding up to 1); end it with "
             "sigmoid for one value, softmax for several."
         )
+    if output[1] == 1 and (values == 1).all():
+        raise UsageError(
+            "The network's one value is always 1, as that of a softmax over one value; end it with "
+            "Dense(1, activation='sigmoid')."
+        )
+    if not network.trainable_weights:
+        raise UsageError(
+            "The network has no weights that can be trained; set `trainable` of some layers."
+        )
+
+
+@contextmanager
+def _words(problem: str) -> Iterator[None]:
+    """Say in a sentence what a user's network raises."""
+    try:
+        with warnings.catch_warnings():
+            # What Keras warns of is said in our words.
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{problem}: {type(error).__name__}: {reason[:300]}") from error
+
+
+def takes_sizes(network: "keras.Model", sizes: Iterable[int]) -> bool:
+    """Whether a network also takes pictures of other sizes than it was built for.
+
+    Args:
+        network: From (N, S, S, c) pictures to probabilities.
+        sizes: Sides in pixels to try.
+
+    Returns:
+        True only where its shapes leave height and width free, and each size works.
+    """
+    if network.input_shape[1:3] != (None, None):
+        return False
+    try:
+        for size in set(sizes):
+            pictures = np.zeros((1, size, size, network.input_shape[3]), np.float32)
+            network(pictures, training=False)
+    except Exception:  # whatever its layers raise
+        return False
+    return True
 
 
 def _check_side(input_shape: Shape, least: int) -> None:

@@ -14,6 +14,7 @@ from handful.classifiers.classifier import Classifier
 from handful.classifiers.heads import LinearHead
 from handful.config import TrainConfig
 from handful.drafts import Draft
+from handful.errors import UsageError
 from handful.files import sha256_of
 from handful.networks.conversion import FrozenNetwork, write_network
 from handful.photos.pixels import DecodeSettings
@@ -52,32 +53,9 @@ def deploy(
     Raises:
         HandfulError: When the converted network computes something else.
     """
-    import keras
-
-    size, num_classes = settings.image_size, len(class_names)
-    images = keras.Input((size, size, 3), name="images")
-    values = images
-    if recipe.grey:
-        values = keras.ops.mean(values, axis=-1, keepdims=True)
-    if recipe.scale != 1.0 or offset:
-        values = keras.layers.Rescaling(recipe.scale, offset)(values)
-    last = network.layers[-1]
-    ends_in_head = (
-        isinstance(last, keras.layers.Dense)
-        and network.outputs[0] is last.output
-        and last.activation.__name__ == ("sigmoid" if last.units == 1 else "softmax")
-    )
-    if ends_in_head:
-        body, head = keras.Model(network.inputs[0], last.input), head_of_layer(last)
-        features = body(values, training=False)
-    else:
-        # Logarithms of the probabilities, whose softmax gives them back.
-        given = keras.ops.cast(network(values, training=False), "float32")
-        if network.output_shape[-1] == 1:
-            given = keras.ops.concatenate([1 - given, given], axis=-1)
-        features = keras.ops.log(keras.ops.maximum(given, _LEAST_PROBABILITY))
-        head = _identity_head(num_classes)
-    draft, frozen = _write(keras.Model(images, features), size)
+    size = settings.image_size
+    whole, head = _split(network, recipe, size, offset)
+    draft, frozen = _write(whole, size)
     classifier = Classifier(
         class_names,
         frozen,
@@ -93,6 +71,62 @@ def deploy(
     # With the network: several classifiers may stand on it.
     weakref.finalize(frozen, draft.close)
     return classifier
+
+
+def check_deployment(network: "keras.Model", recipe: Recipe) -> None:
+    """Refuse a network that cannot become a classifier, before it is trained and not after.
+
+    Args:
+        network: As for `deploy`, not trained yet.
+        recipe: How it is to be trained.
+
+    Raises:
+        UsageError: When it cannot be converted, or computes something else then.
+    """
+    try:
+        whole, _ = _split(network, recipe, recipe.image_size, 0.0)
+        with write_body(whole, recipe.image_size):
+            pass
+    except OSError:
+        raise
+    except Exception as error:  # whatever Keras, TensorFlow and OpenVINO raise
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(
+            f"The network cannot be converted for prediction: {reason} Build it of Keras' own "
+            "layers, whose result for a photo depends on that photo alone."
+        ) from error
+
+
+def _split(
+    network: "keras.Model", recipe: Recipe, size: int, offset: float
+) -> tuple["keras.Model", LinearHead]:
+    """A network from pictures to features, normalisation included, and its head."""
+    import keras
+
+    images = keras.Input((size, size, 3), name="images")
+    values = images
+    if recipe.grey:
+        values = keras.ops.mean(values, axis=-1, keepdims=True)
+    if recipe.scale != 1.0 or offset:
+        values = keras.layers.Rescaling(recipe.scale, offset)(values)
+    last = network.layers[-1]
+    ends_in_head = (
+        isinstance(last, keras.layers.Dense)
+        and network.outputs[0] is last.output
+        and getattr(last.activation, "__name__", "")
+        == ("sigmoid" if last.units == 1 else "softmax")
+    )
+    if ends_in_head:
+        body, head = keras.Model(network.inputs[0], last.input), head_of_layer(last)
+        features = body(values, training=False)
+    else:
+        # Logarithms of the probabilities, whose softmax gives them back.
+        given = keras.ops.cast(network(values, training=False), "float32")
+        if network.output_shape[-1] == 1:
+            given = keras.ops.concatenate([1 - given, given], axis=-1)
+        features = keras.ops.log(keras.ops.maximum(given, _LEAST_PROBABILITY))
+        head = _identity_head(max(network.output_shape[-1], 2))
+    return keras.Model(images, features), head
 
 
 @contextmanager

@@ -22,9 +22,15 @@ from handful.networks.backbones import (
 )
 from handful.networks.efficientnet_lite import LITE_VARIANTS
 from handful.networks.embeddings import Embedder, View, embed_index
-from handful.networks.functional import NETWORKS, build_head, check_network, load_builder
+from handful.networks.functional import (
+    NETWORKS,
+    build_head,
+    check_network,
+    load_builder,
+    takes_sizes,
+)
 from handful.photos.pixels import DecodeSettings
-from handful.training.deployment import deploy, head_of_layer
+from handful.training.deployment import check_deployment, deploy, head_of_layer
 from handful.training.fine_tuning import fine_tune
 from handful.training.minibatches import BatchSource, Teacher, decode_photos
 from handful.training.recipes import Recipe
@@ -77,6 +83,15 @@ def _train_pictures(job: TrainingJob, recipe: Recipe) -> Trained:
     """Train a network from scratch on the photos' pixels."""
     index, num_classes = job.split.index, len(job.split.index.class_names)
     network = _build(job, recipe, num_classes)
+    note = ""
+    if recipe.sizes and not takes_sizes(network, [size for _, size in recipe.sizes]):
+        note = (
+            f"The network takes pictures of {recipe.image_size} pixels only, so it was not trained "
+            "on smaller ones first, as the recipe would; that takes longer."
+        )
+        recipe = replace(recipe, sizes=())
+        if job.say is not None:
+            job.say(note)
     limit = job.config.max_megapixels
     settings = DecodeSettings(recipe.image_size, recipe.resize, limit)
     stored = replace(settings, image_size=recipe.stored_size or recipe.image_size)
@@ -98,7 +113,7 @@ def _train_pictures(job: TrainingJob, recipe: Recipe) -> Trained:
         job, recipe, network, train, source(held_out, pixels(held_out, settings), False)
     )
     classifier = deploy(network, recipe, index.class_names, settings, job.config, offset)
-    return Trained(classifier, fitted, recipe, *count_parameters(network))
+    return Trained(classifier, fitted, recipe, *count_parameters(network), note=note)
 
 
 def _build(job: TrainingJob, recipe: Recipe, num_classes: int) -> "keras.Model":
@@ -116,6 +131,7 @@ def _build(job: TrainingJob, recipe: Recipe, num_classes: int) -> "keras.Model":
             f"the pictures' shape {shape} and the number of classes {num_classes}."
         ) from error
     check_network(network, shape, num_classes)
+    check_deployment(network, recipe)
     return network
 
 
