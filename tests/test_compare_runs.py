@@ -130,6 +130,20 @@ def test_an_interrupted_comparison_goes_on(photos: Path, tmp_path: Path) -> None
         compare(tmp_path / "other", PICTURES, output=folder, network=tiny, resume=True)
 
 
+def test_a_whole_comparison_has_no_checkpoints(photos: Path, tmp_path: Path) -> None:
+    """Neither one of a training that ran out of time, nor of one that was killed at its end."""
+    folder = tmp_path / "out"
+    compare(photos, PICTURES, output=folder, network=tiny)
+    file = folder / "augmented-0" / "run.json"
+    facts = json.loads(file.read_text())
+    facts["result"]["training"]["stopped"] = "time"
+    file.write_text(json.dumps(facts))
+    for name in ("scratch-0", "augmented-0"):
+        (folder / f"{name}.checkpoint").mkdir()
+    compare(photos, PICTURES, output=folder, network=lambda *_: pytest.fail("trained"), resume=True)
+    assert not any(name.endswith(".checkpoint") for name in names_in(folder))
+
+
 def test_a_head_without_epochs_is_compared_too(
     photos: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:

@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from handful import files
 from handful.classifiers.heads import LinearHead, fit_head
 from handful.config import TrainConfig
 from handful.networks.backbones import find_backbone
 from handful.photos.index import load_index
 from handful.photos.splits import Split, assign_parts
+from handful.training import fine_tuning
 from handful.training.fine_tuning import (
     _as_dense,
     _cut_network,
@@ -91,6 +93,51 @@ def test_it_answers_and_says_how_many_epochs_helped(split: Split) -> None:
     right = found.probabilities.argmax(axis=1) == found.index.labels
     assert right.mean() >= 0.7
     assert trained.classifier.about["backbone"] == "efficientnet-lite0"
+
+
+def lone_class(split: Split) -> Split:
+    """The same with one photo to learn the second class from: nothing can be held out of it."""
+    labels = split.index.labels[split.train]
+    rows = np.concatenate([split.train[labels == 0], split.train[labels == 1][:1]])
+    return replace(split, train=rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "rate", "words"),
+    [
+        (lambda split: split, 1e-4, "of 38 training photos, held out for that"),
+        (lambda split: split, 3.0, "of 38 training photos, held out for that"),
+        (lone_class, 1e-4, "the photos learnt from, for a class has too few to hold any out"),
+        (lone_class, 3.0, "the photos learnt from, for a class has too few to hold any out"),
+    ],
+)
+def test_the_note_says_what_the_epochs_were_chosen_on(
+    split: Split, change: Any, rate: float, words: str
+) -> None:
+    changed = change(split)
+    learnt, watched = _inner_parts(job(changed))
+    trained = fine_tune(job(changed), recipe(epochs=1, learning_rate=rate, cosine=False))
+    assert trained.note.endswith(f"{words}.")
+    assert (set(learnt) == set(watched)) == words.startswith("the photos")
+
+
+def test_large_maps_lie_in_a_file_and_are_not_copied(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only of photos that are trained on or looked at."""
+    sources: list[Any] = []
+    real = fine_tuning.make_source
+
+    def remember(*arguments: Any, **named: Any) -> Any:
+        sources.append(real(*arguments, **named))
+        return sources[-1]
+
+    monkeypatch.setattr(fine_tuning, "make_source", remember)
+    monkeypatch.setattr(files, "MEMORY_BYTES", 1000)
+    fine_tune(job(replace(split, train=split.train[1:])), recipe(epochs=1))
+    maps = sources[0].images
+    assert isinstance(maps, np.memmap) and all(source.images is maps for source in sources)
+    assert maps.shape == (len(split.train) - 1 + len(split.validation), 2, 4 * 4 * 112)
 
 
 def test_where_nothing_helps_the_fitted_head_is_kept(split: Split) -> None:

@@ -505,6 +505,25 @@ def test_the_latest_unfinished_run_is_found(tmp_path: Path) -> None:
     assert runs.checkpoint_path(folder / "photos.v1") == folder / "photos.v1.checkpoint"
 
 
+def test_what_a_killed_process_left_of_a_whole_training_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    for name, training in (
+        ("photos", {"stopped": ""}),
+        ("photos-2", {"stopped": "patience"}),
+        ("photos-3", {"stopped": "interrupted"}),
+        ("photos-4", {"stopped": "time"}),
+        ("photos-5", None),
+    ):
+        runs.checkpoint_path(folder / name).mkdir(parents=True)
+        (folder / name).mkdir()
+        facts = {"result": {"training": training}}
+        (folder / name / "run.json").write_text(json.dumps(facts))
+    runs.checkpoint_path(folder / "photos-6").mkdir()
+    runs.unfinished_run_path("photos", folder)
+    left = sorted(path.name for path in folder.glob("*.checkpoint"))
+    assert left == ["photos-3.checkpoint", "photos-4.checkpoint", "photos-6.checkpoint"]
+
+
 def test_a_time_budget_shortens_a_training(photo_folder: Path, tmp_path: Path) -> None:
     said: list[str] = []
     config = TrainConfig(

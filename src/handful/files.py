@@ -247,7 +247,7 @@ def _move_to_free(file: Path, path: Path) -> None:
 
 
 def empty_array(
-    shape: tuple[int, ...], dtype: DTypeLike, memory_bytes: int = MEMORY_BYTES
+    shape: tuple[int, ...], dtype: DTypeLike, memory_bytes: int | None = None
 ) -> NDArray[Any]:
     """Zeros in memory, or past a size in a file that the system pages in and out.
 
@@ -255,7 +255,7 @@ def empty_array(
         shape: Shape of the array.
         dtype: Type of its values.
         memory_bytes: An array larger than this lies in a file without a name, which goes with the
-            array or its process, however that ends.
+            array or its process, however that ends; None takes `MEMORY_BYTES`.
 
     Returns:
         The array.
@@ -264,7 +264,7 @@ def empty_array(
         OutputError: When there is no room for the file.
     """
     num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    if num_bytes <= memory_bytes:
+    if num_bytes <= (MEMORY_BYTES if memory_bytes is None else memory_bytes):
         return np.zeros(shape, dtype)
     # /tmp may itself lie in memory.
     folder = os.environ.get("TMPDIR") or next(filter(os.path.isdir, ["/var/tmp"]), None)

@@ -1,15 +1,16 @@
 """The job behind `handful compare`: every strategy on one frozen split, one after another."""
 
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from handful.config import CompareConfig, TrainConfig
 from handful.errors import DataError, HandfulError, OutputError
-from handful.files import MALFORMED, explain_damage, read_json, write_json
+from handful.files import MALFORMED, explain_damage, new_folder, read_json, write_json
 from handful.jobs.job_steps import PhaseProgress
 from handful.jobs.run_files import (
     HISTORY_FILE,
@@ -20,7 +21,7 @@ from handful.jobs.run_files import (
     run_name,
 )
 from handful.jobs.run_folders import RUN_FILE
-from handful.jobs.runs import freeze_split, train
+from handful.jobs.runs import checkpoint_path, freeze_split, train
 from handful.networks.backbones import prepare_keras
 from handful.reports.comparison_report import write_comparison_report
 from handful.reports.plots import save_comparison_figures
@@ -64,24 +65,23 @@ def compare(
         KeyboardInterrupt: When interrupted; what was trained stays, for `resume`.
     """
     config, folder = config or CompareConfig(), Path(output)
+    manifest = folder / MANIFEST_FILE
     if folder.exists() and not resume:
         raise OutputError(
             f"{folder} exists already; choose another place with --output, remove it first, or "
             "go on in it with --resume."
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror or error}.") from error
-    manifest = folder / MANIFEST_FILE
-    if not manifest.is_file():
+    first = config.train_config(config.chosen[0], config.seed)
+    if not folder.exists():
         try:
-            freeze_split(photos, config.train_config(config.chosen[0], config.seed), manifest)
-        except BaseException:
-            # Photos that cannot be used leave no empty folder in the way of the next try.
-            with suppress(OSError):
-                folder.rmdir()
-            raise
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be made: {error.strerror or error}.") from error
+        # The folder appears with the split: nothing unfinished is in the way of the next try.
+        with new_folder(folder) as draft:
+            freeze_split(photos, first, draft / MANIFEST_FILE)
+    elif not manifest.is_file():
+        freeze_split(photos, first, manifest)
     found = []
     for seed in range(config.seed, config.seed + config.num_seeds):
         for strategy in config.chosen:
@@ -106,6 +106,8 @@ def compare(
                     raise KeyboardInterrupt
                 _forget_networks()
             found.append(read_strategy_run(folder / name))
+            # One that ran out of time, or whose process was killed at its very end, has one left.
+            shutil.rmtree(checkpoint_path(folder / name), ignore_errors=True)
     comparison = build_comparison(
         found,
         photos=run_name(photos),

@@ -254,6 +254,25 @@ def read_data_digest(path: str | Path) -> str:
     return str(_read_facts(_run_file(path)).get("data_digest", ""))
 
 
+def read_stopped(path: str | Path) -> str:
+    """Why the training of a run ended early, see `Run.stopped`.
+
+    Args:
+        path: A run.json, or the run's folder.
+
+    Returns:
+        A word, or "".
+
+    Raises:
+        DataError: When the file is missing or not a run's.
+    """
+    file = _run_file(path)
+    try:
+        return str((_read_facts(file)["result"]["training"] or {}).get("stopped", ""))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _no_run(file, error) from error
+
+
 def manifest_to_repeat(path: str | Path) -> Path | None:
     """The split that a run has to be given when it is repeated.
 

@@ -4,6 +4,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from handful.jobs.run_files import (
     next_run_path,
     read_data_digest,
     read_run_config,
+    read_stopped,
     run_name,
     write_facts,
     write_run,
@@ -63,6 +65,8 @@ __all__ = [
 ]
 
 _PHOTOS_TIMED = 256
+# Why a training stopped that can be gone on with.
+_UNFINISHED = ("interrupted", "time")
 
 
 def train(
@@ -132,6 +136,7 @@ def train(
     task = _Task(source, config, manifest, given, use_cache, measure_speed, network, say)
     if output is None:
         return _train(task, clock, None, resume)
+    _remove_done_checkpoints(Path(output).parent)
     checkpoint = checkpoint_path(Path(output)) if recipe is not None else None
     goes_on = resume and checkpoint is not None and checkpoint.is_dir()
     # Making the folder first: an output that cannot be written is found before the work.
@@ -149,7 +154,7 @@ def train(
             figures.finish()
         run = replace(run, path=Path(output), seconds=clock.taken())
         write_facts(run, folder)
-    if checkpoint is not None and run.stopped not in ("interrupted", "time"):
+    if checkpoint is not None and run.stopped not in _UNFINISHED:
         shutil.rmtree(checkpoint, ignore_errors=True)
     return run
 
@@ -166,6 +171,15 @@ def checkpoint_path(output: Path) -> Path:
     return output.with_name(output.name + ".checkpoint")
 
 
+def _remove_done_checkpoints(folder: Path) -> None:
+    """Remove what a process that was killed at its very end did not."""
+    for checkpoint in folder.glob("*.checkpoint"):
+        run = checkpoint.with_name(checkpoint.name.removesuffix(".checkpoint"))
+        with suppress(DataError):
+            if read_stopped(run) not in _UNFINISHED:
+                shutil.rmtree(checkpoint, ignore_errors=True)
+
+
 def unfinished_run_path(photos: str | Path, folder: Path = Path("runs")) -> Path:
     """Place of the latest run on these photos whose training did not end.
 
@@ -179,6 +193,7 @@ def unfinished_run_path(photos: str | Path, folder: Path = Path("runs")) -> Path
     Raises:
         DataError: When there is none.
     """
+    _remove_done_checkpoints(folder)
     name = run_name(photos)
     found = [
         path.with_name(path.name.removesuffix(".checkpoint"))

@@ -49,13 +49,16 @@ class _Parts:
         job: What to train on.
         backbone: The pretrained network.
         table: Its features of all photos.
-        maps: (N, 2, M) float32 output of the lower part, of each photo and its mirror image.
+        maps: (n, 2, M) float32 output of the lower part, of each photo that is trained on or
+            looked at and of its mirror image; a large one lies in a file.
+        places: (N,) int64 place of each photo in `maps`.
     """
 
     job: TrainingJob
     backbone: Backbone
     table: EmbeddingTable
     maps: NDArray[np.float32]
+    places: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +74,9 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
     """Train the upper part of a pretrained network on, from a fitted head.
 
     What lies below a cut stays as it is, so its output is computed once, for each photo and its
-    mirror image. A fifth of the training photos is held out to find the number of epochs; then
-    all of them are trained on for so long. Where no epoch is better than the fitted head alone,
-    that head is what remains.
+    mirror image. A part of the training photos is held out to find the number of epochs; then
+    all of them are trained on for so long. Where nothing can be held out, it is found on the photos
+    learnt from. Where no epoch is better than the fitted head alone, that head is what remains.
 
     Args:
         job: What to train on.
@@ -94,8 +97,12 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
     weights = Path(config.weights) if config.weights else None
     backbone = find_backbone(name, weights, config.image_size)
     probe, table = fit_probe(job, backbone, "f32", split.train)
-    parts = _Parts(job, backbone, table, _lower_maps(job, backbone, probe))
+    parts = _Parts(job, backbone, table, *_lower_maps(job, backbone, probe))
     learnt, watched = _inner_parts(job)
+    if np.array_equal(learnt, watched):
+        where = "the photos learnt from, for a class has too few to hold any out"
+    else:
+        where = f"{len(watched):,} of {len(split.train):,} training photos, held out for that"
     chosen = _train_upper(parts, recipe, learnt, watched, "choose")
     if chosen.fitted.stopped == "interrupted":
         raise KeyboardInterrupt
@@ -103,8 +110,8 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
     epochs = chosen.fitted.best_epoch
     if not epochs:
         note = (
-            "No epoch of fine-tuning was better on a held-out fifth of the training photos than "
-            "the fitted head alone, which is kept."
+            "No epoch of fine-tuning was better than the fitted head alone, which is kept; judged "
+            f"on {where}."
         )
         width = probe.network.embedding_dim + 1
         return Trained(probe, chosen.fitted, recipe, total, width, note=note)
@@ -118,9 +125,9 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
         config,
         about=backbone.about,
     )
-    note = (
-        f"Trained for {epochs} epochs, a number found on a held-out fifth of the training photos."
-    )
+    done, unit = tuned.fitted.epochs, "epoch" if epochs == 1 else "epochs"
+    trained = f"{epochs} {unit}" if done == epochs else f"{done} of {epochs} {unit}"
+    note = f"Trained for {trained}, a number chosen on {where}."
     return Trained(classifier, tuned.fitted, plan, total, tuned.num_trainable, note=note)
 
 
@@ -150,13 +157,15 @@ def _train_upper(
     """Train the upper part and the head, which begins as fitted to the photos learnt from."""
     import keras
 
-    job, maps, labels = parts.job, parts.maps, parts.job.split.index.labels
+    job, labels = parts.job, parts.job.split.index.labels
     body, _, upper = _cut_network(parts.backbone)
     head = _as_dense(fit_head_on(job, parts.table, learnt))
     network = keras.Model(upper.inputs[0], head(upper.outputs[0]))
     # Each time the photo or its mirror image to learn from, the photo to look at.
-    train = make_source(job, recipe, network, maps[learnt], labels[learnt], True)
-    held_out = make_source(job, recipe, network, maps[seen], labels[seen], False)
+    train, held_out = (
+        make_source(job, recipe, network, parts.maps, labels[rows], learns, rows=parts.places[rows])
+        for rows, learns in ((learnt, True), (seen, False))
+    )
     checkpoint = None if job.checkpoint is None else job.checkpoint / name
     fitted = fit_job(
         replace(job, checkpoint=checkpoint),
@@ -198,18 +207,24 @@ def _layer_rates(upper: Any) -> dict[str, float]:
     return dict(zip(paths, factors.tolist(), strict=True))
 
 
-def _lower_maps(job: TrainingJob, backbone: Backbone, probe: Classifier) -> NDArray[np.float32]:
-    """Output of the lower part, by OpenVINO, for each photo and its mirror image."""
+def _lower_maps(
+    job: TrainingJob, backbone: Backbone, probe: Classifier
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Output of the lower part, by OpenVINO, and which photo's lies where; see `_Parts`."""
     _, lower, _ = _cut_network(backbone)
+    index = job.split.index
+    rows = np.concatenate([job.split.train, job.split.validation])
+    places = np.full(len(index), -1)
+    places[rows] = np.arange(len(rows))
     with write_body(lower, probe.network.image_size) as frozen:
         table = embed_index(
-            job.split.index,
+            index.select(rows),
             Embedder(frozen, "f32"),
             probe.settings,
             views=(0, "mirror"),
             progress=job.phase("lower part"),
         )
-    return table.embeddings
+    return table.embeddings, places
 
 
 def _as_dense(head: LinearHead) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import DataError, UsageError
-from handful.files import MEMORY_BYTES, empty_array
+from handful.files import empty_array
 from handful.forks import start_anew_in_children
 from handful.networks.backbones import prepare_keras
 from handful.networks.embeddings import Progress, available_cores
@@ -30,7 +30,7 @@ def decode_photos(
     index: ImageIndex,
     settings: DecodeSettings,
     *,
-    memory_bytes: int = MEMORY_BYTES,
+    memory_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
     """Decode every photo of an index once, in threads.
@@ -39,7 +39,7 @@ def decode_photos(
         index: N photos.
         settings: How pictures are decoded to S x S.
         memory_bytes: A result larger than this is a memory map of a temporary file, which goes
-            when the array does.
+            when the array does; None takes 1 GiB.
         progress: Called with (photos done, photos in all).
 
     Returns:
@@ -104,6 +104,8 @@ class BatchSource:
         teacher: Gives the probabilities (B, C) of uint8 views (B, h, w, 3), which take the place
             of the labels; called in several threads at once.
         threads: Threads that work ahead; None takes as many as there are cores.
+        rows: (n,) int64 pictures to take, one for each label, of those in `images`, which are not
+            copied; None takes all.
 
     Raises:
         ValueError: When arguments do not fit each other.
@@ -126,10 +128,12 @@ class BatchSource:
         seed: int = 0,
         teacher: Teacher | None = None,
         threads: int | None = None,
+        rows: NDArray[np.int64] | None = None,
     ) -> None:
-        if len(images) != len(labels) or not len(images):
+        count = len(images) if rows is None else len(rows)
+        if count != len(labels) or not count:
             raise UsageError(
-                f"There are {len(images)} pictures and {len(labels)} labels; expected one label "
+                f"There are {count} pictures and {len(labels)} labels; expected one label "
                 "for each of 1 or more pictures."
             )
         if label_kind not in LABEL_KINDS:
@@ -145,9 +149,10 @@ class BatchSource:
         self.batch_size, self.policy, self.label_kind = batch_size, policy, label_kind
         self.shuffle, self.scale, self.grey, self.seed = shuffle, scale, grey, seed
         self.offset, self.teacher = offset, teacher
-        whole = len(images) // batch_size
+        self.rows = np.arange(count) if rows is None else rows
+        whole = count // batch_size
         self.drop_last = drop_last and whole > 0
-        self.num_batches = whole if self.drop_last else math.ceil(len(images) / batch_size)
+        self.num_batches = whole if self.drop_last else math.ceil(count / batch_size)
         self.threads = threads or available_cores()
         self.waited_seconds = 0.0
         # Keras reads ahead in a thread of its own, which may still ask when an epoch has ended.
@@ -167,9 +172,9 @@ class BatchSource:
             epoch: Number of the epoch, 0 or more.
             image_size: Side of the views in this epoch in pixels; None takes the pictures' own.
         """
-        order = np.arange(len(self.images))
+        order = np.arange(len(self.rows))
         if self.shuffle:
-            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
+            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.rows))
         view_size = None if image_size is None else (image_size, image_size)
         with self._lock:
             self._cancel()
@@ -243,11 +248,12 @@ class BatchSource:
     def _make(self, number: int, plan: "_Plan") -> tuple[NDArray[Any], NDArray[Any]]:
         rows = plan.order[number * self.batch_size : (number + 1) * self.batch_size]
         rng = np.random.default_rng((self.seed, plan.epoch, number))
+        taken = self.rows[rows]
         if self.images.ndim == 3:
             num_views = self.images.shape[1] if self.shuffle else 1
-            images = self.images[rows, rng.integers(0, num_views, len(rows))]
+            images = self.images[taken, rng.integers(0, num_views, len(rows))]
         else:
-            images = self.images[rows]
+            images = self.images[taken]
         if self.policy is not None:
             height, width = images.shape[1:3]
             views = draw_views(self.policy, len(rows), height, width, rng)

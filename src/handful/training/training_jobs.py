@@ -173,6 +173,7 @@ def make_source(
     labels: NDArray[np.int64],
     learns: bool,
     offset: float = 0.0,
+    rows: NDArray[np.int64] | None = None,
 ) -> BatchSource:
     """Make the batches of one part.
 
@@ -184,6 +185,7 @@ def make_source(
         labels: (N,) int64.
         learns: For training: shuffled, in views. Else in order, as they are.
         offset: Added to the scaled values.
+        rows: As in `BatchSource`.
 
     Returns:
         The batches.
@@ -202,6 +204,7 @@ def make_source(
         offset=offset,
         grey=recipe.grey,
         seed=job.config.seed,
+        rows=rows,
     )
 
 
