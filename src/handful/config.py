@@ -1,6 +1,8 @@
 """What a job is asked to do: plain values, checked once, when they are put together."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +56,24 @@ def own_environment() -> dict[str, str]:
     return {name: str(value) for name, value in wanted.items() if name not in os.environ}
 
 
+@contextmanager
+def default_variables(**values: str) -> Iterator[None]:
+    """Set environment variables that are not set, for as long as a block lasts.
+
+    For libraries that read them once, when they are imported: they are the host program's.
+
+    Args:
+        **values: Name -> value.
+    """
+    missing = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            os.environ.pop(name, None)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides what `train` makes from a set of photos.
@@ -80,7 +100,8 @@ class TrainConfig:
         precision: "int8", "bf16" or "f32" arithmetic in the network; "auto" takes int8 for the
             EfficientNet-Lites, which alone have it, and for others bf16 where the processor has
             matrix units for it, else f32; networks trained from scratch compute in f32.
-        views: Augmented views of each training photo to fit the head on; 1 is the photo alone.
+        views: Views of each training photo to fit the head on: the photo itself, and others drawn
+            from `handful.photos.augment.VIEWS_POLICY`; 1 is the photo alone.
         test_time_mirror: Average a photo's and its mirror image's embedding when predicting.
         class_weight: "balanced" weighs classes by inverse frequency, "none" does not, "auto"
             does when the largest class has over 3 times the photos of the smallest.

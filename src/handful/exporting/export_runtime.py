@@ -1,6 +1,5 @@
 """Exported models, opened as a stranger would: each in its own runtime, without handful's code."""
 
-import os
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.config import default_variables
 from handful.errors import MissingExtraError
 from handful.exporting.export_graph import INPUT_NAME
 from handful.networks.backbones import prepare_keras
@@ -73,14 +73,9 @@ def _open_openvino(path: Path) -> Runner:
 
 
 def _open_onnx(path: Path) -> Runner:
-    given = os.environ.get("ORT_DISABLE_TELEMETRY")
     # Read once, when it is imported: else it leaves an id in the home folder and sends events.
-    os.environ["ORT_DISABLE_TELEMETRY"] = given or "1"
-    try:
+    with default_variables(ORT_DISABLE_TELEMETRY="1"):
         onnxruntime: Any = import_module("onnxruntime")
-    finally:
-        if given is None:
-            del os.environ["ORT_DISABLE_TELEMETRY"]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_cores()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -88,8 +83,8 @@ def _open_onnx(path: Path) -> Runner:
 
 
 def _open_litert(path: Path) -> Runner:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    litert: Any = import_module("ai_edge_litert.interpreter")
+    with default_variables(TF_CPP_MIN_LOG_LEVEL="3"):
+        litert: Any = import_module("ai_edge_litert.interpreter")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         interpreter = litert.Interpreter(model_path=str(path), num_threads=available_cores())
