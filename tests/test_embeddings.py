@@ -24,6 +24,7 @@ from handful.networks.embeddings import (
     resolve_precision,
     scan_index,
 )
+from handful.photos.augment import EXERCISE_POLICY, VIEWS_POLICY
 from handful.photos.index import load_index
 from handful.photos.picture_facts import measure, read_facts
 from handful.photos.pixels import DecodeSettings, decode, fingerprint, mirror
@@ -362,3 +363,24 @@ def test_decoding_does_not_run_far_ahead(
     time.sleep(0.3)
     assert len(decoded) <= 4 * num_workers() + 1
     stream.close()
+
+
+def test_views_are_cached_by_what_they_are_drawn_from(
+    photo_folder: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    index = load_index(photo_folder).select([0, 1, 2])
+    mild, strong = VIEWS_POLICY, EXERCISE_POLICY
+    with ContentCache(tmp_path / "cache.sqlite") as cache:
+        tables = [
+            embed_index(index, embedder, SETTINGS, views=(0, 1), cache=cache, **drawn)
+            for drawn in ({}, {"policy": strong}, {"policy": mild})
+        ]
+    assert [table.hits for table in tables] == [0, 3, 6]  # the photos themselves are the same
+    assert np.array_equal(tables[0].embeddings, tables[2].embeddings)
+    assert not np.array_equal(tables[0].embeddings[:, 1], tables[1].embeddings[:, 1])
+
+
+def test_views_are_drawn_mildly() -> None:
+    """A head that is fitted to few photos is to see nothing that the photos could not show."""
+    assert VIEWS_POLICY.rotation_range == 0 and VIEWS_POLICY.shear_range == 0
+    assert not VIEWS_POLICY.changes_nothing and VIEWS_POLICY.zoom_range <= 0.1

@@ -163,7 +163,11 @@ def train(
         ),
     ] = TrainConfig.precision,
     views: Annotated[
-        int, typer.Option(help="Augmented views of each training photo, itself included.")
+        int,
+        typer.Option(
+            help="Views of each training photo: itself, and others drawn from it by small "
+            "shifts, zooms and mirroring."
+        ),
     ] = TrainConfig.views,
     tta: Annotated[
         bool, typer.Option("--tta", help="Average with the mirror image when predicting.")

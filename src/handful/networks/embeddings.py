@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from handful.cache import ContentCache, content_key
 from handful.errors import CostError, DataError, ModelFileError
-from handful.files import explain_damage
+from handful.files import empty_array, explain_damage
 from handful.networks.backbones import FrozenNetwork
 from handful.networks.conversion import read_network
 from handful.networks.inference import CompiledNetwork
-from handful.photos.augment import EXERCISE_POLICY, AugmentationPolicy, content_view
+from handful.photos.augment import VIEWS_POLICY, AugmentationPolicy, content_view
 from handful.photos.index import ImageIndex
 from handful.photos.picture_facts import (
     FACTS_VERSION,
@@ -61,7 +61,8 @@ class EmbeddingTable:
     """Embeddings of an index's photos, and what else came out of decoding them.
 
     Args:
-        embeddings: (N, V, D) float32, V views of each photo; zeros for a rejected photo.
+        embeddings: (N, V, D) float32, V views of each photo; zeros for a rejected photo. Large
+            ones lie in a file, see `empty_array`.
         fingerprints: (N, 1024) uint8 thumbnails for finding near-duplicates.
         measures: (N, 18) float32 brightness and the like, see `picture_facts.measure`.
         facts: (N,) what each file says of itself; None for a rejected photo.
@@ -230,6 +231,7 @@ def embed_index(
     settings: DecodeSettings,
     *,
     views: tuple[View, ...] = (0,),
+    policy: AugmentationPolicy = VIEWS_POLICY,
     cache: ContentCache | None = None,
     progress: Progress | None = None,
 ) -> EmbeddingTable:
@@ -239,15 +241,16 @@ def embed_index(
         index: N photos.
         embedder: The network.
         settings: How pictures are decoded; the size must be the network's.
-        views: Views of each photo: 0 is the photo itself, 1, 2, ... are drawn by the default
-            `AugmentationPolicy`, "mirror" is its mirror image.
+        views: Views of each photo: 0 is the photo itself, 1, 2, ... are drawn from the policy,
+            "mirror" is its mirror image.
+        policy: What views are drawn from; part of the key under which they are cached.
         cache: Where to look and keep; None computes everything.
         progress: Called with (photos done, photos in all) as the work goes on.
 
     Returns:
         The table; undecodable photos are listed in it and are no error here.
     """
-    return _Work(index, embedder, settings, views).run(cache, progress)
+    return _Work(index, embedder, settings, views, policy).run(cache, progress)
 
 
 def scan_index(
@@ -269,7 +272,7 @@ def scan_index(
         A table with empty embeddings, (N, 0, 0).
     """
     settings = DecodeSettings(max_megapixels=max_megapixels)
-    return _Work(index, None, settings, (0,)).run(cache, progress)
+    return _Work(index, None, settings, (0,), VIEWS_POLICY).run(cache, progress)
 
 
 class _Work:
@@ -281,15 +284,16 @@ class _Work:
         embedder: Embedder | None,
         settings: DecodeSettings,
         views: tuple[View, ...],
+        policy: AugmentationPolicy,
     ) -> None:
         self.index = index
         self.settings = settings
         self.views = views
         self.network = embedder
-        policy = EXERCISE_POLICY
         self.policy = policy
         dim = 0 if embedder is None else embedder.embedding_dim
-        self.embeddings = np.zeros((len(index), len(views) if dim else 0, dim), dtype=np.float32)
+        # A network's lower part may give megabytes for each photo.
+        self.embeddings = empty_array((len(index), len(views) if dim else 0, dim), np.float32)
         self.fingerprints = np.zeros((len(index), _FINGERPRINT_BYTES), dtype=np.uint8)
         self.measures = np.zeros((len(index), len(MEASURES)), dtype=np.float32)
         self.facts: list[FileFacts | None] = [None] * len(index)

@@ -134,6 +134,15 @@ EXERCISE_POLICY = AugmentationPolicy(
     horizontal_flip=True,
 )
 
+# Ours, for heads on a pretrained network, which has seen its share of turned and cropped photos.
+VIEWS_POLICY = AugmentationPolicy(
+    width_shift_range=0.05,
+    height_shift_range=0.05,
+    zoom_range=0.1,
+    horizontal_flip=True,
+    fill_mode="reflect",
+)
+
 # Ours, for training from scratch: milder turns, closer crops, light and colour.
 HANDFUL_POLICY = AugmentationPolicy(
     rotation_range=20,
