@@ -344,12 +344,32 @@ def test_xception_with_its_real_weights(shared_folder, networks_folder):
 @pytest.mark.real
 def test_tensorflow_starts_quietly():
     code = (
-        "from handful.networks.backbones import *; "
-        "print(build_network(find_backbone()).output_shape)"
+        "from handful.networks.backbones import *; from handful.networks.backbones import "
+        "claim_process; claim_process(); print(build_network(find_backbone()).output_shape)"
     )
     clean = {k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL",)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean)
     assert (done.returncode, done.stdout, done.stderr) == (0, "(None, 1280)\n", "")
+
+
+@pytest.mark.real
+def test_keras_starts_without_touching_what_is_the_hosts():
+    """Its environment, and its loggers."""
+    code = """
+import logging, os
+from handful.networks import backbones
+before = logging.getLogger().handlers[:], logging.getLogger("tensorflow").level
+backbones.prepare_keras()
+import keras
+after = logging.getLogger().handlers[:], logging.getLogger("tensorflow").level
+ours = {"KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL"} & set(os.environ)  # TensorFlow sets its own
+print(keras.backend.backend(), ours, after == before)
+"""
+    clean = {
+        k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND")
+    }
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean)
+    assert (done.returncode, done.stdout) == (0, "tensorflow set() True\n"), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from handful.children import tied
 from handful.config import cache_folder as default_cache_folder
-from handful.config import own_environment
+from handful.config import default_variables, own_environment
 from handful.errors import HandfulError, MissingExtraError, OutputError, UsageError, WeightsError
 from handful.files import reason_of, sha256_of
 from handful.networks.conversion import (
@@ -276,20 +276,30 @@ def int8_digest(backbone: Backbone) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+class _NoRetracing(logging.Filter):
+    """TensorFlow warns of every second network in a process that its functions are traced anew."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "retracing" not in record.getMessage()
+
+
 def prepare_keras() -> None:
     """Import Keras with TensorFlow below it, quietly, unless the user chose otherwise.
 
-    `KERAS_BACKEND` and `TF_CPP_MIN_LOG_LEVEL` are respected where they are set.
+    `KERAS_BACKEND` and `TF_CPP_MIN_LOG_LEVEL` are respected where they are set; the environment is
+    afterwards what it was before. A Keras that has been imported is left as it is.
     """
-    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if backend == "tensorflow" and "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        # Else it warns of every second network in a process that its functions are traced anew.
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
-        if "tensorflow" not in sys.modules:
+    if "keras" in sys.modules:
+        return
+    wants_quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+    with default_variables(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3"):
+        if os.environ["KERAS_BACKEND"] == "tensorflow":
+            logging.getLogger("tensorflow").addFilter(_NoRetracing())
             # Its first lines come before it reads the level.
-            with _standard_error_closed() if _process.is_own else contextlib.nullcontext():
-                import tensorflow  # noqa: F401
+            if "tensorflow" not in sys.modules and wants_quiet and _process.is_own:
+                with _standard_error_closed():
+                    import tensorflow  # noqa: F401
+        import keras  # noqa: F401
 
 
 class _Process:
