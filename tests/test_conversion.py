@@ -247,3 +247,22 @@ def test_warnings_go_to_the_project_logger(caplog, counted, tmp_path):
     with caplog.at_level(logging.INFO, "handful"):
         frozen_network(find_backbone(), tmp_path)
     assert "Converting efficientnet-lite0 for OpenVINO, once" in caplog.text
+
+
+def test_a_disk_that_fills_while_openvino_writes_is_said(tiny_network, tmp_path):
+    """OpenVINO says "iostream error" alone; a size that files may not pass stands for the disk."""
+    code = f"""
+import pathlib, resource
+from handful.networks.conversion import read_network, save_graph
+from handful.networks.conversion import FrozenNetwork
+folder = pathlib.Path({str(tiny_network.xml_path.parent)!r})
+from handful.networks.runtime import openvino
+graph = openvino.Core().read_model(folder / "network.xml")
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+try:
+    save_graph(graph, pathlib.Path({str(tmp_path)!r}) / "network.xml")
+except OSError as error:
+    print(error.strerror)
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout == "File too large\n", answer.stderr

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from handful import drafts
-from handful.drafts import Draft, exchange, remove_leftovers
+from handful.drafts import Draft, exchange, remove_leftovers, without_draft
 from handful.errors import OutputError
 from handful.files import new_file, new_folder
 
@@ -293,3 +293,12 @@ def test_a_long_name_has_room(tmp_path: Path) -> None:
     with new_folder(tmp_path / ("n" * 250)) as folder:
         (folder / "a").touch()
     shutil.rmtree(tmp_path / ("n" * 250))
+
+
+def test_a_place_is_told_without_its_drafts(tmp_path: Path) -> None:
+    with Draft(tmp_path) as outer:
+        folder = outer.place("run")
+        folder.mkdir()
+        with Draft(folder) as inner:
+            assert without_draft(inner.place("classifier")) == tmp_path / "run" / "classifier"
+    assert without_draft(tmp_path) == tmp_path

@@ -269,6 +269,13 @@ def test_only_the_outputs_own_failures_are_blamed_on_it(tmp_path: Path) -> None:
         with pytest.raises(HandfulError, match=words) as caught, new_folder(tmp_path / "run"):
             raise error
         assert "--output" not in str(caught.value)
+    with pytest.raises(OutputError, match="run cannot be written: the disk is full"):
+        with new_folder(tmp_path / "run") as folder:  # as shutil.copyfile says it
+            raise OSError(errno.ENOSPC, "x", str(photo), None, str(folder / "copy"))
+    with pytest.raises(OutputError) as caught, new_folder(tmp_path / "run") as folder:
+        with new_folder(folder / "classifier"):
+            raise OSError(errno.ENOSPC, "x")
+    assert str(caught.value).startswith(f"{tmp_path / 'run' / 'classifier'} cannot be written: ")
     with pytest.raises(ConnectionError), new_folder(tmp_path / "run"):
         raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
     with pytest.raises(OutputError, match="run cannot be written: permission denied"):

@@ -27,7 +27,7 @@ from handful.config import (
 )
 from handful.crashes import keep_traceback
 from handful.errors import HandfulError, UsageError
-from handful.files import reason_of
+from handful.files import file_of, reason_of
 from handful.networks.backbones import claim_process
 from handful.wording import printable
 
@@ -905,8 +905,8 @@ def _errors(
 
 def _refused(error: OSError) -> str:
     """What the system refused, in words, and of which file."""
-    if error.filename is not None:
-        return f"{os.fsdecode(error.filename)} cannot be used: {reason_of(error)}"
+    if (file := file_of(error)) is not None:
+        return f"{file} cannot be used: {reason_of(error)}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"a file cannot be written: {reason_of(error)}; make room, and try again"
     return _unforeseen(error)

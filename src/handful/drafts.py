@@ -105,16 +105,20 @@ class Draft:
             new.rename(target)
 
 
-def is_draft(name: str) -> bool:
-    """Whether a folder's name is that of a draft.
+def without_draft(path: Path) -> Path:
+    """Say where something will be that lies in drafts now, for messages.
 
     Args:
-        name: The name alone.
+        path: A path.
 
     Returns:
-        True for what `Draft` makes.
+        It, less the folders that `Draft` makes.
     """
-    return _NAME.fullmatch(name) is not None
+    parts = list(path.parts)
+    for place in reversed(range(len(parts))):
+        if _NAME.fullmatch(parts[place]):
+            del parts[place : place + 2]
+    return Path(*parts)
 
 
 def remove_leftovers(parent: Path) -> None:

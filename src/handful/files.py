@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from handful.drafts import Draft, is_draft
+from handful.drafts import Draft, without_draft
 from handful.errors import HandfulError, OutputError
 from handful.wording import printable
 
@@ -69,6 +69,21 @@ def reason_of(error: OSError) -> str:
         A clause without a full stop: "the disk is full".
     """
     return _REASONS.get(error.errno or 0, error.strerror or str(error))
+
+
+def file_of(error: OSError) -> str | None:
+    """Tell which file the system refused something of.
+
+    Args:
+        error: What it answered.
+
+    Returns:
+        Its path; None where the system did not say.
+    """
+    # Of a copy both are named, and it is the second that finds no room.
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    name = error.filename2 if is_full and error.filename2 else error.filename
+    return os.fsdecode(name) if isinstance(name, str | bytes) else None
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -398,13 +413,13 @@ def read_tensors(path: Path, max_bytes: int = 4_000_000_000) -> dict[str, NDArra
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
     """What to say where making an output failed; raises what was not the output's fault."""
-    if not isinstance(error.filename, str | bytes):
+    file = file_of(error)
+    path = without_draft(path)
+    if file is None:
         if error.errno not in (*_REASONS, errno.EFBIG):
             raise error
-    elif not _is_of(path, Path(os.path.realpath(os.fsdecode(error.filename)))):
-        raise HandfulError(
-            f"{os.fsdecode(error.filename)} cannot be used: {reason_of(error)}."
-        ) from error
+    elif not _is_of(path, Path(os.path.realpath(file))):
+        raise HandfulError(f"{file} cannot be used: {reason_of(error)}.") from error
     return OutputError(
         f"{path} cannot be written: {reason_of(error)}. Free it, or choose another place with "
         "--output."
@@ -413,8 +428,5 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
 
 def _is_of(output: Path, file: Path) -> bool:
     """Whether a file is an output, a folder that it lies in, or a part of its draft."""
-    place = Path(os.path.realpath(output))
-    if file == place or file in place.parents or place in file.parents:
-        return True
-    inside = file.parts[len(place.parent.parts) :] if place.parent in file.parents else ()
-    return bool(inside) and is_draft(inside[0])
+    place, file = Path(os.path.realpath(output)), without_draft(file)
+    return file == place or file in place.parents or place in file.parents

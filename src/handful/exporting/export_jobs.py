@@ -20,6 +20,7 @@ from handful.files import new_folder, sha256_of
 from handful.jobs.run_files import MANIFEST_FILE
 from handful.jobs.run_folders import find_run
 from handful.networks.backbones import find_backbone, frozen_network, int8_digest
+from handful.networks.conversion import save_graph
 from handful.networks.efficientnet_lite import LITE_VARIANTS
 from handful.photos.index import ImageIndex
 from handful.photos.pixels import resize
@@ -375,9 +376,7 @@ def _write(
     if format in ("openvino", "onnx"):
         graph = whole_graph(classifier, facts, bf16=precision == "bf16")
         if format == "openvino":
-            from handful.networks.runtime import openvino
-
-            openvino.save_model(graph, path, compress_to_fp16=False)
+            save_graph(graph, path)
         else:
             from handful.exporting.export_onnx import write_onnx
 

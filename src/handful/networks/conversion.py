@@ -168,13 +168,32 @@ def _features(network: Any, images: Any) -> Any:
 
 
 def _save(graph: "openvino.Model", folder: Path) -> None:
-    from handful.networks.runtime import openvino
-
     for number, node in enumerate(graph.get_ordered_ops()):
         if node.get_friendly_name() == node.get_name():
             # Numbered through the whole process, it would make each file another.
             node.set_friendly_name(f"{node.get_type_name()}_{number}")
-    openvino.save_model(graph, folder / "network.xml", compress_to_fp16=False)
+    save_graph(graph, folder / "network.xml")
+
+
+def save_graph(graph: "openvino.Model", path: Path) -> None:
+    """Write a network in OpenVINO's format, in full precision.
+
+    Args:
+        graph: The network.
+        path: The `.xml` file to write; a `.bin` file is written beside it.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    from handful.networks.runtime import openvino
+
+    try:
+        openvino.save_model(graph, path, compress_to_fp16=False)
+    except RuntimeError:
+        # It says "iostream error" whatever the system said; Python's own writing says what.
+        with path.with_suffix(".bin").open("ab") as file:
+            file.write(bytes(4_000_000))
+        raise
 
 
 def _convert_keras(network: "keras.Model", folder: Path) -> "openvino.Model":
