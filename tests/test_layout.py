@@ -156,6 +156,17 @@ def test_folders_that_wait_for_sorting_are_no_classes(name: str, parts: list[str
         assert "name" in warning
 
 
+@pytest.mark.parametrize("top", ["train", "archive", "images/photos"])
+def test_what_waits_for_sorting_does_not_hide_the_classes(top: str) -> None:
+    layout = arrange(find(*tree(f"{top}/a", f"{top}/b", "unlabelled")))
+    assert {file.class_name for file in layout.files} == {"a", "b"}
+    assert layout.warnings == [
+        f'Left out: "unlabelled" (2 pictures); the photos are taken from "{top}"'
+    ]
+    layout = arrange(find(*tree("unsorted/a", "unsorted/b")))
+    assert {file.class_name for file in layout.files} == {"a", "b"} and layout.warnings == []
+
+
 def test_other_names_with_an_underscore_are_classes_and_said() -> None:
     layout = arrange(find(*tree("a", "b", "_c")))
     assert {file.class_name for file in layout.files} == {"a", "b", "_c"}

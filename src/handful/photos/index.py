@@ -189,9 +189,10 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
     """Index labelled photos.
 
     Args:
-        source: A folder of class folders, or of `train/`, `val|valid|validation/` and `test/`
-            with class folders in each; a zip of either; or a CSV with the columns path, label
-            and, if wanted, split and group. One folder around all is seen through.
+        source: A folder of class folders, or of `train/`, `validation/` and `test/` (or other
+            names in use for these) with class folders in each; a zip of either; or a CSV with the
+            columns path, label and, if wanted, split and group. Folders around all are seen
+            through.
         least_classes: Classes there must be.
 
     Returns:

@@ -64,8 +64,9 @@ class _Folder:
     folders: dict[str, "_Folder"] = field(default_factory=dict)
 
     def filled(self) -> dict[str, "_Folder"]:
-        """Folders with pictures in them."""
-        return {name: inner for name, inner in self.folders.items() if inner.all_pictures}
+        """Folders with pictures in them; those that wait for sorting where there are no others."""
+        found = {name: inner for name, inner in self.folders.items() if inner.all_pictures}
+        return {name: found[name] for name in found if not _is_set_aside(name)} or found
 
     def is_set(self) -> bool:
         """Whether its folders are the parts of a data set."""
