@@ -58,8 +58,7 @@ def test_two_folders_change_places(tmp_path: Path) -> None:
     if not exchange(tmp_path / "a", tmp_path / "b"):
         pytest.skip("this file system cannot exchange two names")
     assert names(tmp_path / "a") == ["b"] and names(tmp_path / "b") == ["a"]
-    with pytest.raises(FileNotFoundError):
-        exchange(tmp_path / "a", tmp_path / "absent")
+    assert not exchange(tmp_path / "a", tmp_path / "absent") and names(tmp_path) == ["a", "b"]
 
 
 def test_what_only_the_old_folder_has_is_kept(run: Path, way: str) -> None:
@@ -302,3 +301,15 @@ def test_a_place_is_told_without_its_drafts(tmp_path: Path) -> None:
         with Draft(folder) as inner:
             assert without_draft(inner.place("classifier")) == tmp_path / "run" / "classifier"
     assert without_draft(tmp_path) == tmp_path
+
+
+def test_any_command_removes_what_killed_ones_left(tmp_path: Path) -> None:
+    folders = [tmp_path / "tmp", tmp_path / "cache" / "networks", tmp_path / "runs"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        kill_in(folder, "drafts.Draft(parent); os.kill(os.getpid(), signal.SIGKILL)")
+        assert len(names(folder)) == 1
+    changed = {"TMPDIR": str(folders[0]), "HANDFUL_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "handful", "--version"]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, **changed}, check=True)
+    assert [names(folder) for folder in folders] == [[], [], []]

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ from handful.config import (
     own_environment,
 )
 from handful.crashes import keep_traceback
+from handful.drafts import remove_leftovers
 from handful.errors import HandfulError, UsageError
 from handful.files import file_of, reason_of
 from handful.networks.backbones import claim_process
@@ -846,6 +848,10 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     claim_process()
+    with suppress(OSError):  # no folder for temporary files
+        # What killed commands left where this one may make nothing itself.
+        for folder in (Path(tempfile.gettempdir()), cache_folder() / "networks", Path("runs")):
+            remove_leftovers(folder)
     try:
         with _errors():
             app()
