@@ -35,6 +35,15 @@ class Server:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
+    def forget_peak(self) -> None:
+        """Begin to look for the most memory anew."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def peak_megabytes(self) -> float:
+        """Most memory of the process that was in RAM since then."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1000
+
     def get(self, path: str) -> bytes:
         """The body at an address."""
         with urllib.request.urlopen(f"http://{HOST}:{self.port}{path}", timeout=30) as answer:

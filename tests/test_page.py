@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
+from handful.jobs.check_runs import check
+from handful.networks.backbones import FrozenNetwork
 from handful.reports.report import write_report
 from live_server import Live, behind_proxy, live
 from test_report import evaluate, gather
@@ -395,6 +397,30 @@ def test_the_page_for_programs_opens_at_a_problem(browser: Any, server: Live) ->
         watch.page.get_by_role("link", name="/openapi.json").click()
         assert '"openapi"' in watch.page.content()
         assert watch.faults == []
+
+
+def test_the_fix_list_on_the_page_of_a_check_has_no_holes_on_a_phone(
+    browser: Any, photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(photo_folder, photos)
+    name = "the same photo again, under a name that is as long as people make them"
+    for number in range(4):
+        copy = photos / "square" / f"{name} {number}.jpg"
+        shutil.copyfile(photos / "round" / f"{number:03d}.jpg", copy)
+    check(photos, output=tmp_path / "check", fix_list=tmp_path / "fixes.csv", use_cache=False)
+    for width in (390, 1280):
+        with browser.new_context(viewport={"width": width, "height": 900}) as context:
+            page = context.new_page()
+            page.goto((tmp_path / "check" / "check.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            rows = page.locator(".sample tbody tr").all()
+            assert len(rows) >= 4
+            for row in rows:
+                assert row.bounding_box()["height"] < 150
+                reason = row.locator("td").last.bounding_box()
+                assert reason["x"] >= 0 and reason["x"] + reason["width"] <= width
+            assert page.get_by_role("cell", name="the same photo as").count() >= 4
 
 
 def test_a_dark_report_has_no_white_figures(browser: Any, tmp_path: Path) -> None:

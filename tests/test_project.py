@@ -114,6 +114,7 @@ MODULES = (
     "exporting.export_runtime",
     "exporting.export_card",
     "exporting.export_jobs",
+    "serving.addresses",
     "serving.batching",
     "serving.problems",
     "serving.uploads",

@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from handful.classifiers.classifier import Classifier
 from handful.config import ServeConfig
 from handful.errors import HandfulError, MissingExtraError, ModelFileError, OutputError, UsageError
+from handful.serving.addresses import invitation, open_at
 from handful.serving.batching import Batcher
 from handful.serving.model_card import make_card
 from handful.serving.watchdog import watchdog
@@ -263,7 +264,8 @@ def _run_server(
     interrupts: Sequence[int],
     watch_signals: Callable[[], None],
 ) -> "Server":
-    url = _address(config, listener)
+    addresses = open_at(config.host, listener)
+    url = addresses[0]
 
     def wait_until_ready() -> None:
         preparation.thread.join()
@@ -274,6 +276,8 @@ def _run_server(
         logger.info("ready", extra={"facts": {"url": url}})
         if say is not None:
             say(f"{url} names photos as {_some(service.card['class_names'])}; Ctrl-C stops it")
+            if not config.is_loopback and sys.stdout.isatty():
+                say(invitation(addresses, sys.stdout.encoding))
 
     def begin() -> None:
         watch_signals()
@@ -296,11 +300,6 @@ def _run_server(
 def _some(names: Sequence[str]) -> str:
     more = len(names) - 5
     return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")
-
-
-def _address(config: ServeConfig, listener: socket.socket) -> str:
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    return f"http://{host}:{listener.getsockname()[1]}"
 
 
 def make_server(
