@@ -5,11 +5,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from typer.testing import CliRunner
 
 from conftest import draw_photo, write_photo
-from handful import cli
+from handful import cli, terminal
 from handful.config import CompareConfig
 from handful.errors import DataError, HandfulError, OutputError
 from handful.jobs import compare_runs, runs
@@ -102,6 +103,27 @@ class Interrupter:
             self.trained.add(name)
         if name == self.name and done > total // 2 > 0:
             raise KeyboardInterrupt
+
+
+def test_what_a_given_split_divides_is_named(
+    tmp_path: Path, tiny_backbone: FrozenNetwork, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    for number in range(12):
+        part = ("train", "validation")[number % 3 == 2]
+        write_photo(folder / part / "round" / f"{number}.png", draw_photo("round", number))
+        write_photo(folder / part / "square" / f"{number}.png", draw_photo("square", 900 + number))
+    again = cv2.resize(cv2.imread(str(folder / "train/round/0.png")), None, fx=0.5, fy=0.5)
+    assert cv2.imwrite(str(folder / "validation/round/again.png"), again)
+    asked = CompareConfig(recipe="handful", strategies=("transfer",))
+    found = compare(folder, asked, output=tmp_path / "out")
+    (warning,) = found.warnings
+    assert warning.endswith(": train/round/0.png = validation/round/again.png")
+    kept = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert kept["result"]["warnings"] == [warning]
+    assert "validation/round/again.png" in (tmp_path / "out" / "comparison.html").read_text()
+    terminal.print_comparison(found)
+    assert f"Warning: {warning}" in capsys.readouterr().out
 
 
 def test_an_interrupted_comparison_goes_on(photos: Path, tmp_path: Path) -> None:

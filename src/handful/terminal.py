@@ -193,6 +193,8 @@ def print_comparison(comparison: Any) -> None:
     show(f"{comparison.verdict}")
     for caution in comparison.cautions:
         show(caution)
+    for warning in comparison.warnings:
+        show(f"Warning: {warning}")
 
 
 def print_evaluation(evaluation: Any) -> None:
@@ -359,17 +361,17 @@ def warn_seen(seen: Any, num_photos: int) -> None:
         return
     if seen.num_photos:
         others = ", or show the same shots" if seen.num_photos > seen.num_copies else ""
-        print(
+        show(
             f"Warning: {seen.num_photos:,} of these {num_photos:,} photos are those the classifier "
             f"learnt from{others}: the figure flatters it. Give photos that it has not seen."
         )
     if seen.num_same_group:
-        print(
+        show(
             f"Warning: {seen.num_same_group:,} of these {num_photos:,} photos are of groups that "
             "the classifier learnt from: the figure may flatter it."
         )
     if seen.num_near_duplicates is None:
-        print(
+        show(
             "This run keeps no thumbnails of its training photos, so only exact copies of them "
             "are known again; train again to have near-duplicates found too."
         )

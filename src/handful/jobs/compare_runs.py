@@ -4,7 +4,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,14 +108,16 @@ def compare(
             found.append(read_strategy_run(folder / name))
             # One that ran out of time, or whose process was killed at its very end, has one left.
             shutil.rmtree(checkpoint_path(folder / name), ignore_errors=True)
+    num_train, warnings = _split_facts(folder / f"{config.chosen[0]}-{config.seed}")
     comparison = build_comparison(
         found,
         photos=run_name(photos),
         recipe=config.recipe,
-        num_train=_num_train(folder / f"{config.chosen[0]}-{config.seed}"),
+        num_train=num_train,
         quick=config.quick,
         difference=config.difference,
     )
+    comparison = replace(comparison, warnings=warnings)
     _write(comparison, config, photos, folder)
     return comparison
 
@@ -213,9 +215,11 @@ def _is_whole(path: Path, asked: TrainConfig, photos: Path) -> bool:
     return not interrupted
 
 
-def _num_train(path: Path) -> int:
+def _split_facts(path: Path) -> tuple[int, tuple[str, ...]]:
+    """Training photos of a run, and what is odd about its photos and their split."""
     with _whole_run(path):
-        return int(_facts(path)["result"]["num_train"])
+        result = _facts(path)["result"]
+        return int(result["num_train"]), tuple(map(str, result["problems"]["warnings"]))
 
 
 def _named(progress: PhaseProgress | None, name: str) -> PhaseProgress | None:
@@ -233,11 +237,12 @@ def _forget_networks() -> None:
 
 
 def _write(comparison: Comparison, config: CompareConfig, photos: str | Path, folder: Path) -> None:
+    notes = (*NOTES, *comparison.warnings)
     facts = {"format": "handful comparison", "format_version": 1, "config": asdict(config)}
     try:
         write_json(folder / COMPARISON_JSON, {**facts, "result": comparison.to_dict()})
         save_comparison_figures(comparison, folder)
-        write_comparison_report(comparison, folder, command_line(config, photos), NOTES)
+        write_comparison_report(comparison, folder, command_line(config, photos), notes)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
 

@@ -32,6 +32,7 @@ from handful.photos.index import ImageIndex
 from handful.photos.near_duplicates import near_duplicate_pairs
 from handful.photos.pixels import DecodeSettings
 from handful.photos.splits import Split, assign_parts, join_split
+from handful.wording import printable
 
 PhaseProgress = Callable[[str, int, int], None]
 
@@ -256,7 +257,7 @@ def split_index(
     split = split_photos(found, table, config, manifest or {})
     for warning in split.index.warnings:
         if warning not in index.warnings:
-            logger.warning(warning)
+            logger.warning(printable(warning))
     return split
 
 

@@ -55,12 +55,13 @@ def write_training_photos(split: Split, fingerprints: NDArray[np.uint8], folder:
         fingerprints: (N, 1024) uint8 thumbnails of all photos of the split.
         folder: Existing folder of the run.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     groups = sorted({split.index.groups[row] for row in split.train} - {""})
     facts = {"format": _FORMAT, "format_version": _VERSION, "groups": json.dumps(groups)}
     tensors = {"fingerprints": fingerprints[split.train]}
-    save_file(tensors, folder / FINGERPRINTS_FILE, metadata=facts)
+    # Written here, for `save_file` gives the file to its owner alone.
+    (folder / FINGERPRINTS_FILE).write_bytes(save(tensors, metadata=facts))
 
 
 def seen_in_training(

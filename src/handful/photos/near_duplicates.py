@@ -48,9 +48,10 @@ def near_duplicate_pairs(fingerprints: NDArray[np.uint8]) -> list[tuple[int, int
     alike = [np.zeros(0, np.float32)]
     for first in range(0, len(directions), _BLOCK):
         products = directions[first : first + _BLOCK] @ directions[first:].T
-        pairs = np.argwhere(products >= CORRELATION)
-        pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-        correlations = products[pairs[:, 0], pairs[:, 1]]
+        places = np.flatnonzero(products >= CORRELATION)
+        pairs = np.stack(np.divmod(places, products.shape[1]), axis=1)
+        later = pairs[:, 0] < pairs[:, 1]
+        pairs, correlations = pairs[later], products.ravel()[places[later]]
         kept = _likest(pairs[:, 0], correlations)
         found.append(pairs[kept] + first)
         alike.append(correlations[kept])

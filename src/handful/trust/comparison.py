@@ -319,6 +319,7 @@ class Comparison:
         summaries: The ways of training, in the order given.
         differences: All pairs; the most accurate way's come first.
         asked_difference: Difference of two accuracies that the photos should be able to show.
+        warnings: What is odd about the photos and their split.
     """
 
     photos: str
@@ -330,6 +331,7 @@ class Comparison:
     summaries: tuple[StrategySummary, ...]
     differences: tuple[Difference, ...]
     asked_difference: float = 0.02
+    warnings: tuple[str, ...] = ()
 
     @property
     def ranked(self) -> list[StrategySummary]:
@@ -427,6 +429,7 @@ class Comparison:
             "class_names": list(self.class_names),
             "verdict": self.verdict,
             "cautions": list(self.cautions),
+            "warnings": list(self.warnings),
             "strategies": [summary.to_dict() for summary in self.summaries],
             "asked_difference": self.asked_difference,
             "differences": [difference.to_dict() for difference in self.differences],
