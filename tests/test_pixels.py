@@ -1,5 +1,10 @@
+import base64
 import io
 import struct
+import subprocess
+import sys
+import tempfile
+import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -11,20 +16,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from conftest import draw_photo
-from handful.errors import DataError
+from handful.errors import CostError, DataError
+from handful.photos.containers import jpeg_segments
+from handful.photos.formats import sniff_format
 from handful.photos.pixels import (
     MIN_SIDE,
     DecodeSettings,
+    bits_in_use,
+    check_cost,
     decode,
     decode_picture,
+    decoding_cost,
     fingerprint,
     mirror,
     read_header,
     resize,
-    sniff_format,
     thumbnail,
 )
 
@@ -155,11 +164,40 @@ def test_cmyk_jpeg_and_adobes_inverted_one_look_alike() -> None:
 
 
 @pytest.mark.parametrize("name", ["PNG", "TIFF"])
-def test_16_bit_grey_is_scaled_not_clipped(name: str) -> None:
-    ramp = np.linspace(0, 65535, 64 * 32).astype(np.uint16).reshape(32, 64)
-    image = decode_picture(encode(Image.fromarray(ramp), name))
-    assert np.array_equal(image[..., 0], ((ramp.astype(int) + 128) // 257).astype(np.uint8))
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_16_bit_grey_is_scaled_by_the_range_in_use(name: str, bits: int) -> None:
+    white = 2**bits - 1
+    ramp = np.linspace(0, white, 64 * 32).astype(np.uint16).reshape(32, 64)
+    data = encode(Image.fromarray(ramp), name)
+    image = decode_picture(data)
+    assert np.abs(image[..., 0] - 255 * (ramp / white)).max() <= 0.5
     assert image.min() == 0 and image.max() == 255
+    assert bits_in_use(data) == bits
+    dark = encode(Image.fromarray((ramp * 0.3).astype(np.uint16)), name)
+    if bits > 8:  # a darker photo of the same camera is as bright as it was
+        assert np.abs(decode_picture(dark)[..., 0] - 0.3 * 255 * (ramp / white)).max() <= 1
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_adobe_deflate"])
+@pytest.mark.parametrize("white", [4095, 65535])
+def test_grey_whose_zero_is_white_is_no_negative(compression: str, white: int) -> None:
+    ramp = np.linspace(0, white, 64 * 32).astype(np.uint16).reshape(32, 64)
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[262] = 0
+    data = encode(Image.fromarray(white - ramp), "TIFF", tiffinfo=tags, compression=compression)
+    assert np.abs(decode_picture(data)[..., 0] - 255 * (ramp / white)).max() <= 0.5
+
+
+@pytest.mark.parametrize("name", [".png", ".tiff"])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_16_bit_colour_is_scaled_by_the_range_in_use(name: str, bits: int) -> None:
+    white = 2**bits - 1
+    deep = np.rint(PICTURE[..., ::-1] / PICTURE.max() * white).astype(np.uint16)
+    data = cv2.imencode(name, deep)[1].tobytes()
+    expected = PICTURE / PICTURE.max() * 255
+    assert np.abs(decode_picture(data) - expected).max() <= 1
+    assert bits_in_use(data) == bits
+    assert bits_in_use(encode(PICTURE, "PNG")) == 8
 
 
 def test_16_bit_colour_keeps_its_tones() -> None:
@@ -235,14 +273,188 @@ def test_other_formats_cut_are_refused_too(name: str, percent: int) -> None:
         decode(data[: len(data) * percent // 100], DecodeSettings(32))
 
 
-def test_stray_bytes_and_trailing_junk_are_no_damage() -> None:
-    data = encode(PICTURE, "JPEG", restart_marker_rows=2)
-    assert np.array_equal(decode_picture(data + b"junk" * 100), decode_picture(data))
-    marker = data.index(b"\xff\xd0")
-    stray = data[:marker] + b"\x12\x34" + data[marker:]
-    assert decode_picture(stray).shape == PICTURE.shape
-    with pytest.raises(DataError, match="truncated"):
-        decode_picture(stray[: len(stray) * 3 // 4])
+def segment_at(data: bytes, marker: int) -> int:
+    return next(place for found, place, *_ in jpeg_segments(data) if found == marker)
+
+
+def oddities(data: bytes) -> dict[str, bytes]:
+    """A JPEG with what libjpeg warns of, or skips, and what costs no pixel."""
+    jfif, tables, scan = (segment_at(data, marker) for marker in (0xE0, 0xDB, 0xDA))
+    scan_end = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+    adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\7"  # a transform that does not exist
+    profile = b"\xff\xe2\0\x10ICC_PROFILE\0\2\1"  # the second of one
+    return {
+        "JFIF revision 0.00": data[: jfif + 9] + b"\0\0" + data[jfif + 11 :],
+        "JFIF revision 3.01": data[: jfif + 9] + b"\3\1" + data[jfif + 11 :],
+        "stray bytes before tables": data[:tables] + b"\x12\x34\xff\0" + data[tables:],
+        "stray bytes before the scan": data[:scan] + b"\0" * 40 + data[scan:],
+        "Adobe's transform 7": data[:tables] + adobe + data[tables:],
+        "a broken profile": data[:tables] + profile + data[tables:],
+        "selection 0, 0, 0": data[: scan_end - 3] + b"\0\0\0" + data[scan_end:],
+        "zeros before the end": data[:-2] + bytes(57) + b"\xff\xd9",
+        "fill bytes before the end": data[:-2] + b"\xff" * 9 + b"\xff\xd9",
+        "no end": data[:-2],
+        "half an end": data[:-1],
+        "a trailer": data + b"\0\0SEFH" + bytes(range(256)) * 3,
+        "all of it": b"".join(
+            (
+                data[:2],
+                adobe,
+                profile,
+                data[2 : scan_end - 3],
+                bytes(3),
+                data[scan_end:-2],
+                bytes(9),
+            )
+        ),
+    }
+
+
+@pytest.mark.parametrize("what", oddities(encode(PICTURE, "JPEG")))
+def test_what_libjpeg_says_of_other_than_pixels_is_no_damage(what: str) -> None:
+    data = encode(PICTURE, "JPEG", quality=92)
+    odd = oddities(data)[what]
+    assert np.array_equal(decode_picture(odd), decode_picture(data))
+    settings_ = DecodeSettings(32)
+    assert np.array_equal(decode(odd, settings_), decode(data, settings_))
+    assert read_header(odd) == read_header(data)
+    assert thumbnail(odd, 64) == thumbnail(data, 64)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("what", ["zeros", "lost", "closed", "restarted"])
+def test_what_libjpeg_says_of_pixels_is_damage(mode: str, what: str) -> None:
+    picture = Image.fromarray(draw_photo("round", 1, (240, 320))).convert(mode)
+    data = encode(picture, "JPEG", quality=90, restart_marker_rows=2 * (what == "restarted"))
+    middle = len(data) * 2 // 3
+    damaged = {
+        "zeros": data[:middle] + bytes(400) + data[middle + 400 :],
+        "lost": data[:middle] + data[middle + 700 :],
+        "closed": data[:middle] + b"\xff\xd9",
+        "restarted": data.replace(b"\xff\xd1", b"\x12\x34" * 40 + b"\xff\xd1", 1),
+    }[what]
+    for odd in (damaged, oddities(damaged)["all of it"] if mode == "RGB" else damaged):
+        with pytest.raises(DataError, match=r"is (damaged|truncated) \("):
+            decode_picture(odd)
+        with pytest.raises(DataError, match=r"is (damaged|truncated) \("):
+            decode(odd, DecodeSettings(32))
+
+
+@pytest.mark.parametrize("name", ["AVIF", "JPEG2000"])
+def test_avif_and_jpeg_2000_are_read(name: str) -> None:
+    tags = Image.Exif()
+    tags[0x0112], tags[0x0110] = 6, "D90"
+    rgba = np.dstack([PICTURE, np.full(PICTURE.shape[:2], 255, np.uint8)])
+    rgba[:50, :, 3] = 0
+    for options in ({}, {"no_jp2": True} if name == "JPEG2000" else {"speed": 10}):
+        data = (
+            encode(PICTURE, name, quality=100, **options)
+            if name == "AVIF"
+            else encode(PICTURE, name, **options)
+        )
+        assert read_header(data).format == {"JPEG2000": "JPEG 2000"}.get(name, name)
+        assert difference(decode_picture(data), PICTURE) < 6
+        assert decode(data, DecodeSettings(32)).shape == (32, 32, 3)
+        for percent in (10, 30, 50, 70, 90, 97):
+            with pytest.raises(DataError, match=r"truncated|damaged|no readable|not a picture"):
+                decode(data[: len(data) * percent // 100], DecodeSettings(32))
+    clear = decode_picture(encode(rgba, name))
+    assert clear[:45].min() > 250 and difference(clear[55:], PICTURE[55:]) < 6
+    if name == "AVIF":
+        turned = encode(PICTURE, name, exif=tags, quality=100)
+        assert decode_picture(turned).shape == (200, 150, 3)
+        assert read_header(turned).camera == "D90"
+
+
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAVZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAA"
+    "AAAAAAAAACJpbG9jAAAAAERAAAEAAQAAAAABegABAAAAAAAAAZMAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABo"
+    "dmMxAAAAAA5waXRtAAAAAAABAAAA1mlwcnAAAAC3aXBjbwAAAHhodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEA"
+    "GEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQArQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbqSSmubgIaDAgAAAMAyAAA"
+    "AwAIQGIAAQAHRAHBcrAiQAAAABNjb2xybmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABAAAAAQAAAABBwaXhpAAAAAAMI"
+    "CAgAAAAXaXBtYQAAAAAAAAABAAEEgQIDBAAAAZttZGF0AAABjygBrxmAsOd4XT9A9Azm7w6foB+VQmpFtl3Fe9qwsdRN"
+    "bclylb4DM9kFacC45+wcBi+RyzZkwa2oanQaqH/bAe51xDr1rpE0OOD6AoOiVp63WzZ1u2ZxZfAdRnIrJ1o+pxO79Tiu"
+    "9L6uEVE3gBhEr7pr3wzzQe7swYK7NIeqRcZeefI3yEZ6M8ObqqiWjtAQzwlkirC9r0pZe4xJYznd5TnnG/JA5UnZ2D0X"
+    "UafIR0FpSicQMaKXMDtCg1GzVzGPtzok8BrwKOVnCn6lRfA3gFB8zJXJhEOrrkpfy7V11KDmjFiHvTOsd+Ft3O+JC+RG"
+    "2kZxPlAF3Qi0maStqjkTXMNL5vXqt5/ssFFeqUWAMf6W6SmCEHKHeSZcGYK3EuhuUKAJyJWwb2UnWCIRKRhE788VbWo2"
+    "kEn8FPXqHclFjVNCPblc1wGLfbr6H3F0spKfz0a0ImSd8U00UNK5j3Dd5g37Ak0grcMJK+sY7JLCvk/AOr9mxrUxdsev"
+    "TpNJYtxTOd2nqOyRT+pkGw68x/qm1g=="
+)
+
+
+def turned_heic(angle: int) -> bytes:
+    """The same with a property "irot", as phones write it: quarter turns to the left."""
+    where = HEIC.index(b"ipma")
+    box = struct.pack(">I4sB", 9, b"irot", angle)
+    association = HEIC[where - 4 : where + 19].replace(b"\4\x81\2\3\4", b"\5\x81\2\3\4\x85")
+    association = struct.pack(">I", 24) + association[4:]
+    data = HEIC[: where - 4] + box + association + HEIC[where + 19 :]
+    for name, more in ((b"meta", 10), (b"iprp", 10), (b"ipco", 9)):
+        at = data.index(name) - 4
+        (size,) = struct.unpack_from(">I", data, at)
+        data = data[:at] + struct.pack(">I", size + more) + data[at + 4 :]
+    offset = data.index(b"\0\0\x01\x7a\0\1")
+    return data[:offset] + struct.pack(">I", 0x17A + 10) + data[offset + 4 :]
+
+
+def test_heic_is_read() -> None:
+    header = read_header(HEIC)
+    assert (header.format, header.width, header.height, header.mode) == ("HEIC", 64, 64, "RGB")
+    image = decode_picture(HEIC)
+    assert image.shape == (64, 64, 3) and image.std() > 20
+    for angle in range(4):
+        assert np.array_equal(decode_picture(turned_heic(angle)), np.rot90(image, angle))
+    for percent in (10, 40, 60, 80, 97):
+        with pytest.raises(DataError, match=r"truncated|damaged|no readable|not a picture"):
+            decode_picture(HEIC[: len(HEIC) * percent // 100])
+
+
+def test_damaged_tiffs_are_refused() -> None:
+    photo = Image.fromarray(draw_photo("round", 1, (240, 320)))
+    kinds = {
+        "tiff_adobe_deflate": photo,
+        "tiff_deflate": photo,
+        "jpeg": photo,
+        "group4": photo.convert("1"),
+        "group3": photo.convert("1"),
+    }
+    rng = np.random.default_rng(0)
+    for compression, picture in kinds.items():
+        for fill_order in (1, 2) if compression == "group4" else (1,):
+            data = encode(picture, "TIFF", compression=compression, tiffinfo={266: fill_order})
+            whole = decode_picture(data)
+            assert difference(whole, by_pillow(data)) == 0
+            for _ in range(10):
+                bad = bytearray(data)
+                place = int(rng.integers(len(data) // 3, len(data) * 2 // 3))
+                bad[place : place + 60] = bytes(60)
+                with pytest.raises(DataError, match=r"is (damaged|truncated)"):
+                    decode_picture(bytes(bad))
+
+
+def test_fax_with_white_as_zero_is_read() -> None:
+    picture = Image.fromarray(PICTURE).convert("1")
+    for photometric in (0, 1):
+        data = encode(picture, "TIFF", compression="group4", tiffinfo={262: photometric, 278: 32})
+        assert np.array_equal(decode_picture(data), by_pillow(data))
+
+
+def rle_bmp(width: int, height: int, body: bytes) -> bytes:
+    start = 14 + 40 + 1024
+    head = b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start)
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(body), 0, 0, 256, 0)
+    palette = b"".join(bytes((value, 255 - value, value // 2, 0)) for value in range(256))
+    return head + info + palette + body
+
+
+def test_packed_bmps_are_read_and_cost_no_time() -> None:
+    rows = b"".join(bytes((20, 10 * row, 12, 200)) + b"\0\0" for row in range(1, 17))
+    data = rle_bmp(32, 16, rows + b"\0\1")
+    assert np.array_equal(decode_picture(data), by_pillow(data))
+    started = time.process_time()
+    bomb = rle_bmp(990_000, 100, b"\1\0\0\0" * 100 + b"\0\1")
+    assert decode(bomb, DecodeSettings(32)).shape == (32, 32, 3)
+    assert time.process_time() - started < 3
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -261,8 +473,66 @@ def test_huge_pictures_are_refused_by_their_header() -> None:
     for function in (decode_picture, thumbnail, lambda d: decode(d, DecodeSettings())):
         with pytest.raises(DataError, match="has 3,600 megapixels; the limit is 100, save"):
             function(data)
-    with pytest.raises(DataError, match=r"has 0 megapixels; the limit is 0\.01"):
+    with pytest.raises(CostError, match=r"has 0 megapixels; the limit is 0\.01"):
         decode(encode(PICTURE, "JPEG"), DecodeSettings(max_megapixels=0.01))
+
+
+def large_jpeg(width: int, height: int, **options: object) -> bytes:
+    return encode(Image.new("L", (width, height), 90), "JPEG", quality=30, **options)
+
+
+def test_jpegs_count_as_they_are_decoded() -> None:
+    data = large_jpeg(12_000, 9_000)
+    assert decoding_cost(data).megapixels == 108
+    assert decoding_cost(data, DecodeSettings()).megapixels == 108 / 64
+    assert decode(data, DecodeSettings()).shape == (224, 224, 3)
+    assert decode_picture(thumbnail(data)).shape == (120, 160, 3)
+    with pytest.raises(CostError, match="has 108 megapixels; the limit is 100"):
+        decode_picture(data)
+    assert decode_picture(data, 200).shape == (9_000, 12_000, 3)
+    # Whatever the megapixels: no option is named that a command may not have.
+    with pytest.raises(CostError, match=r"^has 2 megapixels; the limit is 1, save it smaller$"):
+        decode(data, DecodeSettings(max_megapixels=1))
+
+
+def test_memory_and_time_are_limited_too() -> None:
+    cmyk = encode(Image.new("CMYK", (6_000, 6_000)), "JPEG", progressive=True)
+    assert decoding_cost(cmyk, DecodeSettings()).bytes > 2 * 4 * 36e6
+    bomb = encode(Image.new("L", (6_000, 6_000)), "JPEG", progressive=True)
+    scan = bomb[bomb.rindex(b"\xff\xda") : -2]
+    bomb = bomb[:-2] + scan * 480 + b"\xff\xd9"
+    with pytest.raises(CostError, match=r"takes [5-9] s to decode; the limit is 5 s"):
+        decode(bomb, DecodeSettings())
+    webp = encode(Image.new("RGB", (8_100, 8_100)), "WebP", lossless=True)
+    with pytest.raises(CostError, match=r"takes 1\.4 GB of memory to decode; the limit is 1\.2 GB"):
+        decode(webp, DecodeSettings())
+    assert decoding_cost(webp).megapixels < 100
+    check_cost(decoding_cost(webp), max_megapixels=130)
+    with pytest.raises(DataError, match="is not a picture"):
+        decoding_cost(b"hello, world")
+
+
+def test_the_limit_is_no_part_of_the_key() -> None:
+    assert DecodeSettings(max_megapixels=5).key() == DecodeSettings().key()
+
+
+def test_large_pictures_are_decoded_one_at_a_time() -> None:
+    """Four threads need hardly more memory than one: measured in a process of its own."""
+    code = """
+import sys, threading
+from handful.photos.pixels import DecodeSettings, decode
+data = open(sys.argv[1], "rb").read()
+work = [threading.Thread(target=decode, args=(data, DecodeSettings(32))) for _ in range(4)]
+[thread.start() for thread in work], [thread.join() for thread in work]
+print([line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")][0])
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "large.png"
+        Image.new("RGB", (7_000, 7_000), "red").save(path, compress_level=1)
+        found = subprocess.run(
+            [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
+        )
+    assert int(found.stdout) * 1024 < 750e6  # one takes 350 MB, besides 100 MB for Python
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1), (MIN_SIDE - 1, 50)])

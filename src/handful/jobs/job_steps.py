@@ -2,9 +2,10 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -272,11 +273,14 @@ def keep_readable(
         split: A split that the photos were given in, or None.
 
     Returns:
-        Index, with the others among its rejected, and table of those that can be decoded.
+        Index, with the others among its rejected and a warning for values that were scaled, and
+        table of those that can be decoded.
 
     Raises:
         DataError: When photos of a given split cannot be decoded.
     """
+    told = [line for line in _say_bits(table) if line not in index.warnings]
+    index = replace(index, warnings=(*index.warnings, *told))
     if not table.rejected:
         return index, table
     if split is not None:
@@ -287,6 +291,17 @@ def keep_readable(
         )
     rows = np.array([row for row in range(len(index)) if row not in table.rejected], dtype=np.int64)
     return index.without(table.rejected), table.select(rows)
+
+
+def _say_bits(table: EmbeddingTable) -> list[str]:
+    """A sentence for each number of bits in use that is not the number stored."""
+    bits = Counter(facts.deep_bits for facts in table.facts if facts is not None)
+    return [
+        f"{count} photo{'s' * (count > 1)} with 16 bits a sample use{'s' * (count == 1)} {used} of "
+        f"them: {2**used - 1:,} was taken for white, not 65,535"
+        for used, count in sorted(bits.items())
+        if 0 < used < 16
+    ]
 
 
 def embed_photos(

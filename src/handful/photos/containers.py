@@ -69,7 +69,7 @@ class TiffDirectory:
                 (start,) = struct.unpack_from(self.order + offset, data, small)
             (count,) = struct.unpack_from(self.order + head, data, start)
             first = start + struct.calcsize(head)
-        except struct.error as error:
+        except (struct.error, OverflowError) as error:  # it lies beyond the end, or far beyond
             raise ValueError("has no directory") from error
         for entry in range(first, first + self.entry_bytes * min(count, 4096), self.entry_bytes):
             if entry + self.entry_bytes > len(data):

@@ -49,7 +49,7 @@ class FileFacts:
         camera: Make and model that EXIF names, or "".
         encoder: Short digest of a JPEG's quantisation tables, which the program that saved it
             and its quality setting decide; "" for other formats.
-        bits: Bits a sample: 8, or of 16 as many as are in use, see `bits_in_use`.
+        deep_bits: Of 16 bits a sample, as many as are in use, see `bits_in_use`; else 0.
     """
 
     format: str
@@ -59,7 +59,7 @@ class FileFacts:
     num_bytes: int
     camera: str
     encoder: str
-    bits: int = 8
+    deep_bits: int = 0
 
 
 def read_facts(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> FileFacts:
@@ -78,9 +78,16 @@ def read_facts(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> FileFacts
     header = read_header(data)
     tables = header.tables
     encoder = hashlib.blake2b(tables, digest_size=4).hexdigest() if tables else ""
-    bits = bits_in_use(data, max_megapixels) if header.is_deep else 8
-    size = header.width, header.height
-    return FileFacts(header.format, *size, header.mode, len(data), header.camera, encoder, bits)
+    return FileFacts(
+        header.format,
+        header.width,
+        header.height,
+        header.mode,
+        len(data),
+        header.camera,
+        encoder,
+        bits_in_use(data, max_megapixels) if header.is_deep else 0,
+    )
 
 
 def measure(image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -50,17 +50,17 @@ _PLUGINS = {
     "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
     "JPEG 2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
 }
-# By format: bytes a pixel at the decoder's peak, and pixels that it does in a second. Measured,
-# and rounded to the safe side; see "Costs of decoding" in docs/reliability.md.
+# By format: bytes a pixel at the decoder's peak; pixels, and bytes of the file, that it does in a
+# second. Measured on noise, which costs most, and rounded to the safe side.
 _DECODERS = {
-    "PNG": (8, 40e6),
-    "GIF": (6, 80e6),
-    "BMP": (8, 300e6),
-    "TIFF": (8, 60e6),
-    "WebP": (24, 60e6),
-    "AVIF": (18, 60e6),
-    "JPEG 2000": (24, 12e6),
-    "HEIC": (16, 25e6),
+    "PNG": (8, 40e6, 50e6),
+    "GIF": (6, 80e6, 50e6),
+    "BMP": (8, 300e6, 300e6),
+    "TIFF": (8, 60e6, 100e6),
+    "WebP": (22, 60e6, 15e6),
+    "AVIF": (16, 40e6, 12e6),
+    "JPEG 2000": (24, 12e6, 8e6),
+    "HEIC": (16, 25e6, 8e6),
 }
 _TIFF_FAX = {2: "tiff_ccitt", 3: "group3", 4: "group4"}
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -414,10 +414,7 @@ def _parse(data: bytes) -> _Parsed:
         mode = "RGBA" if webp.has_alpha else "RGB"
         return _Parsed(_header(name, (webp.width, webp.height), mode, webp.exif), webp.lean)
     if name == "HEIC":
-        image = _open_heic(data)
-        # Turned by means of its own; what EXIF says of it has been done.
-        exif = replace(containers.read_exif(image.info.get("exif") or b""), orientation=1)
-        return _Parsed(_header(name, image.size, image.mode, exif), opened=image)
+        return _parse_heic(data)
     tiff = containers.read_tiff(data) if name == "TIFF" else None
     opened = _opened(name, tiff.lean if tiff else data)
     if tiff and (tiff.width, tiff.height) != opened.size:
@@ -426,6 +423,18 @@ def _parse(data: bytes) -> _Parsed:
     is_deep = tiff is not None and tiff.bits > 8
     header = _header(name, opened.size, opened.mode, exif, is_deep=is_deep)
     return _Parsed(header, tiff.lean if tiff else data, tiff=tiff, opened=opened)
+
+
+def _parse_heic(data: bytes) -> _Parsed:
+    pi_heif = import_module("pi_heif")
+    try:
+        image = pi_heif.open_heif(data)
+        exif = containers.read_exif(image.info.get("exif") or b"")
+        size, mode = image.size, image.mode
+    except Exception as error:  # libheif raises whatever a broken file makes it
+        raise DataError(f"has no readable HEIC header ({_brief(error)})") from error
+    # Turned by means of its own; what EXIF says of it has been done.
+    return _Parsed(_header("HEIC", size, mode, replace(exif, orientation=1)), opened=image)
 
 
 def _header(
@@ -487,14 +496,15 @@ def _cost(parsed: _Parsed, num_bytes: int, min_height: int, min_width: int) -> C
             bytes_a_pixel * pixels + 2 * parsed.jpeg.buffered,
             20e-9 * parsed.jpeg.block_passes + 15e-9 * pixels + num_bytes / 30e6,
         )
-    bytes_a_pixel, speed = _DECODERS[header.format]
-    if header.is_deep and header.mode not in ("L", "I;16"):
-        bytes_a_pixel += 12  # decoded a second time, with all bits
+    bytes_a_pixel, pixels_a_second, bytes_a_second = _DECODERS[header.format]
+    if header.is_deep and not header.mode.startswith("I"):  # decoded again, with all bits
+        bytes_a_pixel += 9
+        pixels_a_second /= 2
     extra = max(parsed.tiff.piece_bytes) if parsed.tiff else 0
     return Cost(
         pixels / 1e6,
         bytes_a_pixel * pixels + 2 * num_bytes + extra,
-        pixels / speed + num_bytes / 50e6,
+        pixels / pixels_a_second + num_bytes / bytes_a_second,
     )
 
 
@@ -610,18 +620,10 @@ def _cmyk_to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return result
 
 
-def _open_heic(data: bytes) -> Any:
-    pi_heif = import_module("pi_heif")
-    try:
-        return pi_heif.open_heif(data)
-    except Exception as error:
-        raise DataError(f"has no readable HEIC header ({_brief(error)})") from error
-
-
 def _decode_heic(image: Any) -> NDArray[np.uint8]:
     try:
         return _to_rgb(image.to_pillow())
-    except Exception as error:
+    except Exception as error:  # as above
         raise DataError(_damage(error)) from error
 
 
@@ -679,9 +681,12 @@ def _check_jpeg_pieces(data: bytes, tiff: TiffLayout) -> None:
     tables = tiff.tables.removesuffix(b"\xff\xd9") or b"\xff\xd8"
     for place, size in tiff.pieces:
         piece = tables + data[place : place + size].removeprefix(b"\xff\xd8")
-        parsed = _parse_jpeg(piece)
-        check_cost(_cost(parsed, size, 0, 0))
-        _decode_jpeg(piece, parsed.header, 1, 1)
+        try:
+            parsed = _parse_jpeg(piece)
+            check_cost(_cost(parsed, size, 1, 1))
+            _decode_jpeg(piece, parsed.header, 1, 1)
+        except DataError as error:
+            raise DataError(f"is damaged (one of its JPEG pieces {error})") from error
 
 
 def _check_fax(image: Image.Image, tiff: TiffLayout, data: bytes) -> None:
@@ -697,8 +702,11 @@ def _check_fax(image: Image.Image, tiff: TiffLayout, data: bytes) -> None:
     options[278] = min(fields.number(278, tiff.height), tiff.height)
     file = io.BytesIO()
     # What is stored is 1 for black in either case.
-    stored = ImageChops.invert(image) if tiff.photometric == 0 else image
-    stored.save(file, "TIFF", compression=_TIFF_FAX[tiff.compression], tiffinfo=options)
+    stored = ImageChops.invert(image) if tiff.photometric == 0 else image.copy()
+    try:
+        stored.save(file, "TIFF", compression=_TIFF_FAX[tiff.compression], tiffinfo=options)
+    except Exception as error:  # options that nothing was ever packed with
+        raise DataError(_damage(error)) from error
     packed = file.getvalue()
     again = containers.read_tiff(packed)
     table = _REVERSED_BITS if fields.number(266, 1) == 2 else None
@@ -717,15 +725,16 @@ def _deep_colour(parsed: _Parsed, data: bytes, image: Image.Image) -> NDArray[np
     """
     if np.asarray(image.getextrema()).reshape(-1, 2)[:3, 1].max() > 63:
         return None
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB
     file = np.frombuffer(parsed.lean or data, np.uint8)
     try:
-        deep = cv2.imdecode(file, flags)
+        deep = cv2.imdecode(file, cv2.IMREAD_UNCHANGED)
     except cv2.error:
         return None
     if deep is None or deep.dtype != np.uint16 or deep.shape[:2] != image.size[::-1]:
         return None
-    return np.asarray(deep, dtype=np.uint16)
+    if deep.ndim != 3 or deep.shape[2] < 3:
+        return None
+    return np.asarray(deep[:, :, 2::-1], dtype=np.uint16)  # without transparency
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
@@ -757,8 +766,9 @@ def _grey_to_rgb(image: Image.Image, is_inverted: bool = False) -> NDArray[np.ui
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise DataError("has 32-bit pixels; save it with 8 or 16 bits")
+    white = _white(int(values.max()))
     if is_inverted:
-        values = _white(int(values.max())) - values.astype(np.int32)
+        values = (white - values).astype(np.uint16)
     return np.repeat(_scaled(values)[:, :, np.newaxis], 3, axis=2)
 
 
@@ -774,8 +784,11 @@ def _white(largest: int) -> int:
 def _scaled(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Values of up to 16 bits as 8 bits, the range in use as the whole range."""
     white = _white(int(values.max()))
-    table = (np.arange(white + 1, dtype=np.int64) * 510 + white) // (2 * white)
-    return np.asarray(np.take(table.astype(np.uint8), values), dtype=np.uint8)
+    table = ((np.arange(white + 1, dtype=np.int64) * 510 + white) // (2 * white)).astype(np.uint8)
+    result = np.empty(values.shape, dtype=np.uint8)
+    for rows in _bands(*values.shape[:2]):
+        result[rows] = table[values[rows]]
+    return result
 
 
 def _kept(height: int, width: int, how: str) -> tuple[int, int]:
