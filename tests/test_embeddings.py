@@ -83,6 +83,25 @@ def test_the_cache_gives_back_the_same_bits(
     assert np.array_equal(first.fingerprints, second.fingerprints)
 
 
+def test_the_limit_decides_and_the_cache_does_not(
+    photo_folder: Path, embedder: Embedder, tmp_path: Path
+) -> None:
+    """Another limit finds all that was computed, and gives what it gives without a cache."""
+    folder = tmp_path / "photos"
+    shutil.copytree(photo_folder, folder)
+    write_photo(folder / "round" / "wide.png", draw_photo("round", 1, (100, 4000)))
+    index = load_index(folder)
+    few, many = DecodeSettings(32, max_megapixels=0.3), DecodeSettings(32, max_megapixels=5)
+    row = index.paths.index("round/wide.png")
+    with ContentCache(tmp_path / "cache.sqlite") as cache:
+        refused = embed_index(index, embedder, few, cache=cache)
+        taken = embed_index(index, embedder, many, cache=cache)
+        again = embed_index(index, embedder, few, cache=cache)
+    assert list(refused.rejected) == [row] and refused.rejected == again.rejected
+    assert refused.rejected[row] == "has 0 megapixels; the limit is 0.3, save it smaller"
+    assert not taken.rejected and (taken.hits, taken.misses) == (48, 1)
+
+
 def test_more_photos_embed_only_themselves(
     photo_folder: Path, embedder: Embedder, tmp_path: Path
 ) -> None:

@@ -135,6 +135,22 @@ def test_photos_that_cannot_be_decoded_are_in_no_part(photo_folder: Path, tmp_pa
     assert len(split.index) == 47 and split.index.rejected[0].path == "round/003.jpg"
 
 
+def test_values_that_were_scaled_are_told_once(
+    photo_folder: Path, tmp_path: Path, tiny_backbone: FrozenNetwork
+) -> None:
+    folder = shutil.copytree(photo_folder, tmp_path / "photos")
+    for number in range(6):
+        deep = draw_photo("round", 90 + number).astype(np.uint16)[:, :, number % 3] * 16
+        assert cv2.imwrite(str(folder / "round" / f"deep{number}.png"), deep)
+    sentence = (
+        "6 photos with 16 bits a sample use 12 of them: 4,095 was taken for white, not 65,535"
+    )
+    for _ in range(2):  # the second time from the cache
+        assert check(folder).index.warnings.count(sentence) == 1
+    runs.train(folder, output=tmp_path / "run")
+    assert (tmp_path / "run" / "run.json").read_text("utf-8").count(sentence) == 1
+
+
 @pytest.mark.parametrize("config", [{}, {"resize": "squash"}, {"image_size": 64}])
 def test_one_seed_gives_one_split_whatever_is_trained(
     config: dict[str, object], tmp_path: Path, tiny_backbone: FrozenNetwork

@@ -389,3 +389,26 @@ def test_rooms_re_export_nothing() -> None:
     for room in ROOMS:
         text = (PACKAGE / room / "__init__.py").read_text(encoding="utf-8")
         assert ast.get_docstring(ast.parse(text)) and len(ast.parse(text).body) == 1
+
+
+def test_importing_leaves_the_host_as_it_is() -> None:
+    """No threads of OpenCV's, no filters of warnings, no variables, signals or mask of its."""
+    code = """
+import os, signal, sys, warnings
+import cv2, numpy, PIL.Image
+def state():
+    mask = os.umask(0o77); os.umask(mask)
+    signals = [signal.getsignal(number) for number in signal.valid_signals()]
+    return [cv2.getNumThreads(), list(warnings.filters), dict(os.environ), mask, signals,
+        os.fstat(2).st_ino, sys.excepthook, sys.getrecursionlimit(), PIL.Image.MAX_IMAGE_PIXELS]
+cv2.setNumThreads(3)
+before = state()
+import handful
+from handful.photos import index, pixels
+import handful.networks.embeddings, handful.jobs.runs, handful.classifiers.explanation
+pixels.decode(open(sys.argv[1], "rb").read(), pixels.DecodeSettings())
+assert state() == before, [(a, b) for a, b in zip(state(), before) if a != b]
+assert "pi_heif" not in sys.modules
+"""
+    picture = str(REPOSITORY / "docs" / "report.png")
+    subprocess.run([sys.executable, "-c", code, picture], check=True)
