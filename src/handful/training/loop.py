@@ -444,7 +444,7 @@ def _read_checkpoint(folder: Path, key: str) -> dict[str, Any] | None:
     # Hostile bytes make NumPy, zipfile and the unpackers raise nearly anything.
     except Exception as error:
         raise _unreadable(folder, error) from error
-    if facts.get("format") != _CHECKPOINT_FORMAT or facts["key"] != key:
+    if facts.get("format") != _CHECKPOINT_FORMAT or facts.get("key") != key:
         raise DataError(
             f"The checkpoint {path} is of another training: the photos, their split or the "
             "options differ. Give the same ones to resume, or delete its folder."
