@@ -277,7 +277,8 @@ def _run_server(
         if say is not None:
             say(f"{url} names photos as {_some(service.card['class_names'])}; Ctrl-C stops it")
             if not config.is_loopback and sys.stdout.isatty():
-                say(invitation(addresses, sys.stdout.encoding))
+                for line in invitation(addresses, sys.stdout.encoding).splitlines():
+                    say(line)
 
     def begin() -> None:
         watch_signals()
