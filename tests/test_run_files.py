@@ -2,6 +2,7 @@ import csv
 import json
 import math
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,19 @@ def test_class_names_and_paths_may_hold_anything(tmp_path: Path) -> None:
     found = read_predictions(tmp_path / "predictions.csv")
     assert found.class_names == tuple(names) and found.paths == made.paths
     assert np.array_equal(found.probabilities, made.probabilities)
+
+
+def test_a_package_may_have_another_name_or_none(
+    photo_folder: Path, tiny_backbone: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first Keras for a new Python is "keras-nightly"; OpenCV has four names.
+    def version(name: str) -> str:
+        if name in ("keras", "opencv-python-headless", "opencv-python"):
+            raise PackageNotFoundError(name)
+        return "1.2.dev3" if name == "keras-nightly" else "1.0"
+
+    monkeypatch.setattr("handful.jobs.run_files.version", version)
+    runs.train(photo_folder, output=tmp_path / "run")
+    versions = json.loads((tmp_path / "run" / "run.json").read_text())["versions"]
+    assert versions["keras"] == "1.2.dev3" and versions["numpy"] == "1.0"
+    assert "opencv-python-headless" not in versions

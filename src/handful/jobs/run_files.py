@@ -3,9 +3,10 @@
 import math
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -34,7 +35,13 @@ PREDICTIONS_FILE = "predictions.csv"
 HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
 _PREDICTION_COLUMNS = ("path", "label", "predicted", "group")
-_VERSIONS_KEPT = ("numpy", "openvino", "opencv-python-headless", "keras")
+# Some packages are installed under one of several names.
+_VERSIONS_KEPT = {
+    "numpy": ("numpy",),
+    "openvino": ("openvino",),
+    "opencv-python-headless": ("opencv-python-headless", "opencv-python"),
+    "keras": ("keras", "keras-nightly"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -432,7 +439,17 @@ def write_facts(run: Run, folder: Path) -> None:
         "versions": {
             "handful": version("handful"),
             "python": platform.python_version(),
-            **{name: version(name) for name in _VERSIONS_KEPT},
+            **_installed_versions(),
         },
     }
     write_json(folder / RUN_FILE, facts)
+
+
+def _installed_versions() -> dict[str, str]:
+    """Versions of what figures depend on; a package that says none is left out."""
+    found = {}
+    for kept, names in _VERSIONS_KEPT.items():
+        for name in names:
+            with suppress(PackageNotFoundError):
+                found.setdefault(kept, version(name))
+    return found
