@@ -30,6 +30,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 SUITES = ("bookworm", "trixie", "testing")
 PACKAGES = ("ca-certificates", "git", "make", "python3", "python3-venv")
 USER, USER_ID = "stranger", 1000
+# What is mounted inside is gone when the command ends, and so are its processes.
+OWN_NAMESPACE = "unshare --mount --propagation private --pid --fork --kill-child".split()
 SETTINGS = re.compile(r"(PIP|UV)_|SSL_CERT_|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|\w+_proxy", re.I)
 
 
@@ -66,8 +68,7 @@ def make_root(root: Path, suite: str, address: str) -> None:
     if not (root / "usr/bin/make").exists():
         print(f"{suite}: installing", file=sys.stderr)
         command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
-        # debootstrap mounts things of its own; in this namespace they go whatever happens.
-        run(["unshare", "--mount", *command, suite, str(root), address])
+        run([*OWN_NAMESPACE, *command, suite, str(root), address])
     home = root / "home" / USER
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
@@ -111,13 +112,12 @@ def run_inside(root: Path, command: str, log: Path, shared: "Path | None") -> "t
     inner += ["sh", "-c", f"cd ~/handful && {command}"]
     chroot = ["chroot", f"--userspec={USER_ID}:{USER_ID}", str(root), *inner]
     script = "\n".join(["set -e", *mounts, f"exec {shlex.join(chroot)}"])
-    outer = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
     started = time.monotonic()
     with log.open("ab") as file:
         file.write(f"$ {command}\n".encode())
         file.flush()
         status = subprocess.run(
-            [*outer, "sh", "-c", script], stdout=file, stderr=file, stdin=subprocess.DEVNULL
+            [*OWN_NAMESPACE, "sh", "-c", script], stdout=file, stderr=file, stdin=subprocess.DEVNULL
         ).returncode
     return status, time.monotonic() - started
 
