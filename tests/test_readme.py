@@ -1,5 +1,7 @@
 import re
+import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +27,76 @@ def test_the_python_example_runs(
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.splitlines()[-1] == "round"
-    assert (tmp_path / "runs/photos/report.html").exists()
+    assert (tmp_path / "runs/python/report.html").exists()
+
+
+# What a test cannot run as it stands there, and why.
+NEEDS_A_REGISTRY = ("make demo", "make test", "pip install")  # tools/fresh_machine.py runs them
+NEEDS_AN_ARCHIVE = ("handful data",)  # of 2,000 photos; drawn ones lie in its place
+# Hours on 2,000 photos; the drawn ones are small, and one epoch tells whether the line works.
+SHORTENED = {"handful compare": " --quick --epochs 1", "handful train data": " --epochs 1"}
+
+
+def readme_commands() -> list[str]:
+    """The lines of all shell blocks, in order."""
+    blocks = re.findall(r"^```\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [line.rstrip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def free_port() -> int:
+    with socket.socket() as waiting:
+        waiting.bind(("127.0.0.1", 0))
+        return int(waiting.getsockname()[1])
+
+
+@pytest.mark.real
+def test_its_commands_run_line_by_line_in_order(
+    photo_folder: Path, shared_folder: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "handful"
+    for place in ("photos", "data/cats-vs-dogs"):
+        shutil.copytree(photo_folder, work / place)
+    shutil.copy(photo_folder / "round" / "000.jpg", work / "new.jpg")
+    shutil.copytree(photo_folder / "square", work / "more")
+    (work / "docs").symlink_to(REPOSITORY / "docs")
+    # The environment that the tests run in, in the place of the one that `make demo` makes.
+    (work / ".venv/bin").mkdir(parents=True)
+    activate = f'export PATH="{Path(sys.executable).parent}:$PATH"\n'
+    (work / ".venv/bin/activate").write_text(activate)
+    weights = shared_folder / "weights" / "xception_imagenet_notop.weights.h5"
+    port = free_port()
+    script, expected = ["set -m"], []
+    for line in readme_commands():
+        command = line.partition(" #")[0].rstrip()
+        if command.startswith(NEEDS_A_REGISTRY + NEEDS_AN_ARCHIVE):
+            continue
+        for start, more in SHORTENED.items():
+            if command.startswith(start):
+                command += more
+        if "--recipe exercise" in command:
+            command += f" --weights '{weights}'"
+        command = command.replace(":8000", f":{port}").replace(
+            "runs/fixed &", f"runs/fixed --port {port} &"
+        )
+        script += [command, f"echo '=>' $? {shlex.quote(command)}"]
+        expected.append(f"=> 0 {command}")
+    # Nothing on the path knows handful until a line says so.
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LANG": "C.UTF-8"}
+    environment["HANDFUL_CACHE"] = str(tmp_path / "cache")
+    done = subprocess.run(
+        ["bash", "--norc", "-c", "\n".join(script)],
+        cwd=work,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("=> ")] == expected, done.stdout
+    assert len(expected) > 14
+    # Lines after one that makes a run mean that run, not the one before.
+    named = set(re.findall(r"runs/([\w-]+)", "\n".join(readme_commands())))
+    assert named <= {path.name for path in (work / "runs").iterdir()}
 
 
 def test_its_links_lead_somewhere() -> None:
