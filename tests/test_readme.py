@@ -39,8 +39,9 @@ SHORTENED = {"handful compare": " --quick --epochs 1", "handful train data": " -
 
 def readme_commands() -> list[str]:
     """The lines of all shell blocks, in order."""
-    blocks = re.findall(r"^```\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    return [line.rstrip() for block in blocks for line in block.splitlines() if line.strip()]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    shell = [block for language, block in blocks if not language]
+    return [line.rstrip() for block in shell for line in block.splitlines() if line.strip()]
 
 
 def free_port() -> int:
@@ -78,7 +79,7 @@ def test_its_commands_run_line_by_line_in_order(
         command = command.replace(":8000", f":{port}").replace(
             "runs/fixed &", f"runs/fixed --port {port} &"
         )
-        script += [command, f"echo '=>' $? {shlex.quote(command)}"]
+        script += [command, f"printf '\\n=> %s %s\\n' $? {shlex.quote(command)}"]
         expected.append(f"=> 0 {command}")
     # Nothing on the path knows handful until a line says so.
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LANG": "C.UTF-8"}

@@ -3,7 +3,9 @@
     python3 tools/environment.py install [--test]    .venv with handful, at the locked versions
     python3 tools/environment.py lock [--check]      write requirements.lock, or compare with it
     python3 tools/environment.py python              succeed if this Python is one that will do
+    python3 tools/environment.py pythons             list those on this machine that will do
 
+HANDFUL_ENVIRONMENT names another folder than .venv.
 Nothing but Python is needed, with its `venv`. uv does the work where it is found or can be
 installed, because it is ten times faster; else pip does. Both use the package registry that this
 machine is set up for.
@@ -18,7 +20,7 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-ENVIRONMENT = PROJECT / ".venv"
+ENVIRONMENT = Path(os.environ.get("HANDFUL_ENVIRONMENT", PROJECT / ".venv"))
 PYTHON = ENVIRONMENT / "bin" / "python"
 LOCK = "requirements.lock"
 FIRST_PYTHON, LAST_PYTHON = (3, 11), (3, 14)
@@ -44,6 +46,25 @@ def install(with_tests: bool) -> None:
             return
         print("uv could not install it; trying pip.", file=sys.stderr)
     run([str(PYTHON), "-m", "pip", "install", *wanted])
+
+
+def find_pythons() -> "list[str]":
+    """One interpreter of each version that will do, on the path or among pyenv's."""
+    first, last = FIRST_PYTHON[1], LAST_PYTHON[1]
+    names = [f"python{dotted((3, minor))}" for minor in range(first, last + 1)]
+    candidates = [found for name in ("python3", *names) if (found := shutil.which(name))]
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    candidates += sorted(str(path) for path in root.glob("versions/*/bin/python3"))
+    found = {}
+    for candidate in candidates:
+        # A name on the path may be one of pyenv's that stands for a version not chosen here.
+        question = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
+        command = [candidate, "-c", question]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        version = tuple(int(number) for number in answer.stdout.split())
+        if answer.returncode == 0 and FIRST_PYTHON <= version <= LAST_PYTHON:
+            found.setdefault(version, candidate)
+    return [found[version] for version in sorted(found)]
 
 
 def make_environment() -> None:
@@ -163,10 +184,13 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("install").add_argument("--test", action="store_true")
     commands.add_parser("python")
+    commands.add_parser("pythons")
     commands.add_parser("lock").add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     if arguments.command == "install":
         install(arguments.test)
+    elif arguments.command == "pythons":
+        print(*find_pythons(), sep="\n")
     elif arguments.command == "lock":
         lock(arguments.check)
 
