@@ -1,6 +1,6 @@
 """README's two commands as a stranger runs them, on fresh Debian machines with nothing installed.
 
-    sudo python3 tools/fresh_machine.py [--suite SUITE ...] [--tests] [--keep] [--folder FOLDER]
+    sudo python3 tools/fresh_machine.py [--suite SUITE ...] [--tests [ARGS]] [--keep]
 
 For each suite, `debootstrap` makes a root folder with Python, its venv, make and git. A new user
 with an empty home clones this project's last commit there and runs `make demo`, and `make test`
@@ -122,12 +122,15 @@ def run_inside(root: Path, command: str, log: Path, shared: "Path | None") -> "t
     return status, time.monotonic() - started
 
 
-def try_machine(root: Path, suite: str, log: Path, tests: bool, shared: "Path | None") -> bool:
+def try_machine(
+    root: Path, suite: str, log: Path, tests: "str | None", shared: "Path | None"
+) -> bool:
     """Run the commands, print a row for each, and say whether all went well."""
     log.write_bytes(b"")
     version = run(["chroot", str(root), "python3", "--version"]).stdout.split()[-1]
     good = True
-    for command in ["make demo", *(["make test"] if tests else [])]:
+    more = f"make test {f'ARGS={shlex.quote(tests)}' if tests else ''}".rstrip()
+    for command in ["make demo", *([] if tests is None else [more])]:
         print(f"{suite}: {command}", file=sys.stderr)
         status, seconds = run_inside(root, command, log, shared)
         last = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1]
@@ -170,7 +173,9 @@ def main() -> None:
     """Parse, and try one machine after another."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--suite", action="append", help=f"default: {', '.join(SUITES)}")
-    parser.add_argument("--tests", action="store_true", help="run `make test` as well")
+    parser.add_argument(
+        "--tests", nargs="?", const="", metavar="ARGS", help="run `make test` as well, with options"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the machines for the next time")
     parser.add_argument("--folder", type=Path, help="where the machines go (1.5 GB and more each)")
     parser.add_argument("--shared", type=Path, default=PROJECT.parent / "shared")
