@@ -447,7 +447,7 @@ def write_facts(run: Run, folder: Path) -> None:
 
 def _installed_versions() -> dict[str, str]:
     """Versions of what figures depend on; a package that says none is left out."""
-    found = {}
+    found: dict[str, str] = {}
     for kept, names in _VERSIONS_KEPT.items():
         for name in names:
             with suppress(PackageNotFoundError):
