@@ -511,7 +511,7 @@ def main() -> None:
             table.run("960 ambiguous requests", send_ambiguous, 960)
             table.run("20 bodies with 30 MB of trailers or extensions", send_trailers, small, 20)
             table.run("48 odd options", send_options, small)
-            table.run("84 costly pictures, one and eight a request", send_costly, costly, 84)
+            table.run("28 requests of costly pictures, one or eight each", send_costly, costly, 28)
             table.run("100 clients leave while they wait", leave_waiting, costly["png"], 100)
             table.run("20 clients read no answers", read_nothing, 20)
             table.run("200 photos again", check_answers, folder, expected)

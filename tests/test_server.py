@@ -620,8 +620,24 @@ def test_a_wish_for_another_protocol_is_passed_over_and_ends_the_connection(
     assert answer.startswith(b"HTTP/1.1 400 ") and b"asks for another protocol" in answer
 
 
+def test_very_many_requests_at_once_are_answered_up_to_a_limit(steady: Live) -> None:
+    one = f"{GET}{OWN}\r\n".encode()
+    for count in (15, 3000):
+        connection = steady.connect()
+        with suppress(OSError):
+            connection.sendall(
+                one * count + one.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+            )
+        answers = b""
+        with connection, suppress(ConnectionResetError):
+            while more := connection.recv(65536):
+                answers += more
+        assert answers.count(b"HTTP/1.1 200 ") == (16 if count == 15 else 17)
+        assert (b"more than 16 requests" in answers) == (count > 16)
+
+
 def test_a_client_that_reads_no_answers_is_let_go(tiny_run: Path) -> None:
-    with live(tiny_run, write_seconds=0.3) as server:
+    with live(tiny_run, write_seconds=0.3, max_pipelined=10_000) as server:
         connection = server.connect()
         one = b"GET /docs HTTP/1.1\r\nHost: localhost\r\n\r\n"
         connection.settimeout(1.0)

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from handful.serving.problems import KINDS, MEDIA_TYPE, Problem
 from handful.serving.service import Service
 
+_LINGER_SECONDS = 1.0
 # So many bytes of frames and trailers a chunked body may have for each of its own.
 _FRAMING = 8
 # Headers of which a proxy may have gone by the first and this server by the last.
@@ -41,6 +42,7 @@ class GuardedProtocol(HttpToolsProtocol):
     head_seconds = 10.0
     head_bytes = 65_536
     max_headers = 100
+    max_pipelined = 16  # requests that wait for the answer to an earlier one
     write_seconds = 30.0
     max_connections = 2000
 
@@ -53,6 +55,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _num_head_bytes = 0
     _fault: Problem | None = None
     _postponed: Problem | None = None
+    _is_refused = False
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a head.
@@ -88,7 +91,9 @@ class GuardedProtocol(HttpToolsProtocol):
         Args:
             data: What came.
         """
-        if self.parser is None or self.transport.is_closing() or self._postponed is not None:
+        if self.parser is None or self.transport.is_closing():
+            return
+        if self._is_refused or self._postponed is not None:
             return
         if self._is_idle and self._timer is None:
             # uvicorn stops its own timer now, and a line break alone begins no head.
@@ -143,6 +148,8 @@ class GuardedProtocol(HttpToolsProtocol):
         has_body = {name for name, _ in self.headers} & {b"content-length", b"transfer-encoding"}
         if wants_other and has_body:  # the parser takes the body for that protocol's
             reason = "the request asks for another protocol (Upgrade), and has a body"
+        if len(self.pipeline) >= self.max_pipelined:
+            reason = f"more than {self.max_pipelined} requests came before their answers"
         if reason:
             self._fail("bad-request", f"{reason}.")
         super().on_headers_complete()
@@ -247,8 +254,15 @@ class GuardedProtocol(HttpToolsProtocol):
             self._postponed = problem
 
     def _write(self, problem: Problem) -> None:
-        if self.transport.is_closing():
+        """Answer, and take and drop what still comes: closed at once, the answer would be lost."""
+        if self.transport.is_closing() or self._is_refused:
             return
+        self._is_refused = True
+        self._stop_timer()
+        self._unset_keepalive_if_required()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         status, title = KINDS[problem.kind]
         body = problem.body()
         head = (
@@ -256,7 +270,9 @@ class GuardedProtocol(HttpToolsProtocol):
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
-        self.transport.close()
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
 
 def why_ambiguous(
