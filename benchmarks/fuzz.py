@@ -348,12 +348,14 @@ TARGETS: dict[str, Callable[[], object]] = {
 def judge_one(judge: Judge, seed: int, target: str, number: int) -> Judged:
     """Make an input by its number and say what came of it."""
     from handful.errors import HandfulError
+    from handful.wording import printable
 
     memory, begun = _peak_bytes(), time.process_time()
     try:
         outcome, words = judge(random.Random(f"{seed} {target} {number}"))
     except HandfulError as error:
-        outcome, words = "refused", str(error)
+        # As the command line shows it.
+        outcome, words = "refused", printable(str(error))
         if "\n" in words or not words.strip():
             outcome = "unnamed"
     except Fault as fault:
