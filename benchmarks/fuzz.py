@@ -328,7 +328,8 @@ def requests() -> Iterator[Judge]:
                 raise Fault("large", f"the server has {server.resident_megabytes():.0f} MB")
             status = answer.split(b" ", 2)[1][:3].decode() if answer.startswith(b"HTTP/") else ""
             if status.startswith("5") and status != "503":
-                raise Fault("unnamed", answer[:300].decode("latin-1"))
+                time.sleep(0.5)  # its log is written by a thread
+                raise Fault("unnamed", f"{status}: {(folder / 'log').read_text()[-1500:]}")
             return ("taken" if status == "200" else "refused"), status or "closed"
 
         yield judge

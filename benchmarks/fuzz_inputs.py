@@ -101,6 +101,7 @@ _WRITERS: dict[str, Callable[[Image.Image], bytes]] = {
     "TIFF": lambda i: _saved(i, "TIFF"),
     "TIFF, LZW": lambda i: _saved(i, "TIFF", compression="tiff_lzw"),
     "TIFF, deflate": lambda i: _saved(_grey16(i), "TIFF", compression="tiff_adobe_deflate"),
+    "TIFF, 64-bit offsets": lambda i: _saved(i, "TIFF", big_tiff=True),
     "TIFF, fax": lambda i: _saved(i.convert("1"), "TIFF", compression="group4"),
     "WebP": lambda i: _saved(i, "WEBP"),
     "WebP, lossless": lambda i: _saved(i.convert("RGBA").rotate(20), "WEBP", lossless=True),

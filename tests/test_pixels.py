@@ -551,6 +551,7 @@ def test_slivers_are_refused(size: tuple[int, int]) -> None:
         (b"\x89PNG\r\n\x1a\n", "has no readable PNG header"),
         (b"GIF89a", "has no readable GIF header"),
         (b"II*\0", "has no readable TIFF header"),
+        (b"II+\0\x08\0\0\0" + b"\xff" * 8, "has no readable TIFF header"),
         (b"RIFF\x20\0\0\0WEBPVP8 ", "has no readable WebP header"),
     ],
 )

@@ -364,7 +364,8 @@ def bits_in_use(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> int:
     parsed = _parse(data)
     if not parsed.header.is_deep:
         return 8
-    with _counted(parsed, data, 0, 0, max_megapixels), _pillow_image(parsed, data) as image:
+    counted = _counted(parsed, data, 0, 0, max_megapixels)
+    with counted, _in_words(), _pillow_image(parsed, data) as image:
         if not image.mode.startswith("I"):
             deep = _deep_colour(parsed, data, image)
             return 16 if deep is None else _white(int(deep.max())).bit_length()
@@ -383,12 +384,19 @@ def rgb_of(image: Image.Image) -> NDArray[np.uint8]:
     Raises:
         DataError: When it cannot be loaded, or has pixels that are no colours; a clause.
     """
-    try:
+    with _in_words():
         image.load()
         return _to_rgb(ImageOps.exif_transpose(image))
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """A reason instead of whatever hostile bytes make readers and decoders raise."""
+    try:
+        yield
     except DataError:
         raise
-    except Exception as error:  # Pillow raises whatever a broken file makes it
+    except Exception as error:
         raise DataError(_damage(error)) from error
 
 
@@ -397,6 +405,11 @@ def rgb_of(image: Image.Image) -> NDArray[np.uint8]:
 
 def _parse(data: bytes) -> _Parsed:
     """Take a file apart; nothing of it is decoded."""
+    with _in_words():
+        return _take_apart(data)
+
+
+def _take_apart(data: bytes) -> _Parsed:
     name = sniff_format(data)
     if name is None:
         raise DataError("is empty (0 bytes)" if not data else "is not a picture of a known format")
@@ -544,11 +557,11 @@ def _decoded(
     parsed: _Parsed, data: bytes, min_height: int, min_width: int, max_megapixels: float
 ) -> NDArray[np.uint8]:
     """Pixels (H, W, 3) as they are stored; a JPEG's at the smallest scale that is large enough."""
-    with _counted(parsed, data, min_height, min_width, max_megapixels):
+    with _counted(parsed, data, min_height, min_width, max_megapixels), _in_words():
         if parsed.jpeg is not None:
             return _decode_jpeg(data, parsed.header, min_height, min_width)
         if parsed.header.format == "HEIC":
-            return _decode_heic(parsed.opened)
+            return _to_rgb(parsed.opened.to_pillow())
         if parsed.header.format == "BMP" and containers.is_packed_bmp(data):
             return _decode_with_opencv(data, parsed.header)
         with _pillow_image(parsed, data) as image:
@@ -556,15 +569,10 @@ def _decoded(
                 deep = _deep_colour(parsed, data, image)
                 if deep is not None:
                     return _scaled(deep)
-            try:
-                if image.mode.startswith("I"):
-                    is_inverted = parsed.tiff is not None and parsed.tiff.photometric == 0
-                    return _grey_to_rgb(image, is_inverted)
-                return _to_rgb(image)
-            except DataError:
-                raise
-            except Exception as error:  # Pillow raises whatever a broken file makes it
-                raise DataError(_damage(error)) from error
+            if image.mode.startswith("I"):
+                is_inverted = parsed.tiff is not None and parsed.tiff.photometric == 0
+                return _grey_to_rgb(image, is_inverted)
+            return _to_rgb(image)
 
 
 # --- decoders --------------------------------------------------------------------------------
@@ -620,13 +628,6 @@ def _cmyk_to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return result
 
 
-def _decode_heic(image: Any) -> NDArray[np.uint8]:
-    try:
-        return _to_rgb(image.to_pillow())
-    except Exception as error:  # as above
-        raise DataError(_damage(error)) from error
-
-
 def _decode_with_opencv(data: bytes, header: PictureHeader) -> NDArray[np.uint8]:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
@@ -648,10 +649,7 @@ def _pillow_image(parsed: _Parsed, data: bytes) -> Iterator[Image.Image]:
     if image is None:
         image = _opened(name, parsed.lean or containers.lean_png(data))
     with image:
-        try:
-            image.load()
-        except Exception as error:  # as above
-            raise DataError(_damage(error)) from error
+        image.load()
         if image.size != (parsed.header.width, parsed.header.height):
             raise DataError("is damaged (its size is not the header's)")
         if tiff is not None and tiff.compression in _TIFF_FAX:
