@@ -42,13 +42,12 @@ def test_the_temperature_of_known_logits_is_found(temperature: float, num_classe
     assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
 
 
-def test_the_temperature_is_scipys_optimum_of_the_smoothed_loss() -> None:
+def test_the_temperature_is_scipys_optimum_with_a_prior() -> None:
     logits, labels = drawn(60, 3, 2.0)
-    targets = np.full((60, 3), 1 / 63)
-    targets[np.arange(60), labels] = (60 + 1) / 63
 
     def loss(log_temperature: float) -> float:
-        return -float((targets * np.log(softmax(logits / np.exp(log_temperature)))).sum())
+        chances = softmax(logits / np.exp(log_temperature))[np.arange(60), labels]
+        return -float(np.log(chances).sum()) + (log_temperature / 0.2) ** 2 / 2
 
     theirs = np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x)
     assert fit_temperature(logits, labels) == pytest.approx(theirs, rel=1e-3)
@@ -58,7 +57,14 @@ def test_photos_that_are_all_named_right_do_not_ask_for_infinite_confidence() ->
     labels = np.array([0, 1] * 5)
     logits = np.eye(2)[labels] * 3.0
     probabilities = softmax(logits / fit_temperature(logits, labels))
-    assert 0.9 < probabilities.max() < 0.95  # (10 + 1) / (10 + 2)
+    assert 0.9 < probabilities.max() < 0.97
+
+
+@pytest.mark.parametrize("num_classes", [2, 8])
+def test_few_honest_answers_stay_honest(num_classes: int) -> None:
+    # As if one more photo of each class had been seen, 40 honest answers became modest by a third.
+    found = [np.log(fit_temperature(*drawn(40, num_classes, 1.0, seed))) for seed in range(60)]
+    assert abs(np.mean(found)) < 0.03
 
 
 @settings(max_examples=60, deadline=None)

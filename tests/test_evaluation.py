@@ -126,6 +126,8 @@ def test_to_dict_is_plain_json(evaluation: Evaluation) -> None:
         "roc_auc",
         "log_loss",
         "expected_calibration_error",
+        "calibration_error",
+        "calibration_error_interval",
         "per_class",
         "confusion",
     ]

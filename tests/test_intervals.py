@@ -11,6 +11,7 @@ from handful.classifiers.intervals import (
     _student_quantile,
     _student_tails,
     accuracy_interval,
+    calibration_error,
     design_effect,
     discordant_share,
     holm_adjusted,
@@ -25,6 +26,7 @@ from handful.classifiers.intervals import (
     smallest_difference,
     wilson_interval,
 )
+from handful.classifiers.metrics import expected_calibration_error, reliability_curve
 
 # Wilson interval
 
@@ -461,3 +463,45 @@ def test_all_alike_is_no_certainty() -> None:
     right, groups = np.ones(50), np.arange(50) // 5
     assert design_effect(right, groups) == 5
     assert accuracy_interval(right, groups=groups) == pytest.approx(wilson_interval(10, 10))
+
+
+# Calibration error
+
+
+def test_honest_confidences_show_no_error_however_few_the_photos() -> None:
+    rng, errors, held, binned = np.random.default_rng(2), [], 0, []
+    for _ in range(300):
+        confidence = rng.uniform(0.5, 1, 80)
+        right = rng.random(80) < confidence
+        found = calibration_error(confidence, right)
+        errors.append(found.error)
+        held += found.interval[0] == 0
+        answers = np.stack([confidence, 1 - confidence], axis=1)
+        curve = reliability_curve(answers, (~right).astype(int))
+        binned.append(expected_calibration_error(curve))
+    # In fifteen bins they would seem to be off by 13 points.
+    assert np.mean(binned) > 0.1 and np.median(errors) < 0.03 and held >= 285
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_gap_is_found_and_its_interval_holds_it(size: int) -> None:
+    rng, errors, held = np.random.default_rng(3), [], 0
+    groups = np.arange(400) // size
+    for _ in range(100):
+        confidence = rng.uniform(0.6, 0.85, 400 // size)[groups]
+        right = rng.random(400 // size)[groups] < confidence + 0.1
+        found = calibration_error(confidence, right, groups)
+        errors.append(found.error)
+        low, high = found.interval
+        assert 0 <= low <= found.error <= high <= 1
+        held += low <= 0.1 <= high
+    assert np.mean(errors) == pytest.approx(0.1, abs=0.02) and held >= 88
+
+
+def test_few_photos_cannot_tell_and_many_can() -> None:
+    few = calibration_error(np.full(12, 0.9), np.arange(12) > 0)
+    assert few.interval[0] == 0 and few.interval[1] > 0.1 and not few.is_told
+    many = calibration_error(np.full(5000, 0.9), np.arange(5000) % 10 > 0)
+    assert many.error < 0.01 and many.is_told and many.num_photos == 5000
+    off = calibration_error(np.full(500, 0.9), np.arange(500) % 2 > 0)
+    assert off.error == pytest.approx(0.4, abs=0.01) and off.is_told

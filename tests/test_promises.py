@@ -78,4 +78,14 @@ def test_sets_are_counted_on_the_scored_photos() -> None:
 def test_the_figures_are_plain() -> None:
     calibration, scored = judged([0.99] * 20, [True] * 20)
     facts = json.loads(json.dumps(check_promises(calibration, scored).to_dict()))
-    assert set(facts) == {"temperature", "source", "num_photos", "confidence", "abstaining", "sets"}
+    assert set(facts) == {
+        "temperature",
+        "source",
+        "num_photos",
+        "confidence",
+        "abstaining",
+        "sets",
+    } | {
+        "calibration_error",
+        "calibration_error_interval",
+    }

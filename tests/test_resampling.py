@@ -213,6 +213,14 @@ def test_json_holds_everything() -> None:
     assert set(answer["accuracy"]) == {"mean", "deviation", "range", "interval"}
     assert [row["accuracy"] for row in answer["resamples"]] == [0.8, 0.9]
     assert answer["balanced_accuracy"]["mean"] == pytest.approx(0.85)
+    embeddings, labels = draw_embeddings((30, 40))
+    found = resample_head(embeddings, labels, np.arange(70), NAMES, num_folds=5)
+    answer = found.to_dict()
+    low, high = answer["calibration_error_interval"]
+    # Pooled, and without what chance adds: less than any fold of 14 photos shows.
+    assert low <= answer["calibration_error"] <= high
+    assert answer["calibration_error"] < found.spread("expected_calibration_error").values.min()
+    assert found.calibration_error is not None and found.calibration_error.num_photos == 70
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.classifiers.heads import LinearHead, fit_head, out_of_fold_logits, softmax
-from handful.classifiers.intervals import allowed_errors, highest_rate
+from handful.classifiers.intervals import allowed_errors, group_shares, highest_rate
 from handful.errors import UsageError
 
 # What reports show: "at most 1 wrong answer in 100".
@@ -25,6 +25,7 @@ _FEWEST_AT_A_START = 16
 _RULES_KEPT = 100
 _LOWEST, _HIGHEST = 0.05, 20.0
 _STEPS = 60
+_PRIOR_DEVIATION = 0.2
 
 
 @dataclass(frozen=True)
@@ -211,10 +212,7 @@ class Calibration:
     @cached_property
     def _shares(self) -> NDArray[np.float64]:
         """(n,) 1 / photos in a photo's group."""
-        if self.groups is None:
-            return np.ones(len(self))
-        _, groups, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
-        return np.asarray(1 / sizes[groups])
+        return group_shares(self.groups, len(self))
 
     @cached_property
     def _ranked(self) -> "_Ranked":
@@ -429,19 +427,19 @@ def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> f
         The temperature, 0.05 to 20: above 1 where the logits promised too much.
 
     Source:
-        Guo, Pleiss, Sun, Weinberger 2017, with the targets of Platt 1999: as if one more photo of
-        each class had been seen, spread over all photos. Without them, photos that are all
-        named right would ask for an infinite confidence.
+        Guo, Pleiss, Sun, Weinberger 2017, with a normal prior on the temperature's logarithm, of
+        mean 0 and standard deviation 0.2: a head whose strength was chosen by log loss is nearly
+        honest already, and photos that are all named right would ask for an infinite confidence.
+        Platt's targets (1999), as if one more photo of each class had been seen, say too much of
+        so few photos: see `benchmarks/trust_temperature.py`.
     """
-    num_photos, num_classes = logits.shape
-    targets = np.full((num_photos, num_classes), 1.0 / (num_photos + num_classes))
-    targets[np.arange(num_photos), labels] += num_photos / (num_photos + num_classes)
+    rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
         scaled = logits / math.exp(log_temperature)
         scaled = scaled - scaled.max(axis=1, keepdims=True)
-        normalisers = np.log(np.exp(scaled).sum(axis=1))
-        return float(normalisers.mean() - (targets * scaled).sum(axis=1).mean())
+        losses = np.log(np.exp(scaled).sum(axis=1)) - scaled[rows, labels]
+        return float(losses.sum()) + (log_temperature / _PRIOR_DEVIATION) ** 2 / 2
 
     return math.exp(_least(loss, math.log(_LOWEST), math.log(_HIGHEST)))
 

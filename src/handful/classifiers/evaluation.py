@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.intervals import accuracy_interval
+from handful.classifiers.intervals import CalibrationError, accuracy_interval, calibration_error
 from handful.classifiers.metrics import (
     Floats,
     Integers,
@@ -88,7 +88,8 @@ class Evaluation:
         roc_auc: Mean over the classes of the area under the ROC curve, class against rest; None
             when a class has no photo.
         log_loss: Mean -ln(probability of the true class), in nats.
-        expected_calibration_error: Mean gap between confidence and accuracy, 15 equal bins.
+        expected_calibration_error: Mean gap between confidence and accuracy, 15 equal bins; of few
+            photos mostly chance, see `calibration_error`.
         per_class: (C,) scores of each class.
         confusion: (C, C) counts, rows true, columns predicted.
         groups: (N,) photos with equal numbers are near-duplicates, which intervals do not count
@@ -145,6 +146,11 @@ class Evaluation:
     def majority_accuracy(self) -> float:
         """Accuracy of always naming the most frequent class: what any classifier must beat."""
         return float(self.confusion.sum(axis=1).max() / len(self))
+
+    @cached_property
+    def calibration_error(self) -> CalibrationError:
+        """How honest the confidences are, without the bias of few photos, and with an interval."""
+        return calibration_error(self.confidence, self.predicted == self.labels, self.groups)
 
     @property
     def chance_note(self) -> str:
@@ -225,6 +231,8 @@ class Evaluation:
             "roc_auc": self.roc_auc,
             "log_loss": self.log_loss,
             "expected_calibration_error": self.expected_calibration_error,
+            "calibration_error": self.calibration_error.error,
+            "calibration_error_interval": list(self.calibration_error.interval),
             "per_class": [
                 asdict(row) | {"recall_interval": row.recall_interval and [*row.recall_interval]}
                 for row in self.per_class

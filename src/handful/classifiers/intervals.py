@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from handful.classifiers.metrics import Floats, Integers
 
+# Confidences that are this near the truth are near enough.
+_TOLD_WITHIN = 0.05
+
 # Whether a photo was named right: (N,), or (S, N) with a row for each training.
 Outcomes = NDArray[np.bool_] | NDArray[np.floating[Any]]
 
@@ -141,6 +144,106 @@ def mcnemar_test(only_first: int, only_second: int) -> float:
         total += term
     # Dividing two integers rounds once, however large they are.
     return min(1.0, total / 2 ** (tosses - 1)) if tosses else 1.0
+
+
+def group_shares(groups: Integers | None, num_photos: int) -> NDArray[np.float64]:
+    """Weigh photos so that each group of near-duplicates counts as one.
+
+    Args:
+        groups: (N,) photos with equal numbers are near-duplicates; None: each on its own.
+        num_photos: N.
+
+    Returns:
+        (N,) 1 / photos in a photo's group.
+    """
+    if groups is None:
+        return np.ones(num_photos)
+    _, dense, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    return np.asarray(1 / sizes[dense], np.float64)
+
+
+@dataclass(frozen=True)
+class CalibrationError:
+    """How far confidence is from the share that is right.
+
+    Args:
+        error: Root of the mean squared gap, without what chance adds; a fraction.
+        interval: Its 95 % interval, fractions.
+        num_photos: Photos that it was measured on.
+    """
+
+    error: float
+    interval: tuple[float, float]
+    num_photos: int
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the photos can tell it: they speak against 0, or against 5 points."""
+        return self.interval[0] > 0 or self.interval[1] <= _TOLD_WITHIN
+
+
+def calibration_error(
+    confidence: Floats, correct: Outcomes, groups: Integers | None = None
+) -> CalibrationError:
+    """Measure how honest confidences are, without the bias of binning few photos.
+
+    Honest probabilities too show gaps of several points, by chance, in bins of few photos.
+
+    Args:
+        confidence: (N,) probability of the named class.
+        correct: (N,) whether it was the right one.
+        groups: (N,) photos with equal numbers are near-duplicates, or one photo answered more
+            than once; None: each on its own.
+
+    Returns:
+        The error and its interval.
+
+    Source:
+        Bins hold equally many photos (20 groups or more, 15 bins at most). A squared gap is the
+        mean product of the gaps of two photos of different groups, so that a photo's own chance is
+        not in it (as Kumar, Liang, Ma 2019 take the variance off). The interval holds the gaps,
+        equal in all bins, for which so large and so small a sum of squares has a chance of 2.5 % or
+        more, each bin's mean being normal.
+    """
+    gaps = np.asarray(correct, np.float64) - confidence
+    _, dense = np.unique(np.arange(len(gaps)) if groups is None else groups, return_inverse=True)
+    num_groups = int(dense.max()) + 1
+    num_bins = min(max(num_groups // 20, 1), 15)
+    squared, weights, means, variances = 0.0, [], [], []
+    for rows in np.array_split(np.argsort(confidence, kind="stable"), num_bins):
+        sums, sizes = np.bincount(dense[rows], gaps[rows]), np.bincount(dense[rows])
+        pairs = len(rows) ** 2 - int((sizes**2).sum())
+        weight, mean = len(rows) / len(gaps), float(gaps[rows].mean())
+        if pairs:
+            squared += weight * float(sums.sum() ** 2 - (sums**2).sum()) / pairs
+        # Few photos are all right, or nearly: then their confidence tells their spread.
+        own = np.sqrt(np.maximum(confidence[rows] * (1 - confidence[rows]), 0))
+        expected = float((np.bincount(dense[rows], own) ** 2).sum())
+        found = float(((sums - mean * sizes) ** 2).sum())
+        weights.append(weight)
+        means.append(mean)
+        variances.append(max(found, expected) / len(rows) ** 2)
+    parts, total = np.array(weights), float((np.array(weights) * np.square(means)).sum())
+    noise = np.random.default_rng(0).normal(size=(2000, num_bins)) * np.sqrt(variances)
+
+    def share_below(gap: float) -> float:
+        return float((((noise + gap) ** 2) @ parts <= total).mean())
+
+    low = _where(lambda gap: share_below(gap) < 0.975)
+    high = _where(lambda gap: share_below(gap) <= 0.025)
+    error = min(max(math.sqrt(max(squared, 0.0)), low), high)
+    return CalibrationError(error, (low, high), len(gaps))
+
+
+def _where(holds: Callable[[float], bool]) -> float:
+    """Least number in [0, 1] from which on something holds."""
+    if holds(0.0):
+        return 0.0
+    low, high = 0.0, 1.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
 
 
 def design_effect(values: Floats, groups: Integers | None) -> float:

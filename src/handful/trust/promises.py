@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from handful.classifiers.calibration import CONFIDENCE, COVERAGES, ERROR_RATES, Calibration
 from handful.classifiers.evaluation import Evaluation
-from handful.classifiers.intervals import accuracy_interval
+from handful.classifiers.intervals import CalibrationError, accuracy_interval, calibration_error
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Promises:
         confidence: How sure it is that no more answers are wrong than shown.
         abstaining: Error rates, the largest first.
         sets: Coverages, the smallest first.
+        calibration_error: Of the answers that thresholds were chosen on.
     """
 
     temperature: float
@@ -77,6 +78,7 @@ class Promises:
     confidence: float
     abstaining: tuple[AbstainingCheck, ...]
     sets: tuple[SetsCheck, ...]
+    calibration_error: CalibrationError
 
     @property
     def shown(self) -> tuple[AbstainingCheck, ...]:
@@ -92,6 +94,8 @@ class Promises:
             Names and values are described in docs/file-formats.md.
         """
         facts = asdict(self)
+        facts["calibration_error"] = self.calibration_error.error
+        facts["calibration_error_interval"] = list(self.calibration_error.interval)
         return facts | {name: list(facts[name]) for name in ("abstaining", "sets")}
 
 
@@ -117,6 +121,7 @@ def check_promises(
         CONFIDENCE,
         tuple(_check_abstaining(calibration, evaluation, unlike, rate) for rate in ERROR_RATES),
         tuple(_check_sets(calibration, evaluation, coverage) for coverage in COVERAGES),
+        calibration_error(calibration.confidence, calibration.correct, calibration.groups),
     )
 
 

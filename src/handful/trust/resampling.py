@@ -13,7 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.classifiers.calibration import fit_calibrated_head
-from handful.classifiers.intervals import resampled_interval, wilson_interval
+from handful.classifiers.intervals import (
+    CalibrationError,
+    calibration_error,
+    resampled_interval,
+    wilson_interval,
+)
 from handful.classifiers.metrics import (
     balanced_accuracy,
     confusion_matrix,
@@ -106,12 +111,15 @@ class Resampling:
         num_seeds: Random splits; with folds, repetitions of the cross-validation.
         num_folds: Folds of each repetition; None for random splits.
         num_photos: Photos that were held out once or more often.
+        calibration_error: Of all held-out answers together, a photo's own counted as one: bins of
+            a single fold hold so few photos that honest probabilities too show several points.
     """
 
     resamples: tuple[Resample, ...]
     num_seeds: int
     num_folds: int | None
     num_photos: int
+    calibration_error: CalibrationError | None = None
 
     @property
     def num_fit(self) -> int:
@@ -184,12 +192,15 @@ class Resampling:
         Returns:
             Names and values are described in docs/file-formats.md.
         """
+        pooled = self.calibration_error
         return {
             "num_seeds": self.num_seeds,
             "num_folds": self.num_folds,
             "num_fit": self.num_fit,
             "num_held_out": self.num_held_out,
             "num_photos": self.num_photos,
+            "calibration_error": None if pooled is None else pooled.error,
+            "calibration_error_interval": None if pooled is None else list(pooled.interval),
             **{score: self.spread(score).to_dict() for score in SCORES},
             "resamples": [asdict(resample) for resample in self.resamples],
         }
@@ -264,7 +275,7 @@ def resample_head(
     splits = list(draw_splits(labels, groups, num_seeds, num_folds, fraction, seed))
     for split_seed, fold, held in splits:
         _check_split(labels, held, class_names, split_seed, fold)
-    found = []
+    found, answers = [], []
     for split_seed, fold, held in splits:
         rows, others = np.flatnonzero(~held), np.flatnonzero(held)
         head, _, _ = fit_calibrated_head(
@@ -275,7 +286,10 @@ def resample_head(
             class_weight=class_weight,
             seed=split_seed,
         )
-        scores = _scores(head.predict_proba(tested[others]), labels[others])
+        probabilities = head.predict_proba(tested[others])
+        scores = _scores(probabilities, labels[others])
+        right = probabilities.argmax(axis=1) == labels[others]
+        answers.append((probabilities.max(axis=1), right, groups[others]))
         assert head.strength is not None
         found.append(
             Resample(split_seed, fold, len(rows), len(others), strength=head.strength, **scores)
@@ -283,7 +297,8 @@ def resample_head(
         if progress is not None:
             progress(len(found), len(splits))
     num_photos = int(np.any([held for _, _, held in splits], axis=0).sum())
-    return Resampling(tuple(found), num_seeds, num_folds, num_photos)
+    pooled = calibration_error(*(np.concatenate(part) for part in zip(*answers, strict=True)))
+    return Resampling(tuple(found), num_seeds, num_folds, num_photos, pooled)
 
 
 def draw_splits(
