@@ -211,7 +211,8 @@ def _convert_keras(network: "keras.Model", folder: Path) -> "openvino.Model":
 
     signature = [tf.TensorSpec([None, *network.input_shape[1:]], tf.uint8, name=INPUT_NAME)]
 
-    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
+    # Autograph would write a file for temporary use, which a killed process leaves.
+    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
     def embed(images: Any) -> Any:
         return network(tf.cast(images, tf.float32), training=False)
 
