@@ -1,9 +1,12 @@
 """Photos that are there more than once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from handful.photos.fixes import Fix
+from handful.photos.splits import duplicate_groups
 from handful.trust.copies import find_copies, find_leaks, find_two_labels, two_label_copies
 from test_findings import evidence_of
 
@@ -119,6 +122,22 @@ def test_what_was_never_learnt_from_is_not_said_to_have_been() -> None:
     assert [found.command for found in find_leaks(with_list)] == [
         "handful train photos --apply-fixes fixes.csv"
     ] * 2
+
+
+def test_a_divided_group_is_a_leak_and_no_near_duplicate() -> None:
+    parts = ["train", "validation", "train", "train", "", "validation"]
+    evidence = evidence_of([0, 1, 0, 1, 0, 1], parts=parts, fix_list="")
+    named = replace(evidence.index, groups=("a", "a", "b", "b", "c", "c"))
+    groups, pairs = duplicate_groups(named, ())
+    evidence = replace(evidence, index=named, groups=groups, pairs=pairs)
+    (leak,) = find_leaks(evidence)
+    assert (leak.kind, leak.severity) == ("leak", "error") and leak.groups == ((0, 1),)
+    assert leak.title == "1 group of photos that belong together is in more than one part"
+    assert leak.lines == ("a: cat/0.jpg, dog/1.jpg",)
+    assert leak.command == "handful train photos --drop-leaks"
+    assert groups.tolist() == [0, 0, 1, 1, 2, 2]
+    assert list(find_copies(evidence)) == list(find_two_labels(evidence)) == []
+    assert two_label_copies(evidence) == []
 
 
 def test_a_leak_with_two_labels_is_settled_by_its_label_first() -> None:

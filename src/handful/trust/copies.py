@@ -164,13 +164,14 @@ def find_leaks(evidence: Evidence) -> Iterator[Finding]:
             "error",
             f"{number_of(len(rows), 'group')} of photos that belong together {are(len(rows))} in "
             "more than one part",
-            "The table says that these photos are of one animal, plant, day or the like; who has "
-            "seen one while learning knows the others, so scores are too good. Keep each group "
-            "in one part.",
+            "The table says that these photos are of one animal, plant, day or the like. A "
+            "classifier that has seen one of them while learning knows the others, so scores are "
+            "too good. Keep each group in one part.",
             evidence.command("train", "--drop-leaks"),
             tuple(rows),
             tuple(
-                f"{name}: {evidence.line(group)}" for name, group in zip(divided, rows, strict=True)
+                f"{name}: {evidence.line(group, ', ')}"
+                for name, group in zip(divided, rows, strict=True)
             ),
         )
 
