@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from handful.classifiers.classifier import Classifier
 from handful.cli import app as command_line
 from handful.serving import predict_endpoint
 from handful.serving.guards import LOOPBACK_NAMES, SECURITY_HEADERS
@@ -826,3 +827,18 @@ def test_the_log_has_a_request_s_facts_and_nothing_that_was_in_it(
         "status": 200,
         "files": 1,
     }
+
+
+def test_a_class_whose_name_is_no_text_is_served(
+    tiny_run: Path, photo: bytes, tmp_path: Path
+) -> None:
+    classifier = Classifier.load(tiny_run)
+    classifier.class_names = ("caf\udce9", "\x1b[1m\u202e")
+    with live(classifier.save(tmp_path / "classifier")) as server:
+        answer = server.client.post("/predict", files={"file": ("x.jpg", photo)})
+        assert answer.status_code == 200
+        label = answer.json()["predictions"][0]["label"]
+        assert label in classifier.class_names
+        assert server.client.get("/model").json()["class_names"] == list(classifier.class_names)
+        metrics = server.client.get("/metrics")
+        assert metrics.status_code == 200 and "handful_labels_total{label=" in metrics.text

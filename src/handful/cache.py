@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from handful.errors import OutputError
+from handful.files import reason_of
 from handful.forks import never_end, start_anew_in_children
 
 APPLICATION_ID = 0x48464C31  # "HFL1" in the file's header tells our files from others'.
@@ -169,7 +170,8 @@ class ContentCache:
                     return connection.execute(query, values).fetchall()
             except (sqlite3.OperationalError, OSError) as error:
                 # Locked for long, read-only or full: the file itself may be sound.
-                self._give_up(f"cannot be used ({error})")
+                reason = reason_of(error) if isinstance(error, OSError) else error
+                self._give_up(f"cannot be used ({reason})")
             except sqlite3.DatabaseError as error:
                 try:
                     if attempt == 1:

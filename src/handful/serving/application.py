@@ -16,7 +16,7 @@ from handful.serving.openapi import (
     describe_problems,
 )
 from handful.serving.predict_endpoint import PredictEndpoint
-from handful.serving.problems import MEDIA_TYPE, Problem
+from handful.serving.problems import MEDIA_TYPE, Problem, encode_json
 from handful.serving.service import Service
 from handful.serving.serving_metrics import MEDIA_TYPE as METRICS_TYPE
 from handful.serving.uploads import HeldBytes, Receive
@@ -102,11 +102,16 @@ def _add_facts(app: FastAPI, service: Service) -> None:
 
     guarded = describe_problems(401, 403, 421)
 
-    @app.get("/model", responses=guarded, openapi_extra=TOKEN_MAYBE)
-    async def model() -> dict[str, Any]:
+    @app.get(
+        "/model",
+        response_model=dict[str, Any],
+        responses=guarded,
+        openapi_extra=TOKEN_MAYBE,
+    )
+    async def model() -> Response:
         """Tell the classes, the network with its licence, how good it was, and the limits."""
         limits = service.limits
-        return {
+        facts = {
             **service.card,
             "limits": {
                 "max_body_bytes": limits.body_bytes,
@@ -116,6 +121,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
                 "max_waiting": service.batcher.max_waiting,
             },
         }
+        return Response(encode_json(facts), media_type="application/json")
 
     @app.get(
         "/metrics",

@@ -5,7 +5,6 @@ fifteenth of what a photo takes; so this address, the one that is asked often, i
 """
 
 import asyncio
-import json
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from handful.classifiers.classifier import Prediction
 from handful.errors import DataError
 from handful.serving.batching import Answer, QueueFullError
 from handful.serving.guards import Send
-from handful.serving.problems import Problem, busy
+from handful.serving.problems import Problem, busy, encode_json
 from handful.serving.service import Service
 from handful.serving.uploads import Disconnected, HeldBytes, Receive, printable, read_uploads
 
@@ -89,7 +88,7 @@ class PredictEndpoint:
             await _respond(send, 499, b"")
             return
         answer = _answer(service, names, results, error_rate, coverage)
-        await _respond(send, 200, json.dumps(answer, ensure_ascii=False).encode())
+        await _respond(send, 200, encode_json(answer))
 
 
 async def _respond(send: Send, status: int, body: bytes) -> None:

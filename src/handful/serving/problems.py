@@ -90,7 +90,19 @@ class Problem(Exception):
         Returns:
             UTF-8.
         """
-        return json.dumps(self.to_dict(request_id), ensure_ascii=False).encode()
+        return encode_json(self.to_dict(request_id))
+
+
+def encode_json(value: Any) -> bytes:
+    """Write an answer as JSON.
+
+    Args:
+        value: Plain values.
+
+    Returns:
+        UTF-8; what a class's name has that is no text stands as JSON's own escapes.
+    """
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def busy(kind: str, detail: str, retry_seconds: int = 1) -> Problem:

@@ -14,6 +14,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from handful.wording import printable
+
 if TYPE_CHECKING:
     from handful.classifiers.classifier import Prediction
     from handful.serving.batching import Batcher
@@ -106,7 +108,7 @@ class ServingMetrics:
         self.pictures.labels("named").inc(len(predictions))
         self.pictures.labels("unreadable").inc(num_unreadable)
         for prediction in predictions:
-            self.labels.labels(prediction.label).inc()
+            self.labels.labels(printable(prediction.label)).inc()
             if prediction.unlike_training:
                 self.unlike.inc()
 
