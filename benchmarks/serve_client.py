@@ -44,6 +44,20 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / 1000
 
+    def wait_for(self, figure: str, seconds: float = 20.0) -> bool:
+        """Whether /metrics comes to say so."""
+        end = time.monotonic() + seconds
+        while figure.encode() not in self.get("/metrics"):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
+        return True
+
+    def wait_until_idle(self) -> None:
+        """Wait until no picture is worked on, and a second more."""
+        self.wait_for("handful_working 0.0", 60.0)
+        time.sleep(1)
+
     def get(self, path: str) -> bytes:
         """The body at an address."""
         with urllib.request.urlopen(f"http://{HOST}:{self.port}{path}", timeout=30) as answer:

@@ -364,12 +364,8 @@ def leave_waiting(server: Server, large: bytes, count: int) -> Counts:
         with socket.create_connection((HOST, server.port), timeout=60) as connection:
             connection.sendall(as_request(large))
             time.sleep(0.02)
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        if b"handful_waiting 0.0" in server.get("/metrics"):
-            return Counter({"left": count})
-        time.sleep(0.1)
-    return Counter({"hung": 1})
+    is_free = server.wait_for("handful_waiting 0.0")
+    return Counter({"left" if is_free else "hung": count})
 
 
 def read_nothing(server: Server, count: int) -> Counts:
@@ -462,7 +458,7 @@ class Table:
     def add(self, what: str, work: "Counts", seconds: float) -> None:
         """Print a row; note what must not be."""
         if self.server.process.poll() is None:
-            time.sleep(1)
+            self.server.wait_until_idle()
             self.memory.append(self.server.resident_megabytes())
             self.most = self.server.peak_megabytes()
         bad = ("hung", "lost", "failed", "different", "500", "502", "504")
@@ -522,7 +518,7 @@ def main() -> None:
         with serving(asked.run, Path(name) / "second", "--drain-seconds", "2") as server:
             second_code, second_seconds = stop_while_decoding(server, costly)
         events = Counter(json.loads(line)["event"] for line in log.read_text().splitlines())
-        growth = max(memory[1:]) / memory[0] - 1
+        growth = memory[-1] / memory[0] - 1  # when all attacks are over, and photos are asked again
         print(f"\nended with {code} after {seconds:.1f} s; memory grew by {100 * growth:.1f} %")
         print(f"of the costly pictures, told to end in 2 s: {second_code}, {second_seconds:.1f} s")
         print(f"logged: {dict(events)}")
