@@ -223,13 +223,12 @@ def read_jpeg(data: bytes) -> JpegLayout:
     """
     layout = JpegLayout()
     blocks: dict[int, int] = {}
-    num_scans = 0
     is_progressive = False
     for marker, _, start, end in jpeg_segments(data):
         if marker == 0xE1 and data[start : start + 6] == b"Exif\0\0":
             if layout.exif == Exif():
                 layout.exif = read_exif(data[start:end])
-        elif marker == 0xDB and not num_scans:
+        elif marker == 0xDB:
             layout.tables += data[start:end]
         elif marker in _FRAMES and not blocks:
             layout.bits = int.from_bytes(data[start : start + 1], "big")
@@ -237,17 +236,32 @@ def read_jpeg(data: bytes) -> JpegLayout:
             is_progressive = marker & 3 == 2
             blocks = _blocks(data[start:end])
         elif marker == 0xDA:
-            num_scans += 1
-            if num_scans > MOST_SCANS:
-                raise DataError(f"has more than {MOST_SCANS} scans, where about ten are usual")
-            header = data[start:end]
-            names = header[1 : 1 + 2 * header[0] : 2] if header else b""
-            layout.block_passes += sum(blocks.get(name, 0) for name in names)
-            if num_scans == 1:
-                if not is_progressive and len(names) >= len(blocks):
-                    break
+            names = _scanned(data, start)
+            layout.block_passes = sum(blocks.get(name, 0) for name in names)
+            if is_progressive or len(names) < len(blocks):
                 layout.buffered = 64 * sum(blocks.values())
+                for names in _later_scans(data, end):
+                    layout.block_passes += sum(blocks.get(name, 0) for name in names)
+            break
     return layout
+
+
+def _scanned(data: bytes, start: int) -> bytes:
+    """Identifiers of the components in a scan."""
+    return data[start + 1 : start + 1 + 2 * data[start] : 2] if start < len(data) else b""
+
+
+def _later_scans(data: bytes, place: int) -> Iterator[bytes]:
+    """Components of each scan after the first; no marker occurs in the data between them."""
+    end = data.find(b"\xff\xd9", place)
+    end = len(data) if end < 0 else end
+    for _ in range(MOST_SCANS):
+        place = data.find(b"\xff\xda", place, end)
+        if place < 0:
+            return
+        yield _scanned(data, place + 4)
+        place += 2
+    raise DataError(f"has more than {MOST_SCANS} scans, where about ten are usual")
 
 
 def _blocks(frame: bytes) -> dict[int, int]:
