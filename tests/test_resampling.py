@@ -319,3 +319,12 @@ def test_the_interval_holds_the_truth_where_the_naive_one_does_not() -> None:
     # 94.3 and 72.3 of a hundred; chance moves either by some 2.5 (two standard errors of 300).
     assert 0.91 <= corrected <= 0.99
     assert naive <= 0.80
+
+
+def test_copies_are_not_more_photos_where_all_are_named_right() -> None:
+    labels = np.repeat(np.arange(20) % 2, 5)
+    embeddings = (10 * np.eye(2)[labels]).astype(np.float32)
+    found = resample_head(embeddings, labels, np.arange(100) // 5, NAMES, num_folds=5)
+    assert found.num_groups == 20 and found.accuracy.deviation == 0
+    assert found.accuracy.interval == pytest.approx(wilson_interval(20, 20))
+    assert "by the number of different photos, 20" in found.sentences[0]

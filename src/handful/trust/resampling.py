@@ -113,6 +113,7 @@ class Resampling:
         num_photos: Photos that were held out once or more often.
         calibration_error: Of all held-out answers together, a photo's own counted as one: bins of
             a single fold hold so few photos that honest probabilities too show several points.
+        num_groups: Groups of near-duplicates among them; None where that is not known.
     """
 
     resamples: tuple[Resample, ...]
@@ -120,6 +121,7 @@ class Resampling:
     num_folds: int | None
     num_photos: int
     calibration_error: CalibrationError | None = None
+    num_groups: int | None = None
 
     @property
     def num_fit(self) -> int:
@@ -154,7 +156,9 @@ class Resampling:
         low, high = resampled_interval(values, self._mean("num_fit"), self._mean("num_held_out"))
         equal = np.ptp(values) == 0
         if equal and score in ("accuracy", "balanced_accuracy"):
-            low, high = wilson_interval(round(values[0] * self.num_photos), self.num_photos)
+            # Near-duplicates are no more photos.
+            count = self.num_groups or self.num_photos
+            low, high = wilson_interval(round(values[0] * count), count)
         return Spread(
             values=values,
             mean=float(values[0] if equal else values.mean()),
@@ -179,6 +183,8 @@ class Resampling:
         alike = found.deviation == 0
         spread = "all alike" if alike else f"standard deviation {100 * found.deviation:.1f} points"
         reason = f", by the number of photos, {self.num_photos:,}" if alike else ""
+        if alike and self.num_groups not in (None, self.num_photos):
+            reason = f", by the number of different photos, {self.num_groups:,}"
         return (
             f"Over {self.what}: {format_share(found.mean)} on average, {low} to {high}; {spread}; "
             f"95 % interval {' to '.join(ends)}{reason}",
@@ -298,7 +304,8 @@ def resample_head(
             progress(len(found), len(splits))
     num_photos = int(np.any([held for _, _, held in splits], axis=0).sum())
     pooled = calibration_error(*(np.concatenate(part) for part in zip(*answers, strict=True)))
-    return Resampling(tuple(found), num_seeds, num_folds, num_photos, pooled)
+    num_groups = len(np.unique(np.concatenate([part for _, _, part in answers])))
+    return Resampling(tuple(found), num_seeds, num_folds, num_photos, pooled, num_groups)
 
 
 def draw_splits(
