@@ -24,6 +24,6 @@ for python in $pythons; do
     handful demo --quiet --output "$run"
   fi
   handful predict "$run" docs/report.png
-  handful export "$run" --format openvino --output "$work/$version/exported" --quiet
+  handful export "$run" --format openvino --precision f32 --output "$work/$version/exported" --quiet
   rm -rf "${work:?}/$version"
 done
