@@ -132,7 +132,7 @@ def test_three_photos_and_a_text_give_three_answers_and_one_clear_error(
     assert list(found) == [*photos, "notes.txt"]
     for name in photos:
         label = name.partition("-")[0]
-        assert label in found[name].replace(name, "") and re.search(r"\d+\.\d %", found[name])
+        assert label in found[name].replace(name, "") and re.search(r"\d+\.\d+ %", found[name])
     assert "notes.txt is not a picture: it looks like text" in found["notes.txt"]
     assert watch.page.locator("#results > li.bad").count() == 1
     watch.page.wait_for_function(
@@ -143,7 +143,7 @@ def test_three_photos_and_a_text_give_three_answers_and_one_clear_error(
 def test_the_page_says_what_the_classifier_knows_and_how_well(watch: Watch) -> None:
     about = watch.page.locator("#about").inner_text()
     assert "This classifier knows: round, square." in about
-    assert re.search(r"It named \d+\.\d % of 10 photos right", about)
+    assert re.search(r"It named [0-9.]+ % of 10 photos right", about)
 
 
 def test_bars_are_as_long_as_the_probabilities(watch: Watch, photos: dict[str, bytes]) -> None:

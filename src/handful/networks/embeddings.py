@@ -308,7 +308,7 @@ class _Work:
         # Photos look alike, or dark, whatever a network takes of them: one size, one shape.
         self.looking = DecodeSettings(max_megapixels=settings.max_megapixels)
         decoding, looking = settings.key(), self.looking.key()
-        kind = f"facts{FACTS_VERSION}"
+        kind = f"facts{FACTS_VERSION}:{_FINGERPRINT_BYTES}"
         self.picture_keys = [content_key(kind, h, looking) for h in index.content_hashes]
         names = [_view_name(view, policy) for view in views] if embedder else []
         function = embedder.key() if embedder else ""
