@@ -521,6 +521,30 @@ def test_names_cannot_act_on_a_terminal(tiny_backbone: FrozenNetwork, tmp_path: 
     assert again.exit_code == 0, again.stderr
 
 
+def test_class_folders_whose_names_are_no_text_can_be_used(
+    tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    names = (os.fsdecode(b"caf\xe9"), "$\\frac{")
+    for number in range(8):
+        for kind, name in zip(("round", "square"), names, strict=True):
+            photo = tmp_path / "photos" / name / f"{number}{os.fsdecode(bytes([255]))}.png"
+            write_photo(tmp_path / "drawn.png", draw_photo(kind, number))
+            photo.parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "drawn.png").rename(photo)
+    photos, run = tmp_path / "photos", tmp_path / "run"
+    for command in (
+        ("train", photos, "-o", run),
+        ("evaluate", run, photos),
+        ("check", photos, "-o", tmp_path / "check"),
+        ("train", photos, "--split", run / "split.csv", "-o", tmp_path / "again"),
+        ("export", run, "--format", "openvino", "-o", tmp_path / "export"),
+    ):
+        result = invoke(*command)
+        assert result.exit_code == 0, result.stderr
+    facts = json.loads(invoke("predict", run, photos, "--json").stdout)
+    assert {each["label"] for each in facts["predictions"]} <= set(names)
+
+
 def test_an_interrupt_is_one_line_too(
     photo_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -247,3 +247,11 @@ def test_paths_are_taken_as_they_are_meant(
     index = load_index(copied_folder)
     fixed = apply_fixes(index, [fix("round/x\\y.png")], "fixes.csv")
     assert set(index.paths) - set(fixed.paths) == {"round/x\\y.png"}
+
+
+def test_an_error_is_one_line_whatever_is_in_the_list(tmp_path: Path) -> None:
+    path = tmp_path / "fixes.csv"
+    path.write_text('path,action,label\na.jpg,relabel,"x\ny"\na.jpg,relabel,"\x1b[2J"\n')
+    with pytest.raises(DataError) as caught:
+        read_fixes(path)
+    assert r'the class "x\ny" and to get the class "\x1b[2J"' in str(caught.value)

@@ -21,8 +21,8 @@ from handful.networks.keras_bodies import FAMILIES
 
 # A module imports only from those before it.
 MODULES = (
-    "errors",
     "wording",
+    "errors",
     "config",
     "drafts",
     "children",

@@ -1,11 +1,16 @@
 """Errors a user can mend: each says what was found, what was expected and what to do."""
 
+from handful.wording import printable
+
 
 class HandfulError(Exception):
     """Base of every error that handful raises about data, files or weights.
 
-    The command line prints it as one line and exits with 1.
+    The command line prints it as one line and exits with 1. Names in its text may be any.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UsageError(HandfulError, ValueError):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handful.wording import format_rate, format_share
+from handful.wording import format_rate, format_share, printable
 
 CARD_FILE = "model_card.md"
 _USE = {
@@ -77,7 +77,8 @@ def write_card(facts: CardFacts, path: Path) -> None:
     lines = [f"# {facts.name}: an image classifier"]
     for heading, found in sections.items():
         lines += ["", f"## {heading}", "", *found]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = "\n".join(map(printable, "\n".join(lines).split("\n")))
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _what(facts: CardFacts) -> Iterator[str]:

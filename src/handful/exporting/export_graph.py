@@ -209,10 +209,13 @@ def metadata(facts: Mapping[str, Any]) -> dict[str, str]:
         facts: Plain values.
 
     Returns:
-        Texts stay as they are; all else is JSON.
+        Texts stay as they are; all else is JSON. Bytes of a name that are no text stand as escapes,
+        for no format takes them.
     """
     return {
-        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        name: (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        .encode("utf-8", "backslashreplace")
+        .decode("utf-8")
         for name, value in facts.items()
     }
 

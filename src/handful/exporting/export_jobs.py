@@ -522,7 +522,7 @@ def _describe(made: Export, run: _Run, facts: Mapping[str, Any], folder: Path) -
     plain["model_format"] = plain.pop("format")
     text = json.dumps({**described, **plain, "model": dict(facts), "files": files}, indent=2,
                       ensure_ascii=False)  # fmt: skip
-    (folder / FACTS_FILE).write_text(text + "\n", encoding="utf-8")
+    (folder / FACTS_FILE).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     calibration = run.classifier.calibration
     card = CardFacts(
         name=run.path.resolve().name,

@@ -471,7 +471,9 @@ class _Work:
             pictures[self.picture_keys[row]] = _READABLE + self.fingerprints[row].tobytes() + packed
         # What decoding proved of a content is kept; what the system said of a file is not.
         for row in set(self.unkept) - set(readable) - self.unread:
-            pictures[self.picture_keys[row]] = _REJECTED + self.rejected[row].encode()
+            pictures[self.picture_keys[row]] = _REJECTED + self.rejected[row].encode(
+                "utf-8", "backslashreplace"
+            )
         cache.put_many("picture", pictures)
         self.unkept.clear()
 

@@ -182,7 +182,7 @@ class ImageIndex:
                 self.content_hashes, self.labels.tolist(), self.splits, self.groups, strict=True
             )
         )
-        return _hash("\n".join(lines).encode())
+        return _hash("\n".join(lines).encode("utf-8", "surrogatepass"))
 
 
 def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
