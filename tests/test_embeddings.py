@@ -376,7 +376,7 @@ def test_decoding_does_not_run_far_ahead(
     monkeypatch.setattr(embeddings, "decode", counted)
     index = load_index(photo_folder)
     index = index.select(list(range(48)) * 10)
-    work = embeddings._Work(index, embedder, SETTINGS, (0,))
+    work = embeddings._Work(index, embedder, SETTINGS, (0,), VIEWS_POLICY)
     stream = work.computed(work.missing_rows())
     next(stream)
     time.sleep(0.3)
