@@ -217,7 +217,7 @@ def test_predict_prints_a_table_json_or_csv(run_path: Path, photo_folder: Path) 
     assert table.exit_code == 0
     lines = table.stdout.splitlines()
     assert len(lines) == 25
-    assert re.fullmatch(r"\S+round/000\.jpg +round +\d+\.\d %", lines[0])
+    assert re.fullmatch(r"\S+round/000\.jpg +round +\d+\.\d+ %", lines[0])
     facts = json.loads(invoke("predict", run_path, *paths, "--json").stdout)
     assert set(facts) == {"predictions", "errors"} and facts["errors"] == []
     first = facts["predictions"][0]
