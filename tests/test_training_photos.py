@@ -11,7 +11,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
+import handful
 from conftest import draw_photo, write_photo
+from handful.classifiers.classifier import Classifier
 from handful.cli import app
 from handful.errors import DataError
 from handful.jobs import runs
@@ -46,7 +48,7 @@ def test_near_duplicates_of_training_photos_are_counted(
     tiny_run: Path, other_photos: Path, tiny_backbone: FrozenNetwork
 ) -> None:
     for place in (tiny_run, tiny_run / "classifier"):
-        evaluation, index, seen = runs.evaluate_run(place, other_photos)
+        evaluation, index, seen = runs.evaluate_and_compare(place, other_photos)
         assert seen == SeenInTraining(6, 2, 6, 0)
         assert len(evaluation) == len(index) == 10
     said = CliRunner().invoke(app, ["evaluate", str(tiny_run), str(other_photos)]).stdout
@@ -58,6 +60,14 @@ def test_near_duplicates_of_training_photos_are_counted(
     assert json.loads(facts.stdout)["num_seen_in_training"] == 6
 
 
+def test_python_says_it_too(
+    tiny_run: Path, other_photos: Path, tiny_backbone: FrozenNetwork
+) -> None:
+    for classifier in (tiny_run, Classifier.load(tiny_run)):
+        _, index = handful.evaluate(classifier, other_photos)
+        assert index.warnings[-1].startswith("6 of these 10 photos are those the classifier")
+
+
 def test_photos_held_out_are_not_those_learnt_from(
     tiny_run: Path, tmp_path: Path, tiny_backbone: FrozenNetwork
 ) -> None:
@@ -67,7 +77,7 @@ def test_photos_held_out_are_not_those_learnt_from(
         if path not in known:
             (tmp_path / path.parent.name).mkdir(exist_ok=True)
             shutil.copy(path, tmp_path / path.parent.name)
-    _, index, seen = runs.evaluate_run(tiny_run, tmp_path)
+    _, index, seen = runs.evaluate_and_compare(tiny_run, tmp_path)
     assert len(index) == 10 and seen == SeenInTraining(0, 0, 0, 0)
 
 
@@ -76,11 +86,11 @@ def test_an_older_run_knows_copies_alone_and_says_so(
 ) -> None:
     old = shutil.copytree(tiny_run, tmp_path / "old")
     (old / FINGERPRINTS_FILE).unlink()
-    assert runs.evaluate_run(old, other_photos)[2] == SeenInTraining(2, 2, None, 0)
+    assert runs.evaluate_and_compare(old, other_photos)[2] == SeenInTraining(2, 2, None, 0)
     said = CliRunner().invoke(app, ["evaluate", str(old), str(other_photos)]).stdout
     assert "Warning: 2 of these 10 photos" in said and "only exact copies" in said
     shutil.copytree(tiny_run / "classifier", tmp_path / "alone")
-    assert runs.evaluate_run(tmp_path / "alone", other_photos)[2] is None
+    assert runs.evaluate_and_compare(tmp_path / "alone", other_photos)[2] is None
 
 
 def test_a_run_keeps_only_what_it_learnt_from(tiny_run: Path) -> None:
@@ -108,7 +118,7 @@ def test_a_damaged_file_is_named(
     else:
         save_file({"fingerprints": prints}, file, metadata={**facts, "groups": "["})
     with pytest.raises(DataError, match=r"training\.safetensors does not hold a run's training"):
-        runs.evaluate_run(run, other_photos)
+        runs.evaluate_and_compare(run, other_photos)
 
 
 def test_photos_of_a_group_learnt_from_are_counted(
@@ -129,7 +139,7 @@ def test_photos_of_a_group_learnt_from_are_counted(
     (tmp_path / "new.csv").write_text(
         f"path,label,group\n24.png,round,{name}\n25.png,round,animal 99\n26.png,round,\n"
     )
-    *_, seen = runs.evaluate_run(tmp_path / "run", tmp_path / "new.csv")
+    *_, seen = runs.evaluate_and_compare(tmp_path / "run", tmp_path / "new.csv")
     assert seen == SeenInTraining(0, 0, 0, 1)
     said = CliRunner().invoke(app, ["evaluate", str(tmp_path / "run"), str(tmp_path / "new.csv")])
     assert "Warning: 1 of these 3 photos are of groups that" in said.stdout
@@ -145,7 +155,7 @@ def test_shots_of_one_burst_count_once_in_the_interval(
             write_photo(alone / kind / f"{seed}.png", image)
             for number in range(4):
                 write_photo(bursts / kind / f"{seed}-{number}.png", image[number:, number:])
-    one, many = (runs.evaluate_run(tiny_run, each)[0] for each in (alone, bursts))
+    one, many = (runs.evaluate_and_compare(tiny_run, each)[0] for each in (alone, bursts))
     assert many.groups is not None and len(set(many.groups.tolist())) == 20
     low, high = many.accuracy_interval
     assert high - low > 0.7 * (one.accuracy_interval[1] - one.accuracy_interval[0])

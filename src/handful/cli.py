@@ -372,7 +372,7 @@ def evaluate(
 
     with _errors():
         with terminal.show_progress(quiet) as progress:
-            evaluation, index, seen = runs.evaluate_run(
+            evaluation, index, seen = runs.evaluate_and_compare(
                 run,
                 photos,
                 part=part,
@@ -387,7 +387,7 @@ def evaluate(
             terminal.print_json({**evaluation.to_dict(), **known, "errors": rejected})
         else:
             terminal.print_evaluation(evaluation)
-            terminal.warn_seen(seen, len(index))
+            terminal.warn(seen.warnings(len(index)) if seen else ())
             terminal.warn_rejected(index.rejected)
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -155,8 +155,7 @@ def print_run(run: Any) -> None:
             show(f"{what}: {len(problems[name]):,}")
     if run.label_review is not None and len(run.label_review.suspected):
         show(f"Labels of training photos to look at again: {len(run.label_review.suspected):,}")
-    for warning in problems["warnings"]:
-        show(f"Warning: {warning}")
+    warn(problems["warnings"])
     show(f"Report: {run.path / 'report.html'}")
 
 
@@ -193,8 +192,7 @@ def print_comparison(comparison: Any) -> None:
     show(f"{comparison.verdict}")
     for caution in comparison.cautions:
         show(caution)
-    for warning in comparison.warnings:
-        show(f"Warning: {warning}")
+    warn(comparison.warnings)
 
 
 def print_evaluation(evaluation: Any) -> None:
@@ -344,37 +342,19 @@ def print_curve(found: Any) -> None:
     show()
     for line in found.sentences:
         show(line)
-    for warning in found.warnings:
-        show(f"Warning: {warning}")
+    warn(found.warnings)
     if found.path is not None:
         show(f"Figure: {found.path / 'curve.png'}")
 
 
-def warn_seen(seen: Any, num_photos: int) -> None:
-    """Say that a classifier was scored on photos that it learnt from.
+def warn(lines: Iterable[str]) -> None:
+    """Say what to heed, on standard error.
 
     Args:
-        seen: A `SeenInTraining`, or None where nothing is known.
-        num_photos: All that it was scored on.
+        lines: Sentences.
     """
-    if seen is None:
-        return
-    if seen.num_photos:
-        others = ", or show the same shots" if seen.num_photos > seen.num_copies else ""
-        show(
-            f"Warning: {seen.num_photos:,} of these {num_photos:,} photos are those the classifier "
-            f"learnt from{others}: the figure flatters it. Give photos that it has not seen."
-        )
-    if seen.num_same_group:
-        show(
-            f"Warning: {seen.num_same_group:,} of these {num_photos:,} photos are of groups that "
-            "the classifier learnt from: the figure may flatter it."
-        )
-    if seen.num_near_duplicates is None:
-        show(
-            "This run keeps no thumbnails of its training photos, so only exact copies of them "
-            "are known again; train again to have near-duplicates found too."
-        )
+    for line in lines:
+        show(f"Warning: {line}")
 
 
 def warn_rejected(rejected: Any) -> None:

@@ -131,6 +131,7 @@ class Classifier:
         about: Further facts to keep with the classifier: backbone name, licence, source.
         calibration: Answers on photos not learnt from, for thresholds; None where there are none.
         reference: Training photos to hold others against; None where there are too few.
+        folder: Where it was loaded from, beside its run where it has one; else None.
 
     Example:
         ```python
@@ -152,6 +153,7 @@ class Classifier:
         about: Mapping[str, str] | None = None,
         calibration: Calibration | None = None,
         reference: TrainingReference | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.class_names = tuple(class_names)
         self.network = network
@@ -161,6 +163,7 @@ class Classifier:
         self.about = dict(about or {})
         self.calibration = calibration
         self.reference = reference
+        self.folder = folder
         self.embedder = Embedder(network, precision)
 
     def with_answers(
@@ -492,6 +495,7 @@ class Classifier:
             precision=description["precision"],
             test_time_mirror=description["test_time_mirror"],
             about=description["about"],
+            folder=folder,
             **_read_confidence(folder, description),
         )
 

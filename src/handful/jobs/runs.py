@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from handful.cache import ContentCache
 from handful.classifiers.calibration import keep_answers
-from handful.classifiers.classifier import Classifier, IndexPredictions
+from handful.classifiers.classifier import Classifier
 from handful.classifiers.evaluation import Evaluation, score
 from handful.classifiers.novelty import TrainingReference, reference_of
 from handful.config import TrainConfig, cache_folder
@@ -209,7 +209,7 @@ def unfinished_run_path(photos: str | Path, folder: Path = Path("runs")) -> Path
 
 
 def evaluate(
-    classifier: Classifier,
+    classifier: Classifier | str | Path,
     photos: str | Path,
     *,
     part: str | None = None,
@@ -220,7 +220,7 @@ def evaluate(
     """Score a classifier on labelled photos.
 
     Args:
-        classifier: The classifier.
+        classifier: The classifier, or the folder of its run.
         photos: As for `train`; its classes must be among the classifier's.
         part: "train", "validation" or "test" of photos that come split; None takes test, or
             else validation.
@@ -229,17 +229,22 @@ def evaluate(
         progress: Called with (phase, photos done, photos in all).
 
     Returns:
-        The scores, and the index of the photos scored, with those rejected.
+        The scores, and the index of the photos scored, with those rejected; its `warnings` tell
+        of photos that a classifier that was loaded from its run has learnt from.
 
     Raises:
-        DataError: When the photos cannot be used; says why.
+        DataError: When the photos or the run cannot be used; says why.
+        ModelFileError: When the classifier cannot be read.
     """
-    evaluation, found = _evaluate(classifier, photos, part, fixes, use_cache, progress)
-    return evaluation, found.index
+    evaluation, index, seen = evaluate_and_compare(
+        classifier, photos, part=part, fixes=fixes, use_cache=use_cache, progress=progress
+    )
+    lines = () if seen is None else seen.warnings(len(index))
+    return evaluation, replace(index, warnings=(*index.warnings, *lines))
 
 
-def evaluate_run(
-    run: str | Path,
+def evaluate_and_compare(
+    classifier: Classifier | str | Path,
     photos: str | Path,
     *,
     part: str | None = None,
@@ -247,10 +252,10 @@ def evaluate_run(
     use_cache: bool = True,
     progress: PhaseProgress | None = None,
 ) -> tuple[Evaluation, ImageIndex, SeenInTraining | None]:
-    """Score a run's classifier on labelled photos, and count those that it knows.
+    """Score a classifier on labelled photos, and compare these with those it has learnt from.
 
     Args:
-        run: Folder of a run, or of a classifier.
+        classifier: As for `evaluate`.
         photos: As for `evaluate`.
         part: As for `evaluate`.
         fixes: As for `evaluate`.
@@ -258,27 +263,15 @@ def evaluate_run(
         progress: As for `evaluate`.
 
     Returns:
-        As `evaluate`; and how many of the photos were learnt from, None where that is not known.
+        The scores, the index of the photos scored, and how many of them were learnt from; None
+        where that is not known.
 
     Raises:
         DataError: When the photos or the run cannot be used; says why.
         ModelFileError: When the classifier cannot be read.
     """
-    classifier = Classifier.load(run)
-    evaluation, found = _evaluate(classifier, photos, part, fixes, use_cache, progress)
-    assert found.fingerprints is not None  # made with the embeddings
-    return evaluation, found.index, seen_in_training(run, found.index, found.fingerprints)
-
-
-def _evaluate(
-    classifier: Classifier,
-    photos: str | Path,
-    part: str | None,
-    fixes: str | Path | None,
-    use_cache: bool,
-    progress: PhaseProgress | None,
-) -> tuple[Evaluation, IndexPredictions]:
-    """The scores, and what they are made of."""
+    if not isinstance(classifier, Classifier):
+        classifier = Classifier.load(classifier)
     clock = Clock(progress)
     with clock.phase("index"):
         index = _part_of(load_fixed_index(photos, fixes, least_classes=1), part)
@@ -291,7 +284,9 @@ def _evaluate(
     groups, _ = duplicate_groups(found.index, near_duplicate_pairs(found.fingerprints))
     labels, names = found.index.labels, classifier.class_names
     evaluation = score(found.probabilities, labels, names, found.index.paths, groups=groups)
-    return evaluation, found
+    folder = classifier.folder
+    seen = None if folder is None else seen_in_training(folder, found.index, found.fingerprints)
+    return evaluation, found.index, seen
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,6 +37,34 @@ class SeenInTraining:
     num_near_duplicates: int | None
     num_same_group: int
 
+    def warnings(self, num_photos: int) -> tuple[str, ...]:
+        """What makes a figure flattering, or cannot be told; sentences.
+
+        Args:
+            num_photos: All that were scored.
+
+        Returns:
+            None where nothing was seen.
+        """
+        found = []
+        if self.num_photos:
+            others = ", or show the same shots" if self.num_photos > self.num_copies else ""
+            found.append(
+                f"{self.num_photos:,} of these {num_photos:,} photos are those the classifier "
+                f"learnt from{others}: the figure flatters it. Give photos that it has not seen."
+            )
+        if self.num_same_group:
+            found.append(
+                f"{self.num_same_group:,} of these {num_photos:,} photos are of groups that the "
+                "classifier learnt from: the figure may flatter it."
+            )
+        if self.num_near_duplicates is None:
+            found.append(
+                "This run keeps no thumbnails of its training photos, so only exact copies of "
+                "them are known again; train again to have near-duplicates found too."
+            )
+        return tuple(found)
+
     def to_dict(self) -> dict[str, Any]:
         """The numbers in plain values, as `handful evaluate --json` prints them.
 
