@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job on every Python that this machine has: installed anew, a classifier and a network
-# trained on real photos where ../shared has them (else on the demo's), photos named, one exported.
+# trained on real photos where ../shared has them (else on the demo's), a picture named.
 #   tools/main_job.sh [PHOTOS]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -24,6 +24,5 @@ for python in $pythons; do
     handful demo --quiet --output "$run"
   fi
   handful predict "$run" docs/report.png
-  handful export "$run" --format openvino --precision f32 --output "$work/$version/exported" --quiet
   rm -rf "${work:?}/$version"
 done
