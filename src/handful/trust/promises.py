@@ -96,6 +96,8 @@ class Promises:
         facts = asdict(self)
         facts["calibration_error"] = self.calibration_error.error
         facts["calibration_error_interval"] = list(self.calibration_error.interval)
+        for row in facts["abstaining"]:
+            row["error_interval"] = row["error_interval"] and list(row["error_interval"])
         return facts | {name: list(facts[name]) for name in ("abstaining", "sets")}
 
 
