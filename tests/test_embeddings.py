@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -248,6 +249,24 @@ def test_what_an_older_version_embedded_is_only_decoded_again(
     assert second.decode_seconds > 0 and third.decode_seconds == 0
     assert np.array_equal(first.embeddings, second.embeddings)
     assert first.facts == second.facts == third.facts
+
+
+@pytest.mark.parametrize("value", [b"", b"F", b"F" + bytes(380), b"R\xff", bytes(4000)])
+def test_values_of_another_kind_are_made_again(
+    photo_folder: Path, embedder: Embedder, tmp_path: Path, value: bytes
+) -> None:
+    index = load_index(photo_folder).select([0, 1, 2])
+    with ContentCache(tmp_path / "cache.sqlite") as cache:
+        first = embed_index(index, embedder, SETTINGS, cache=cache)
+        with sqlite3.connect(cache.path) as file:
+            keys = dict(file.execute("SELECT key, kind FROM rows").fetchall())
+        for key, kind in keys.items():
+            cache.put_many(kind, {key: value})
+        again = embed_index(index, embedder, SETTINGS, cache=cache)
+    assert len(keys) == 6 and not again.rejected
+    assert np.array_equal(again.embeddings, first.embeddings)
+    assert np.array_equal(again.fingerprints, first.fingerprints)
+    assert again.facts == first.facts
 
 
 def test_progress_counts_photos_not_views(photo_folder: Path, embedder: Embedder) -> None:

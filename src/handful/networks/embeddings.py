@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from handful.cache import ContentCache, content_key
 from handful.errors import CostError, DataError, ModelFileError
-from handful.files import empty_array, explain_damage
+from handful.files import MALFORMED, empty_array, explain_damage
 from handful.networks.backbones import FrozenNetwork
 from handful.networks.conversion import read_network
 from handful.networks.inference import CompiledNetwork
@@ -360,19 +360,10 @@ class _Work:
             value = pictures.get(key)
             if value is None:
                 continue
-            if value[:1] == _REJECTED:
-                self.rejected[row] = value[1:].decode()
-            else:
-                end = 1 + _FINGERPRINT_BYTES
-                self.fingerprints[row] = np.frombuffer(value[1:end], dtype=np.uint8)
-                facts, self.measures[row] = unpack_facts(value[end:])
-                self.facts[row] = facts
-                # The limit is no part of the key: what it allowed once may be past it now.
-                pixels = decoded_megapixels(facts.format, facts.width, facts.height, self.settings)
-                try:
-                    check_cost(Cost(pixels, 0, 0.0), self.settings.max_megapixels)
-                except CostError as error:
-                    self.rejected[row] = str(error)
+            try:
+                self._take_picture(row, value)
+            except MALFORMED:
+                continue  # not what this version keeps: made again
             self.seen[row] = True
         if self.network is None:
             self.hits = int(self.seen.sum())
@@ -380,10 +371,26 @@ class _Work:
         values = cache.get_many(list({key for keys in self.keys for key in keys}))
         for row, keys in enumerate(self.keys):
             for place, key in enumerate(keys):
-                if key in values:
+                if len(values.get(key, b"")) == self.embeddings[row, place].nbytes:
                     self.embeddings[row, place] = np.frombuffer(values[key], dtype="<f4")
                     self.have[row, place] = True
                     self.hits += 1
+
+    def _take_picture(self, row: int, value: bytes) -> None:
+        """Take what the cache holds of one photo."""
+        if value[:1] == _REJECTED:
+            self.rejected[row] = value[1:].decode()
+            return
+        end = 1 + _FINGERPRINT_BYTES
+        self.fingerprints[row] = np.frombuffer(value[1:end], dtype=np.uint8)
+        facts, self.measures[row] = unpack_facts(value[end:])
+        self.facts[row] = facts
+        # The limit is no part of the key: what it allowed once may be past it now.
+        pixels = decoded_megapixels(facts.format, facts.width, facts.height, self.settings)
+        try:
+            check_cost(Cost(pixels, 0, 0.0), self.settings.max_megapixels)
+        except CostError as error:
+            self.rejected[row] = str(error)
 
     def missing_rows(self) -> dict[int, list[int]]:
         """Rows to work on, with the places of the views that are missing.
