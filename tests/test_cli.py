@@ -480,6 +480,17 @@ def test_an_output_that_cannot_be_written_is_said(tiny_run: Path, photo_folder: 
         assert result.stderr == "Error: the output cannot be written: the disk is full\n"
 
 
+def test_an_empty_argument_is_not_the_current_folder(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "handful", "train", "", "-o", "run"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 2 and list(tmp_path.iterdir()) == []
+    assert result.stderr.startswith("Error: an argument is empty, perhaps a variable without a ")
+
+
 def test_names_cannot_act_on_a_terminal(tiny_backbone: FrozenNetwork, tmp_path: Path) -> None:
     """Class and file names with escapes, line ends and formulas, from training to prediction."""
     hostile = ("\x1b[31mred\x1b]0;t\x07\u202e\nline2", '=HYPERLINK("x";"y")', "[bold]$x_{1$")

@@ -211,6 +211,35 @@ def test_a_living_process_keeps_its_draft(tmp_path: Path) -> None:
     assert names(tmp_path) == ["run"]
 
 
+def test_a_name_that_another_process_is_about_to_give_is_taken(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from handful.errors import OutputError
+from handful.files import new_folder
+from handful.jobs.run_files import next_run_path
+parent = Path(sys.argv[1])
+print(next_run_path("photos", parent).name)
+try:
+    with new_folder(parent / "photos"):
+        print("made twice")
+except OutputError as error:
+    print(error)
+"""
+    with new_folder(tmp_path / "photos"):
+        found = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+        )
+    assert found.stdout.splitlines() == [
+        "photos-2",
+        f"{tmp_path}/photos is being made by another process; choose another place with "
+        "--output, or wait for it.",
+    ]
+    kill_in(tmp_path, "with new_folder(parent / 'other'): os.kill(os.getpid(), signal.SIGKILL)")
+    with new_folder(tmp_path / "other"):
+        pass
+
+
 def test_only_drafts_are_removed(tmp_path: Path) -> None:
     mine = [".handful", ".handful-1", ".handful-1-0123456789abcdef.txt", ".run-abc123"]
     for name in mine:

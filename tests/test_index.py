@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.photos.ignored import mark_figure
 from handful.photos.index import load_index, load_unlabelled
 from photo_files import PNG, labelled, pack, put
@@ -42,8 +42,16 @@ def test_classes_are_mapped_by_name_not_by_place(tmp_path: Path) -> None:
     put(tmp_path, "test/c/3.png", "test/a/5.png")
     with pytest.raises(DataError, match='the test part has no picture of "b", which other parts'):
         load_index(tmp_path)
-    put(tmp_path, "test/b/4.png")
+    put(tmp_path, "test/B/4.png")
+    with pytest.raises(DataError, match='The classes "B", "b" differ in capitals or spaces alone'):
+        load_index(tmp_path)
+    (tmp_path / "test/B").rename(tmp_path / "test/b")
     assert labelled(load_index(tmp_path))["test/c/3.png"] == "c test"
+
+
+def test_no_path_is_not_the_current_folder() -> None:
+    with pytest.raises(UsageError, match="no photos were given"):
+        load_index("")
 
 
 def test_a_figure_that_handful_drew_is_no_photo(tmp_path: Path) -> None:

@@ -94,6 +94,14 @@ def test_folders_that_hold_the_same_folders_are_asked_about() -> None:
         arrange(find(*tree("cats/train", "cats/val", "dogs/train", "dogs/val")))
 
 
+@pytest.mark.parametrize("wrappers", ["CUB/images segmentations", "images/images masks/masks"])
+def test_what_is_wrapped_around_the_same_folders_is_seen_through(wrappers: str) -> None:
+    first, second = wrappers.split()
+    folders = [f"{first}/a", f"{first}/b", f"{second}/a", f"{second}/b"]
+    with pytest.raises(DataError, match=f'in each of them "a", "b".*those of {first}/a and'):
+        arrange(find(*tree(*folders)))
+
+
 @pytest.mark.parametrize("inside", ["", "/x", "/y"])
 @pytest.mark.parametrize(
     "names", ["train_cats test_cats train_dogs test_dogs", "trainA testA trainB testB"]

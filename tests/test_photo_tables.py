@@ -183,11 +183,19 @@ def test_absolute_paths_are_shown_without_what_they_share(tmp_path: Path) -> Non
         ("path,label\n,a\n", "line 2: the path is empty"),
         ("path,label,split\np/1.png,a,half\n", "line 2: the split is 'half'; expected one of"),
         ("path,label\np/1.png,a\np/2.png,a\n", 'has one class, "a"'),
+        ("path,label\np/1.png,a\np/2.png,nan\n", 'line 3: the label is "nan", which stands for'),
+        ("path,label\np/1.png,1.5\np/2.png,NaN\n", 'line 3: the label is "NaN", which stands'),
     ],
 )
 def test_a_wrong_table_is_explained(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_index(write_csv(tmp_path, text))
+
+
+def test_what_stands_for_an_empty_cell_is_no_group_and_no_part(tmp_path: Path) -> None:
+    rows = "p/1.png,a,nan,NaN\np/2.png,b,nan,NaN\n"
+    index = load_index(write_csv(tmp_path, f"path,label,split,group\n{rows}"))
+    assert index.splits == index.groups == ("", "")
 
 
 def test_a_table_that_is_no_text(tmp_path: Path) -> None:

@@ -70,6 +70,13 @@ def test_forged_options_are_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_a_run_of_another_version_is_not_repeated(tiny_run: Path, tmp_path: Path) -> None:
+    facts = {**json.loads((tiny_run / RUN_FILE).read_text()), "format_version": 2}
+    (tmp_path / RUN_FILE).write_text(json.dumps(facts))
+    with pytest.raises(DataError, match=r"has format version 2; this handful reads 1"):
+        read_run_config(tmp_path)
+
+
 def test_deeply_nested_and_endless_files_are_refused(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "classifier").mkdir()
     (tmp_path / RUN_FILE).write_text('{"a":' * 100_000)

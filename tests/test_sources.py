@@ -196,6 +196,15 @@ def test_files_of_one_name_in_a_zip_are_said(tmp_path: Path) -> None:
     assert names == ["a/1.png", "b/2.png"]
 
 
+@pytest.mark.parametrize(
+    ("name", "inside"), [("photos.xlsx", "[Content_Types].xml"), ("photos.ods", "mimetype")]
+)
+def test_a_spreadsheet_is_no_archive_of_photos(tmp_path: Path, name: str, inside: str) -> None:
+    pack(tmp_path / name, "xl/a/1.png", "xl/b/2.png", inside)
+    with pytest.raises(DataError, match=r"is an office document, .* save a table as CSV UTF-8"):
+        load_index(tmp_path / name)
+
+
 def test_a_folder_of_hidden_folders_is_not_called_empty(tmp_path: Path) -> None:
     put(tmp_path, "a/1.png", "b/2.png", "runs/.photos-x/3.png")
     assert load_index(tmp_path).warnings == ()

@@ -82,6 +82,11 @@ def test_a_manifest_keeps_old_photos_in_place(tmp_path: Path) -> None:
     assert len(new.train) == 240
 
 
+def test_a_manifest_of_other_photos_is_refused() -> None:
+    with pytest.raises(DataError, match=r"The split lists none of the photos of .*; give"):
+        assign_parts(make_index([0, 0, 1, 1]), (), manifest={"f" * 32: "train"})
+
+
 def test_a_new_copy_joins_its_old_photo(tmp_path: Path) -> None:
     old = assign_parts(make_index([0] * 20 + [1] * 20), ())
     write_manifest(old, tmp_path / "split.csv")

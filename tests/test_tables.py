@@ -60,6 +60,9 @@ def test_tables_as_spreadsheets_write_them(tmp_path: Path) -> None:
     names, rows = table(tmp_path / "t.csv", 'sep=;\n"a,b,c,d";e\n1;2\n')
     assert names == ("a,b,c,d", "e") and rows == [(3, ["1", "2"])]
     assert table(tmp_path / "t.csv", "") == ((), [])
+    spaced = table(tmp_path / "t.csv", '"a", "b, c"\n"1", "2, 3"\n')
+    assert spaced == (("a", "b, c"), [(2, ["1", "2, 3"])])
+    assert table(tmp_path / "t.csv", "a,b\n x, y\n") == (("a", "b"), [(2, [" x", " y"])])
 
 
 @pytest.mark.parametrize(

@@ -854,6 +854,11 @@ def main() -> None:
             remove_leftovers(folder)
     try:
         with _errors():
+            if "" in sys.argv[1:]:  # it would be taken for the current folder
+                raise UsageError(
+                    "an argument is empty, perhaps a variable without a value; give a path or a "
+                    "value there, or take it away."
+                )
             app()
     except typer.Exit as ended:  # before a command had begun
         raise SystemExit(ended.exit_code) from None

@@ -135,6 +135,34 @@ def remove_leftovers(parent: Path) -> None:
                     _clear(Path(entry.path))
 
 
+def names_in_hand(parent: Path) -> set[str]:
+    """Names that living processes will give what they are making.
+
+    Args:
+        parent: The folder that their drafts lie in; it need not exist.
+
+    Returns:
+        Names in that folder.
+    """
+    names: set[str] = set()
+    with suppress(OSError):
+        for entry in list(os.scandir(parent)):
+            if _NAME.fullmatch(entry.name) and _is_locked(Path(entry.path)):
+                with suppress(OSError):
+                    names.update(os.listdir(Path(entry.path, _NEW)))
+    return names
+
+
+def _is_locked(draft: Path) -> bool:
+    try:
+        with _locked(draft):
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
 def _is_old(entry: "os.DirEntry[str]", pid: int) -> bool:
     if time.time() - entry.stat().st_mtime < _LITTER_SECONDS:
         return False

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from handful.drafts import Draft, without_draft
+from handful.drafts import Draft, names_in_hand, without_draft
 from handful.errors import HandfulError, OutputError
 from handful.wording import printable
 
@@ -190,6 +190,11 @@ def new_folder(path: Path, replace: bool = False, keep_others: bool = False) -> 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with Draft(target.parent) as draft:
+            if not replace and target.name in names_in_hand(target.parent):
+                raise OutputError(
+                    f"{path} is being made by another process; choose another place with "
+                    "--output, or wait for it."
+                )
             folder = draft.place(target.name)
             folder.mkdir()
             yield folder

@@ -117,7 +117,10 @@ def _rows(path: Path, delimiter: str = "") -> Iterator[tuple[int, list[str]]]:
         delimiter = delimiter or told[1]
     header = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
     delimiter = delimiter or max(_DELIMITERS, key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    # People write a space after a comma; before a quote it would make that a letter of the cell.
+    spaced = re.search(rf'{delimiter} +"', text) is not None
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=spaced)
     while True:
         first = skipped + reader.line_num + 1
         try:

@@ -17,6 +17,7 @@ from handful.classifiers.classifier import Classifier
 from handful.classifiers.evaluation import Evaluation, score
 from handful.classifiers.intervals import design_effect
 from handful.config import TrainConfig
+from handful.drafts import names_in_hand
 from handful.errors import DataError
 from handful.files import MALFORMED, explain_damage, read_json, write_json
 from handful.jobs.run_folders import RUN_FILE
@@ -34,6 +35,7 @@ MANIFEST_FILE = "split.csv"
 PREDICTIONS_FILE = "predictions.csv"
 HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
+_VERSION = 1
 _PREDICTION_COLUMNS = ("path", "label", "predicted", "group")
 # Some packages are installed under one of several names.
 _VERSIONS_KEPT = {
@@ -212,11 +214,13 @@ def next_run_path(photos: str | Path, folder: Path = Path("runs"), *, suffix: st
         suffix: What to add to the name.
 
     Returns:
-        A path where nothing is.
+        A path where nothing is, and that no other process is about to make.
     """
     name = run_name(photos, suffix)
-    number = 1
-    while (path := folder / (name if number == 1 else f"{name}-{number}")).exists():
+    number, taken = 1, names_in_hand(folder)
+    while (path := folder / (name if number == 1 else f"{name}-{number}")).exists() or (
+        path.name in taken
+    ):
         number += 1
     return path
 
@@ -311,9 +315,15 @@ def _run_file(path: str | Path) -> Path:
 
 def _read_facts(file: Path) -> dict[str, Any]:
     try:
-        return read_json(file)
+        facts = read_json(file)
     except (OSError, ValueError) as error:
         raise _no_run(file, error) from error
+    if facts.get("format_version") != _VERSION:
+        raise DataError(
+            f"{file} has format version {facts.get('format_version')}; this handful reads "
+            f"{_VERSION}. Use the handful that made it, or train again."
+        )
+    return facts
 
 
 def _no_run(file: Path, error: Exception) -> DataError:
@@ -430,7 +440,7 @@ def write_facts(run: Run, folder: Path) -> None:
     """
     facts = {
         "format": "handful run",
-        "format_version": 1,
+        "format_version": _VERSION,
         "photos": str(run.photos.resolve()),
         "data_digest": run.split.index.digest(),
         "config": asdict(run.config),

@@ -201,6 +201,8 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
     Raises:
         DataError: When there is nothing a classifier could be made of; says what and why.
     """
+    if source == "":
+        raise UsageError("no photos were given; expected a folder, a zip or a CSV.")
     path = Path(source)
     if absence := _absence(path):
         raise DataError(f"{path} {absence}")
@@ -458,7 +460,7 @@ def check_classes(index: ImageIndex, least_classes: int = 2) -> None:
         if absent:
             raise DataError(
                 f"{source}: the {part} part has no picture of {list_names(absent)}, which other "
-                "parts have. Add pictures, or take the class out of all parts."
+                f"parts have. Add pictures, or take the class out of all parts.{notes}"
             )
 
 

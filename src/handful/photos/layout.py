@@ -73,9 +73,17 @@ class _Folder:
         parts = find_parts(self.folders)
         return is_pair(parts) and any(name in self.filled() for name in parts)
 
-    def holds_folders(self) -> bool:
-        """Whether it looks like a folder of classes, not like a class."""
-        return not self.pictures and len(self.filled()) > 1
+    def nest(self) -> dict[str, "_Folder"]:
+        """Folders that make it look like one of classes, folders around all of them seen through.
+
+        By their place in it; none where it looks like a class.
+        """
+        place, folder = "", self
+        while not folder.pictures and len(folder.filled()) == 1:
+            ((name, folder),) = folder.filled().items()
+            place += f"{name}/"
+        found = {} if folder.pictures else folder.filled()
+        return {place + name: inner for name, inner in found.items()}
 
 
 def arrange(files: Sequence[FoundFile], empty: Iterable[str] = ()) -> Layout:
@@ -200,7 +208,7 @@ def _inside(folder: _Folder, name: str) -> Place:
     while not inner.pictures and len(inner.filled()) == 1:
         ((below, inner),) = inner.filled().items()
         place = (*place, below)
-        if inner.holds_folders() or below == name or is_container(below):
+        if inner.nest() or below == name or is_container(below):
             found = place
     return found
 
@@ -216,9 +224,9 @@ def _classes(
         kept = [name for name in filled if not _is_set_aside(name)]
         # One way of writing for a name, whatever system made the folder.
         classes[top] = {name: unicodedata.normalize("NFC", name) for name in kept}
-        nests = sorted(name for name in kept if filled[name].holds_folders())
+        nests = sorted(name for name in kept if filled[name].nest())
         warnings += [
-            f"The folders {list_names(sorted(filled[name].filled()))} in {'/'.join((*top, name))} "
+            f"The folders {list_names(sorted(filled[name].nest()))} in {'/'.join((*top, name))} "
             f'count as one class, "{name}"'
             for name in nests[:_NAMED]
         ]
@@ -259,7 +267,9 @@ def _refuse_unclear(base: Place, folder: _Folder) -> None:
     """Stop where it cannot be told whether folders are parts, classes or something else."""
     filled = folder.filled()
     nests = {
-        name: set(filled[name].filled()) for name in sorted(filled) if filled[name].holds_folders()
+        name: {PurePosixPath(place).name: f"{name}/{place}" for place in filled[name].nest()}
+        for name in sorted(filled)
+        if filled[name].nest()
     }
     where = f" in {'/'.join(base)}" if base else ""
     if mixed := mixed_parts(filled):
@@ -269,10 +279,10 @@ def _refuse_unclear(base: Place, folder: _Folder) -> None:
         )
     if not nests:
         return
-    shared = sorted(set.intersection(*nests.values()))
+    shared = sorted(set.intersection(*map(set, nests.values())))
     if len(nests) > 1 and 2 * len(nests) >= len(filled) and len(shared) > 1:
         names, inner = list_names(nests), list_names(shared)
-        example = f"{next(iter(nests))}/{shared[0]}"
+        example = next(iter(nests.values()))[shared[0]]
         if is_pair(find_parts(shared)):
             raise DataError(
                 f"has the folders {names}{where} with {inner} in each. Parts are expected around "
@@ -286,7 +296,7 @@ def _refuse_unclear(base: Place, folder: _Folder) -> None:
         )
     for name, inside in nests.items():
         # A folder with those beside it in it once more is a copy of the whole.
-        if is_container(name) or len(inside & set(filled)) > 1:
+        if is_container(name) or len(set(inside) & set(filled)) > 1:
             beside = sorted(set(filled) - {name})
             raise DataError(
                 f'has the folder "{name}"{where} with the folders {list_names(sorted(inside))} in '

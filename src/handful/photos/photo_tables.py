@@ -23,6 +23,7 @@ _COLUMNS = ("path", "label", "split", "group")
 # Numbers from 0 or 1 on are codes of classes, such as digits; others, or very many, may be amounts.
 _NUM_DIGITS = 10
 _FEW_PHOTOS = 5  # of one number, on average
+_NOT_GIVEN = ("nan", "NaN")  # pandas' words for an empty cell
 
 
 def path_forms(text: str) -> Iterator[str]:
@@ -114,6 +115,7 @@ def _check_columns(path: Path, names: Sequence[str]) -> None:
 def _cells(row: Mapping[str, str]) -> tuple[str, str, str, str]:
     name, *others = (row.get(column, "").strip() for column in _COLUMNS)
     label, split, group = (unicodedata.normalize("NFC", text) for text in others)
+    split, group = ("" if text in _NOT_GIVEN else text for text in (split, group))
     return name, label, split, group
 
 
@@ -131,6 +133,12 @@ def _check_labels(
 ) -> list[str]:
     """Refuse what no classes can be made of; a warning where they may not be meant."""
     counts = Counter(label for _, (_, label, _, _) in rows)
+    for line, (_, label, _, _) in rows:
+        if label in _NOT_GIVEN:
+            raise DataError(
+                f'{path}, line {line}: the label is "{label}", which stands for an empty cell; '
+                "write the class there, or take the line out."
+            )
     numbers = [_number(label) for label in counts]
     if numbers and None not in numbers:
         values = sorted(number for number in numbers if number is not None)

@@ -120,6 +120,11 @@ def list_zip(path: Path) -> Listing:
         DataError: When it is damaged or unsafe, or holds what handful made.
     """
     reader = ZipReader(path)
+    if "[Content_Types].xml" in reader.members or path.suffix.lower() in (".ods", ".numbers"):
+        raise DataError(
+            f"{path} is an office document, whose tables and pictures are not read; save a table "
+            "as CSV UTF-8, and pictures as files."
+        )
     files = [FoundFile(name, partial(reader.read, name)) for name in sorted(reader.members)]
     files = [file for file in files if not any(map(is_ignored, file.parts))]
     return Listing(files, repeated=reader.repeated).kept(path)

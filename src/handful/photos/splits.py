@@ -390,6 +390,11 @@ def read_manifest(path: Path, *, dropped: str | None = None) -> dict[str, str]:
 
 def _given_parts(index: ImageIndex, manifest: Mapping[str, str]) -> NDArray[np.object_]:
     """Part of each photo as given by the manifest, then by the photos' own folders; "" if not."""
+    if manifest and not any(name in manifest for name in index.content_hashes):
+        raise DataError(
+            f"The split lists none of the photos of {index.source}; give the split.csv of a run "
+            "on these photos, or none."
+        )
     parts = np.array([*index.splits, ""], dtype=object)[:-1]
     # `train/` without `validation/` says what is test, not what is validation.
     if "validation" not in index.splits:
