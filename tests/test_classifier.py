@@ -196,11 +196,14 @@ def test_a_photo_can_be_given_alone_and_in_whatever_form_programs_have(
         (Path("003.jpg"), "003.jpg"),
         (path.read_bytes(), "image 0"),
         (bytearray(path.read_bytes()), "image 0"),
+        (io.BytesIO(path.read_bytes()), "image 0"),
         (array, "image 0"),
         (opened, "image 0"),
     ]
     for form, name in forms:
         for given in (form, [form], (form,), iter([form])):
+            if isinstance(form, io.BytesIO):
+                form.seek(0)
             (found,) = classifier.predict(given)
             assert (found.path, found.label) == (name, expected.label)
             assert found.probability == pytest.approx(expected.probability, abs=0.02)
@@ -239,7 +242,7 @@ def test_gray_arrays_and_any_mode_of_pillow_s_are_photos(classifier: Classifier)
         ([], "no photos were given"),
         (iter([]), "no photos were given"),
         (["/"], "/ is the whole disk; name a folder of photos"),
-        ("absent.jpg", r"1 images cannot be read: absent.jpg does not exist"),
+        ("absent.jpg", r"1 images cannot be read: absent.jpg does not exist\.$"),
         (b"no picture", r"image 0 is not a picture of a known format"),
         ([b""], r"image 0 is empty"),
         (7, r"images is a int; expected a path, a file's bytes, an \(H, W, 3\) uint8 array or"),

@@ -38,6 +38,8 @@ def test_formats_are_told_by_their_first_bytes(start: bytes, name: str | None) -
         (b"FUJIFILMCCD-RAW 0201", "a camera's raw file (Fujifilm RAF)"),
         (b"IIU\0\x18", "a camera's raw file (Panasonic RW2)"),
         (b"8BPS\0\1", "a Photoshop file"),
+        (b"\0\0\2\0\0\0\0\0\0\0\0\0", "a Targa picture"),
+        (b"\0\0\2\0\1\0\x20\x20", "a cursor"),
         (bytes(128) + b"DICM", "a DICOM picture"),
         (b"P6\n2 2\n255\n", "a Netpbm picture"),
         (b"<?xml version='1.0'?><svg/>", "an SVG drawing"),

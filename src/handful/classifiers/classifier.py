@@ -263,7 +263,7 @@ class Classifier:
                     paths.append(name)
             embeddings.append(self._embed(pictures))
         if rejected:
-            lines = "; ".join(f"{file.path} {file.reason}" for file in rejected[:5])
+            lines = "; ".join(f"{file.path} {file.reason}".rstrip(".") for file in rejected[:5])
             raise DataError(f"{len(rejected)} images cannot be read: {lines}.")
         together = np.concatenate(embeddings)
         if not len(together):

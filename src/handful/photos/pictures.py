@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from typing import Any, TypeGuard
+from typing import IO, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from PIL import Image
 from handful.errors import UsageError
 from handful.photos.pixels import rgb_of
 
-Picture = str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image.Image
+Picture = str | os.PathLike[str] | bytes | IO[bytes] | NDArray[np.uint8] | Image.Image
 # One of them, several, or an (N, H, W, 3) array.
 Pictures = Picture | Iterable[Picture]
 
@@ -31,6 +31,8 @@ def listed(images: Pictures) -> list[Any]:
         TypeError: When it is neither.
     """
     if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image):
+        return [images]
+    if hasattr(images, "read"):  # an open file, whose parts are its lines
         return [images]
     if hasattr(images, "__array__"):
         array = np.asarray(images)
@@ -59,7 +61,7 @@ def in_memory(image: Any, name: str = "image") -> bytes | NDArray[np.uint8]:
     """Bring a photo that is no path into one of two forms.
 
     Args:
-        image: A file's bytes, an array or a Pillow image.
+        image: A file's bytes, a file opened to read them, an array or a Pillow image.
         name: What to call it.
 
     Returns:
@@ -70,6 +72,8 @@ def in_memory(image: Any, name: str = "image") -> bytes | NDArray[np.uint8]:
         TypeError: When it is something else.
         ValueError: When it is an array of another kind.
     """
+    if hasattr(image, "read"):
+        image = image.read()
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if isinstance(image, Image.Image):
