@@ -1,6 +1,7 @@
 import os
 import shutil
 import socket
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +221,19 @@ def test_unlabelled_photos_of_all_kinds_of_places(tmp_path: Path) -> None:
     assert reasons["absent.png"].startswith("does not exist")
     with pytest.raises(ValueError, match="no photos were given"):
         load_unlabelled([])
+
+
+def test_places_without_photos_are_named(tmp_path: Path) -> None:
+    put(tmp_path, "one.png", "hidden/@eaDir/two.png")
+    (tmp_path / "empty").mkdir()
+    with zipfile.ZipFile(tmp_path / "folders.zip", "w") as archive:
+        archive.writestr("inside/", b"")
+    sources = [tmp_path / name for name in ("one.png", "hidden", "empty", "folders.zip")]
+    index = load_unlabelled(sources)
+    assert index.paths == (str(sources[0]),)
+    assert [(file.path, file.reason) for file in index.rejected] == [
+        (str(source), "has no photos in it") for source in sources[1:]
+    ]
 
 
 def put_other_kinds(folder: Path) -> set[str]:

@@ -263,6 +263,8 @@ def load_unlabelled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
             rejected.append(RejectedFile(str(source), reason))
             continue
         files += listing.files
+        if not listing.files and not listing.unreadable:
+            rejected.append(RejectedFile(str(source), "has no photos in it"))
         rejected += [RejectedFile(path, reason) for path, reason in listing.unreadable.items()]
         rejected += [
             RejectedFile(path, "is there several times; the last file of this name was taken")
