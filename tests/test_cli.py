@@ -568,7 +568,7 @@ def test_an_interrupt_is_one_line_too(
     assert result.stderr.startswith("Error: interrupted")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signalled_process_leaves_nothing_half_written(
     photo_folder: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -842,8 +842,12 @@ def main() -> None:
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     os.environ.update(own_environment())
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    # A terminated run tidies up just as an interrupted one does.
+    # A terminated run tidies up just as an interrupted one does, and so does one whose terminal
+    # was closed, but for what `nohup` keeps from hearing of it.
     signal.signal(signal.SIGTERM, _interrupt)
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
+        signal.signal(hangup, _interrupt)
     # A file name need not be valid text, and no result is lost over that.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
