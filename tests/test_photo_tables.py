@@ -124,7 +124,11 @@ def number_table(tmp_path: Path, values: list[str], copies: int) -> Path:
 def test_numbers_that_measure_something_are_no_classes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the labels are numbers, 4 different ones for 8 photos"):
         load_index(number_table(tmp_path, ["1.5", "2,5", "-3", "1e3"], 2))
+    with pytest.raises(DataError, match="the labels are numbers, 4 different ones for 8 photos"):
+        load_index(number_table(tmp_path, ["1.5", "2,5", "unknown", "-3", "1e3"], 2))
     assert len(load_index(number_table(tmp_path, ["10", "20"], 2), least_classes=1)) == 4
+    (warning,) = load_index(number_table(tmp_path, ["2", "2,5", "3,5"], 5)).warnings
+    assert "labels are numbers, 3 different ones for 15 photos" in warning
     index = load_index(number_table(tmp_path, ["1.5", "2.5"], 5))
     (warning,) = index.warnings
     assert "labels are numbers, 2 different ones" in warning and "write ranges" in warning

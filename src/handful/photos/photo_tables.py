@@ -139,12 +139,13 @@ def _check_labels(
                 f'{path}, line {line}: the label is "{label}", which stands for an empty cell; '
                 "write the class there, or take the line out."
             )
-    numbers = [_number(label) for label in counts]
-    if numbers and None not in numbers:
-        values = sorted(number for number in numbers if number is not None)
-        return _check_numbers(path, values, len(rows), is_for_learning)
+    numbers = {label: number for label in counts if (number := _number(label)) is not None}
+    warnings = []
+    if 2 * len(numbers) > len(counts):  # "unknown" among them changes nothing
+        num_photos = sum(counts.pop(label) for label in numbers)
+        warnings = _check_numbers(path, sorted(numbers.values()), num_photos, is_for_learning)
     for line, (_, label, _, _) in rows:
-        several = _several(label, counts)
+        several = _several(label, counts) if label in counts else []
         if several:
             raise DataError(
                 f"{path}, line {line}: the label {list_names([label])} seems to be several: "
@@ -154,8 +155,8 @@ def _check_labels(
     pairs = [label for label in counts if "," in label]
     pieces = Counter(piece.strip() for label in pairs for piece in label.split(","))
     if any(number > 1 for number in pieces.values()):
-        return [f"Each of these labels is one class, commas and all: {list_names(pairs)}"]
-    return []
+        warnings.append(f"Each of these labels is one class, commas and all: {list_names(pairs)}")
+    return warnings
 
 
 def _several(label: str, known: Mapping[str, int]) -> list[str]:
