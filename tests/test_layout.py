@@ -214,6 +214,14 @@ def test_a_part_without_class_folders_is_left_out(test: str, empty: list[str], n
     ]
 
 
+def test_a_part_without_labels_is_left_out_and_named() -> None:
+    layout = arrange(find(*tree("train/a", "train/b", "test/unknown")))
+    assert sorted(said(layout).values()) == ["a train", "b train"]
+    assert layout.warnings == ['Left out: "test" (2 pictures); the photos are taken from "train"']
+    layout = arrange(find(*tree("train/a", "train/b", "test/A")))  # a class, misspelt
+    assert "A test" in said(layout).values()
+
+
 def test_names_that_hold_whole_paths_of_windows_are_paths() -> None:
     layout = arrange(find("photos\\a\\1.jpg", "photos\\b\\2.jpg", "photos\\notes.txt"))
     assert [file.class_name for file in layout.files] == ["a", "b"]

@@ -118,6 +118,8 @@ def arrange(files: Sequence[FoundFile], empty: Iterable[str] = ()) -> Layout:
     classes, warnings = _classes(root, tops)
     if not any(classes.values()):
         _refuse_unsorted(files, "/".join(next(iter(tops))))
+    for bare in _without_labels(tops, classes):
+        classes[bare] = {}
     # A part without class folders is none; what is in it is left out like what lies beside.
     tops = {top: part for top, part in tops.items() if classes[top]}
     result, outside = [], []
@@ -238,6 +240,22 @@ def _classes(
                 for name in odd
             ]
     return classes, warnings
+
+
+def _without_labels(
+    tops: dict[Place, str], classes: dict[Place, dict[str, str]]
+) -> Iterator[Place]:
+    """Parts whose one folder is none of training's, as of competitions' tests: test/unknown."""
+    learnt = {
+        name.casefold()
+        for top, part in tops.items()
+        if part == "train"
+        for name in classes[top].values()
+    }
+    for top, part in tops.items():
+        names = {name.casefold() for name in classes[top].values()}
+        if learnt and part != "train" and len(names) == 1 and not names & learnt:
+            yield top
 
 
 def _is_set_aside(name: str) -> bool:
