@@ -318,7 +318,7 @@ def _read_facts(file: Path) -> dict[str, Any]:
         facts = read_json(file)
     except (OSError, ValueError) as error:
         raise _no_run(file, error) from error
-    if facts.get("format_version") != _VERSION:
+    if facts.get("format_version", _VERSION) != _VERSION:
         raise DataError(
             f"{file} has format version {facts.get('format_version')}; this handful reads "
             f"{_VERSION}. Use the handful that made it, or train again."
