@@ -22,7 +22,7 @@ from handful.files import sha256_of
 from handful.networks.backbones import FrozenNetwork, prepare_keras
 from handful.networks.conversion import write_lite, write_network
 from handful.networks.efficientnet_lite import LiteVariant
-from handful.photos.pixels import DecodeSettings
+from handful.photos.pixels import DecodeSettings, resize
 
 prepare_keras()
 
@@ -139,7 +139,9 @@ def classifier_on(network: FrozenNetwork, **options: Any) -> Classifier:
     # Spread to what the network gives, so that answers are neither all sure nor all alike.
     plain = LinearHead(*heads_of(dim, np.zeros(dim), np.ones(dim), rng))
     probe = Classifier(("ant", "bee", "cow"), network, plain, DecodeSettings(network.image_size))
-    embeddings = probe._embed_arrays(pictures())
+    embeddings = probe.embedder.embed_all(
+        [[resize(picture, probe.settings)] for picture in pictures()]
+    ).mean(axis=1)
     # A network that was not trained hardly tells pictures apart: not to be blown up to rounding.
     spread = embeddings.std(0) + 0.02 * np.abs(embeddings).max()
     head = LinearHead(*heads_of(dim, embeddings.mean(0), spread, rng))

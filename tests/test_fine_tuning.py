@@ -102,13 +102,21 @@ def lone_class(split: Split) -> Split:
     return replace(split, train=rows)
 
 
+def lone_classes(split: Split) -> Split:
+    """The same with one photo to learn each class from."""
+    labels = split.index.labels[split.train]
+    rows = [split.train[labels == label][:1] for label in (0, 1)]
+    return replace(split, train=np.concatenate(rows))
+
+
 @pytest.mark.parametrize(
     ("change", "rate", "words"),
     [
         (lambda split: split, 1e-4, "of 38 training photos, held out for that"),
         (lambda split: split, 3.0, "of 38 training photos, held out for that"),
-        (lone_class, 1e-4, "the photos learnt from, for a class has too few to hold any out"),
-        (lone_class, 3.0, "the photos learnt from, for a class has too few to hold any out"),
+        (lone_class, 1e-4, "of 20 training photos, held out for that"),
+        (lone_classes, 1e-4, "the photos learnt from, for each class has too few to hold any out"),
+        (lone_classes, 3.0, "the photos learnt from, for each class has too few to hold any out"),
     ],
 )
 def test_the_note_says_what_the_epochs_were_chosen_on(
