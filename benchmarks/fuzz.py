@@ -108,12 +108,13 @@ def _png_complaint(data: bytes) -> str:
 
 
 def _tiff_complaint(data: bytes) -> str:
-    from PIL import Image
+    from handful.photos.containers import TiffDirectory
 
-    with Image.open(io.BytesIO(data)) as image:
-        if image.info.get("compression") not in ("tiff_adobe_deflate", "tiff_deflate"):
-            return ""
-        places, lengths = (image.tag_v2.get(tag) or () for tag in (273, 279))
+    fields = TiffDirectory(data)
+    if fields.number(259, 1) not in (8, 32946):  # deflate, by both of its numbers
+        return ""
+    places = fields.numbers(273) or fields.numbers(324)
+    lengths = fields.numbers(279) or fields.numbers(325)
     for place, length in zip(places, lengths, strict=False):
         if complaint := _zlib_complaint(data[place : place + length]):
             return complaint

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -258,7 +259,7 @@ def test_values_of_another_kind_are_made_again(
     index = load_index(photo_folder).select([0, 1, 2])
     with ContentCache(tmp_path / "cache.sqlite") as cache:
         first = embed_index(index, embedder, SETTINGS, cache=cache)
-        with sqlite3.connect(cache.path) as file:
+        with closing(sqlite3.connect(cache.path)) as file:
             keys = dict(file.execute("SELECT key, kind FROM rows").fetchall())
         for key, kind in keys.items():
             cache.put_many(kind, {key: value})

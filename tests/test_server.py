@@ -247,7 +247,9 @@ def test_a_signal_while_it_starts_breaks_into_nothing_and_is_heeded(
         return make_card(*arguments)
 
     monkeypatch.setattr(server_module, "make_card", interrupted)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line does
+    # As the command line does; and the tests may run where Ctrl-C is ignored, in the background.
+    names = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(name, signal.default_int_handler) for name in names]
     # Else a server that heeds nothing would be waited for without end.
     watchdog = threading.Timer(20, lambda: os.kill(os.getpid(), signal.SIGTERM))
     watchdog.start()
@@ -258,7 +260,8 @@ def test_a_signal_while_it_starts_breaks_into_nothing_and_is_heeded(
         assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     finally:
         watchdog.cancel()
-        signal.signal(signal.SIGTERM, before)
+        for kind, handler in zip(names, before, strict=True):
+            signal.signal(kind, handler)
     assert went_on == [True] and said == []
 
 
