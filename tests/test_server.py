@@ -797,6 +797,21 @@ def test_a_record_that_cannot_be_written_is_named_and_the_log_goes_on() -> None:
     assert [entry.get("error") for entry in entries] == ["TypeError", "TypeError", None]
 
 
+def test_a_log_that_nobody_reads_is_known_to_be_stuck() -> None:
+    reading, writing = os.pipe()
+    writer = LogWriter(os.fdopen(writing, "w"))
+    writer.start()
+    assert not writer.is_stuck
+    writer.handle(logging.makeLogRecord({"msg": "x" * 200_000}))
+    writer.stop()
+    assert writer.is_stuck
+    with os.fdopen(reading) as pipe:
+        assert len(pipe.readline()) > 200_000
+    writer._thread.join()
+    assert not writer.is_stuck
+    writer._stream.close()
+
+
 def test_a_log_whose_reader_has_gone_does_no_harm() -> None:
     out = io.StringIO()
     writer = LogWriter(out)
@@ -819,6 +834,9 @@ def test_a_standard_error_that_stands_still_does_not_stop_the_server(
             for _ in range(600):  # 64 KB of log fill the pipe
                 assert client.get("/" + "x" * 150).status_code == 404
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        try:
+            assert process.wait(20) == 0
+        finally:
+            process.kill()  # one that hangs is not waited for
     os.close(reading)
     os.close(writing)

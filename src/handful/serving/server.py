@@ -87,6 +87,9 @@ def serve(run: Path, config: ServeConfig, say: Callable[[str], None] | None = No
             logger.warning("ended in the middle of decoding")
             log.stop()
             os._exit(0)
+    if log.is_stuck:
+        # The interpreter's own end would wait for standard error, which nobody reads.
+        os._exit(0)
 
 
 def _seconds_left(server: "Server", config: ServeConfig) -> float | None:
@@ -414,6 +417,11 @@ class LogWriter(logging.Handler):
         """Write what is left, for a second at most: nobody may be reading."""
         self._ended.set()
         self._thread.join(1.0)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it still waits for its stream, though it was stopped."""
+        return self._ended.is_set() and self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._ended.wait(_LOG_SECONDS):
