@@ -46,8 +46,12 @@ VERBS = (
 )
 
 
-# A job in the background of a script is born deaf to SIGINT, and so are its children.
-_SIGNALS_COUNT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+# A job in the background of a script is born deaf to SIGINT, one of `nohup` to SIGHUP, and so are
+# their children.
+_SIGNALS_COUNT = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+)
 
 
 def invoke(*arguments: object) -> Result:

@@ -532,7 +532,8 @@ print([line.split()[1] for line in open("/proc/self/status") if line.startswith(
         found = subprocess.run(
             [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
         )
-    assert int(found.stdout) * 1024 < 750e6  # one takes 350 MB, besides 100 MB for Python
+    # One takes 350 MB, besides 100 MB for Python; 850 MB were seen where memory is given back late.
+    assert int(found.stdout) * 1024 < 1e9
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1), (MIN_SIDE - 1, 50)])

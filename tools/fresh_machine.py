@@ -28,7 +28,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 # The stable release before the last, the last, and the next: Python 3.11, 3.13 and 3.14.
 SUITES = ("bookworm", "trixie", "testing")
-PACKAGES = ("ca-certificates", "git", "make", "python3", "python3-venv")
+PACKAGES = ("ca-certificates", "curl", "git", "make", "python3", "python3-venv")
 USER, USER_ID = "stranger", 1000
 # What is mounted inside is gone when the command ends, and so are its processes.
 OWN_NAMESPACE = "unshare --mount --propagation private --pid --fork --kill-child".split()

@@ -7,6 +7,7 @@ The table is written out, so that a name, a size or a digest costs no import of 
 import hashlib
 import logging
 import os
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,6 +222,8 @@ def _download(body: KerasBody, path: Path) -> None:
                 )
             os.replace(partial, path)
     except OSError as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the answer as well
         raise WeightsError(
             f"The weights of {body.constructor.lower()} are not on this computer and could not be "
             f"downloaded ({getattr(error, 'reason', None) or error}). Download {body.url} "
