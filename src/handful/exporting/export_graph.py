@@ -110,17 +110,6 @@ class OpenVinoDialect(Dialect):
         """
         return self._ops.round(value, "half_to_even")
 
-    def row(self, value: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: (n,).
-
-        Returns:
-            (1, n).
-        """
-        return self._ops.unsqueeze(value, np.array([0], np.int32))
-
     def turn(self, value: Any, axes: tuple[int, ...]) -> Any:
         """As in `Dialect`.
 

@@ -137,17 +137,6 @@ class KerasDialect(Dialect):
         """
         return self._ops.round(value)
 
-    def row(self, value: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: (n,).
-
-        Returns:
-            (1, n).
-        """
-        return self._ops.expand_dims(value, 0)
-
     def turn(self, value: Any, axes: tuple[int, ...]) -> Any:
         """As in `Dialect`.
 

@@ -160,16 +160,6 @@ class Dialect(Protocol):
             float32.
         """
 
-    def row(self, value: Any) -> Any:
-        """(n,) as (1, n).
-
-        Args:
-            value: (n,).
-
-        Returns:
-            (1, n).
-        """
-
     def turn(self, value: Any, axes: tuple[int, ...]) -> Any:
         """Transpose.
 
@@ -253,7 +243,7 @@ def _kept_side(dialect: Dialect, side: Any, shorter: Any, how: str) -> Any:
 
 def _positions(dialect: Dialect, ramp: Any, side: Any, kept: Any) -> Any:
     """(1, n) int32: each pixel's number within the part that is kept."""
-    return dialect.row(ramp - dialect.floor_divide(side - kept, _whole(2)))
+    return ramp - dialect.floor_divide(side - kept, _whole(2))
 
 
 def _area_weights(dialect: Dialect, ramp: Any, side: Any, kept: Any, size: int) -> Any:
@@ -336,10 +326,11 @@ def _tie(dialect: Dialect, kept_height: Any, kept_width: Any, size: int) -> Any:
     return halves[0] * halves[1] * _real(_TIE)
 
 
-# Arrays of one number: some libraries take a plain number for one of another type.
+# Matrices of one number: some libraries take a plain number for one of another type, and Keras a
+# line of one number for the bias of a layer, which LiteRT cannot add to whole numbers.
 def _whole(value: int) -> NDArray[np.int32]:
-    return np.array([value], np.int32)
+    return np.array([[value]], np.int32)
 
 
 def _real(value: float) -> NDArray[np.float32]:
-    return np.array([value], np.float32)
+    return np.array([[value]], np.float32)
