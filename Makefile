@@ -30,6 +30,7 @@ check: $(BIN)/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/environment.py lock --check
 
 bench: $(BIN)/.installed-test

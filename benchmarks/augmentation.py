@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from handful.networks.backbones import prepare_keras
-from handful.networks.embeddings import available_cores
-from handful.photos.augment import EXERCISE_POLICY, apply_views, draw_views
+from handful.data.augmentation import EXERCISE_POLICY, apply_views, draw_views
+from handful.features.embed import available_cores
+from handful.features.registry import prepare_keras
 
 
 def time_ours(images: np.ndarray, threads: int) -> float:

@@ -66,7 +66,7 @@ def features_here(name: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """Features of the Keras model and of the converted network: (N, 1280) float32 each."""
     import openvino
 
-    from handful.networks.backbones import build_network, find_backbone, frozen_network
+    from handful.features.registry import build_network, find_backbone, frozen_network
 
     backbone = find_backbone(name)
     frozen = frozen_network(backbone)

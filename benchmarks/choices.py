@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.heads import fit_head
 from handful.config import RESIZES
-from handful.networks.backbones import find_backbone, frozen_network
-from handful.networks.embeddings import Embedder, embed_index
-from handful.photos.index import ImageIndex, load_index
-from handful.photos.near_duplicates import near_duplicate_pairs
-from handful.photos.pixels import DecodeSettings
-from handful.photos.splits import assign_parts
+from handful.data.decoding import DecodeSettings
+from handful.data.index import ImageIndex, load_index
+from handful.data.near_duplicates import near_duplicate_pairs
+from handful.data.splits import assign_parts
+from handful.features.embed import Embedder, embed_index
+from handful.features.registry import find_backbone, frozen_network
+from handful.models.heads import fit_head
 from pipelines import find_photos, machine
 
 SEEDS = 3

@@ -61,10 +61,10 @@ def unpack(archive: Path, folder: Path, num_photos: int | None) -> Path:
 
 def augment(folder: Path, ours: bool, **_: Any) -> dict[str, Any]:
     """Augment the training photos once."""
-    from handful.networks.embeddings import available_cores
-    from handful.photos.index import load_index
-    from handful.photos.pixels import DecodeSettings
-    from handful.training.minibatches import decode_photos
+    from handful.data.decoding import DecodeSettings
+    from handful.data.index import load_index
+    from handful.features.embed import available_cores
+    from handful.training.batches import decode_photos
 
     images = decode_photos(load_index(folder / "train"), DecodeSettings(SIZE, "squash"))
     threads = available_cores()
@@ -79,8 +79,8 @@ def augment(folder: Path, ours: bool, **_: Any) -> dict[str, Any]:
 
 def keras_epochs(folder: Path, epochs: int, **_: Any) -> dict[str, Any]:
     """Train the exercise's network on augmented photos, Keras' own way."""
-    from handful.networks.functional import build_scratch
-    from handful.photos.augment import EXERCISE_POLICY
+    from handful.data.augmentation import EXERCISE_POLICY
+    from handful.training.networks import build_scratch
 
     network = build_scratch((SIZE, SIZE, 3), 2)
     import keras
@@ -127,7 +127,7 @@ def fit_timed(network: Any, train: Any, validation: Any, epochs: int) -> dict[st
 def our_epochs(folder: Path, epochs: int, **_: Any) -> dict[str, Any]:
     """Train the same network our way."""
     from handful.config import TrainConfig
-    from handful.jobs.runs import train
+    from handful.workflows.train import train
 
     config = TrainConfig(strategy="augmented", recipe="exercise", epochs=epochs)
     run = train(folder, config, use_cache=False)

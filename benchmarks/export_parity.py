@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from handful.classifiers.classifier import Classifier
+from handful.data.decoding import decode_picture
+from handful.data.index import ImageIndex, load_index
+from handful.data.splits import read_manifest
 from handful.errors import HandfulError
 from handful.exporting.export_jobs import PRECISIONS, export
 from handful.exporting.export_runtime import open_export
-from handful.jobs.run_files import MANIFEST_FILE, read_run_config
-from handful.photos.index import ImageIndex, load_index
-from handful.photos.pixels import decode_picture
-from handful.photos.splits import read_manifest
+from handful.models.classifier import Classifier
+from handful.runs.store import MANIFEST_FILE, read_run_config
 from pipelines import machine
 
 

@@ -63,9 +63,9 @@ class Fault(Exception):
 @contextmanager
 def pictures() -> Iterator[Judge]:
     """Decoded as for training."""
-    from handful.photos.index import why_no_picture
-    from handful.photos.picture_facts import read_facts
-    from handful.photos.pixels import DecodeSettings, decode
+    from handful.data.decoding import DecodeSettings, decode
+    from handful.data.index import why_no_picture
+    from handful.data.metadata import read_facts
 
     def judge(rng: random.Random) -> Judged:
         data = inputs.picture(rng)
@@ -108,7 +108,7 @@ def _png_complaint(data: bytes) -> str:
 
 
 def _tiff_complaint(data: bytes) -> str:
-    from handful.photos.containers import TiffDirectory
+    from handful.data.containers import TiffDirectory
 
     fields = TiffDirectory(data)
     if fields.number(259, 1) not in (8, 32946):  # deflate, by both of its numbers
@@ -133,7 +133,7 @@ def _zlib_complaint(packed: bytes) -> str:
 @contextmanager
 def zips() -> Iterator[Judge]:
     """Indexed as data to train on, read, and as photos to classify."""
-    from handful.photos.index import load_index, load_unlabelled
+    from handful.data.index import load_index, load_unlabelled
 
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "photos.zip"
@@ -164,7 +164,7 @@ def write_photos(folder: Path) -> None:
 @contextmanager
 def tables() -> Iterator[Judge]:
     """Indexed as lists of photos with their labels."""
-    from handful.photos.index import load_index
+    from handful.data.index import load_index
 
     names = ("path", "label", "split", "group")
     with tempfile.TemporaryDirectory() as name:
@@ -182,8 +182,8 @@ def tables() -> Iterator[Judge]:
 @contextmanager
 def fix_lists() -> Iterator[Judge]:
     """Read, and honoured for a folder."""
-    from handful.photos.fixes import apply_fixes, read_fixes
-    from handful.photos.index import load_index
+    from handful.data.fixes import apply_fixes, read_fixes
+    from handful.data.index import load_index
 
     with tempfile.TemporaryDirectory() as name:
         write_photos(Path(name) / "photos")
@@ -211,8 +211,8 @@ def train_small(folder: Path) -> Path:
 def run_folders() -> Iterator[Judge]:
     """A run of which one file is mutated, some with digests that agree again, is loaded."""
     from handful import Classifier
-    from handful.jobs.run_files import read_history, read_predictions, read_run_config
-    from handful.jobs.run_folders import find_run
+    from handful.runs.folders import find_run
+    from handful.runs.store import read_history, read_predictions, read_run_config
 
     with tempfile.TemporaryDirectory() as name:
         run = train_small(Path(name))

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.config import TrainConfig
-from handful.jobs.job_steps import Clock, embed_photos
-from handful.photos.index import ImageIndex, load_index
-from handful.photos.near_duplicates import coarse_fingerprints, near_duplicate_pairs
-from handful.photos.pixels import FINGERPRINT_SIDE, DecodeSettings, decode
-from handful.photos.splits import duplicate_groups
+from handful.data.decoding import FINGERPRINT_SIDE, DecodeSettings, decode
+from handful.data.index import ImageIndex, load_index
+from handful.data.near_duplicates import coarse_fingerprints, near_duplicate_pairs
+from handful.data.splits import duplicate_groups
+from handful.training.steps import Clock, embed_photos
 from pipelines import machine
 
 Pairs = set[tuple[int, int]]

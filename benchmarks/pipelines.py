@@ -32,7 +32,7 @@ def find_photos(given: Path | None) -> Path:
     if given is not None:
         return given
     from handful.config import cache_folder
-    from handful.named_data.datasets import find_demo_data
+    from handful.datasets.registry import find_demo_data
 
     return find_demo_data(None, cache_folder()).path
 

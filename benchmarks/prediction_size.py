@@ -12,10 +12,10 @@ import dataclasses
 import statistics
 from pathlib import Path
 
-from handful.classifiers.classifier import Classifier
-from handful.jobs.run_files import read_run_config
-from handful.networks.conversion import FrozenNetwork
-from handful.photos.index import ImageIndex, load_index
+from handful.data.index import ImageIndex, load_index
+from handful.features.conversion import FrozenNetwork
+from handful.models.classifier import Classifier
+from handful.runs.store import read_run_config
 
 
 def accuracy(run: Path, index: ImageIndex, size: int, mirror: bool) -> float:

@@ -16,8 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from handful.photos.index import ImageIndex, load_index
-from handful.photos.pixels import decode_picture
+from handful.data.decoding import decode_picture
+from handful.data.index import ImageIndex, load_index
 from pipelines import find_photos, machine, timed
 
 

@@ -35,9 +35,9 @@ _RAW = """
 import json, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from handful.classifiers.classifier import Classifier
-from handful.networks.embeddings import num_workers
-from handful.photos.pixels import decode
+from handful.models.classifier import Classifier
+from handful.features.embed import num_workers
+from handful.data.decoding import decode
 classifier = Classifier.load(sys.argv[1])
 photos = [path.read_bytes() for path in sorted(Path(sys.argv[2]).glob("*.jpg"))]
 def embed(data):

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.calibration import COVERAGES, ERROR_RATES
-from handful.classifiers.heads import softmax
-from handful.classifiers.metrics import expected_calibration_error, log_loss, reliability_curve
 from handful.config import TrainConfig
-from handful.jobs import runs
-from handful.jobs.job_steps import split_index
-from handful.named_data.solar_cells import fetch_solar_cells
-from handful.photos.splits import Split
+from handful.data.splits import Split
+from handful.datasets.solar_cells import fetch_solar_cells
+from handful.models.calibration import COVERAGES, ERROR_RATES
+from handful.models.heads import softmax
+from handful.statistics.metrics import expected_calibration_error, log_loss, reliability_curve
+from handful.training.steps import split_index
+from handful.workflows import train as train_workflow
 from pipelines import find_photos, machine
 
 SAMPLE = 100
@@ -47,7 +47,7 @@ def least_error(probabilities: NDArray[np.float64], draws: int = 200) -> float:
     return float(np.mean(found))
 
 
-def figures(run: runs.Run) -> dict[str, float]:
+def figures(run: train_workflow.Run) -> dict[str, float]:
     """Accuracy, calibration error and log loss on validation, with and without the temperature."""
     evaluation, calibration = run.evaluation, run.classifier.calibration
     assert calibration is not None
@@ -79,7 +79,7 @@ def print_calibration(name: str, found: Sequence[dict[str, float]]) -> None:
     )
 
 
-def print_promises(name: str, found: Sequence[runs.Run]) -> None:
+def print_promises(name: str, found: Sequence[train_workflow.Run]) -> None:
     """Print what was promised out of fold beside what validation shows."""
     promises = [run.promises for run in found]
     for place, rate in enumerate(ERROR_RATES):
@@ -108,7 +108,7 @@ def print_promises(name: str, found: Sequence[runs.Run]) -> None:
         )
 
 
-def small_run(whole: Split, seed: int) -> runs.Run:
+def small_run(whole: Split, seed: int) -> train_workflow.Run:
     """Train on a few of the training photos, checked on all validation photos."""
     rng = np.random.default_rng(seed)
     labels = whole.index.labels[whole.train]
@@ -117,7 +117,7 @@ def small_run(whole: Split, seed: int) -> runs.Run:
         for number in range(len(whole.index.class_names))
     ]
     kept = np.sort(np.concatenate([*rows, whole.validation]))
-    return runs.train(split_index(whole.index.select(kept)))
+    return train_workflow.train(split_index(whole.index.select(kept)))
 
 
 def main() -> None:
@@ -127,10 +127,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     print(f"{machine()}\n")
-    cats = runs.train(find_photos(options.photos))
+    cats = train_workflow.train(find_photos(options.photos))
     with tempfile.TemporaryDirectory() as folder:
         table = fetch_solar_cells(Path(folder))
-        cells = [runs.train(table, TrainConfig(seed=seed)) for seed in range(options.seeds)]
+        cells = [
+            train_workflow.train(table, TrainConfig(seed=seed)) for seed in range(options.seeds)
+        ]
         small = [small_run(cats.split, seed) for seed in range(options.seeds)]
     named = {
         f"cats and dogs, {len(cats.split.train):,} photos": [cats],

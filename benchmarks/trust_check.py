@@ -25,16 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from handful.checks.findings import Evidence
+from handful.checks.photos import find_problems
 from handful.config import TrainConfig, cache_folder
-from handful.jobs.check_runs import PhotoCheck, check
-from handful.jobs.job_steps import choose_network, keep_readable, open_cache
-from handful.named_data.solar_cells import fetch_solar_cells
-from handful.networks.embeddings import EmbeddingTable, scan_index
-from handful.photos.index import ImageIndex, load_index
-from handful.photos.picture_facts import MEASURES, measure
-from handful.photos.pixels import DecodeSettings, decode, decode_picture
-from handful.trust.doctor import find_problems
-from handful.trust.findings import Evidence
+from handful.data.decoding import DecodeSettings, decode, decode_picture
+from handful.data.index import ImageIndex, load_index
+from handful.data.metadata import MEASURES, measure
+from handful.datasets.solar_cells import fetch_solar_cells
+from handful.features.embed import EmbeddingTable, scan_index
+from handful.training.steps import choose_network, keep_readable, open_cache
+from handful.workflows.check import PhotoCheck, check
 from pipelines import find_photos, machine, timed
 
 ASKED = {"nothing cached": 20, "everything cached": 4}

@@ -17,8 +17,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.calibration import Calibration
-from handful.classifiers.intervals import (
+from handful.models.calibration import Calibration
+from handful.statistics.intervals import (
     accuracy_interval,
     paired_difference_interval,
     paired_difference_test,

@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.heads import fit_head
-from handful.classifiers.intervals import wilson_interval
 from handful.config import TrainConfig, cache_folder
-from handful.jobs.job_steps import choose_network, open_cache
-from handful.named_data.solar_cells import fetch_solar_cells
-from handful.networks.embeddings import Embedder, embed_index
-from handful.photos.index import load_index
-from handful.photos.near_duplicates import near_duplicate_pairs
-from handful.photos.pixels import DecodeSettings
-from handful.photos.splits import duplicate_groups, stratified_folds
-from handful.trust.curve_fitting import measure_curve
+from handful.data.decoding import DecodeSettings
+from handful.data.index import load_index
+from handful.data.near_duplicates import near_duplicate_pairs
+from handful.data.splits import duplicate_groups, stratified_folds
+from handful.datasets.solar_cells import fetch_solar_cells
+from handful.evaluation.curve_fitting import measure_curve
+from handful.features.embed import Embedder, embed_index
+from handful.models.heads import fit_head
+from handful.statistics.intervals import wilson_interval
+from handful.training.steps import choose_network, open_cache
 from pipelines import find_photos, machine
 
 NUM_FITTED = 500

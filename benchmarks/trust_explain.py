@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.classifier import Classifier
-from handful.classifiers.explanation import Explainer, Explanation, overlay
-from handful.jobs import runs
-from handful.photos.index import ImageIndex
-from handful.photos.pixels import decode
+from handful.data.decoding import decode
+from handful.data.index import ImageIndex
+from handful.models.activation_maps import Explainer, Explanation, overlay
+from handful.models.classifier import Classifier
+from handful.workflows import train as train_workflow
 from pipelines import find_photos, machine
 
 # Left, top, right, bottom as shares of width and height, drawn around the whole animal before any
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, default=Path("trust_explain.png"))
     options = parser.parse_args()
     print(machine())
-    run = runs.train(find_photos(options.photos))
+    run = train_workflow.train(find_photos(options.photos))
     index = run.split.index
     true = Explainer(run.classifier)
     shams = [Explainer(with_random_head(run.classifier, seed)) for seed in range(NUM_HEADS)]

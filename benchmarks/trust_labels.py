@@ -23,16 +23,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.heads import fit_head
+from handful.checks.labels import LabelReview, review_embeddings
 from handful.config import TrainConfig, cache_folder
-from handful.jobs.job_steps import choose_network, keep_readable, open_cache
-from handful.named_data.solar_cells import SOLAR_CELLS, fetch_solar_cells
-from handful.networks.embeddings import Embedder, embed_index
-from handful.photos.index import ImageIndex, load_index
-from handful.photos.near_duplicates import near_duplicate_pairs
-from handful.photos.pixels import DecodeSettings, decode_picture
-from handful.photos.splits import Split, assign_parts
-from handful.trust.label_review import LabelReview, review_embeddings
+from handful.data.decoding import DecodeSettings, decode_picture
+from handful.data.index import ImageIndex, load_index
+from handful.data.near_duplicates import near_duplicate_pairs
+from handful.data.splits import Split, assign_parts
+from handful.datasets.solar_cells import SOLAR_CELLS, fetch_solar_cells
+from handful.features.embed import Embedder, embed_index
+from handful.models.heads import fit_head
+from handful.training.steps import choose_network, keep_readable, open_cache
 from pipelines import find_photos, machine
 
 # The list is read half again as far as labels are wrong.

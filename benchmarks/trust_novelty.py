@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.classifier import Classifier
-from handful.classifiers.metrics import roc_auc
-from handful.classifiers.novelty import reference_of
 from handful.config import cache_folder
-from handful.jobs import runs
-from handful.named_data.digits import find_digits, read_digits
-from handful.named_data.solar_cells import fetch_solar_cells
-from handful.networks.embeddings import embed_index
-from handful.photos.index import ImageIndex, load_index
-from handful.photos.pixels import resize
+from handful.data.decoding import resize
+from handful.data.index import ImageIndex, load_index
+from handful.datasets.digits import find_digits, read_digits
+from handful.datasets.solar_cells import fetch_solar_cells
+from handful.features.embed import embed_index
+from handful.models.classifier import Classifier
+from handful.models.novelty import reference_of
+from handful.statistics.metrics import roc_auc
+from handful.workflows import train as train_workflow
 from pipelines import find_photos, machine
 
 SAMPLES = (10, 50, 200, 1_000)
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path, nargs="?")
     parser.add_argument("--digits", type=int, default=1_000)
     options = parser.parse_args()
-    run = runs.train(find_photos(options.photos))
+    run = train_workflow.train(find_photos(options.photos))
     classifier, split = run.classifier, run.split
     seen, known = (embed(classifier, split.part(part)) for part in ("train", "validation"))
     with tempfile.TemporaryDirectory() as folder:

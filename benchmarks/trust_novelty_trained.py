@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from handful.classifiers.novelty import reference_of
 from handful.config import TrainConfig
-from handful.jobs import runs
-from handful.jobs.job_steps import split_index
-from handful.networks.embeddings import embed_index
-from handful.photos.index import load_index
+from handful.data.index import load_index
+from handful.features.embed import embed_index
+from handful.models.novelty import reference_of
+from handful.training.steps import split_index
+from handful.workflows import train as train_workflow
 from pipelines import machine
 
 
@@ -40,7 +40,7 @@ def main() -> None:
             strategy="scratch", epochs=options.epochs, seed=seed, validation_fraction=0.4
         )
         known = split_index(half.part("train"), validation_fraction=0.4, seed=seed)
-        run = runs.train(known, config)
+        run = train_workflow.train(known, config)
         classifier, reference = run.classifier, run.classifier.reference
         assert reference is not None
         new, seen = (

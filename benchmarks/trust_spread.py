@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.cache import ContentCache
-from handful.classifiers.heads import fit_head
-from handful.classifiers.intervals import resampled_interval, wilson_interval
 from handful.config import TrainConfig
-from handful.jobs import job_steps, runs
-from handful.networks.embeddings import embed_index
-from handful.trust.resampling import Resampling, resample_head
+from handful.evaluation.resampling import Resampling, resample_head
+from handful.features.embed import embed_index
+from handful.files.cache import ContentCache
+from handful.models.heads import fit_head
+from handful.statistics.intervals import resampled_interval, wilson_interval
+from handful.training import steps
+from handful.workflows import train as train_workflow
 from pipelines import find_photos, machine
 
 WAYS: dict[str, dict[str, int]] = {
@@ -80,9 +81,9 @@ def intervals(found: Resampling) -> list[tuple[float, float]]:
 
 def read_photos(path: Path) -> tuple[Photos, Photos]:
     """Embeddings, labels and near-duplicate groups of the training and the validation photos."""
-    run = runs.train(path, TrainConfig())
+    run = train_workflow.train(path, TrainConfig())
     index, classifier = run.split.index, run.classifier
-    with ContentCache(job_steps.embedding_cache_path()) as cache:
+    with ContentCache(steps.embedding_cache_path()) as cache:
         table = embed_index(index, classifier.embedder, classifier.settings, cache=cache)
     train, validation = (
         (table.embeddings[rows, 0], index.labels[rows], run.split.groups[rows])

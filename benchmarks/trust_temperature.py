@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.calibration import fit_calibrated_head, fit_temperature
-from handful.classifiers.heads import fit_head, out_of_fold_logits, softmax
-from handful.classifiers.intervals import calibration_error
-from handful.classifiers.metrics import expected_calibration_error, log_loss, reliability_curve
 from handful.config import TrainConfig
-from handful.jobs.job_steps import Clock, keep_readable, open_cache, prepare_embedder
-from handful.photos.index import load_index
-from handful.photos.near_duplicates import near_duplicate_pairs
-from handful.photos.splits import duplicate_groups
+from handful.data.index import load_index
+from handful.data.near_duplicates import near_duplicate_pairs
+from handful.data.splits import duplicate_groups
+from handful.models.calibration import fit_calibrated_head, fit_temperature
+from handful.models.heads import fit_head, out_of_fold_logits, softmax
+from handful.statistics.intervals import calibration_error
+from handful.statistics.metrics import expected_calibration_error, log_loss, reliability_curve
+from handful.training.steps import Clock, keep_readable, open_cache, prepare_embedder
 from pipelines import machine
 
 Floats = NDArray[np.float64]

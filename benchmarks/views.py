@@ -15,14 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choices import training_part
-from handful.classifiers.heads import fit_head
-from handful.networks.backbones import find_backbone, frozen_network
-from handful.networks.embeddings import Embedder, embed_index
-from handful.photos.augment import EXERCISE_POLICY, HANDFUL_POLICY, VIEWS_POLICY, AugmentationPolicy
-from handful.photos.index import load_index
-from handful.photos.near_duplicates import near_duplicate_pairs
-from handful.photos.pixels import DecodeSettings
-from handful.photos.splits import assign_parts
+from handful.data.augmentation import (
+    EXERCISE_POLICY,
+    HANDFUL_POLICY,
+    VIEWS_POLICY,
+    AugmentationPolicy,
+)
+from handful.data.decoding import DecodeSettings
+from handful.data.index import load_index
+from handful.data.near_duplicates import near_duplicate_pairs
+from handful.data.splits import assign_parts
+from handful.features.embed import Embedder, embed_index
+from handful.features.registry import find_backbone, frozen_network
+from handful.models.heads import fit_head
 from pipelines import machine
 
 VIEWS = 4

@@ -5,11 +5,11 @@ import cv2
 import numpy as np
 import pytest
 
-from handful.files import sha256_of
-from handful.jobs import job_steps, runs
-from handful.networks.backbones import FrozenNetwork
-from handful.networks.efficientnet_lite import LiteVariant, lite_convolutions
-from handful.training import strategies, training_jobs
+from handful.features.backbones.efficientnet_lite import LiteVariant, lite_convolutions
+from handful.features.registry import FrozenNetwork
+from handful.files.atomic import sha256_of
+from handful.training import jobs, steps, strategies
+from handful.workflows import train as train_workflow
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -82,7 +82,7 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_network(tmp_path_factory: pytest.TempPathFactory) -> FrozenNetwork:
     """A stand-in for a pretrained network: a fixed random projection of 32x32 pixels to 48."""
-    from handful.networks.runtime import openvino, ops
+    from handful.features.runtime import openvino, ops
 
     folder = tmp_path_factory.mktemp("network")
     images = ops.parameter(openvino.PartialShape([-1, 32, 32, 3]), np.uint8, name="images")
@@ -109,7 +109,7 @@ def tiny_network(tmp_path_factory: pytest.TempPathFactory) -> FrozenNetwork:
 @pytest.fixture
 def tiny_backbone(tiny_network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch) -> FrozenNetwork:
     """Jobs take the stand-in for whatever backbone they are asked for."""
-    for module in (job_steps, strategies, training_jobs):
+    for module in (steps, strategies, jobs):
         monkeypatch.setattr(module, "frozen_network", lambda backbone, precision: tiny_network)
     return tiny_network
 
@@ -122,7 +122,7 @@ def tiny_run(
     root = tmp_path_factory.mktemp("tiny")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HANDFUL_CACHE", str(root / "cache"))
-        for module in (job_steps, strategies, training_jobs):
+        for module in (steps, strategies, jobs):
             patch.setattr(module, "frozen_network", lambda backbone, precision: tiny_network)
-        runs.train(photo_folder, output=root / "run")
+        train_workflow.train(photo_folder, output=root / "run")
     return root / "run"

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 
-from handful.classifiers.classifier import Classifier
 from handful.config import ServeConfig
+from handful.models.classifier import Classifier
 from handful.serving.application import Service
 from handful.serving.batching import Batcher
 from handful.serving.guards import LOOPBACK_NAMES

@@ -3,7 +3,7 @@
 import zipfile
 from pathlib import Path
 
-from handful.photos.index import ImageIndex
+from handful.data.index import ImageIndex
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from handful.classifiers.classifier import Classifier
-from handful.cli import app as command_line
+from handful.cli.commands import app as command_line
+from handful.models.classifier import Classifier
 from handful.serving import predict_endpoint
 from handful.serving.guards import LOOPBACK_NAMES, SECURITY_HEADERS
 from handful.serving.problems import KINDS, MEDIA_TYPE

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from conftest import draw_photo
-from handful.classifiers.classifier import Classifier
+from handful.data.index import load_unlabelled
 from handful.errors import DataError
-from handful.photos.index import load_unlabelled
+from handful.models.classifier import Classifier
 from handful.serving import batching
 from handful.serving.batching import Batcher, QueueFullError
 from live_server import wait_until

@@ -20,13 +20,14 @@ import typer
 from typer.testing import CliRunner, Result
 
 from conftest import REPOSITORY, draw_photo, write_photo
-from handful import cli
-from handful.cli import app
+from handful.cli import commands
+from handful.cli.commands import app
 from handful.errors import DataError, UsageError
-from handful.jobs import compare_runs, runs
-from handful.networks.backbones import FrozenNetwork
-from handful.tables import read_csv
+from handful.features.registry import FrozenNetwork
+from handful.files.tables import read_csv
 from handful.wording import printable
+from handful.workflows import compare as compare_workflow
+from handful.workflows import train as train_workflow
 
 VERBS = (
     "train",
@@ -61,7 +62,7 @@ def invoke(*arguments: object) -> Result:
 @pytest.fixture
 def run_path(photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path) -> Path:
     path = tmp_path / "run"
-    runs.train(photo_folder, output=path)
+    train_workflow.train(photo_folder, output=path)
     return path
 
 
@@ -150,9 +151,9 @@ def test_every_train_option_reaches_the_job(
 
     def remember(photos: object, config: object, **options: object) -> None:
         asked.update(photos=photos, config=config, **options)
-        raise cli.HandfulError("enough")
+        raise commands.HandfulError("enough")
 
-    monkeypatch.setattr(runs, "train", remember)
+    monkeypatch.setattr(train_workflow, "train", remember)
     changes: dict[str, object] = {
         "backbone": "xception",
         "weights": "w.h5",
@@ -179,15 +180,17 @@ def test_every_train_option_reaches_the_job(
     )  # fmt: skip
     assert result.exit_code == 1
     changes |= {"recipe": "exercise", "time_budget_minutes": 1.5}
-    expected = runs.TrainConfig(**changes, test_time_mirror=True, drop_leaks=True)  # type: ignore[arg-type]
+    expected = train_workflow.TrainConfig(**changes, test_time_mirror=True, drop_leaks=True)  # type: ignore[arg-type]
     assert asked["config"] == expected
     assert asked["use_cache"] is False and asked["manifest"] == Path("s.csv")
     assert asked["resume"] is True and asked["output"] == Path("run")
     scratch = ("--strategy", "scratch", "--network", "mine.py:build")
     invoke("train", photo_folder, *scratch, "-o", "run")
-    assert asked["config"] == runs.TrainConfig(strategy="scratch", network="mine.py:build")
+    assert asked["config"] == train_workflow.TrainConfig(
+        strategy="scratch", network="mine.py:build"
+    )
     invoke("train", photo_folder, "--seeds", 4, "--folds", 3, "-o", "run")
-    assert asked["config"] == runs.TrainConfig(num_seeds=4, num_folds=3)
+    assert asked["config"] == train_workflow.TrainConfig(num_seeds=4, num_folds=3)
 
 
 def test_train_says_how_far_accuracy_spreads(
@@ -460,7 +463,7 @@ def test_whatever_happens_is_one_line_and_what_nobody_foresaw_is_kept(
         raise error
 
     monkeypatch.setenv("HANDFUL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(runs, "train", fail)
+    monkeypatch.setattr(train_workflow, "train", fail)
     result = invoke("train", photo_folder, "-o", tmp_path / "run")
     assert result.exit_code == code
     assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
@@ -566,7 +569,7 @@ def test_an_interrupt_is_one_line_too(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "train", interrupt)
+    monkeypatch.setattr(train_workflow, "train", interrupt)
     result = invoke("train", photo_folder, "-o", tmp_path / "run")
     assert result.exit_code == 130
     assert result.stderr.startswith("Error: interrupted")
@@ -640,7 +643,7 @@ def test_a_closed_pipe_is_no_error(run_path: Path, photo_folder: Path) -> None:
 def test_predicting_imports_no_tensorflow(run_path: Path, photo_folder: Path) -> None:
     script = (
         "import sys\n"
-        "from handful.cli import app\n"
+        "from handful.cli.commands import app\n"
         f"app(['predict', {str(run_path)!r}, {str(photo_folder / 'round' / '000.jpg')!r}], "
         "standalone_mode=False)\n"
         "heavy = {'tensorflow', 'keras', 'scipy', 'sklearn', 'matplotlib', 'jinja2', 'torch'}\n"
@@ -884,11 +887,11 @@ def test_resume_finds_the_latest_unfinished_run(
 
     def remember(*_: object, **options: object) -> None:
         asked.update(options)
-        raise cli.HandfulError("enough")
+        raise commands.HandfulError("enough")
 
-    monkeypatch.setattr(runs, "train", remember)
+    monkeypatch.setattr(train_workflow, "train", remember)
     place = Path("runs") / f"{photo_folder.name}-2"
-    runs.checkpoint_path(place).mkdir(parents=True)
+    train_workflow.checkpoint_path(place).mkdir(parents=True)
     invoke("train", photo_folder, "--strategy", "scratch", "--resume")
     assert asked["output"] == place and asked["resume"] is True
 
@@ -947,7 +950,7 @@ def test_every_compare_option_reaches_the_job(
         asked.update(photos=photos, config=config, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(compare_runs, "compare", remember)
+    monkeypatch.setattr(compare_workflow, "compare", remember)
     result = invoke(
         "compare", photo_folder, "--strategy", "transfer", "--strategy", "scratch", "--recipe",
         "exercise", "--seeds", 2, "--quick", "--resume", "--backbone", "xception", "--weights",
@@ -958,7 +961,7 @@ def test_every_compare_option_reaches_the_job(
     assert result.stderr.startswith(
         "Error: interrupted; what was trained is kept; the same command"
     )
-    assert asked["config"] == compare_runs.CompareConfig(
+    assert asked["config"] == compare_workflow.CompareConfig(
         strategies=("transfer", "scratch"),
         recipe="exercise",
         num_seeds=2,
@@ -1010,7 +1013,9 @@ def test_from_repeats_a_run_on_a_given_split(
     texts = [(path / "split.csv").read_text() for path in (run_path, second, third)]
     assert texts[0] == texts[1] == texts[2]
     # Another split on request, though.
-    runs.freeze_split(photo_folder, runs.TrainConfig(seed=5), tmp_path / "other.csv")
+    train_workflow.freeze_split(
+        photo_folder, train_workflow.TrainConfig(seed=5), tmp_path / "other.csv"
+    )
     other = tmp_path / "fourth"
     invoke("train", "--from", second, "--split", tmp_path / "other.csv", "-o", other)
     assert (other / "split.csv").read_text() == (tmp_path / "other.csv").read_text() != texts[0]
@@ -1047,7 +1052,7 @@ def test_default_folders_are_named_after_the_photos(
 
     def remember(*_: object, output: object, **__: object) -> None:
         asked.append(output)
-        raise cli.HandfulError("enough")
+        raise commands.HandfulError("enough")
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.import_module(f"handful.jobs.{job}"), verb, remember)
@@ -1061,7 +1066,7 @@ def test_names_that_are_no_valid_text_are_printed(
 ) -> None:
     """The whole program, for it decides how standard output is encoded."""
     shutil.copy(photo_folder / "round" / "000.jpg", tmp_path / os.fsdecode(b"x\xff.jpg"))
-    script = "from handful.cli import main; main()"
+    script = "from handful.cli.commands import main; main()"
     printed = {}
     for option in ("--quiet", "--json", "--csv"):
         done = subprocess.run(

@@ -8,14 +8,14 @@ import pytest
 from numpy.typing import NDArray
 
 from conftest import draw_photo
-from handful.classifiers.classifier import Classifier
-from handful.classifiers.heads import softmax
 from handful.config import TrainConfig
-from handful.networks.backbones import prepare_keras
-from handful.networks.embeddings import Embedder
-from handful.networks.functional import build_mnist, build_scratch, build_small
-from handful.photos.pixels import DecodeSettings
+from handful.data.decoding import DecodeSettings
+from handful.features.embed import Embedder
+from handful.features.registry import prepare_keras
+from handful.models.classifier import Classifier
+from handful.models.heads import softmax
 from handful.training.deployment import deploy, head_of_layer, write_body
+from handful.training.networks import build_mnist, build_scratch, build_small
 from handful.training.recipes import Recipe
 
 prepare_keras()

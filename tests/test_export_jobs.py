@@ -9,14 +9,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from conftest import write_photo
-from handful.classifiers.classifier import Classifier
-from handful.classifiers.heads import LinearHead
-from handful.cli import app
+from handful.cli.commands import app
 from handful.errors import DataError, HandfulError, ModelFileError, OutputError
 from handful.exporting import export_jobs, export_pictures
 from handful.exporting.export_jobs import Export, export
 from handful.exporting.export_pictures import draw_pictures, find_pictures
-from handful.networks.backbones import Backbone, FrozenNetwork, int8_digest
+from handful.features.registry import Backbone, FrozenNetwork, int8_digest
+from handful.models.classifier import Classifier
+from handful.models.heads import LinearHead
 from handful.wording import format_share
 
 
@@ -340,8 +340,8 @@ def test_class_names_do_not_end_a_table(tiny_network: FrozenNetwork, tmp_path: P
         np.zeros(2, np.float32),
         None,
     )
+    from handful.data.decoding import DecodeSettings
     from handful.exporting.export_card import CardFacts, write_card
-    from handful.photos.pixels import DecodeSettings
 
     classifier = Classifier(("a|b", "c"), tiny_network, head, DecodeSettings(32), precision="f32")
     classifier.save(tmp_path / "saved")

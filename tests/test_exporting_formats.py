@@ -11,18 +11,18 @@ import pytest
 from numpy.typing import NDArray
 
 from conftest import draw_photo, draw_tensors
-from handful.classifiers.classifier import Classifier
-from handful.classifiers.heads import LinearHead, softmax
+from handful.data.decoding import DecodeSettings, resize
 from handful.errors import HandfulError, MissingExtraError
 from handful.exporting.export_graph import folded_head, whole_graph
 from handful.exporting.export_jobs import export
 from handful.exporting.export_onnx import write_onnx
 from handful.exporting.export_runtime import FILE_NAMES, check_extra, open_export
-from handful.files import sha256_of
-from handful.networks.backbones import FrozenNetwork, prepare_keras
-from handful.networks.conversion import write_lite, write_network
-from handful.networks.efficientnet_lite import LiteVariant
-from handful.photos.pixels import DecodeSettings, resize
+from handful.features.backbones.efficientnet_lite import LiteVariant
+from handful.features.conversion import write_lite, write_network
+from handful.features.registry import FrozenNetwork, prepare_keras
+from handful.files.atomic import sha256_of
+from handful.models.classifier import Classifier
+from handful.models.heads import LinearHead, softmax
 
 prepare_keras()
 
@@ -210,8 +210,8 @@ def test_a_stranger_gets_handfuls_answers(
 @pytest.mark.parametrize("format", ["onnx", "keras"])
 def test_networks_trained_from_scratch_can_be_exported(format: str, tmp_path: Path) -> None:
     from handful.config import TrainConfig
-    from handful.networks.functional import build_mnist, build_small
     from handful.training.deployment import deploy
+    from handful.training.networks import build_mnist, build_small
     from handful.training.recipes import Recipe
 
     for build, grey in ((build_small, False), (build_mnist, True)):

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handful.classifiers.classifier import Classifier
 from handful.config import TrainConfig
+from handful.data.decoding import DecodeSettings
 from handful.exporting import export_jobs
 from handful.exporting.export_jobs import export
-from handful.jobs import runs
-from handful.networks.backbones import build_body, prepare_keras
-from handful.photos.pixels import DecodeSettings
+from handful.features.registry import build_body, prepare_keras
+from handful.models.classifier import Classifier
+from handful.workflows import train as train_workflow
 from test_exporting_formats import ask_stranger, classifier_on, frozen, pictures, stirred
 
 prepare_keras()
@@ -34,7 +34,7 @@ def real_runs(shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         patch.setenv("HANDFUL_CACHE", str(root / "cache"))
         for precision in ("int8", "f32"):
             config = TrainConfig(precision=precision)
-            runs.train(photos, config, output=root / "runs" / precision)
+            train_workflow.train(photos, config, output=root / "runs" / precision)
     return {name: root / "runs" / name for name in ("int8", "f32")}
 
 

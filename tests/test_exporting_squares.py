@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from conftest import draw_photo
+from handful.data.decoding import DecodeSettings, resize
 from handful.exporting.export_graph import OpenVinoDialect
 from handful.exporting.square_graph import square
-from handful.photos.pixels import DecodeSettings, resize
 
 SIZES = [(32, 32), (20, 27), (100, 80), (200, 12), (9, 300), (64, 64), (96, 64), (33, 31), (8, 8)]
 
@@ -101,8 +101,8 @@ def test_sizes_of_all_kinds(height: int, width: int, size: int, how: str, seed: 
 
 
 def test_the_kept_side_is_exact_for_the_largest_pictures() -> None:
+    from handful.data.decoding import _kept
     from handful.exporting.square_graph import _kept_side
-    from handful.photos.pixels import _kept
 
     rng = np.random.default_rng(0)
     sides = rng.integers(8, 20_000, (2000, 2))

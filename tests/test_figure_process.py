@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handful.classifiers.evaluation import Evaluation, score
+from handful.evaluation.evaluation import Evaluation, score
 from handful.reports import figure_process
 from handful.reports.figure_process import FigureProcess
-from handful.reports.plots import FIGURES, save_figures
+from handful.reports.figures import FIGURES, save_figures
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handful import files
-from handful.classifiers.heads import LinearHead, fit_head
 from handful.config import TrainConfig
-from handful.networks.backbones import find_backbone
-from handful.photos.index import load_index
-from handful.photos.splits import Split, assign_parts
+from handful.data.index import load_index
+from handful.data.splits import Split, assign_parts
+from handful.features.registry import find_backbone
+from handful.files import atomic
+from handful.models.heads import LinearHead, fit_head
 from handful.training import fine_tuning
 from handful.training.fine_tuning import (
     _as_dense,
@@ -19,8 +19,8 @@ from handful.training.fine_tuning import (
     _layer_rates,
     fine_tune,
 )
+from handful.training.jobs import TrainingJob
 from handful.training.recipes import Recipe, find_recipe
-from handful.training.training_jobs import TrainingJob
 
 pytestmark = pytest.mark.real
 
@@ -141,7 +141,7 @@ def test_large_maps_lie_in_a_file_and_are_not_copied(
         return sources[-1]
 
     monkeypatch.setattr(fine_tuning, "make_source", remember)
-    monkeypatch.setattr(files, "MEMORY_BYTES", 1000)
+    monkeypatch.setattr(atomic, "MEMORY_BYTES", 1000)
     fine_tune(job(replace(split, train=split.train[1:])), recipe(epochs=1))
     maps = sources[0].images
     assert isinstance(maps, np.memmap) and all(source.images is maps for source in sources)

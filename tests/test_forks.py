@@ -97,7 +97,7 @@ def test_an_archive_that_is_open_is_read_by_children_at_their_own_place(
             file.write(path, path.relative_to(photo_folder))
     run(
         """
-from handful.photos.storage import ZipReader
+from handful.data.storage import ZipReader
 reader = ZipReader(sys.argv[1])
 expected = {name: reader.read(name) for name in reader.members}
 def work():
@@ -122,8 +122,8 @@ def test_a_cache_and_batches_go_on_in_a_child(tmp_path: Path) -> None:
     run(
         """
 from pathlib import Path
-from handful.cache import ContentCache
-from handful.training.minibatches import BatchSource
+from handful.files.cache import ContentCache
+from handful.training.batches import BatchSource
 cache = ContentCache(Path(sys.argv[1]) / "cache.sqlite")
 cache.put_many("picture", {b"a" * 16: b"parent"})
 source = BatchSource(np.zeros((8, 4, 4, 3), np.uint8), np.arange(8) % 2, 2, 4)

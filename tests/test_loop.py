@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo
+from handful.data.augmentation import EXERCISE_POLICY
 from handful.errors import DataError, TrainingError
-from handful.networks.backbones import prepare_keras
-from handful.photos.augment import EXERCISE_POLICY
+from handful.features.registry import prepare_keras
+from handful.training.batches import BatchSource
 from handful.training.loop import COLUMNS, Fitted, compile_network, fit_network
-from handful.training.minibatches import BatchSource
 from handful.training.recipes import Recipe
 
 prepare_keras()

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from handful.classifiers.classifier import Classifier
 from handful.errors import DataError
-from handful.jobs.run_folders import CLASSIFIER_FOLDER, RUN_FILE
+from handful.models.classifier import Classifier
+from handful.runs.folders import CLASSIFIER_FOLDER, RUN_FILE
 from handful.serving.model_card import make_card
 
 

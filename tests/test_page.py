@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
-from handful.jobs.check_runs import check
-from handful.networks.backbones import FrozenNetwork
-from handful.reports.report import write_report
+from handful.features.registry import FrozenNetwork
+from handful.reports.run_page import write_report
+from handful.workflows.check import check
 from live_server import Live, behind_proxy, live
-from test_report import evaluate, gather
+from test_reports_run_page import evaluate, gather
 
 CHROMIUM = next(
     (

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from handful.config import RECIPES, STRATEGIES
-from handful.networks.functional import NETWORKS
-from handful.photos.augment import EXERCISE_POLICY, HANDFUL_POLICY
+from handful.data.augmentation import EXERCISE_POLICY, HANDFUL_POLICY
+from handful.training.networks import NETWORKS
 from handful.training.recipes import Recipe, find_recipe
 
 

@@ -22,10 +22,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from handful.classifiers.classifier import Classifier
-from handful.cli import app as command_line
+from handful.cli.commands import app as command_line
 from handful.config import ServeConfig
 from handful.errors import MissingExtraError
+from handful.models.classifier import Classifier
 from handful.serving import server as server_module
 from handful.serving.batching import Batcher
 from handful.serving.connections import raise_file_limit
@@ -169,7 +169,7 @@ def slow(data, settings):
         wait(60)
     return decode(data, settings)
 batching.decode = slow
-from handful.cli import main
+from handful.cli.commands import main
 main()
 """
 
@@ -214,7 +214,7 @@ def test_a_signal_while_it_starts_ends_it_too(tiny_run: Path, tmp_path: Path, na
     command = [sys.executable, "-m", "handful", "serve", str(tiny_run), "--port", "0"]
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from handful.cli import main; import handful.serving.server; "
+        "from handful.cli.commands import main; import handful.serving.server; "
         "print('started', flush=True); "
         f"sys.argv = {command[2:]!r}; main()"
     )

@@ -7,17 +7,17 @@ import pytest
 from numpy.typing import NDArray
 
 from conftest import draw_photo, write_photo
-from handful.classifiers.classifier import Classifier
 from handful.config import TrainConfig
+from handful.data.decoding import DecodeSettings
 from handful.errors import DataError, UsageError
-from handful.jobs import runs
-from handful.networks.backbones import FrozenNetwork
-from handful.networks.functional import build_scratch
-from handful.photos.pixels import DecodeSettings
-from handful.training import minibatches, training_jobs
+from handful.features.registry import FrozenNetwork
+from handful.models.classifier import Classifier
+from handful.training import batches, jobs
+from handful.training.batches import decode_photos
 from handful.training.loop import COLUMNS, Fitted
-from handful.training.minibatches import decode_photos
+from handful.training.networks import build_scratch
 from handful.training.strategies import count_body
+from handful.workflows import train as train_workflow
 
 
 def asked(strategy: str = "scratch", **options: Any) -> TrainConfig:
@@ -55,25 +55,27 @@ def three_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_network_of_ones_own_beats_chance(photo_folder: Path, tmp_path: Path) -> None:
     config = asked(epochs=5, batch_size=4, learning_rate=0.02)
-    run = runs.train(photo_folder, config, output=tmp_path / "run", network=tiny, use_cache=False)
+    run = train_workflow.train(
+        photo_folder, config, output=tmp_path / "run", network=tiny, use_cache=False
+    )
     assert run.evaluation.accuracy >= 0.9
     trained = run.trained
     assert trained is not None and tuple(trained.fitted.history) == COLUMNS
     assert (trained.fitted.epochs, trained.fitted.stopped) == (5, "")
     assert trained.num_parameters == trained.num_trainable == 8 * (3 * 3 * 3 + 1) + 9
     assert run.classifier.about["backbone"] == "tiny"
-    assert not runs.checkpoint_path(tmp_path / "run").exists()
+    assert not train_workflow.checkpoint_path(tmp_path / "run").exists()
     # What is evaluated is what was trained.
     assert run.evaluation.accuracy == pytest.approx(trained.fitted.history["val_accuracy"][-1])
     loaded = Classifier.load(tmp_path / "run")
-    evaluation, index = runs.evaluate(loaded, photo_folder, use_cache=False)
+    evaluation, index = train_workflow.evaluate(loaded, photo_folder, use_cache=False)
     held = [index.paths.index(path) for path in run.evaluation.paths]
     assert np.array_equal(evaluation.probabilities[held], run.evaluation.probabilities)
 
 
 @pytest.mark.parametrize("strategy", ["scratch", "augmented"])
 def test_the_exercises_network(photo_folder: Path, strategy: str) -> None:
-    run = runs.train(photo_folder, asked(strategy), use_cache=False)
+    run = train_workflow.train(photo_folder, asked(strategy), use_cache=False)
     assert run.trained is not None
     expected = build_scratch((48, 48, 3), 2).count_params()
     assert run.trained.num_parameters == run.trained.num_trainable == expected
@@ -83,7 +85,7 @@ def test_the_exercises_network(photo_folder: Path, strategy: str) -> None:
 
 def test_our_network_grows_with_its_pictures(photo_folder: Path) -> None:
     config = TrainConfig(strategy="augmented", image_size=64, epochs=10)
-    run = runs.train(photo_folder, config, use_cache=False)
+    run = train_workflow.train(photo_folder, config, use_cache=False)
     assert run.trained is not None
     history = run.trained.fitted.history
     assert history["image_size"] == [32, 32, 32, 48, 48, 64, 64, 64, 64, 64]
@@ -93,7 +95,9 @@ def test_our_network_grows_with_its_pictures(photo_folder: Path) -> None:
 
 def test_three_classes_end_in_a_softmax(three_classes: Path, tmp_path: Path) -> None:
     config = asked(epochs=8, batch_size=4, learning_rate=0.01)
-    run = runs.train(three_classes, config, output=tmp_path / "run", network=tiny, use_cache=False)
+    run = train_workflow.train(
+        three_classes, config, output=tmp_path / "run", network=tiny, use_cache=False
+    )
     assert run.classifier.class_names == ("round", "square", "third")
     probabilities = run.evaluation.probabilities
     assert probabilities.shape == (len(run.split.validation), 3)
@@ -106,7 +110,7 @@ def test_three_classes_end_in_a_softmax(three_classes: Path, tmp_path: Path) -> 
 
 def test_digits_are_grey_and_small(three_classes: Path) -> None:
     config = TrainConfig(strategy="scratch", recipe="mnist", epochs=1)
-    run = runs.train(three_classes, config, use_cache=False)
+    run = train_workflow.train(three_classes, config, use_cache=False)
     assert run.classifier.settings.image_size == 28
     assert run.evaluation.probabilities.shape[1] == 3
 
@@ -140,10 +144,10 @@ def other_pictures(input_shape, num_classes):
 def test_a_network_from_a_file(photo_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(NETWORK_FILE)
     config = asked("augmented", network=f"{tmp_path / 'mine.py'}:build")
-    run = runs.train(photo_folder, config, output=tmp_path / "run", use_cache=False)
+    run = train_workflow.train(photo_folder, config, output=tmp_path / "run", use_cache=False)
     assert run.trained is not None
     assert run.trained.num_parameters == 4 * 28 + (12 * 12 * 4 + 1)
-    _, again = runs.read_run_config(tmp_path / "run")
+    _, again = train_workflow.read_run_config(tmp_path / "run")
     assert again == config
 
 
@@ -198,7 +202,7 @@ def test_our_recipe_takes_networks_of_a_fixed_size(
         network=f"{tmp_path / 'mine.py'}:{name}",
     )
     said: list[str] = []
-    run = runs.train(photo_folder, config, use_cache=False, say=said.append)
+    run = train_workflow.train(photo_folder, config, use_cache=False, say=said.append)
     assert run.trained is not None
     assert {64, *run.trained.fitted.history["image_size"]} >= sizes
     is_fixed = len(sizes) == 1
@@ -210,11 +214,11 @@ def test_our_recipe_takes_networks_of_a_fixed_size(
 def test_a_network_that_cannot_be_converted_is_refused_before_it_is_trained(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_jobs, "fit_network", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(jobs, "fit_network", lambda *_, **__: pytest.fail("trained"))
     (tmp_path / "mine.py").write_text(_FLATTENED)
     config = asked(network=f"{tmp_path / 'mine.py'}:unknown_to_openvino")
     with pytest.raises(UsageError, match="cannot be converted for prediction: ") as e:
-        runs.train(photo_folder, config, use_cache=False)
+        train_workflow.train(photo_folder, config, use_cache=False)
     assert "\n" not in str(e.value)
 
 
@@ -236,27 +240,29 @@ def test_a_network_that_does_not_fit_is_refused_before_the_first_step(
     error: type[Exception],
     message: str,
 ) -> None:
-    monkeypatch.setattr(training_jobs, "fit_network", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(jobs, "fit_network", lambda *_, **__: pytest.fail("trained"))
     (tmp_path / "mine.py").write_text(NETWORK_FILE)
     config = asked(network=f"{tmp_path / 'mine.py'}:{name}")
     (tmp_path / "runs").mkdir()
     with pytest.raises(error, match=message):
-        runs.train(photo_folder, config, output=tmp_path / "runs" / "run", use_cache=False)
+        train_workflow.train(
+            photo_folder, config, output=tmp_path / "runs" / "run", use_cache=False
+        )
     assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_network_of_ones_own_needs_a_strategy_that_trains_one(photo_folder: Path) -> None:
     with pytest.raises(ValueError, match="network is given and strategy 'transfer'; a network of"):
-        runs.train(photo_folder, TrainConfig(), network=tiny)
+        train_workflow.train(photo_folder, TrainConfig(), network=tiny)
 
 
 def test_combinations_that_do_not_exist_cost_no_work(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "load_fixed_index", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr(train_workflow, "load_fixed_index", lambda *_: pytest.fail("work began"))
     config = TrainConfig(strategy="augmented", recipe="mnist")
     with pytest.raises(ValueError, match="recipe 'mnist' has no strategy 'augmented'"):
-        runs.train(photo_folder, config, output=tmp_path / "runs" / "run")
+        train_workflow.train(photo_folder, config, output=tmp_path / "runs" / "run")
     assert not (tmp_path / "runs").exists()
 
 
@@ -264,13 +270,13 @@ def test_combinations_that_do_not_exist_cost_no_work(
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the gradient loop is given, by name."""
     seen: list[dict[str, Any]] = []
-    real = training_jobs.fit_network
+    real = jobs.fit_network
 
     def remember(network: Any, train: Any, validation: Any, recipe: Any, **options: Any) -> Fitted:
         seen.append({"train": train, "validation": validation, "recipe": recipe, **options})
         return real(network, train, validation, recipe, **options)
 
-    monkeypatch.setattr(training_jobs, "fit_network", remember)
+    monkeypatch.setattr(jobs, "fit_network", remember)
     return seen
 
 
@@ -283,7 +289,7 @@ def test_skewed_classes_are_weighed(
         path.unlink()
     for class_weight in ("auto", "none"):
         config = asked(class_weight=class_weight, epochs=3)
-        run = runs.train(folder, config, network=tiny, use_cache=False)
+        run = train_workflow.train(folder, config, network=tiny, use_cache=False)
         fits[-1]["mean"] = run.evaluation.probabilities[:, 1].mean()
     weighed, plain = fits
     counts = np.bincount(run.split.index.labels[run.split.train])
@@ -296,14 +302,16 @@ def test_validation_photos_are_never_augmented(
     photo_folder: Path, monkeypatch: pytest.MonkeyPatch, fits: list[dict[str, Any]]
 ) -> None:
     changed: set[bytes] = set()
-    real = minibatches.apply_views
+    real = batches.apply_views
 
     def watch(images: NDArray[np.uint8], *rest: Any) -> NDArray[np.uint8]:
         changed.update(image.tobytes() for image in images)
         return real(images, *rest)
 
-    monkeypatch.setattr(minibatches, "apply_views", watch)
-    run = runs.train(photo_folder, asked("augmented", epochs=2), network=tiny, use_cache=False)
+    monkeypatch.setattr(batches, "apply_views", watch)
+    run = train_workflow.train(
+        photo_folder, asked("augmented", epochs=2), network=tiny, use_cache=False
+    )
     settings = DecodeSettings(48, "squash")
     learnt, held = (
         {image.tobytes() for image in decode_photos(run.split.part(part), settings)}
@@ -318,7 +326,9 @@ def test_validation_photos_are_never_augmented(
 
 def test_the_same_seed_gives_the_same_classifier(photo_folder: Path) -> None:
     first, again = (
-        runs.train(photo_folder, asked("augmented"), network=tiny, use_cache=False).classifier
+        train_workflow.train(
+            photo_folder, asked("augmented"), network=tiny, use_cache=False
+        ).classifier
         for _ in range(2)
     )
     assert first.network.bin_sha256 == again.network.bin_sha256
@@ -331,7 +341,7 @@ def test_the_exercises_head_on_a_frozen_body(
     config = asked(
         "transfer", backbone="efficientnet-lite0", image_size=32, epochs=10, learning_rate=0.1
     )
-    run = runs.train(photo_folder, config, output=tmp_path / "run")
+    run = train_workflow.train(photo_folder, config, output=tmp_path / "run")
     trained = run.trained
     assert trained is not None and run.evaluation.accuracy >= 0.8
     assert trained.num_trainable == 48 + 1
@@ -342,16 +352,16 @@ def test_the_exercises_head_on_a_frozen_body(
     assert run.evaluation.accuracy == pytest.approx(trained.fitted.history["val_accuracy"][-1])
     loaded = Classifier.load(tmp_path / "run")
     assert loaded.about["backbone"] == "efficientnet-lite0"
-    evaluation, _ = runs.evaluate(loaded, photo_folder, use_cache=False)
+    evaluation, _ = train_workflow.evaluate(loaded, photo_folder, use_cache=False)
     assert evaluation.accuracy >= 0.8
-    assert runs.train(photo_folder, config).cache == {"hits": 48, "misses": 0}
+    assert train_workflow.train(photo_folder, config).cache == {"hits": 48, "misses": 0}
 
 
 @pytest.mark.real
 def test_the_exercises_head_has_2049_parameters(photo_folder: Path, shared_folder: Path) -> None:
     weights = shared_folder / "weights" / "xception_imagenet_notop.weights.h5"
     config = TrainConfig(strategy="transfer", recipe="exercise", weights=str(weights), epochs=2)
-    run = runs.train(photo_folder, config)
+    run = train_workflow.train(photo_folder, config)
     assert run.trained is not None
     assert (run.trained.num_parameters, run.trained.num_trainable) == (20_863_529, 2_049)
     assert run.classifier.about["backbone"] == "xception"

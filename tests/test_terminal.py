@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handful import terminal
-from handful.classifiers.calibration import Abstention
-from handful.classifiers.evaluation import score
-from handful.classifiers.intervals import wilson_interval
-from handful.jobs.run_files import split_problems
-from handful.photos.splits import Split, assign_parts
-from test_findings import evidence_of
+from handful.cli import terminal
+from handful.data.splits import Split, assign_parts
+from handful.evaluation.evaluation import score
+from handful.models.calibration import Abstention
+from handful.runs.store import split_problems
+from handful.statistics.intervals import wilson_interval
+from test_checks_findings import evidence_of
 
 
 def say_run(split: Split, capsys: pytest.CaptureFixture[str]) -> list[str]:

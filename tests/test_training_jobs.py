@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from handful.config import TrainConfig
-from handful.photos.index import ImageIndex
-from handful.photos.splits import assign_parts
+from handful.data.index import ImageIndex
+from handful.data.splits import assign_parts
+from handful.training.jobs import TrainingJob, chosen_recipe
 from handful.training.recipes import find_recipe
-from handful.training.training_jobs import TrainingJob, chosen_recipe
-from test_splits import make_index
+from test_data_splits import make_index
 
 
 def exercise(**options: Any) -> TrainConfig:

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from handful.jobs.run_files import read_history
-from handful.photos.augment import EXERCISE_POLICY
-from handful.reports.plots import plot_examples, plot_histories, plot_preview, strategy_colours
+from handful.data.augmentation import EXERCISE_POLICY
+from handful.reports.figures import plot_examples, plot_histories, plot_preview, strategy_colours
+from handful.runs.store import read_history
 from handful.training.previews import preview
 
 GUIDES = Path(__file__).resolve().parent.parent / "docs" / "guides"
@@ -177,7 +177,7 @@ def as_picture(figure: Any) -> Image.Image:
     """Draw a figure at 90 dots an inch.
 
     Args:
-        figure: From `handful.reports.plots`.
+        figure: From `handful.reports.figures`.
 
     Returns:
         The picture.

@@ -17,7 +17,7 @@ from keras import layers
 
 import handful
 from handful import AugmentationPolicy, TrainConfig
-from handful.reports import plots
+from handful.reports import figures
 
 PHOTOS = guide.find_photos()
 
@@ -78,7 +78,7 @@ assert network.count_params() == 1_667_169
 # `handful summary scratch` prints the same table. It is the same network as the library's own:
 
 # %%
-from handful.networks.functional import build_scratch
+from handful.training.networks import build_scratch
 
 assert build_scratch().count_params() == network.count_params()
 assert [w.shape for w in build_scratch().weights] == [w.shape for w in network.weights]
@@ -114,7 +114,7 @@ fitted = network.fit(train, validation_data=validation, epochs=guide.epochs(30),
 
 # %%
 history = fitted.history
-guide.show(plots.plot_history(history, "from scratch"), "2-by-hand")
+guide.show(figures.plot_history(history, "from scratch"), "2-by-hand")
 
 last = {name: values[-1] for name, values in history.items()}
 gap = 100 * (last["accuracy"] - last["val_accuracy"])
@@ -161,7 +161,7 @@ low, high = run.evaluation.accuracy_interval
 print(f"{run.evaluation.accuracy:.1%} of {len(run.evaluation):,} validation photos named right,")
 print(f"95 % interval {low:.1%} to {high:.1%}; {run.trained.fitted.seconds:.0f} s of training")
 print(f"Report: {run.path / 'report.html'}")
-guide.show(plots.plot_history(run.trained.fitted.history, "from scratch"), "2-curves")
+guide.show(figures.plot_history(run.trained.fitted.history, "from scratch"), "2-curves")
 
 assert run.trained.num_parameters == run.trained.num_trainable == 1_667_169
 
@@ -225,7 +225,7 @@ own = handful.train(
 )
 print(f"{own.trained.num_parameters:,} parameters: {own.evaluation.accuracy:.1%} right")
 guide.show(
-    plots.plot_histories(
+    figures.plot_histories(
         {
             "the exercise's": run.trained.fitted.history,
             "your own": own.trained.fitted.history,

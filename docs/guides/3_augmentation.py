@@ -18,8 +18,8 @@ import numpy as np
 
 import handful
 from handful import AugmentationPolicy, TrainConfig
-from handful.photos.augment import EXERCISE_POLICY
-from handful.reports import plots
+from handful.data.augmentation import EXERCISE_POLICY
+from handful.reports import figures
 from handful.training import previews
 
 PHOTOS = guide.find_photos()
@@ -61,7 +61,7 @@ assert policy == EXERCISE_POLICY
 images, labels = next(iter(handful.batches(split.part("train"), (150, 150), 16)))
 photo = images[0].astype(np.uint8)
 preview = previews.preview(photo, policy, name="A training photo, the exercise's policy")
-guide.show(plots.plot_preview(preview), "3-views")
+guide.show(figures.plot_preview(preview), "3-views")
 
 assert preview.views.shape == (16, 150, 150, 3)
 
@@ -133,7 +133,7 @@ assert np.array_equal(before, after), "validation photos are always the same"
 # page 2 has not been run, the network without augmentation is trained here first.
 
 # %%
-from handful.jobs.run_files import read_history
+from handful.runs.store import read_history
 
 scratch_path = guide.FOLDER / "scratch"
 if not scratch_path.exists():
@@ -161,7 +161,7 @@ histories = {
     "scratch": read_history(scratch_path / "history.csv"),
     "augmented": augmented.trained.fitted.history,
 }
-guide.show(plots.plot_histories(histories), "3-curves")
+guide.show(figures.plot_histories(histories), "3-curves")
 
 for name, history in histories.items():
     gap = 100 * (history["accuracy"][-1] - history["val_accuracy"][-1])

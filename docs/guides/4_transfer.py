@@ -22,10 +22,10 @@ import numpy as np
 
 import handful
 from handful import CompareConfig, TrainConfig
-from handful.networks.backbones import build_network, find_backbone
-from handful.networks.functional import build_head, build_transfer
-from handful.networks.summaries import summarise
-from handful.reports import plots
+from handful.features.registry import build_network, find_backbone
+from handful.reports import figures
+from handful.training.networks import build_head, build_transfer
+from handful.training.summaries import summarise
 
 PHOTOS = guide.find_photos()
 split = handful.split_index(handful.load_index(PHOTOS))
@@ -138,7 +138,7 @@ transfer = handful.train(
 )
 low, high = transfer.evaluation.accuracy_interval
 print(f"{transfer.evaluation.accuracy:.1%} right, 95 % interval {low:.1%} to {high:.1%}")
-guide.show(plots.plot_history(transfer.trained.fitted.history, "transfer"), "4-curves")
+guide.show(figures.plot_history(transfer.trained.fitted.history, "transfer"), "4-curves")
 
 assert transfer.trained.num_trainable == backbone.embedding_dim + 1
 assert transfer.trained.num_parameters == network.count_params()
@@ -200,7 +200,7 @@ print(f"only the exercise's right {only_first}, only handful's right {only_secon
 # interval says the same in another way, and tells how large the difference may be.
 
 # %%
-from handful.classifiers.intervals import mcnemar_test, paired_difference_interval
+from handful.statistics.intervals import mcnemar_test, paired_difference_interval
 
 p_value = mcnemar_test(only_first, only_second)
 low, high = paired_difference_interval(second, first)
@@ -241,7 +241,7 @@ for difference in comparison.differences:
     print(difference.sentence)
 print(comparison.verdict)
 print(*comparison.cautions, sep="\n")
-guide.show(plots.plot_comparison(comparison), "4-comparison")
+guide.show(figures.plot_comparison(comparison), "4-comparison")
 
 assert len(comparison.differences) == 1
 assert (guide.FOLDER / "compare" / "comparison.html").exists()

@@ -15,8 +15,8 @@ from typing import Any
 
 import handful
 from handful.config import cache_folder
-from handful.named_data.datasets import find_demo_data
-from handful.networks.backbones import prepare_keras
+from handful.datasets.registry import find_demo_data
+from handful.features.registry import prepare_keras
 
 QUICK = os.environ.get("HANDFUL_GUIDE_QUICK", "") not in ("", "0")
 FOLDER = Path(os.environ.get("HANDFUL_GUIDE_OUTPUT") or f"runs/guides{'-quick' if QUICK else ''}")
@@ -91,7 +91,7 @@ def show(figure: Any, name: str) -> None:
     """Save a figure, and show it where the page runs as a notebook.
 
     Args:
-        figure: From `handful.reports.plots`.
+        figure: From `handful.reports.figures`.
         name: Of the PNG file in FOLDER.
     """
     path = FOLDER / f"{name}.png"

@@ -1,8 +1,9 @@
 """Image classifiers you can trust, from a handful of labelled photos, in seconds, on a CPU."""
 
-from handful.classifiers.classifier import Classifier, Prediction
-from handful.classifiers.evaluation import Evaluation
 from handful.config import CompareConfig, TrainConfig
+from handful.data.augmentation import AugmentationPolicy
+from handful.data.index import ImageIndex, load_index
+from handful.data.splits import Split
 from handful.errors import (
     DataError,
     HandfulError,
@@ -13,15 +14,14 @@ from handful.errors import (
     UsageError,
     WeightsError,
 )
-from handful.jobs.check_runs import PhotoCheck, check
-from handful.jobs.compare_runs import compare
-from handful.jobs.job_steps import split_index
-from handful.jobs.runs import Run, evaluate, train
-from handful.photos.augment import AugmentationPolicy
-from handful.photos.index import ImageIndex, load_index
-from handful.photos.splits import Split
-from handful.training.minibatches import batches
-from handful.trust.comparison import Comparison
+from handful.evaluation.comparison import Comparison
+from handful.evaluation.evaluation import Evaluation
+from handful.models.classifier import Classifier, Prediction
+from handful.training.batches import batches
+from handful.training.steps import split_index
+from handful.workflows.check import PhotoCheck, check
+from handful.workflows.compare import compare
+from handful.workflows.train import Run, evaluate, train
 
 __version__ = "0.1.0"
 

@@ -1,5 +1,5 @@
 """Run the command line as `python -m handful`."""
 
-from handful.cli import main
+from handful.cli.commands import main
 
 main()

@@ -84,7 +84,7 @@ class TrainConfig:
             the pretrained network on; "distilled" has the small network imitate it.
         recipe: "handful" is our way, "exercise" the well-known exercise's, "mnist" its way for
             handwritten digits; see `handful.training.recipes`.
-        backbone: Name of the pretrained network, see `handful.networks.backbones`; None takes the
+        backbone: Name of the pretrained network, see `handful.features.registry`; None takes the
             recipe's: efficientnet-lite0, or xception in the exercise.
         weights: Weights file to use instead of the backbone's own, or None.
         network: "file.py:build" for a network of the user's own instead of the recipe's.
@@ -101,7 +101,7 @@ class TrainConfig:
             EfficientNet-Lites, which alone have it, and for others bf16 where the processor has
             matrix units for it, else f32; networks trained from scratch compute in f32.
         views: Views of each training photo to fit the head on: the photo itself, and others drawn
-            from `handful.photos.augment.VIEWS_POLICY`; 1 is the photo alone.
+            from `handful.data.augmentation.VIEWS_POLICY`; 1 is the photo alone.
         test_time_mirror: Average a photo's and its mirror image's embedding when predicting.
         class_weight: "balanced" weighs classes by inverse frequency, "none" does not, "auto"
             does when the largest class has over 3 times the photos of the smallest.

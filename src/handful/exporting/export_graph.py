@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.classifier import Classifier
-from handful.classifiers.heads import LinearHead
 from handful.exporting.square_graph import Dialect, square
-from handful.networks.conversion import read_network
+from handful.features.conversion import read_network
+from handful.models.classifier import Classifier
+from handful.models.heads import LinearHead
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "probabilities"
@@ -22,7 +22,7 @@ class OpenVinoDialect(Dialect):
     """The operations of `square_graph.Dialect` as nodes of an OpenVINO graph."""
 
     def __init__(self) -> None:
-        from handful.networks.runtime import ops
+        from handful.features.runtime import ops
 
         self._ops: Any = ops
 
@@ -164,7 +164,7 @@ def whole_graph(classifier: Classifier, facts: Mapping[str, Any], bf16: bool = F
     Raises:
         ModelFileError: When the classifier's network cannot be read.
     """
-    from handful.networks.runtime import openvino, ops
+    from handful.features.runtime import openvino, ops
 
     images = ops.parameter(openvino.PartialShape([-1, -1, -1, 3]), np.uint8, name=INPUT_NAME)
     images.output(0).set_names({INPUT_NAME})
@@ -235,7 +235,7 @@ def _attach_network(classifier: Classifier, squares: Any) -> Any:
             for after in list(node.output(0).get_target_inputs()):
                 after.replace_source_output(squares.output(0))
         else:
-            from handful.networks.runtime import ops
+            from handful.features.runtime import ops
 
             consumer.replace_source_output(ops.convert(squares, "u8").output(0))
     (result,) = model.get_results()
@@ -244,7 +244,7 @@ def _attach_network(classifier: Classifier, squares: Any) -> Any:
 
 def _keep_in_bf16(model: Any) -> None:
     """Store large float32 constants in bfloat16, each behind a conversion back."""
-    from handful.networks.runtime import openvino, ops
+    from handful.features.runtime import openvino, ops
 
     for node in model.get_ordered_ops():
         if node.get_type_name() != "Constant" or node.get_element_type() != openvino.Type.f32:

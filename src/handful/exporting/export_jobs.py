@@ -10,22 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from handful.classifiers.classifier import Classifier
+from handful.data.decoding import resize
+from handful.data.index import ImageIndex
+from handful.data.splits import read_manifest
 from handful.errors import DataError, HandfulError, OutputError, UsageError
 from handful.exporting.export_card import CARD_FILE, CardFacts, write_card
 from handful.exporting.export_graph import metadata, whole_graph
 from handful.exporting.export_pictures import TrialPictures, find_pictures
 from handful.exporting.export_runtime import FILE_NAMES, check_extra, open_export
-from handful.files import new_folder, sha256_of
-from handful.jobs.run_files import MANIFEST_FILE
-from handful.jobs.run_folders import find_run
-from handful.networks.backbones import find_backbone, frozen_network, int8_digest
-from handful.networks.conversion import save_graph
-from handful.networks.efficientnet_lite import LITE_VARIANTS
-from handful.photos.index import ImageIndex
-from handful.photos.pixels import resize
-from handful.photos.splits import read_manifest
-from handful.tables import read_table
+from handful.features.backbones.efficientnet_lite import LITE_VARIANTS
+from handful.features.conversion import save_graph
+from handful.features.registry import find_backbone, frozen_network, int8_digest
+from handful.files.atomic import new_folder, sha256_of
+from handful.files.tables import read_table
+from handful.models.classifier import Classifier
+from handful.runs.folders import find_run
+from handful.runs.store import MANIFEST_FILE
 from handful.wording import format_share
 
 FORMATS = tuple(FILE_NAMES)

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.classifier import Classifier
-from handful.drafts import Draft
 from handful.errors import HandfulError
 from handful.exporting.export_graph import INPUT_NAME, OUTPUT_NAME, folded_head, network_graph
 from handful.exporting.export_onnx import biased_convolution, unknown_operation
 from handful.exporting.square_graph import Dialect, square
-from handful.networks.backbones import prepare_keras, usual_keras
+from handful.features.registry import prepare_keras, usual_keras
+from handful.files.drafts import Draft
+from handful.models.classifier import Classifier
 
 if TYPE_CHECKING:
     import keras

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.data.decoding import DecodeSettings, decode_picture
+from handful.data.index import ImageIndex, load_index, load_unlabelled
 from handful.errors import DataError
-from handful.photos.index import ImageIndex, load_index, load_unlabelled
-from handful.photos.pixels import DecodeSettings, decode_picture
 
 MOST_PICTURES = 64
 # Height and width of the drawn ones: usual, small, large, narrow, wide.

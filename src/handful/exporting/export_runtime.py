@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from handful.config import default_variables
 from handful.errors import MissingExtraError
 from handful.exporting.export_graph import INPUT_NAME
-from handful.networks.backbones import prepare_keras
-from handful.networks.embeddings import available_cores
+from handful.features.embed import available_cores
+from handful.features.registry import prepare_keras
 
 # From one picture (H, W, 3) uint8 RGB to its probabilities (C,).
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -64,7 +64,7 @@ def open_export(path: Path, format: str) -> Runner:
 
 
 def _open_openvino(path: Path) -> Runner:
-    from handful.networks.runtime import openvino
+    from handful.features.runtime import openvino
 
     # Else a processor with bfloat16 would compute in it, the resizing too.
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": available_cores()}

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.photos.pixels import DecodeSettings
+from handful.data.decoding import DecodeSettings
 
 # Of the cubic curve, as OpenCV has it.
 _CUBIC = -0.75

@@ -11,10 +11,10 @@ from types import TracebackType
 import numpy as np
 
 from handful.children import tied
-from handful.classifiers.evaluation import ClassScore, Evaluation
-from handful.classifiers.metrics import ReliabilityCurve
 from handful.config import own_environment
-from handful.reports.plots import FIGURES, draw_figures, load_matplotlib, save_figures
+from handful.evaluation.evaluation import ClassScore, Evaluation
+from handful.reports.figures import FIGURES, draw_figures, load_matplotlib, save_figures
+from handful.statistics.metrics import ReliabilityCurve
 
 # Drawing takes less than a second; much later the other process must be stuck.
 _PATIENCE_SECONDS = 60

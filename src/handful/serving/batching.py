@@ -20,11 +20,11 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from handful.classifiers.classifier import Classifier
+from handful.data.decoding import Cost, check_cost, decode, decoding_cost, mirror
+from handful.data.index import why_no_picture
 from handful.errors import DataError
-from handful.networks.embeddings import num_workers
-from handful.photos.index import why_no_picture
-from handful.photos.pixels import Cost, check_cost, decode, decoding_cost, mirror
+from handful.features.embed import num_workers
+from handful.models.classifier import Classifier
 
 MAX_BATCH = 16
 MAX_DELAY_SECONDS = 0.06

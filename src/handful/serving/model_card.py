@@ -4,10 +4,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from handful.classifiers.classifier import Classifier
 from handful.errors import DataError
-from handful.files import MALFORMED, explain_damage
-from handful.jobs.run_folders import find_run
+from handful.files.atomic import MALFORMED, explain_damage
+from handful.models.classifier import Classifier
+from handful.runs.folders import find_run
 
 # Of a run's figures, those that say something to a user of the classifier.
 _FIGURES = (

@@ -15,8 +15,8 @@ from urllib.parse import parse_qs
 
 import numpy as np
 
-from handful.classifiers.classifier import Prediction
 from handful.errors import DataError
+from handful.models.classifier import Prediction
 from handful.serving.batching import Answer, QueueFullError
 from handful.serving.guards import Send
 from handful.serving.problems import Problem, busy, encode_json

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from threadpoolctl import threadpool_limits
 
-from handful.classifiers.classifier import Classifier
 from handful.config import ServeConfig
 from handful.errors import HandfulError, MissingExtraError, ModelFileError, OutputError, UsageError
+from handful.models.classifier import Classifier
 from handful.serving.addresses import invitation, open_at
 from handful.serving.batching import Batcher
 from handful.serving.model_card import make_card

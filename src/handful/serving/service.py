@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from handful.data.decoding import MAX_BYTES, MAX_SECONDS, Cost
 from handful.errors import UsageError
-from handful.photos.pixels import MAX_BYTES, MAX_SECONDS, Cost
 from handful.serving.batching import Batcher
 from handful.serving.problems import Problem, busy
 from handful.serving.serving_metrics import ServingMetrics

@@ -17,7 +17,7 @@ from prometheus_client import (
 from handful.wording import printable
 
 if TYPE_CHECKING:
-    from handful.classifiers.classifier import Prediction
+    from handful.models.classifier import Prediction
     from handful.serving.batching import Batcher
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from handful.classifiers.classifier import Classifier
-from handful.classifiers.heads import LinearHead
 from handful.config import TrainConfig
-from handful.drafts import Draft
+from handful.data.decoding import DecodeSettings
 from handful.errors import UsageError
-from handful.files import sha256_of
-from handful.networks.conversion import FrozenNetwork, write_network
-from handful.photos.pixels import DecodeSettings
+from handful.features.conversion import FrozenNetwork, write_network
+from handful.files.atomic import sha256_of
+from handful.files.drafts import Draft
+from handful.models.classifier import Classifier
+from handful.models.heads import LinearHead
+from handful.training.jobs import about_job
 from handful.training.recipes import Recipe
-from handful.training.training_jobs import about_job
 
 if TYPE_CHECKING:
     import keras

@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.classifier import Classifier
-from handful.classifiers.heads import LinearHead
+from handful.data.splits import can_be_held_out, fold_count, stratified_folds
 from handful.errors import UsageError
-from handful.networks.backbones import Backbone, build_network, find_backbone
-from handful.networks.embeddings import Embedder, EmbeddingTable, embed_index
-from handful.photos.splits import can_be_held_out, fold_count, stratified_folds
+from handful.features.embed import Embedder, EmbeddingTable, embed_index
+from handful.features.registry import Backbone, build_network, find_backbone
+from handful.models.classifier import Classifier
+from handful.models.heads import LinearHead
 from handful.training.deployment import deploy, write_body
-from handful.training.loop import Fitted
-from handful.training.recipes import Recipe
-from handful.training.training_jobs import (
+from handful.training.jobs import (
     Trained,
     TrainingJob,
     fit_head_on,
@@ -24,6 +22,8 @@ from handful.training.training_jobs import (
     fit_probe,
     make_source,
 )
+from handful.training.loop import Fitted
+from handful.training.recipes import Recipe
 
 if TYPE_CHECKING:
     import keras

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import DataError, TrainingError
-from handful.files import MALFORMED, explain_damage, new_file, open_regular
-from handful.networks.backbones import prepare_keras
-from handful.networks.embeddings import Progress
-from handful.training.minibatches import BatchSource, epoch_dataset
+from handful.features.embed import Progress
+from handful.features.registry import prepare_keras
+from handful.files.atomic import MALFORMED, explain_damage, new_file, open_regular
+from handful.training.batches import BatchSource, epoch_dataset
 from handful.training.recipes import Recipe
 
 if TYPE_CHECKING:

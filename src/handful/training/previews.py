@@ -1,6 +1,6 @@
 """What a policy does to one photo, as arrays: random views, and each parameter from end to end.
 
-Nothing is drawn on paper here; `handful.reports.plots.plot_preview` does that.
+Nothing is drawn on paper here; `handful.reports.figures.plot_preview` does that.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.data.augmentation import AugmentationPolicy, Shift, Views, apply_views, draw_views
+from handful.data.decoding import DecodeSettings, decode
+from handful.data.storage import read_file
 from handful.errors import DataError, UsageError
-from handful.photos.augment import AugmentationPolicy, Shift, Views, apply_views, draw_views
-from handful.photos.pixels import DecodeSettings, decode
-from handful.photos.storage import read_file
 from handful.training.recipes import find_recipe
 
 NUM_VIEWS = 16
@@ -219,7 +219,7 @@ def _sweep_reaches(policy: AugmentationPolicy) -> Iterator[_Sweep]:
 
 
 def _sweep_shifts(name: str, member: str, given: Shift, size: int) -> Iterator[_Sweep]:
-    """Keras' three ways to say how far, as `handful.photos.augment` draws them."""
+    """Keras' three ways to say how far, as `handful.data.augmentation` draws them."""
     largest = max(given) if isinstance(given, tuple) else given
     if isinstance(given, tuple):
         both = sorted({sign * float(value) for value in given for sign in (-1, 1)})

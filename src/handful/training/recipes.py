@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from handful.data.augmentation import EXERCISE_POLICY, HANDFUL_POLICY, AugmentationPolicy
 from handful.errors import UsageError
-from handful.photos.augment import EXERCISE_POLICY, HANDFUL_POLICY, AugmentationPolicy
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,7 @@ class Recipe:
     """How a network is trained.
 
     Args:
-        network: Name in `handful.networks.functional.NETWORKS`; "head" for a head on frozen
+        network: Name in `handful.training.networks.NETWORKS`; "head" for a head on frozen
             features, "body" for a pretrained network that is trained on.
         image_size: Side in pixels of the pictures in the end, and of those that are predicted.
         resize: What becomes of the photos' proportions, see `DecodeSettings`.

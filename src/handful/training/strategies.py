@@ -11,30 +11,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.classifiers.classifier import Classifier
+from handful.data.decoding import DecodeSettings
 from handful.errors import DataError
-from handful.networks.backbones import (
+from handful.features.backbones.efficientnet_lite import LITE_VARIANTS
+from handful.features.embed import Embedder, View, embed_index
+from handful.features.registry import (
     DEFAULT_BACKBONE,
     build_body,
     find_backbone,
     frozen_network,
     prepare_keras,
 )
-from handful.networks.efficientnet_lite import LITE_VARIANTS
-from handful.networks.embeddings import Embedder, View, embed_index
-from handful.networks.functional import (
-    NETWORKS,
-    build_head,
-    check_network,
-    load_builder,
-    takes_sizes,
-)
-from handful.photos.pixels import DecodeSettings
+from handful.models.classifier import Classifier
+from handful.training.batches import BatchSource, Teacher, decode_photos
 from handful.training.deployment import check_deployment, deploy, head_of_layer
 from handful.training.fine_tuning import fine_tune
-from handful.training.minibatches import BatchSource, Teacher, decode_photos
-from handful.training.recipes import Recipe
-from handful.training.training_jobs import (
+from handful.training.jobs import (
     Trained,
     TrainingJob,
     about_job,
@@ -44,6 +36,14 @@ from handful.training.training_jobs import (
     fit_probe,
     make_source,
 )
+from handful.training.networks import (
+    NETWORKS,
+    build_head,
+    check_network,
+    load_builder,
+    takes_sizes,
+)
+from handful.training.recipes import Recipe
 
 if TYPE_CHECKING:
     import keras

@@ -1,0 +1,1 @@
+"""What would spoil a classifier, and which command mends it."""

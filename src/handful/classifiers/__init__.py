@@ -1,1 +1,0 @@
-"""Classifiers: heads on embeddings, what they say, and how sure they are of it."""

@@ -1,0 +1,969 @@
+"""The command line: parse, call, print."""
+
+import errno
+import io
+import logging
+import os
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from handful.cli import terminal
+from handful.config import (
+    CompareConfig,
+    ServeConfig,
+    TrainConfig,
+    cache_folder,
+    own_environment,
+)
+from handful.crashes import keep_traceback
+from handful.errors import HandfulError, UsageError
+from handful.features.registry import claim_process
+from handful.files.atomic import file_of, reason_of
+from handful.files.drafts import remove_leftovers
+from handful.wording import printable
+
+app = typer.Typer(
+    name="handful",
+    help="Image classifiers you can trust, from a handful of labelled photos, in seconds.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Compute every embedding, and keep none.")
+]
+Photos = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder of class folders, or of train/ and validation/; a zip; or a CSV with "
+        "path,label[,split][,group]."
+    ),
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `train` made.")]
+Resize = Annotated[
+    str | None,
+    typer.Option(
+        help='"squash" keeps the whole photo, "crop" its proportions, "halfway" half of each '
+        "[the recipe's own]."
+    ),
+]
+Recipe = Annotated[
+    str, typer.Option(help="handful (ours), exercise (the well-known one's), or mnist.")
+]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        help="Pretrained network: efficientnet-lite0, -lite1, -lite2, or a Keras Applications "
+        "name such as xception [the recipe's]."
+    ),
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="Weights file to use instead of the backbone's own.")
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.py:FUNCTION",
+        help="A network of your own for scratch and augmented: build(input_shape, num_classes) "
+        "returns a Keras model.",
+    ),
+]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training photos [the recipe's].")]
+ImageSize = Annotated[
+    int | None, typer.Option(help="Side that photos are decoded to, in pixels [backbone's own].")
+]
+Megapixels = Annotated[
+    float, typer.Option("--max-megapixels", help="Larger pictures are rejected unread.")
+]
+ValidationFraction = Annotated[
+    float, typer.Option(help="Share of each class held out, if the photos bring no split.")
+]
+AskedDifference = Annotated[
+    float,
+    typer.Option(
+        help="Warn where validation is too small to show such a difference of two accuracies."
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Seed of all that is drawn at random.")]
+Fixes = Annotated[
+    Path | None,
+    typer.Option(
+        "--apply-fixes",
+        metavar="FILE",
+        help="Fix list that `check` wrote: leave out and relabel what it says; files stay.",
+    ),
+]
+DropLeaks = Annotated[
+    bool, typer.Option("--drop-leaks", help="Leave out training photos that leak.")
+]
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    photos: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of class folders, or of train/ and validation/; a zip; or a CSV with "
+            "path,label[,split][,group]."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make [runs/NAME].")
+    ] = None,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="transfer (a head on a pretrained network), scratch, augmented, fine-tune or "
+            "distilled."
+        ),
+    ] = TrainConfig.strategy,
+    recipe: Recipe = TrainConfig.recipe,
+    backbone: Backbone = TrainConfig.backbone,
+    weights: Weights = None,
+    network: Network = None,
+    epochs: Epochs = None,
+    batch_size: Annotated[int | None, typer.Option(help="Photos a step [the recipe's].")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Largest learning rate [the recipe's].")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Stop after so many epochs without a better validation loss, and go back to the "
+            "best."
+        ),
+    ] = None,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(metavar="MINUTES", help="Plan as many epochs as this allows."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted training ended.")
+    ] = False,
+    image_size: ImageSize = None,
+    resize: Resize = TrainConfig.resize,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="auto, int8, bf16 or f32 arithmetic in the network; int8 is efficientnet-lite's."
+        ),
+    ] = TrainConfig.precision,
+    views: Annotated[
+        int,
+        typer.Option(
+            help="Views of each training photo: itself, and others drawn from it by small "
+            "shifts, zooms and mirroring."
+        ),
+    ] = TrainConfig.views,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average with the mirror image when predicting.")
+    ] = TrainConfig.test_time_mirror,
+    class_weight: Annotated[
+        str, typer.Option(help="auto, balanced or none; auto balances classes skewed past 3:1.")
+    ] = TrainConfig.class_weight,
+    validation_fraction: ValidationFraction = TrainConfig.validation_fraction,
+    drop_leaks: DropLeaks = False,
+    apply_fixes: Fixes = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(help="split.csv of an earlier run: its photos stay in their parts."),
+    ] = None,
+    from_run: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Repeat a run: its photos, its options and, where it was given one, its split. "
+            "--output, --split, --resume, --no-cache, --json and --quiet combine with it.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(help="Random splits to fit a head on, to see how far accuracy spreads.")
+    ] = TrainConfig.num_seeds,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Folds of a cross-validation for the same; with --seeds repeated."),
+    ] = TrainConfig.num_folds,
+    curve: Annotated[
+        bool,
+        typer.Option("--curve", help="Measure in the report what more photos would bring."),
+    ] = TrainConfig.learning_curve,
+    difference: AskedDifference = TrainConfig.difference,
+    seed: Seed = TrainConfig.seed,
+    max_megapixels: Megapixels = TrainConfig.max_megapixels,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a classifier from labelled photos, with a report of how good it is."""
+    from handful.workflows import train as train_workflow
+
+    with _errors():
+        if (photos is None) == (from_run is None):
+            raise typer.BadParameter("give either PHOTOS or --from RUN/run.json")
+        if from_run is not None:
+            _refuse_beside_from(context)
+            photos, config = train_workflow.read_run_config(from_run)
+            split = split or train_workflow.manifest_to_repeat(from_run)
+        else:
+            config = TrainConfig(
+                strategy=strategy,
+                recipe=recipe,
+                backbone=backbone,
+                weights=str(weights) if weights else None,
+                network=network,
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                patience=patience,
+                time_budget_minutes=time_budget,
+                image_size=image_size,
+                resize=resize,
+                precision=precision,
+                views=views,
+                test_time_mirror=tta,
+                class_weight=class_weight,
+                validation_fraction=validation_fraction,
+                drop_leaks=drop_leaks,
+                fixes=_text(apply_fixes),
+                num_seeds=seeds,
+                num_folds=folds,
+                learning_curve=curve,
+                difference=difference,
+                seed=seed,
+                max_megapixels=max_megapixels,
+            )
+        assert photos is not None
+        if output is None:
+            place = train_workflow.unfinished_run_path if resume else train_workflow.next_run_path
+            output = place(photos)
+        with terminal.show_progress(quiet) as progress:
+            run = train_workflow.train(
+                photos,
+                config,
+                output=output,
+                manifest=split,
+                resume=resume,
+                use_cache=not no_cache,
+                progress=progress,
+                say=None if quiet else terminal.say,
+            )
+        if from_run is not None and run.split.index.digest() != train_workflow.read_data_digest(
+            from_run
+        ):
+            terminal.say(
+                f"Warning: {photos} has changed since the run that is repeated; compare their "
+                "split.csv."
+            )
+        if as_json:
+            terminal.print_json(run.to_dict())
+        else:
+            terminal.print_run(run)
+        if run.trained is not None and run.stopped in ("interrupted", "time"):
+            fitted = run.trained.fitted
+            terminal.say(
+                f"Stopped ({run.stopped}) after epoch {fitted.epochs} of {fitted.planned_epochs}; "
+                f"{output} holds the classifier as it was then. The same command with --output "
+                f"{output} --resume goes on."
+            )
+        if run.stopped == "interrupted":
+            raise typer.Exit(130)
+
+
+@app.command()
+def compare(
+    photos: Photos,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make [runs/NAME-compare].")
+    ] = None,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(help="Strategy to train; once for each. [those of the recipe]"),
+    ] = None,
+    recipe: Recipe = CompareConfig.recipe,
+    seeds: Annotated[
+        int, typer.Option(help="Trainings of each strategy, to see how much is luck.")
+    ] = CompareConfig.num_seeds,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A first look in under three minutes, no fine-tune.")
+    ] = CompareConfig.quick,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted comparison ended.")
+    ] = False,
+    backbone: Backbone = CompareConfig.backbone,
+    weights: Weights = None,
+    network: Network = None,
+    epochs: Epochs = None,
+    validation_fraction: ValidationFraction = CompareConfig.validation_fraction,
+    difference: AskedDifference = CompareConfig.difference,
+    apply_fixes: Fixes = None,
+    seed: Seed = CompareConfig.seed,
+    max_megapixels: Megapixels = CompareConfig.max_megapixels,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train several strategies on one split: table, curves, and which is better by how much."""
+    from handful.reports.comparison_page import COMPARISON_FILE
+    from handful.runs.store import run_name
+    from handful.workflows import compare as compare_workflow
+
+    with _errors("what was trained is kept; the same command with --resume goes on"):
+        config = CompareConfig(
+            strategies=tuple(strategy or ()),
+            recipe=recipe,
+            num_seeds=seeds,
+            quick=quick,
+            backbone=backbone,
+            weights=str(weights) if weights else None,
+            network=network,
+            epochs=epochs,
+            validation_fraction=validation_fraction,
+            difference=difference,
+            fixes=_text(apply_fixes),
+            seed=seed,
+            max_megapixels=max_megapixels,
+        )
+        output = output or Path("runs") / run_name(photos, "-compare")
+        with terminal.show_progress(quiet) as progress:
+            comparison = compare_workflow.compare(
+                photos,
+                config,
+                output=output,
+                resume=resume,
+                progress=progress,
+                say=None if quiet else terminal.say,
+            )
+        if as_json:
+            terminal.print_json(comparison.to_dict())
+        else:
+            terminal.print_comparison(comparison)
+            terminal.show(f"Report: {output / COMPARISON_FILE}")
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    photos: Photos,
+    part: Annotated[
+        str | None,
+        typer.Option(help="train, validation or test, of photos that come split [test]."),
+    ] = None,
+    apply_fixes: Fixes = None,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a classifier on labelled photos it has not seen."""
+    from handful.workflows import train as train_workflow
+
+    with _errors():
+        with terminal.show_progress(quiet) as progress:
+            evaluation, index, seen = train_workflow.evaluate_and_compare(
+                run,
+                photos,
+                part=part,
+                fixes=apply_fixes,
+                use_cache=not no_cache,
+                progress=progress,
+            )
+        if as_json:
+            rejected = [{"path": file.path, "reason": file.reason} for file in index.rejected]
+            known = {"num_seen_in_training": None, "seen_in_training": None}
+            known = seen.to_dict() if seen else known
+            terminal.print_json({**evaluation.to_dict(), **known, "errors": rejected})
+        else:
+            terminal.print_evaluation(evaluation)
+            terminal.warn(seen.warnings(len(index)) if seen else ())
+            terminal.warn_rejected(index.rejected)
+
+
+@app.command()
+def predict(
+    run: RunPath,
+    images: Annotated[list[Path], typer.Argument(help="Photos, folders or zips of photos.")],
+    abstain: Annotated[
+        bool,
+        typer.Option(
+            "--abstain", help='Say "not sure" unless so few answers are wrong as --error-rate says.'
+        ),
+    ] = False,
+    error_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest share of wrong answers with --abstain, which it implies; too few "
+            "training photos show a larger one only, which is then named [0.01].",
+        ),
+    ] = None,
+    sets: Annotated[
+        float | None,
+        typer.Option(
+            metavar="COVERAGE",
+            help="Name all classes a photo may be of: this share of the sets holds the right one.",
+        ),
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Name what photos show; exits with 1 when some of them could not be read."""
+    from handful.data.index import load_unlabelled
+    from handful.models.classifier import Classifier
+
+    with _errors():
+        if as_json and as_csv:
+            raise typer.BadParameter("--json and --csv exclude each other")
+        if abstain and error_rate is None:
+            error_rate = 0.01
+        classifier = Classifier.load(run)
+        # What is no error rate or coverage is said before the work.
+        classifier.check_promises(error_rate, sets)
+        index = load_unlabelled(images)
+        with terminal.show_progress(quiet or len(index) < 50) as progress:
+            tell = None if progress is None else lambda a, b: progress("embed", a, b)
+            result = classifier.predict_index(index, progress=tell)
+        predictions = classifier.name_predictions(
+            result.index.paths,
+            result.probabilities,
+            result.unlike_training,
+            error_rate=error_rate,
+            coverage=sets,
+        )
+        rejected = result.index.rejected
+        if as_json:
+            facts: dict[str, Any] = {
+                "predictions": [prediction.to_dict() for prediction in predictions],
+                "errors": [{"path": f.path, "reason": f.reason} for f in rejected],
+            }
+            if error_rate is not None:
+                facts["abstaining"] = asdict(classifier.abstain_at(error_rate))
+            terminal.print_json(facts)
+        elif as_csv:
+            terminal.print_csv(*terminal.prediction_rows(predictions, classifier.class_names))
+        else:
+            terminal.print_predictions(predictions)
+            if error_rate is not None:
+                terminal.print_abstention(classifier, predictions, error_rate)
+        if rejected:
+            if not as_json:
+                terminal.warn_rejected(rejected)
+            raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    run: RunPath,
+    images: Annotated[list[Path], typer.Argument(help="Photos, folders or zips of photos.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for NAME-explained.png, or a PNG file [this folder]."
+        ),
+    ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="Class to explain [the most probable one].")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show where in photos the network looked; exits with 1 when some could not be read."""
+    from handful.models.activation_maps import write_explanations
+    from handful.models.classifier import Classifier
+
+    with _errors():
+        classifier = Classifier.load(run)
+        with terminal.show_progress(quiet) as progress:
+            tell = None if progress is None else lambda a, b: progress("explain", a, b)
+            written = write_explanations(classifier, images, output, class_name, tell)
+        if as_json:
+            terminal.print_json(written.to_dict())
+        else:
+            terminal.print_explanations(written)
+            terminal.warn_rejected(written.rejected)
+        if written.rejected:
+            raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    photos: Photos,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make [runs/NAME-check].")
+    ] = None,
+    fix_list: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Write what should be left out or relabelled, for you to go through and for "
+            "--apply-fixes.",
+        ),
+    ] = None,
+    apply_fixes: Fixes = None,
+    image_size: ImageSize = None,
+    resize: Resize = TrainConfig.resize,
+    validation_fraction: ValidationFraction = TrainConfig.validation_fraction,
+    seed: Seed = TrainConfig.seed,
+    max_megapixels: Megapixels = TrainConfig.max_megapixels,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find what would spoil a classifier: bad files, copies, leaks, wrong labels, shortcuts."""
+    from handful.runs.store import run_name
+    from handful.workflows import check as check_workflow
+
+    with _errors():
+        config = TrainConfig(
+            image_size=image_size,
+            resize=resize,
+            validation_fraction=validation_fraction,
+            fixes=_text(apply_fixes),
+            seed=seed,
+            max_megapixels=max_megapixels,
+        )
+        with terminal.show_progress(quiet) as progress:
+            found = check_workflow.check(
+                photos,
+                config,
+                output=output or Path("runs") / run_name(photos, "-check"),
+                fix_list=fix_list,
+                use_cache=not no_cache,
+                progress=progress,
+            )
+        if as_json:
+            terminal.print_json(found.to_dict())
+        else:
+            terminal.print_check(found)
+
+
+@app.command()
+def curve(
+    photos: Photos,
+    target: Annotated[
+        float | None, typer.Option(help="Accuracy wanted, such as 0.95: how many photos it takes.")
+    ] = None,
+    at: Annotated[
+        list[int] | None,
+        typer.Option(help="Photos a class to expect an accuracy for; once for each."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make [runs/NAME-curve].")
+    ] = None,
+    apply_fixes: Fixes = None,
+    seed: Seed = TrainConfig.seed,
+    max_megapixels: Megapixels = TrainConfig.max_megapixels,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what more photos would bring: accuracy against their number, measured and to expect."""
+    from handful.workflows import curve as curve_workflow
+    from handful.workflows import train as train_workflow
+
+    with _errors("finished embeddings are cached"):
+        config = TrainConfig(fixes=_text(apply_fixes), seed=seed, max_megapixels=max_megapixels)
+        if output is None:
+            output = train_workflow.next_run_path(photos, suffix="-curve")
+        with terminal.show_progress(quiet) as progress:
+            found = curve_workflow.curve(
+                photos,
+                config,
+                target=target,
+                sizes=at or (),
+                output=output,
+                use_cache=not no_cache,
+                progress=progress,
+            )
+        if as_json:
+            terminal.print_json(found.to_dict())
+        else:
+            terminal.print_curve(found)
+
+
+@app.command()
+def cache(
+    info: Annotated[bool, typer.Option("--info", help="Say what is cached and where.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show or clear the cache of embeddings and converted networks; clearing is always safe."""
+    from handful.workflows import train as train_workflow
+
+    with _errors():
+        if info == clear:
+            raise typer.BadParameter("give --info or --clear")
+        if clear:
+            train_workflow.clear_cache()
+        facts = train_workflow.cache_info()
+        if as_json:
+            terminal.print_json(facts)
+            return
+        terminal.show(f"{'Cleared' if clear else 'Cache'}: {cache_folder()}")
+        terminal.show(
+            f"  {facts['embeddings']:,} embeddings of {facts['pictures']:,} decoded pictures"
+        )
+        terminal.show(
+            f"  {len(facts['networks'])} converted networks: {', '.join(facts['networks'])}"
+        )
+        terminal.show(f"  {facts['bytes'] / 1e6:,.1f} MB")
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A cats_and_dogs_filtered.zip; else it is looked for, then fetched."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make [runs/NAME].")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the main job on a default data set, fetched if need be."""
+    from handful.datasets.registry import find_demo_data
+    from handful.workflows import train as train_workflow
+
+    with _errors():
+        with terminal.show_progress(quiet) as progress:
+            tell = None if progress is None else lambda a, b: progress("download", a, b)
+            found = find_demo_data(data, cache_folder(), tell, None if quiet else terminal.say)
+        with terminal.show_progress(quiet) as progress:
+            run = train_workflow.train(
+                found.path,
+                output=output or train_workflow.next_run_path(found.path),
+                progress=progress,
+            )
+        if as_json:
+            terminal.print_json(run.to_dict())
+        else:
+            terminal.print_run(run)
+
+
+@app.command()
+def preview(
+    photo: Annotated[Path, typer.Argument(help="The photo.")],
+    recipe: Annotated[str, typer.Option(help="Whose views: exercise or handful.")] = "exercise",
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of what the network sees, in pixels [recipe's own].")
+    ] = None,
+    seed: Seed = TrainConfig.seed,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="PNG file to make [NAME-preview.png].")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw what augmentation does to a photo: random views, and each parameter by itself."""
+    from handful.reports.figures import save_preview
+    from handful.training.previews import preview_photo
+
+    with _errors():
+        shown = preview_photo(photo, recipe, image_size, seed)
+        path = output or Path(f"{photo.stem}-preview.png")
+        save_preview(shown, path)
+        if as_json:
+            facts = {"photo": str(photo), "recipe": recipe, "seed": seed, "picture": str(path)}
+            terminal.print_json({**facts, **shown.to_dict()})
+        else:
+            for strip in shown.strips:
+                terminal.show(f"{strip.name:<20} {strip.range}")
+            terminal.show(f"Picture: {path}")
+
+
+@app.command()
+def summary(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="scratch, mnist or small; a pretrained network such as xception or "
+            "efficientnet-lite0; or file.py:build."
+        ),
+    ],
+    num_classes: Annotated[int | None, typer.Option(help="Classes to tell [2; mnist 10].")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the pictures, in pixels [network's own].")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print a network's layers, shapes and parameters; no weights are needed."""
+    from handful.training.summaries import summarise
+
+    with _errors():
+        found = summarise(name, num_classes, image_size)
+        if as_json:
+            terminal.print_json(found.to_dict())
+        else:
+            terminal.print_summary(found)
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help="cats-vs-dogs or mnist.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make [data/NAME].")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Unpack a known data set into a folder, fetched if need be, with a picture of examples."""
+    from handful.datasets.archives import make_picture_folder
+
+    with _errors():
+        with terminal.show_progress(quiet) as progress:
+            found = make_picture_folder(
+                name, cache_folder(), output, progress, None if quiet else terminal.say
+            )
+        if as_json:
+            terminal.print_json(found.to_dict())
+        else:
+            terminal.print_picture_folder(found)
+
+
+@app.command()
+def serve(
+    run: RunPath,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; any but the default lets others in.")
+    ] = ServeConfig.host,
+    port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one.")] = ServeConfig.port,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Name that requests may call the server by; once for each."
+        ),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(metavar="/PATH", help="Path that a proxy in front leaves in addresses.")
+    ] = ServeConfig.root_path,
+    max_waiting: Annotated[
+        int, typer.Option(help="Photos that may wait; more are refused with 503.")
+    ] = ServeConfig.max_waiting,
+    max_body: Annotated[
+        float, typer.Option(metavar="MB", help="Size of one request.")
+    ] = ServeConfig.max_body_megabytes,
+    max_files: Annotated[int, typer.Option(help="Photos in one request.")] = ServeConfig.max_files,
+    body_seconds: Annotated[
+        float, typer.Option(help="Time in which a whole request must come.")
+    ] = ServeConfig.body_seconds,
+    decode_seconds: Annotated[
+        float, typer.Option(help="What decoding the photos of one request may cost.")
+    ] = ServeConfig.decode_seconds,
+    drain_seconds: Annotated[
+        float, typer.Option(help="Time that requests have to end in when stopped.")
+    ] = ServeConfig.drain_seconds,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Log warnings and errors, not requests.")
+    ] = ServeConfig.quiet,
+) -> None:
+    """Name photos over HTTP, with a page to drop them on; needs the extra "serve".
+
+    The log is JSON lines on stderr. Where HANDFUL_TOKEN is set, requests must bring it.
+    """
+    from handful.serving.server import serve as serve_run
+
+    with _errors("nothing is left behind"):
+        config = ServeConfig(
+            host=host,
+            port=port,
+            allowed_hosts=tuple(allow_host or ()),
+            root_path=root_path,
+            max_waiting=max_waiting,
+            max_body_megabytes=max_body,
+            max_files=max_files,
+            body_seconds=body_seconds,
+            decode_seconds=decode_seconds,
+            drain_seconds=drain_seconds,
+            quiet=quiet,
+        )
+        serve_run(run, config, partial(terminal.show, flush=True))
+
+
+@app.command()
+def export(
+    run: RunPath,
+    format: Annotated[str, typer.Option("--format", help="openvino, onnx, litert or keras.")],
+    precision: Annotated[
+        str | None, typer.Option(help="f32, bf16 or int8 [f32; the run's own int8 for openvino].")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make [RUN-FORMAT].")
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="Photos to compare answers on [the run's validation photos]."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a classifier for other programs, preprocessing inside, and compare its answers."""
+    from handful.exporting import export_jobs
+
+    with _errors("nothing is left behind"):
+        with terminal.show_progress(quiet) as progress:
+            made = export_jobs.export(
+                run,
+                format,
+                precision=precision,
+                output=output,
+                photos=photos,
+                progress=progress,
+            )
+        if as_json:
+            terminal.print_json(made.to_dict())
+        else:
+            terminal.print_export(made)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        terminal.show(f"handful {version_of('handful')}")
+        raise typer.Exit()
+
+
+def main() -> None:
+    """Entry point of the `handful` command."""
+    _log_printable()
+    # Photos are decoded in threads; OpenCV's own would only compete. Pillow warns of harmless
+    # oddities of files that it then reads. Both are for this process alone to decide, not for
+    # the library.
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+    os.environ.update(own_environment())
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    # A terminated run tidies up just as an interrupted one does, and so does one whose terminal
+    # was closed, but for what `nohup` keeps from hearing of it.
+    signal.signal(signal.SIGTERM, _interrupt)
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is signal.SIG_DFL:
+        signal.signal(hangup, _interrupt)
+    # A file name need not be valid text, and no result is lost over that.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    claim_process()
+    with suppress(OSError):  # no folder for temporary files
+        # What killed commands left where this one may make nothing itself.
+        for folder in (Path(tempfile.gettempdir()), cache_folder() / "networks", Path("runs")):
+            remove_leftovers(folder)
+    try:
+        with _errors():
+            if "" in sys.argv[1:]:  # it would be taken for the current folder
+                raise UsageError(
+                    "an argument is empty, perhaps a variable without a value; give a path or a "
+                    "value there, or take it away."
+                )
+            app()
+    except typer.Exit as ended:  # before a command had begun
+        raise SystemExit(ended.exit_code) from None
+
+
+class _Printable(logging.Formatter):
+    """One line for each thing that is told, whatever names are in it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(map(printable, super().formatException(ei).splitlines()))
+
+
+def _log_printable() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _errors(
+    kept: str = "nothing half-written is left; finished embeddings are cached, and finished "
+    "epochs kept for --resume",
+) -> Iterator[None]:
+    """End in one line and an exit code: 2 for wrong usage, 130 for Ctrl-C, 1 for all else.
+
+    What nobody foresaw keeps its traceback in a file, which the line names.
+    """
+    try:
+        yield
+        terminal.flush_output()
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except UsageError as error:
+        _fail(str(error), 2)
+    except HandfulError as error:
+        _fail(str(error), 1)
+    except terminal.ReaderGoneError:
+        raise typer.Exit(0) from None
+    except KeyboardInterrupt:
+        _fail(f"interrupted; {kept}", 130)
+    except MemoryError:
+        _fail("out of memory; close other programs or use fewer photos at a time", 1)
+    except OSError as error:
+        _fail(_refused(error), 1)
+    except Exception as error:
+        _fail(_unforeseen(error), 1)
+
+
+def _refused(error: OSError) -> str:
+    """What the system refused, in words, and of which file."""
+    if (file := file_of(error)) is not None:
+        return f"{file} cannot be used: {reason_of(error)}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"a file cannot be written: {reason_of(error)}; make room, and try again"
+    return _unforeseen(error)
+
+
+def _unforeseen(error: Exception) -> str:
+    place = keep_traceback(error)
+    lines = str(error).strip().splitlines() or [""]
+    what = type(error).__name__ + (f": {lines[0][:300]}" if lines[0] else "")
+    details = "No details could be kept" if place is None else f"The details are in {place}"
+    return f"this was not foreseen and is a fault of handful's ({what}). {details}."
+
+
+# What says where a run goes and how it is shown, not what it is.
+_BESIDE_FROM = {"from_run", "output", "split", "resume", "no_cache", "as_json", "quiet"}
+
+
+def _refuse_beside_from(context: typer.Context) -> None:
+    """Name the options that a repeated run would not heed."""
+    ignored = [
+        max(option.opts, key=len)
+        for option in context.command.params
+        if option.name not in _BESIDE_FROM
+        and getattr(context.get_parameter_source(option.name or ""), "name", "") == "COMMANDLINE"
+    ]
+    if ignored:
+        raise typer.BadParameter(
+            f"--from repeats a run as it was; leave out {', '.join(ignored)}, or give PHOTOS "
+            "instead of --from"
+        )
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    with suppress(OSError):  # the reader of standard error has left
+        terminal.say(f"Error: {message}")
+    raise typer.Exit(code) from None
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,1 @@
+"""Images: where they are, what their pixels are, which belong together."""

@@ -1,0 +1,493 @@
+"""Folder, zip or CSV -> which photos there are, what they are called and where they belong.
+
+Formats are told by a file's first bytes, never by its name. Nothing is decoded or unpacked here.
+"""
+
+import difflib
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.data.formats import looks_like, why_not_read
+from handful.data.ignored import is_figure, is_ignored
+from handful.data.layout import arrange
+from handful.data.part_names import SPLIT_NAMES
+from handful.data.photo_tables import read_photo_table
+from handful.data.sources import Listing, list_folder, list_zip
+from handful.data.storage import FoundFile, read_file
+from handful.errors import DataError, UsageError
+from handful.files.atomic import open_regular, reason_of
+from handful.wording import list_names, printable
+
+_THREADS = 4
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class RejectedFile:
+    """A file that cannot be used.
+
+    Args:
+        path: As shown to people: relative to the source, with forward slashes.
+        reason: A clause that follows the path: "is empty (0 bytes)".
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class ImageIndex:
+    """N photos with their classes, in the order of split, class and path.
+
+    Args:
+        source: The folder, zip or CSV that was given.
+        paths: (N,) as shown to people, unique.
+        labels: (N,) int64 index into `class_names`; -1 for unlabelled photos.
+        class_names: Sorted names of all classes of all splits.
+        splits: (N,) "train", "validation", "test", or "" where none was given.
+        content_hashes: (N,) BLAKE2b of each file's bytes, 32 hexadecimal characters.
+        rejected: Files that cannot be used, each with its reason.
+        warnings: What is odd but no obstacle.
+        readers: (N,) functions from nothing to the file's bytes.
+        groups: (N,) what a table's column "group" says: photos with the same text there (one
+            animal, plant, day, patient) belong together; "" where nothing is known.
+    """
+
+    source: Path
+    paths: tuple[str, ...]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    splits: tuple[str, ...]
+    content_hashes: tuple[str, ...]
+    rejected: tuple[RejectedFile, ...]
+    warnings: tuple[str, ...]
+    readers: tuple[partial[bytes], ...] = field(default=(), repr=False)
+    groups: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.groups) != len(self.paths):
+            if self.groups:
+                raise UsageError(f"{len(self.groups)} groups for {len(self.paths)} photos.")
+            object.__setattr__(self, "groups", ("",) * len(self.paths))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, row: int) -> bytes:
+        """Read a photo's file; safe in any number of threads.
+
+        Args:
+            row: 0 to N - 1.
+
+        Returns:
+            The file's bytes.
+
+        Raises:
+            DataError: When it cannot be read or has changed since it was indexed; a clause
+                that follows the path.
+        """
+        data = self.readers[row]()
+        if _hash(data) != self.content_hashes[row]:
+            raise DataError("has changed while it was being used")
+        return data
+
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "ImageIndex":
+        """Some of the photos; class names and rejects stay.
+
+        Args:
+            rows: Rows to take, in the order wanted.
+
+        Returns:
+            An index of them.
+        """
+        numbers = [int(row) for row in rows]
+        return replace(
+            self,
+            paths=tuple(self.paths[row] for row in numbers),
+            labels=self.labels[numbers],
+            splits=tuple(self.splits[row] for row in numbers),
+            content_hashes=tuple(self.content_hashes[row] for row in numbers),
+            readers=tuple(self.readers[row] for row in numbers) if self.readers else (),
+            groups=tuple(self.groups[row] for row in numbers),
+        )
+
+    def without(self, reasons: Mapping[int, str]) -> "ImageIndex":
+        """The index less some photos, which join the rejected.
+
+        Args:
+            reasons: Row to the reason why its photo cannot be used.
+
+        Returns:
+            An index of the others.
+        """
+        gone = tuple(RejectedFile(self.paths[row], reasons[row]) for row in sorted(reasons))
+        kept = self.select([row for row in range(len(self)) if row not in reasons])
+        return replace(kept, rejected=(*self.rejected, *gone))
+
+    def with_class_names(self, class_names: Sequence[str]) -> "ImageIndex":
+        """The same photos, their labels counted in another list of classes.
+
+        Args:
+            class_names: Names that must include all of this index's.
+
+        Returns:
+            An index with these class names.
+
+        Raises:
+            DataError: When a class is not among them.
+        """
+        unknown = [name for name in self.class_names if name not in class_names]
+        if unknown:
+            raise DataError(
+                f"{self.source} has the class{'es' * (len(unknown) > 1)} {list_names(unknown)}; "
+                f"the classifier knows {list_names(class_names)}. Rename the folder, or leave it "
+                "out."
+            )
+        places = np.array([list(class_names).index(name) for name in self.class_names], np.int64)
+        labels = places[self.labels] if len(self) else self.labels
+        return replace(self, labels=labels, class_names=tuple(class_names))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Number of photos by split and class.
+
+        Returns:
+            Split ("all" where none was given) to class name to number.
+        """
+        result: dict[str, dict[str, int]] = {}
+        for part in (*SPLIT_NAMES, ""):
+            rows = [row for row, name in enumerate(self.splits) if name == part]
+            if rows:
+                numbers = np.bincount(self.labels[rows], minlength=len(self.class_names))
+                result[part or "all"] = dict(zip(self.class_names, numbers.tolist(), strict=True))
+        return result
+
+    def digest(self) -> str:
+        """Identity of the data: contents, classes, splits, groups, whatever the names and places.
+
+        Returns:
+            32 hexadecimal characters.
+        """
+        lines = sorted(
+            f"{content_hash}\t{self.class_names[label] if label >= 0 else ''}\t{part}"
+            + (f"\t{group}" if group else "")
+            for content_hash, label, part, group in zip(
+                self.content_hashes, self.labels.tolist(), self.splits, self.groups, strict=True
+            )
+        )
+        return _hash("\n".join(lines).encode("utf-8", "surrogatepass"))
+
+
+def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
+    """Index labelled photos.
+
+    Args:
+        source: A folder of class folders, or of `train/`, `validation/` and `test/` (or other
+            names in use for these) with class folders in each; a zip of either; or a CSV with the
+            columns path, label and, if wanted, split and group. Folders around all are seen
+            through.
+        least_classes: Classes there must be.
+
+    Returns:
+        The index.
+
+    Raises:
+        DataError: When there is nothing a classifier could be made of; says what and why.
+    """
+    if source == "":
+        raise UsageError("no photos were given; expected a folder, a zip or a CSV.")
+    path = Path(source)
+    if absence := _absence(path):
+        raise DataError(f"{path} {absence}")
+    warnings: list[str] = []
+    outside: list[str] = []
+    if path.suffix.lower() in (".csv", ".tsv") and not path.is_dir():
+        files, warnings = read_photo_table(path, is_for_learning=least_classes > 1)
+    elif path.is_dir() or (start := _starts(path)).startswith(b"PK"):
+        listing = list_folder(path) if path.is_dir() else list_zip(path)
+        try:
+            layout = arrange(listing.files, listing.empty)
+        except DataError as error:
+            raise DataError(f"{path} {printable(str(error))}") from None
+        files, outside = layout.files, layout.outside
+        warnings = [*_say_listing(listing), *layout.warnings]
+    else:
+        raise DataError(
+            f"{path} is {looks_like(start)}; expected a folder of class folders, a zip, or a "
+            "CSV with path,label."
+        )
+    rejected = [RejectedFile(name, "lies outside every class folder") for name in outside]
+    index = _build(path, files, rejected, warnings)
+    check_classes(index, least_classes)
+    return index
+
+
+def load_unlabelled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
+    """Index photos to be named by a classifier.
+
+    Args:
+        sources: Files, folders (searched to any depth) and zips; or one of them.
+
+    Returns:
+        An index without classes. What cannot be used, or does not exist, is in its `rejected`.
+
+    Raises:
+        ValueError: When nothing was given.
+    """
+    if isinstance(sources, str | Path):
+        sources = [sources]
+    if not sources or "" in sources:
+        raise UsageError("no photos were given; expected files, folders or zips.")
+    files: list[FoundFile] = []
+    rejected: list[RejectedFile] = []
+    # Shells name the system's folders too, where all is asked for.
+    named = list(map(Path, sources))
+    for source in [path for path in named if not is_ignored(path.name, hidden=False)] or named:
+        absence = _absence(source)
+        if not absence and source.resolve() == Path(source.resolve().anchor):
+            absence = "is the whole disk; name a folder of photos"
+        if absence:
+            rejected.append(RejectedFile(str(source), absence))
+            continue
+        try:
+            listing = _unlabelled(source)
+        except DataError as error:
+            reason = str(error).removeprefix(f"{source} ")
+            rejected.append(RejectedFile(str(source), reason))
+            continue
+        files += listing.files
+        if not listing.files and not listing.unreadable:
+            rejected.append(RejectedFile(str(source), "has no photos in it"))
+        rejected += [RejectedFile(path, reason) for path, reason in listing.unreadable.items()]
+        rejected += [
+            RejectedFile(path, "is there several times; the last file of this name was taken")
+            for path in listing.repeated
+        ]
+    return _build(Path(sources[0]), files, rejected, [], keep_order=True)
+
+
+def _unlabelled(source: Path) -> Listing:
+    """What a folder or a zip holds, or the one file that is given; paths begin with its own."""
+    if source.is_dir():
+        listing = list_folder(source)
+    elif _starts(source)[:4] == b"PK\x03\x04":
+        listing = list_zip(source)
+    else:
+        return Listing([FoundFile(str(source), partial(read_file, source))])
+    found = sorted(listing.files, key=lambda file: file.path)
+    return Listing(
+        [replace(file, path=str(source / file.path)) for file in found],
+        unreadable={str(source / path): why for path, why in listing.unreadable.items()},
+        repeated=[str(source / name) for name in listing.repeated],
+    )
+
+
+def _say_listing(listing: Listing) -> list[str]:
+    """A sentence on each folder that is missing from what was found, and on files that are."""
+    lines = [
+        f"The folder {path} {why}, so its photos are missing; check its permissions"
+        for path, why in listing.unreadable.items()
+    ]
+    lines += [
+        f"The folder {path} is {known} again, so its photos are counted there"
+        for path, known in listing.linked.items()
+    ]
+    if listing.repeated:
+        lines.append(
+            "The archive holds several files under one name, of which the last counts: "
+            f"{list_names(listing.repeated)}"
+        )
+    return lines
+
+
+def _build(
+    source: Path,
+    files: list[FoundFile],
+    rejected: list[RejectedFile],
+    warnings: list[str],
+    *,
+    keep_order: bool = False,
+) -> ImageIndex:
+    """Look into each file, in threads."""
+    class_names = tuple(sorted({file.class_name for file in files} - {""}))
+    numbers = {name: number for number, name in enumerate(class_names)}
+    if not keep_order:
+        files = sorted(files, key=lambda file: sort_key(file.split, file.class_name, file.path))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        looked = list(pool.map(_look, files, chunksize=16))
+    kept = [
+        (file, found) for file, (found, reason) in zip(files, looked, strict=True) if not reason
+    ]
+    bad = [
+        RejectedFile(file.path, reason)
+        for file, (_, reason) in zip(files, looked, strict=True)
+        if reason
+    ]
+    index = ImageIndex(
+        source,
+        tuple(file.path for file, _ in kept),
+        np.array([numbers.get(file.class_name, -1) for file, _ in kept], dtype=np.int64),
+        class_names,
+        tuple(file.split for file, _ in kept),
+        tuple(found for _, found in kept),
+        (*rejected, *bad),
+        tuple(warnings),
+        tuple(file.read for file, _ in kept),
+        tuple(file.group for file, _ in kept),
+    )
+    return replace(index, warnings=(*warnings, *_look_alikes(class_names), *label_conflicts(index)))
+
+
+def _look_alikes(class_names: Sequence[str]) -> list[str]:
+    """A sentence on classes whose names differ in case or spaces alone."""
+    alike: dict[str, list[str]] = {}
+    for name in class_names:
+        alike.setdefault("".join(name.casefold().split()), []).append(name)
+    return [
+        f"The classes {list_names(names)} differ in capitals or spaces alone; give them one name "
+        "if they are one class"
+        for names in alike.values()
+        if len(names) > 1
+    ]
+
+
+def sort_key(split: str, class_name: str, path: str) -> tuple[int, str, str]:
+    """Place of a photo in an index.
+
+    Args:
+        split: "train", "validation", "test", or "".
+        class_name: Its class.
+        path: As shown to people.
+
+    Returns:
+        What photos are sorted by.
+    """
+    return (*SPLIT_NAMES, "").index(split), class_name, path
+
+
+def _look(file: FoundFile) -> tuple[str, str]:
+    """A file's content hash, or the reason why it is no photo."""
+    try:
+        data = file.read()
+    except DataError as error:
+        return "", str(error)
+    reason = why_no_picture(data)
+    return ("", reason) if reason else (_hash(data), "")
+
+
+def why_no_picture(data: bytes) -> str:
+    """Say why a file is no picture that handful takes, by its first bytes.
+
+    Args:
+        data: The whole file.
+
+    Returns:
+        A clause that follows the file's name, or "" for a picture.
+    """
+    return "is a figure that handful drew" if is_figure(data) else why_not_read(data)
+
+
+def _starts(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:
+            return file.read(512)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({reason_of(error)}).") from error
+
+
+def label_conflicts(index: ImageIndex) -> list[str]:
+    """Find the same file in two classes.
+
+    Args:
+        index: N photos.
+
+    Returns:
+        A sentence for each copy whose class is not that of the first one.
+    """
+    first: dict[str, int] = {}
+    lines = []
+    for row, content_hash in enumerate(index.content_hashes):
+        other = first.setdefault(content_hash, row)
+        if index.labels[other] != index.labels[row]:
+            names = [index.class_names[index.labels[place]] for place in (other, row)]
+            lines.append(
+                f"The same picture is labelled {names[0]} and {names[1]}: {index.paths[other]}, "
+                f"{index.paths[row]}"
+            )
+    return lines
+
+
+def check_classes(index: ImageIndex, least_classes: int = 2) -> None:
+    """Refuse what cannot be learnt from, saying what was found.
+
+    Args:
+        index: N photos.
+        least_classes: Classes there must be; with 2 or more, each part must have all of them.
+
+    Raises:
+        DataError: When photos or classes are missing.
+    """
+    source, names = index.source, index.class_names
+    notes = "".join(f" {line}." for line in index.warnings[:_NAMED])
+    if len(index) and index.rejected:
+        first = index.rejected[0]
+        notes += f" {len(index.rejected)} files cannot be used: {first.path} {first.reason}."
+    if not len(index):
+        found = f"{len(index.rejected)} files, none of them a usable picture"
+        if index.rejected:
+            found += f": {index.rejected[0].path} {index.rejected[0].reason}"
+        else:
+            found = "no pictures"
+        raise DataError(
+            f"{source} has {found}. Expected a folder for each class with pictures in it.{notes}"
+        )
+    if len(names) < least_classes:
+        raise DataError(
+            f'{source} has one class, "{names[0]}"; a classifier needs 2. Put the pictures of '
+            f"each class in a folder of their own.{notes}"
+        )
+    if least_classes < 2:
+        return
+    for part in sorted(set(index.splits) - {""}):
+        rows = [row for row, name in enumerate(index.splits) if name == part]
+        present = set(index.labels[rows].tolist())
+        absent = [name for number, name in enumerate(names) if number not in present]
+        if absent:
+            raise DataError(
+                f"{source}: the {part} part has no picture of {list_names(absent)}, which other "
+                f"parts have. Add pictures, or take the class out of all parts.{notes}"
+            )
+
+
+def _absence(path: Path) -> str:
+    """Why there is nothing to read at a place, as a clause; "" where there is something."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return f"does not exist{_near(path)}"
+    except OSError as error:
+        return f"cannot be read ({reason_of(error)})."
+    except ValueError:
+        return "does not exist: no file can have this name."
+    return ""
+
+
+def _near(path: Path) -> str:
+    """A hint at something of a like name in the same folder, or a full stop."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return "."
+    close = difflib.get_close_matches(path.name, names, 1)
+    return f"; did you mean {path.parent / close[0]}?" if close else "."
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

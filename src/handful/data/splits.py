@@ -1,0 +1,621 @@
+"""Train, validation and test parts that leak nothing into one another.
+
+Photos of a burst, a re-saved copy or a slight crop are near-duplicates: on both sides of a split
+they turn validation into recall. They are found by small thumbnails, whatever is trained on them,
+and are always kept together, as are photos that a table says are of one animal, plant, day or
+patient.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.data.index import ImageIndex
+from handful.data.part_names import SPLIT_NAMES
+from handful.errors import DataError, UsageError
+from handful.files.tables import read_table, write_csv
+
+_MOST_DEALS = 20
+_NAMED = 20
+_WAY_OUT = " (--drop-leaks leaves these training photos out)"
+_MANIFEST_COLUMNS = ("content_hash", "split", "class_name", "path")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """An index with each photo's part; parts are disjoint.
+
+    Args:
+        index: All photos.
+        train: (n,) int64 rows of `index` to fit on.
+        validation: (m,) int64 rows to choose and report on.
+        test: (k,) int64 rows to touch once, at the end; often empty.
+        groups: (N,) int64 group of each photo, 0, 1, ...; photos with equal numbers belong
+            together: near-duplicates, exact copies, and those with one text in `index.groups`.
+        duplicates: Pairs of rows found to be near-duplicates.
+        leaks: Those of them whose two photos are in different parts. Only splits given with
+            the photos, or by a manifest, can have any.
+        dropped: (d,) int64 training rows left out because they leaked.
+    """
+
+    index: ImageIndex
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    duplicates: tuple[tuple[int, int], ...]
+    leaks: tuple[tuple[int, int], ...]
+    dropped: NDArray[np.int64]
+
+    def part(self, name: str) -> ImageIndex:
+        """The photos of one part.
+
+        Args:
+            name: "train", "validation" or "test".
+
+        Returns:
+            An index of them, with the class names of all.
+
+        Raises:
+            ValueError: For another name.
+        """
+        if name not in SPLIT_NAMES:
+            raise UsageError(f"part is {name!r}; expected one of {', '.join(SPLIT_NAMES)}.")
+        return self.index.select(getattr(self, name))
+
+    def part_names(self) -> list[str]:
+        """Part of each photo.
+
+        Returns:
+            N texts: "train", "validation", "test", or "" for a dropped one.
+        """
+        names = [""] * len(self.index)
+        for name in SPLIT_NAMES:
+            for row in getattr(self, name):
+                names[row] = name
+        return names
+
+
+def duplicate_groups(
+    index: ImageIndex, pairs: Iterable[tuple[int, int]]
+) -> tuple[NDArray[np.int64], tuple[tuple[int, int], ...]]:
+    """Join what belongs together: exact and near-duplicates, and photos of one group of a table.
+
+    Args:
+        index: N photos; those with equal content hashes always belong together.
+        pairs: Near-duplicate pairs of rows.
+
+    Returns:
+        (N,) int64 group numbers 0, 1, ... in order of first appearance, and all pairs of
+        duplicates, exact copies included, sorted.
+    """
+    joined = {*pairs, *_chains(index.content_hashes)}
+    return _components(len(index), [*joined, *_chains(index.groups)]), tuple(sorted(joined))
+
+
+def _chains(names: Iterable[str]) -> list[tuple[int, int]]:
+    """Pair each row with the first one of its name, if it has a name."""
+    first: dict[str, int] = {}
+    named = [(first.setdefault(name, row), row) for row, name in enumerate(names) if name]
+    return [(one, row) for one, row in named if one != row]
+
+
+def _components(count: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+    """Number of the group that each of `count` rows is joined into, by first appearance."""
+    parents = list(range(count))
+
+    def root(row: int) -> int:
+        while parents[row] != row:
+            parents[row] = parents[parents[row]]
+            row = parents[row]
+        return row
+
+    for left, right in pairs:
+        low, high = sorted((root(left), root(right)))
+        parents[high] = low
+    roots = np.array([root(row) for row in range(count)], dtype=np.int64)
+    return np.unique(roots, return_inverse=True)[1].astype(np.int64)
+
+
+def assign_parts(
+    index: ImageIndex,
+    pairs: Iterable[tuple[int, int]],
+    *,
+    validation_fraction: float = 0.2,
+    seed: int = 0,
+    manifest: Mapping[str, str] | None = None,
+    drop_leaks: bool = False,
+) -> Split:
+    """Give each photo its part.
+
+    Parts that came with the photos are kept; with `train/` and `test/` only, validation is held
+    out of train. Otherwise each class is split by `validation_fraction`, whole groups at a
+    time, in an order drawn from the photos' contents and the seed: the order, names and place
+    of files do not matter, and a few more photos move few of the old ones.
+
+    Args:
+        index: N labelled photos.
+        pairs: All pairs that `near_duplicate_pairs` finds among them.
+        validation_fraction: Share of each class to hold out, in (0, 1).
+        seed: Another seed, another split.
+        manifest: Content hash to part, from `read_manifest`: photos listed there stay there.
+        drop_leaks: Leave training photos out that near-duplicate a held-out one.
+
+    Returns:
+        The split. What of a part that was given belongs to another is among its index's warnings.
+
+    Raises:
+        DataError: When a class is too small to be in both parts.
+        ValueError: When the fraction is outside (0, 1).
+    """
+    if not 0.0 < validation_fraction < 1.0:
+        raise UsageError(
+            f"validation_fraction is {validation_fraction}; expected 0 to 1, such as 0.2."
+        )
+    groups, duplicates = duplicate_groups(index, pairs)
+    parts = _given_parts(index, manifest or {})
+    if "validation" in index.splits:
+        parts[parts == ""] = "train"
+    else:
+        _hold_out(index, parts, groups, validation_fraction, seed)
+    split = _join(index, parts, groups, duplicates, drop_leaks)
+    _check_classes(split)
+    return split
+
+
+def join_split(
+    split: Split, pairs: Iterable[tuple[int, int]], *, drop_leaks: bool = False
+) -> Split:
+    """Look for leaks in a split that was made elsewhere, by hand or by a rule of one's own.
+
+    Args:
+        split: The split; each photo stays in its part.
+        pairs: All pairs that `near_duplicate_pairs` finds among its photos.
+        drop_leaks: Leave training photos out that near-duplicate a held-out one.
+
+    Returns:
+        The split with its pairs, leaks and warnings, and groups of all that belongs together.
+
+    Raises:
+        DataError: When dropping leaves a class no photo to learn from.
+    """
+    index = split.index
+    groups, duplicates = duplicate_groups(index, {*pairs, *split.duplicates})
+    groups = _components(
+        len(index), [*_chains(groups.astype(str)), *_chains(split.groups.astype(str))]
+    )
+    parts = np.array([*split.part_names(), ""], dtype=object)[:-1]
+    joined = _join(index, parts, groups, duplicates, drop_leaks)
+    if len(joined.dropped):
+        _check_classes(joined)
+    return replace(
+        joined,
+        leaks=tuple(sorted({*joined.leaks, *split.leaks})),
+        dropped=np.union1d(joined.dropped, split.dropped),
+    )
+
+
+def _join(
+    index: ImageIndex,
+    parts: NDArray[np.object_],
+    groups: NDArray[np.int64],
+    duplicates: tuple[tuple[int, int], ...],
+    drop_leaks: bool,
+) -> Split:
+    """The split of given parts, "" for no part, with the leaks that it has."""
+    leaks = tuple((i, j) for i, j in duplicates if parts[i] and parts[j] and parts[i] != parts[j])
+    if drop_leaks:
+        # By group: a copy of a copy leaks as well.
+        held = np.isin(groups, groups[np.isin(parts, ("validation", "test"))])
+        dropped = held & (parts == "train")
+        parts = np.where(dropped, "", parts)
+    else:
+        dropped = np.zeros(len(index), dtype=bool)
+    told = dict.fromkeys((*index.warnings, *_leak_warnings(index, parts, leaks)))
+    return Split(
+        replace(index, warnings=tuple(told)),
+        np.flatnonzero(parts == "train"),
+        np.flatnonzero(parts == "validation"),
+        np.flatnonzero(parts == "test"),
+        groups,
+        duplicates,
+        leaks,
+        np.flatnonzero(dropped),
+    )
+
+
+def _leak_warnings(
+    index: ImageIndex, parts: NDArray[np.object_], leaks: Sequence[tuple[int, int]]
+) -> Iterator[str]:
+    """Name the photos that belong together and are in different parts all the same."""
+    across: dict[tuple[str, str], list[str]] = {}
+    for i, j in leaks:
+        if parts[i] and parts[j]:
+            one, other = sorted((i, j), key=lambda row: SPLIT_NAMES.index(parts[row]))
+            line = f"{index.paths[one]} = {index.paths[other]}"
+            across.setdefault((parts[one], parts[other]), []).append(line)
+    for (part, held), lines in across.items():
+        yield (
+            f"{len(lines):,} pair{'s' * (len(lines) > 1)} of near-duplicates "
+            f"{'are' if len(lines) > 1 else 'is'} in {part} and in {held}, so scores are too "
+            f"good{_WAY_OUT * (part == 'train')}: {_some(lines)}"
+        )
+    divided = divided_groups(index, parts.tolist())
+    if divided:
+        is_learnt = any("train" in found for found in divided.values())
+        lines = [
+            f'"{name}" ({", ".join(index.paths[rows[0]] for rows in found.values())})'
+            for name, found in divided.items()
+        ]
+        yield (
+            f"{len(lines):,} group{'s' * (len(lines) > 1)} of photos that belong together "
+            f"{'are' if len(lines) > 1 else 'is'} in more than one part, so scores are too good"
+            f"{_WAY_OUT * is_learnt}: {_some(lines)}"
+        )
+
+
+def divided_groups(index: ImageIndex, parts: Sequence[str]) -> dict[str, dict[str, list[int]]]:
+    """Find the groups of a table whose photos are in more than one part.
+
+    Args:
+        index: N photos.
+        parts: (N,) "train", "validation", "test", or "" where a photo is in none.
+
+    Returns:
+        Name of each such group to its parts to their rows.
+    """
+    members: dict[str, dict[str, list[int]]] = {}
+    for row, (name, part) in enumerate(zip(index.groups, parts, strict=True)):
+        if name and part:
+            members.setdefault(name, {}).setdefault(part, []).append(row)
+    return {name: found for name, found in members.items() if len(found) > 1}
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def stratified_folds(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], num_folds: int, seed: int = 0
+) -> NDArray[np.int64]:
+    """Cross-validation folds with every class spread evenly and no group divided.
+
+    Classes are spread by photos. Where groups so large, or in two classes at once, would leave a
+    fold empty or a class to one fold, they are spread by groups.
+
+    Args:
+        labels: (N,) int64 class numbers.
+        groups: (N,) int64 group numbers 0, 1, ..., none left out.
+        num_folds: Number of folds F, 2 or more.
+        seed: Another seed, other folds.
+
+    Returns:
+        (N,) int64 fold of each photo, 0 to F - 1. Of F groups or more none of the folds is empty.
+        A class of two groups or more is in two folds or more, but for classes that share so many
+        of their groups that no such folds were found.
+    """
+    counts = np.bincount(labels)
+    bounds = [counts * fold // num_folds for fold in range(num_folds + 1)]
+    targets = np.stack([high - low for low, high in pairwise(bounds)])
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(int(groups.max()) + 1)
+    folds = _assign(labels, groups, targets, order)
+    for _ in range(_MOST_DEALS):
+        if _is_spread(labels, groups, folds, num_folds):
+            break
+        folds = _deal(labels, groups, num_folds, order)
+        order = rng.permutation(order)
+    return folds
+
+
+def stratified_holdout(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int = 0
+) -> NDArray[np.bool_]:
+    """Hold out a random share of every class, no group divided.
+
+    Args:
+        labels: (N,) int64 class numbers.
+        groups: (N,) int64 group numbers 0, 1, ..., none left out.
+        fraction: Share of each class to hold out, in (0, 1).
+        seed: Another seed, other photos.
+
+    Returns:
+        (N,) whether a photo is held out. Of every class at least one is; where groups are single
+        photos, and a class has two of them, at least one is not.
+    """
+    counts = np.bincount(labels)
+    targets = np.clip(np.rint(fraction * counts), 1, np.maximum(counts - 1, 1)).astype(np.int64)
+    targets = np.minimum(targets, counts)
+    order = np.random.default_rng(seed).permutation(int(groups.max()) + 1)
+    parts = _assign(labels, groups, np.stack([targets, counts - targets]), order)
+    held: NDArray[np.bool_] = parts == 0
+    _hold_smallest(held, labels, groups, np.flatnonzero(counts))
+    return held
+
+
+def write_manifest(split: Split, path: Path) -> None:
+    """Write each photo's content hash, part, class and path as CSV.
+
+    Args:
+        split: The split to keep.
+        path: File to write.
+    """
+    index = split.index
+    names = [index.class_names[label] for label in index.labels]
+    rows = zip(index.content_hashes, split.part_names(), names, index.paths, strict=True)
+    write_csv(path, [_MANIFEST_COLUMNS, *rows])
+
+
+def read_manifest(path: Path, *, dropped: str | None = None) -> dict[str, str]:
+    """Read the parts of photos from a manifest that `write_manifest` wrote.
+
+    Args:
+        path: The CSV file.
+        dropped: Part to give photos that were dropped, "train" where they are to be dropped
+            again; None leaves them out.
+
+    Returns:
+        Content hash to "train", "validation" or "test".
+
+    Raises:
+        DataError: When the file is missing or not a manifest.
+    """
+    table = read_table(path, "give the split.csv of a run")
+    if table.names != _MANIFEST_COLUMNS:
+        raise DataError(
+            f"{path} is not a split manifest; expected the columns "
+            f"{','.join(_MANIFEST_COLUMNS)}, as in the split.csv of a run."
+        )
+    parts: dict[str, str] = {}
+    for line, cells in table.rows:
+        row = tuple(cells.values())
+        if not (row[0] and row[2] and row[3]) or row[1] not in (*SPLIT_NAMES, ""):
+            raise DataError(
+                f"{path}, line {line}: expected a content hash and one of "
+                f"{', '.join(SPLIT_NAMES)}, found {','.join(row)!r}."
+            )
+        if row[1]:
+            parts[row[0]] = row[1]
+        elif dropped is not None:
+            # A copy of the same content that was kept says more.
+            parts.setdefault(row[0], dropped)
+    return parts
+
+
+def _given_parts(index: ImageIndex, manifest: Mapping[str, str]) -> NDArray[np.object_]:
+    """Part of each photo as given by the manifest, then by the photos' own folders; "" if not."""
+    if manifest and not any(name in manifest for name in index.content_hashes):
+        raise DataError(
+            f"The split lists none of the photos of {index.source}; give the split.csv of a run "
+            "on these photos, or none."
+        )
+    parts = np.array([*index.splits, ""], dtype=object)[:-1]
+    # `train/` without `validation/` says what is test, not what is validation.
+    if "validation" not in index.splits:
+        parts[parts == "train"] = ""
+    for row, content_hash in enumerate(index.content_hashes):
+        parts[row] = manifest.get(content_hash, parts[row])
+    return parts
+
+
+def _hold_out(
+    index: ImageIndex,
+    parts: NDArray[np.object_],
+    groups: NDArray[np.int64],
+    validation_fraction: float,
+    seed: int,
+) -> None:
+    """Fill the empty entries of `parts` with "train" and "validation"."""
+    part_of_group = {int(groups[row]): parts[row] for row in np.flatnonzero(parts != "")}
+    for row in np.flatnonzero(parts == ""):
+        known = part_of_group.get(int(groups[row]), "")
+        # Near a test photo is no place to learn from or to choose by, but never test itself.
+        parts[row] = "train" if known == "test" else known
+    pool = np.isin(parts, ("", "train", "validation"))
+    wanted, present = (
+        np.bincount(index.labels[rows], minlength=len(index.class_names))
+        for rows in (parts == "validation", pool)
+    )
+    target = np.rint(validation_fraction * present).astype(np.int64)
+    target = np.clip(target, 1, np.maximum(present - 1, 1)) - wanted
+    free = np.flatnonzero(parts == "")
+    if not len(free):
+        return
+    _, dense = np.unique(groups[free], return_inverse=True)
+    order = np.argsort(_content_order(index, free, dense, seed))
+    counts = np.bincount(index.labels[free], minlength=len(target))
+    target = np.clip(target, 0, counts)
+    held = _assign(index.labels[free], dense, np.stack([target, counts - target]), order) == 0
+    _hold_smallest(held, index.labels[free], dense, np.flatnonzero((target > 0) & (counts > 0)))
+    parts[free] = np.where(held, "validation", "train")
+
+
+def _hold_smallest(
+    held: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    classes: NDArray[np.int64],
+) -> None:
+    """Mark a group as held out for each class of which none is, all being above the target."""
+    sizes = np.bincount(groups)
+    for label in classes:
+        mine = labels == label
+        if not np.any(mine & held):
+            # The smallest does the least harm.
+            held[groups == min(groups[mine], key=lambda group: sizes[group])] = True
+
+
+def _content_order(
+    index: ImageIndex, rows: NDArray[np.int64], groups: NDArray[np.int64], seed: int
+) -> NDArray[np.str_]:
+    """A random-looking text of each group, made from its contents and the seed alone."""
+    first = ["~"] * (int(groups.max()) + 1)
+    for row, group in zip(rows, groups, strict=True):
+        first[group] = min(first[group], index.content_hashes[row])
+    # Hashed again: the least of many hashes is small, and large groups would come first.
+    key = seed.to_bytes(8, "little")
+    return np.array([hashlib.blake2b(text.encode(), key=key).hexdigest()[:32] for text in first])
+
+
+def _assign(
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    order: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Fill parts with whole groups, in order, so that class counts come close to the targets.
+
+    Args:
+        labels: (N,) class numbers.
+        groups: (N,) group numbers 0 to G - 1.
+        targets: (P, C) photos of each class wanted in each part; the last takes what is left.
+        order: (G,) order in which groups are offered; it must not depend on their size, or a
+            part would get the large groups and another the single photos.
+
+    Returns:
+        (N,) part of each photo, 0 to P - 1.
+    """
+    num_groups, num_classes = int(groups.max()) + 1, targets.shape[1]
+    counts = np.zeros((num_groups, num_classes), dtype=np.int64)
+    np.add.at(counts, (groups, labels), 1)
+    classes_of = _classes_of_groups(labels, groups)
+    need = targets.copy()
+    part_of = np.full(num_groups, len(targets) - 1, dtype=np.int64)
+    for group in order.tolist():
+        columns = classes_of[group]
+        size = counts[group, columns]
+        for part in range(len(targets) - 1):
+            room = need[part, columns]
+            # Taking the group must bring the part closer to its targets.
+            if np.abs(room - size).sum() < np.abs(room).sum():
+                need[part, columns] -= size
+                part_of[group] = part
+                break
+    return part_of[groups]
+
+
+def _classes_of_groups(
+    labels: NDArray[np.int64], groups: NDArray[np.int64]
+) -> list[NDArray[np.int64]]:
+    """Class numbers in each group 0 to G - 1."""
+    members: dict[int, list[int]] = {}
+    for row, group in enumerate(groups.tolist()):
+        members.setdefault(group, []).append(row)
+    return [np.unique(labels[members[group]]) for group in range(len(members))]
+
+
+def _is_spread(
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    folds: NDArray[np.int64],
+    num_folds: int,
+) -> bool:
+    """Whether no fold is empty, and no class in one fold alone, that need not be."""
+    num_groups, num_classes = int(groups.max()) + 1, int(labels.max()) + 1
+    if len(np.unique(folds)) < min(num_folds, num_groups):
+        return False
+    groups_of, folds_of = (
+        np.bincount(np.unique(labels * size + places) // size, minlength=num_classes)
+        for places, size in ((groups, num_groups), (folds, num_folds))
+    )
+    return not np.any((groups_of > 1) & (folds_of == 1))
+
+
+def _deal(
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    num_folds: int,
+    order: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Give each group to the fold that has the fewest groups of its classes.
+
+    Of folds alike, that with the fewest photos takes it, so an empty one comes before all others.
+
+    Args:
+        labels: (N,) class numbers.
+        groups: (N,) group numbers 0 to G - 1.
+        num_folds: Number of folds F.
+        order: (G,) order in which groups are dealt; those of the rarest classes come first.
+
+    Returns:
+        (N,) fold of each photo, 0 to F - 1.
+    """
+    classes_of, sizes = _classes_of_groups(labels, groups), np.bincount(groups)
+    frequency = np.bincount(np.concatenate(classes_of))
+    rarest = np.array([frequency[columns].min() for columns in classes_of])
+    taken = np.zeros((num_folds, len(frequency)))
+    num_photos = np.zeros(num_folds, dtype=np.int64)
+    fold_of = np.empty(len(order), dtype=np.int64)
+    for group in order[np.argsort(rarest[order], kind="stable")]:
+        columns = classes_of[group]
+        shares = (taken[:, columns] / frequency[columns]).sum(axis=1)
+        fold = np.lexsort((num_photos, shares))[0]
+        taken[fold, columns] += 1
+        num_photos[fold] += sizes[group]
+        fold_of[group] = fold
+    return fold_of[groups]
+
+
+def _check_classes(split: Split) -> None:
+    """Refuse a split in which a class cannot be learnt or cannot be checked."""
+    index = split.index
+    kind = "photos that belong together" if any(index.groups) else "near-duplicates"
+    for number, name in enumerate(index.class_names):
+        rows = np.flatnonzero(index.labels == number)
+        if len(rows) < 2:
+            raise DataError(
+                f'Class "{name}" in {index.source} has {len(rows)} readable '
+                f"image{'s' * (len(rows) != 1)}; a validation split needs 2. "
+                "Add images, or merge the class."
+            )
+        for part in ("train", "validation"):
+            if not np.any(index.labels[getattr(split, part)] == number):
+                raise DataError(
+                    f'Class "{name}" in {index.source} has no photo left for {part}: its '
+                    f"{len(rows)} images form {len(np.unique(split.groups[rows]))} "
+                    f"group(s) of {kind}. Add different images, or merge the class."
+                )
+
+
+def can_be_held_out(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which photos can be held out while others of their class are learnt from.
+
+    Args:
+        labels: (N,) int64 class numbers.
+        groups: (N,) int64 group numbers.
+
+    Returns:
+        (N,) bool. A class of one group stays in the training part, and with it all photos of that
+        group; classes that have one group besides such do too.
+    """
+    free = np.ones(len(labels), dtype=bool)
+    while free.any():
+        pairs = np.unique(np.stack([labels[free], groups[free]]), axis=1)
+        rare = np.flatnonzero(np.bincount(pairs[0], minlength=int(labels.max(initial=0)) + 1) < 2)
+        found = free & ~np.isin(groups, groups[np.isin(labels, rare)])
+        if np.array_equal(found, free):
+            break
+        free = found
+    return free
+
+
+def fold_count(labels: NDArray[np.int64], groups: NDArray[np.int64], most: int = 5) -> int:
+    """Largest number of folds that leaves every class in every fold's training part.
+
+    Args:
+        labels: (N,) int64 class numbers.
+        groups: (N,) int64 group numbers.
+        most: Upper bound.
+
+    Returns:
+        2 to `most`, or 0 where a class has one group only and nothing can be held out of it.
+    """
+    pairs = np.unique(np.stack([labels, groups]), axis=1)
+    fewest = int(np.bincount(pairs[0])[np.unique(pairs[0])].min())
+    return min(most, fewest) if fewest >= 2 else 0

@@ -1,0 +1,200 @@
+"""Where photos' bytes come from: files, or members of a zip that is read in place.
+
+Archives are not unpacked, but for a known one by `handful data`, so a hostile one has nowhere to
+write; its names are checked all the same, since a path like `../x` says that the archive is not
+what it seems.
+"""
+
+import errno
+import threading
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
+
+from handful.errors import DataError
+from handful.files.atomic import open_regular, read_regular, reason_of
+from handful.forks import start_anew_in_children
+
+MAX_PICTURE_BYTES = 200_000_000
+_MAX_RATIO = 200  # deflate's best on a picture is far below; a bomb's is about 1,000
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file found, before it is looked into.
+
+    Args:
+        path: Relative to what was given, with forward slashes.
+        read: From nothing to its bytes, or with `first` to so many of the first of them; DataError
+            where they cannot be had.
+        class_name: The class that it is of; "" where that is not known.
+        split: The part: "train", "validation", "test" or "".
+        group: What a table says that it belongs together with.
+    """
+
+    path: str
+    read: partial[bytes]
+    class_name: str = ""
+    split: str = ""
+    group: str = ""
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        r"""Names of the folders on the way, and its own.
+
+        Programs that unpack archives of Windows' leave whole paths in names: photos\cats\0.jpg.
+        """
+        *folders, name = self.path.split("/")
+        names = (*folders, *name.split("\\")) if "\\" in name else (*folders, name)
+        return tuple(name for name in names if name not in ("", "."))
+
+
+def read_file(path: Path, first: int | None = None) -> bytes:
+    """Read a file.
+
+    Args:
+        path: The file.
+        first: Number of bytes to read; None for all.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        DataError: When it cannot be read or is too large for a picture; a clause.
+    """
+    try:
+        if first is not None:
+            with open_regular(path) as file:
+                return file.read(first)
+        return read_regular(path, MAX_PICTURE_BYTES)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise DataError(f"is {error.strerror}") from error
+        raise DataError(f"cannot be read ({reason_of(error)})") from error
+
+
+class ZipReader:
+    """Members of a zip, read by name from any number of threads.
+
+    Names are those of the folder that was packed: with forward slashes, whatever system packed
+    it, and each once. `members` are the files by name, `repeated` names that several have.
+
+    Args:
+        path: The archive.
+
+    Raises:
+        DataError: When it cannot be read, is damaged, or has unsafe, linked, encrypted or nameless
+            members.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        start_anew_in_children(self)
+        try:
+            members = self._archive().infolist()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({reason_of(error)}).") from error
+        except Exception as error:
+            raise DataError(
+                f"{path} is damaged or no zip ({_damage(error)}); fetch or pack it again."
+            ) from error
+        for info in members:
+            _check_member(path, info)
+        names = _plain_names(members)
+        # Of files with one name the last counts, as it does for programs that unpack.
+        self.members = dict(zip(names, members, strict=True))
+        self.members.pop("", None)
+        self.repeated = sorted(
+            name for name, number in Counter(names).items() if name and number > 1
+        )
+
+    def start_anew(self) -> None:
+        """Open the file again: its place in it is the parent's too."""
+        self._local = threading.local()
+
+    def read(self, name: str, first: int | None = None) -> bytes:
+        """Read one member.
+
+        Args:
+            name: As in `members`.
+            first: Number of bytes to read, whatever the size; None for all.
+
+        Returns:
+            Its bytes.
+
+        Raises:
+            DataError: When it is too large, packed suspiciously tightly, or damaged; a clause.
+        """
+        info = self.members[name]
+        if first is not None:
+            return self._read(info, first)
+        if info.file_size > MAX_PICTURE_BYTES:
+            raise DataError(f"is larger than {MAX_PICTURE_BYTES / 1e6:.0f} MB")
+        if info.file_size > 1_000_000 and info.file_size > _MAX_RATIO * info.compress_size:
+            raise DataError("is packed too tightly for a picture; it may be an archive bomb")
+        # One byte more than declared would be read from a member that lies.
+        data = self._read(info, info.file_size + 1)
+        if len(data) != info.file_size:
+            raise DataError("is damaged in the archive (its size is not the declared one)")
+        return data
+
+    def _read(self, info: zipfile.ZipInfo, num_bytes: int) -> bytes:
+        try:
+            with self._archive().open(info) as file:
+                return file.read(num_bytes)
+        except OSError as error:
+            # bzip2's word for damage is an OSError too, with no number of the system's.
+            reason = _damage(error) if error.errno is None else reason_of(error)
+            raise DataError(f"cannot be read from the archive ({reason})") from error
+        except Exception as error:
+            raise DataError(f"is damaged in the archive ({_damage(error)})") from error
+
+    def _archive(self) -> zipfile.ZipFile:
+        archive: zipfile.ZipFile | None = getattr(self._local, "archive", None)
+        if archive is None:
+            with open_regular(self.path):
+                archive = self._local.archive = zipfile.ZipFile(self.path)
+        return archive
+
+
+def _plain_names(members: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """Names as of files below a folder; "" for folders, which have none."""
+    given = {info.filename for info in members}
+    names = []
+    for info in members:
+        name = info.filename.replace("\\", "/")
+        if name != info.filename and name in given:
+            name = info.filename  # a backslash that is no separator
+        folder = info.is_dir() or name.endswith("/")
+        names.append("" if folder else "/".join(PurePosixPath(name).parts))
+    return names
+
+
+def _damage(error: Exception) -> str:
+    """What is wrong, in words.
+
+    Hostile bytes make zipfile and its unpackers raise nearly anything (LZMA and zstandard have
+    errors of their own; lists and numbers run over), and whatever it is, the archive is damaged.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return "the name of a member is not the UTF-8 text that it says it is"
+    if isinstance(error, MemoryError):
+        return "unpacking it takes more memory than there is"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _check_member(path: Path, info: zipfile.ZipInfo) -> None:
+    name = info.filename
+    if not name:
+        raise DataError(f"{path} is damaged (a member has no name); fetch or pack it again.")
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if ".." in parts or name.startswith(("/", "\\")) or (parts and parts[0][1:2] == ":"):
+        raise DataError(f'{path} has a member "{name}" that points outside the archive.')
+    if (info.external_attr >> 16) & 0o170000 == 0o120000:
+        raise DataError(f'{path} has a member "{name}" that is a symbolic link; pack the files.')
+    if info.flag_bits & 0x1:
+        raise DataError(f'{path} has an encrypted member "{name}"; pack it without a password.')

@@ -1,0 +1,1 @@
+"""What a classifier is worth, how far a figure spreads, what would improve it."""

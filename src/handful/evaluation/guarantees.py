@@ -1,0 +1,159 @@
+"""What a classifier promises (error rates, coverages) beside what the photos scored show."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.evaluation.evaluation import Evaluation
+from handful.models.calibration import CONFIDENCE, COVERAGES, ERROR_RATES, Calibration
+from handful.statistics.intervals import CalibrationError, accuracy_interval, calibration_error
+
+
+@dataclass(frozen=True)
+class AbstainingCheck:
+    """An error rate that was asked for, as promised and as found.
+
+    Args:
+        error_rate: Share of wrong answers asked for, among the photos answered.
+        shown_error_rate: Share that can be shown, see `Abstention`; all below is of that.
+        threshold: Probability from which on a photo is answered; None where none is.
+        promised_coverage: Share of photos answered, of those that the threshold was chosen on.
+        promised_error: Share of wrong ones among those; None where none is answered.
+        coverage: Share of the scored photos that are answered.
+        error: Share of wrong ones among those; None where none is answered.
+        error_interval: 95 % interval of that; None where none is answered.
+    """
+
+    error_rate: float
+    shown_error_rate: float
+    threshold: float | None
+    promised_coverage: float
+    promised_error: float | None
+    coverage: float
+    error: float | None
+    error_interval: tuple[float, float] | None
+
+    @property
+    def is_as_asked(self) -> bool:
+        """Whether the rate that was asked for can be shown."""
+        return self.shown_error_rate <= self.error_rate
+
+
+@dataclass(frozen=True)
+class SetsCheck:
+    """A coverage that was asked for, as found.
+
+    Args:
+        coverage_asked: Share of sets that shall hold the right class.
+        coverage: Share of the scored photos whose set holds it.
+        mean_size: Classes a set, on average.
+        single_share: Share of the sets that name one class.
+    """
+
+    coverage_asked: float
+    coverage: float
+    mean_size: float
+    single_share: float
+
+
+@dataclass(frozen=True)
+class Promises:
+    """All that a classifier can promise, held against scored photos.
+
+    Args:
+        temperature: What its logits were divided by.
+        source: What thresholds were chosen on: "out-of-fold" or "validation".
+        num_photos: Photos that they were chosen on.
+        confidence: How sure it is that no more answers are wrong than shown.
+        abstaining: Error rates, the largest first.
+        sets: Coverages, the smallest first.
+        calibration_error: Of the answers that thresholds were chosen on.
+    """
+
+    temperature: float
+    source: str
+    num_photos: int
+    confidence: float
+    abstaining: tuple[AbstainingCheck, ...]
+    sets: tuple[SetsCheck, ...]
+    calibration_error: CalibrationError
+
+    @property
+    def shown(self) -> tuple[AbstainingCheck, ...]:
+        """Of `abstaining`, the rates that can be shown, and then the smallest that can."""
+        kept = [row for row in self.abstaining if row.is_as_asked]
+        others = [row for row in self.abstaining if not row.is_as_asked]
+        return (*kept, *others[:1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures in plain values, ready for JSON.
+
+        Returns:
+            Names and values are described in docs/file-formats.md.
+        """
+        facts = asdict(self)
+        facts["calibration_error"] = self.calibration_error.error
+        facts["calibration_error_interval"] = list(self.calibration_error.interval)
+        for row in facts["abstaining"]:
+            row["error_interval"] = row["error_interval"] and list(row["error_interval"])
+        return facts | {name: list(facts[name]) for name in ("abstaining", "sets")}
+
+
+def check_promises(
+    calibration: Calibration,
+    evaluation: Evaluation,
+    unlike: NDArray[np.bool_] | None = None,
+) -> Promises:
+    """Hold a classifier's promises against photos that it was scored on.
+
+    Args:
+        calibration: What the promises rest on.
+        evaluation: Its answers on the scored photos.
+        unlike: (N,) which of those are unlike the training photos, and so not answered.
+
+    Returns:
+        Promised and found, for the usual error rates and coverages.
+    """
+    return Promises(
+        calibration.temperature,
+        calibration.source,
+        len(calibration),
+        CONFIDENCE,
+        tuple(_check_abstaining(calibration, evaluation, unlike, rate) for rate in ERROR_RATES),
+        tuple(_check_sets(calibration, evaluation, coverage) for coverage in COVERAGES),
+        calibration_error(calibration.confidence, calibration.correct, calibration.groups),
+    )
+
+
+def _check_abstaining(
+    calibration: Calibration,
+    evaluation: Evaluation,
+    unlike: NDArray[np.bool_] | None,
+    rate: float,
+) -> AbstainingCheck:
+    rule = calibration.abstain_at(rate)
+    threshold = np.float32(np.inf if rule.threshold is None else rule.threshold)
+    answered = evaluation.confidence.astype(np.float32) >= threshold
+    if unlike is not None:
+        answered &= ~unlike
+    wrong = (evaluation.predicted != evaluation.labels)[answered]
+    groups = None if evaluation.groups is None else evaluation.groups[answered]
+    return AbstainingCheck(
+        error_rate=rate,
+        shown_error_rate=rule.shown_error_rate,
+        threshold=rule.threshold,
+        promised_coverage=rule.coverage,
+        promised_error=rule.observed_error,
+        coverage=float(answered.mean()),
+        error=float(wrong.mean()) if len(wrong) else None,
+        error_interval=accuracy_interval(wrong, groups=groups) if len(wrong) else None,
+    )
+
+
+def _check_sets(calibration: Calibration, evaluation: Evaluation, coverage: float) -> SetsCheck:
+    sets = calibration.sets_of(evaluation.probabilities, coverage)
+    sizes = sets.sum(axis=1)
+    held = sets[np.arange(len(sets)), evaluation.labels]
+    return SetsCheck(coverage, float(held.mean()), float(sizes.mean()), float((sizes == 1).mean()))

@@ -1,0 +1,1 @@
+"""Pretrained networks and the vectors that they make of images."""

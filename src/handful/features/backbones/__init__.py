@@ -1,0 +1,1 @@
+"""Pretrained networks, a family a file."""

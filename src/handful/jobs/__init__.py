@@ -1,1 +1,0 @@
-"""Jobs: what each command does, from photos to files."""

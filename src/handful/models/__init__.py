@@ -1,0 +1,1 @@
+"""Heads on vectors, how sure they are, and the classifier that holds them."""

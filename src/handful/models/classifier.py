@@ -1,0 +1,685 @@
+"""A fitted classifier: how photos are decoded, the frozen network, the head, the class names."""
+
+import copy
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.config import PRECISIONS, RESIZES
+from handful.data.decoding import DecodeSettings, decode, mirror, resize
+from handful.data.index import ImageIndex, RejectedFile, load_unlabelled
+from handful.data.inputs import Pictures, in_memory, is_path, listed
+from handful.errors import DataError, ModelFileError, UsageError
+from handful.features.embed import Embedder, Progress, View, embed_index
+from handful.features.registry import FrozenNetwork
+from handful.files.atomic import (
+    MALFORMED,
+    explain_damage,
+    new_folder,
+    read_json,
+    read_tensors,
+    reason_of,
+    sha256_of,
+    write_json,
+    write_tensors,
+)
+from handful.files.cache import ContentCache
+from handful.models.calibration import NO_ANSWERS, Abstention, Calibration
+from handful.models.heads import LinearHead
+from handful.models.novelty import FALSE_ALARM_RATE, TrainingReference
+
+FORMAT = "handful classifier"
+FORMAT_VERSION = 2
+# The first version had no confidence file, and is read all the same.
+_READABLE_VERSIONS = (1, 2)
+_DESCRIPTION, _NETWORK, _WEIGHTS, _HEAD, _CONFIDENCE = (
+    "classifier.json",
+    "network.xml",
+    "network.bin",
+    "head.safetensors",
+    "confidence.safetensors",
+)
+_TENSORS = ("mean", "scale", "weights", "bias")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says about one photo.
+
+    Args:
+        path: The photo's path, or "image 0", "image 1", ... for arrays.
+        label: Most probable class.
+        probability: Its probability, 0 to 1.
+        probabilities: Probability of every class; they sum to 1.
+        unlike_training: Whether the photo is unlike those of training, so that no name may fit;
+            None where the classifier cannot tell.
+        is_sure: Whether the probability is high enough for the error rate asked for, and the photo
+            like those of training, which alone the rate was measured on; None where none was asked.
+        label_set: Classes that it may be of, the most probable first, at the coverage asked for;
+            None where none was.
+    """
+
+    path: str
+    label: str
+    probability: float
+    probabilities: Mapping[str, float]
+    unlike_training: bool | None = None
+    is_sure: bool | None = None
+    label_set: tuple[str, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The prediction in plain values, as `handful predict --json` prints it.
+
+        Returns:
+            Names and values are described in docs/file-formats.md.
+        """
+        facts: dict[str, Any] = {
+            "path": self.path,
+            "label": self.label,
+            "probability": self.probability,
+            "probabilities": dict(self.probabilities),
+            "unlike_training": self.unlike_training,
+        }
+        if self.is_sure is not None:
+            facts["is_sure"] = self.is_sure
+        if self.label_set is not None:
+            facts["label_set"] = list(self.label_set)
+        return facts
+
+
+@dataclass(frozen=True, eq=False)
+class IndexPredictions:
+    """Probabilities for the photos of an index that could be decoded.
+
+    Args:
+        index: N photos; those that could not be decoded are in its `rejected`.
+        probabilities: (N, C) float64, rows sum to 1.
+        unlike_training: (N,) bool, see `Prediction`; None where the classifier cannot tell.
+        hits: Embeddings that came from the cache.
+        misses: Embeddings that were computed.
+        fingerprints: (N, 1024) uint8 thumbnails, see `near_duplicate_pairs`.
+    """
+
+    index: ImageIndex
+    probabilities: NDArray[np.float64]
+    unlike_training: NDArray[np.bool_] | None = None
+    hits: int = 0
+    misses: int = 0
+    fingerprints: NDArray[np.uint8] | None = None
+
+
+class Classifier:
+    """Names what a photo shows, with probabilities. Made by `train` or `Classifier.load`.
+
+    Args:
+        class_names: C names, in the order of the probabilities.
+        network: The frozen network.
+        head: The fitted head on its embeddings.
+        settings: How photos are decoded.
+        precision: "auto", "bf16", "f32" or "int8", see `TrainConfig`.
+        test_time_mirror: Average the embeddings of a photo and of its mirror image.
+        about: Further facts to keep with the classifier: backbone name, licence, source.
+        calibration: Answers on photos not learnt from, for thresholds; None where there are none.
+        reference: Training photos to hold others against; None where there are too few.
+        folder: Where it was loaded from, beside its run where it has one; else None.
+
+    Example:
+        ```python
+        classifier = Classifier.load("runs/photos")
+        for prediction in classifier.predict(["new.jpg", "another.png"]):
+            print(prediction.label, prediction.probability)
+        ```
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        network: FrozenNetwork,
+        head: LinearHead,
+        settings: DecodeSettings,
+        *,
+        precision: str = "auto",
+        test_time_mirror: bool = False,
+        about: Mapping[str, str] | None = None,
+        calibration: Calibration | None = None,
+        reference: TrainingReference | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.class_names = tuple(class_names)
+        self.network = network
+        self.head = head
+        self.settings = settings
+        self.test_time_mirror = test_time_mirror
+        self.about = dict(about or {})
+        self.calibration = calibration
+        self.reference = reference
+        self.folder = folder
+        self.embedder = Embedder(network, precision)
+
+    def with_answers(
+        self, calibration: Calibration | None, reference: TrainingReference | None
+    ) -> "Classifier":
+        """The same classifier with what it said of photos not learnt from.
+
+        Args:
+            calibration: As in the constructor.
+            reference: As in the constructor.
+
+        Returns:
+            Another classifier, on the same network, compiled once.
+        """
+        other = copy.copy(self)
+        other.calibration, other.reference = calibration, reference
+        return other
+
+    def predict(
+        self,
+        images: Pictures,
+        *,
+        error_rate: float | None = None,
+        coverage: float | None = None,
+    ) -> list[Prediction]:
+        """Predict one photo or several: given by path, as bytes, or as pictures in memory.
+
+        Args:
+            images: A photo or any number of them, each a path (of a file; a folder or zip stands
+                for all photos in it), the bytes of a file, an (H, W, 3) uint8 RGB or (H, W) gray
+                array of any size, or a Pillow image. An (N, H, W, 3) array is N photos.
+            error_rate: Say of each photo whether its answer is sure enough for so small a share
+                of wrong answers, such as 0.01; where so few photos cannot show that, for the
+                smallest that they can, which `abstain_at` tells.
+            coverage: Give each photo a set of classes, such that this share of the sets holds
+                the right one, such as 0.95; where so few photos cannot show that, all classes.
+
+        Returns:
+            One prediction a photo, in order, a list also for a single one; a folder's photos are
+            sorted by path.
+
+        Raises:
+            DataError: When a photo cannot be read; all such photos are named. Use
+                `predict_index` to go on without them.
+            TypeError: When something is no photo at all.
+            ValueError: When there are no images, or an array is of another kind.
+        """
+        paths, probabilities, unlike = self._answers(images)
+        return self.name_predictions(
+            paths, probabilities, unlike, error_rate=error_rate, coverage=coverage
+        )
+
+    def predict_proba(self, images: Pictures) -> NDArray[np.float64]:
+        """Probabilities alone.
+
+        Args:
+            images: As for `predict`.
+
+        Returns:
+            (N, C) float64 in the order of `class_names`, rows sum to 1.
+
+        Raises:
+            DataError: As for `predict`.
+            TypeError: As for `predict`.
+            ValueError: As for `predict`.
+        """
+        return self._answers(images)[1]
+
+    def _answers(
+        self, images: Pictures
+    ) -> tuple[list[str], NDArray[np.float64], NDArray[np.bool_] | None]:
+        """Names, probabilities and flags of photos, in order."""
+        given = listed(images)
+        if not given:
+            raise UsageError("no photos were given; expected one or more.")
+        paths: list[str] = []
+        embeddings: list[NDArray[np.float32]] = []
+        rejected: list[RejectedFile] = []
+        numbered = enumerate(given)
+        for are_paths, some in groupby(numbered, key=lambda numbered: is_path(numbered[1])):
+            if are_paths:
+                index = load_unlabelled([os.fspath(image) for _, image in some])
+                table = embed_index(index, self.embedder, self.settings, views=self.views)
+                rows = [row for row in range(len(index)) if row not in table.rejected]
+                paths += [index.paths[row] for row in rows]
+                embeddings.append(table.embeddings[rows].mean(axis=1))
+                rejected += index.without(table.rejected).rejected
+                continue
+            pictures = []
+            for number, image in some:
+                name = f"image {number}"
+                try:
+                    pictures.append(self._square(image, name))
+                except DataError as error:
+                    rejected.append(RejectedFile(name, str(error)))
+                else:
+                    paths.append(name)
+            embeddings.append(self._embed(pictures))
+        if rejected:
+            lines = "; ".join(f"{file.path} {file.reason}".rstrip(".") for file in rejected[:5])
+            raise DataError(f"{len(rejected)} images cannot be read: {lines}.")
+        together = np.concatenate(embeddings)
+        if not len(together):
+            return [], np.zeros((0, len(self.class_names))), None
+        return paths, self.head.predict_proba(together), self._unlike(together)
+
+    def _square(self, image: object, name: str) -> NDArray[np.uint8]:
+        """A photo that is no path, as the network takes it."""
+        picture = in_memory(image, name)
+        if isinstance(picture, bytes):
+            return decode(picture, self.settings)
+        return resize(picture, self.settings)
+
+    def _embed(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embeddings (N, D) of squares."""
+        if not pictures:
+            return np.zeros((0, self.embedder.embedding_dim), np.float32)
+        embeddings = self.embedder.embed_all(
+            [[p if view == 0 else mirror(p) for view in self.views] for p in pictures]
+        )
+        return np.asarray(embeddings.mean(axis=1))
+
+    def _unlike(self, embeddings: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+        if self.reference is None:
+            return None
+        return self.reference.unlike(self.reference.distances(embeddings))
+
+    def predict_index(
+        self,
+        index: ImageIndex,
+        *,
+        cache: ContentCache | None = None,
+        progress: Progress | None = None,
+    ) -> IndexPredictions:
+        """Predict the photos of an index, going on past those that cannot be decoded.
+
+        Args:
+            index: Photos, labelled or not.
+            cache: Embedding cache to use; None computes all.
+            progress: Called with (photos done, photos in all).
+
+        Returns:
+            Probabilities and the index without the undecodable photos.
+        """
+        table = embed_index(
+            index,
+            self.embedder,
+            self.settings,
+            views=self.views,
+            cache=cache,
+            progress=progress,
+        )
+        kept = np.array([row for row in range(len(index)) if row not in table.rejected], dtype=int)
+        probabilities = np.zeros((0, len(self.class_names)))
+        unlike = None
+        if len(kept):
+            embeddings = table.embeddings[kept].mean(axis=1)
+            probabilities = self.head.predict_proba(embeddings)
+            unlike = self._unlike(embeddings)
+        return IndexPredictions(
+            index.without(table.rejected),
+            probabilities,
+            unlike,
+            table.hits,
+            table.misses,
+            table.fingerprints[kept],
+        )
+
+    def name_predictions(
+        self,
+        paths: Sequence[str],
+        probabilities: NDArray[np.float64],
+        unlike_training: NDArray[np.bool_] | None = None,
+        *,
+        error_rate: float | None = None,
+        coverage: float | None = None,
+    ) -> list[Prediction]:
+        """Put names to probabilities.
+
+        Args:
+            paths: (N,) the photos' paths.
+            probabilities: (N, C) float64.
+            unlike_training: (N,) bool, see `Prediction`.
+            error_rate: As for `predict`.
+            coverage: As for `predict`.
+
+        Returns:
+            N predictions; of equal probabilities the first class wins.
+
+        Raises:
+            ValueError: When the error rate or the coverage is outside (0, 1).
+        """
+        threshold = sets = None
+        if error_rate is not None:
+            # Stored in single precision: a probability just at the threshold counts as sure.
+            asked = self.abstain_at(error_rate).threshold
+            threshold = np.float32(np.inf if asked is None else asked)
+        if coverage is not None:
+            sets = (self.calibration or NO_ANSWERS).sets_of(probabilities, coverage)
+        result = []
+        for place, (path, row) in enumerate(zip(paths, probabilities, strict=True)):
+            order = np.argsort(-row, kind="stable")
+            best = int(order[0])
+            unlike = None if unlike_training is None else bool(unlike_training[place])
+            sure = None
+            if threshold is not None:
+                sure = bool(np.float32(row[best]) >= threshold) and not unlike
+            names = None
+            if sets is not None:
+                names = tuple(self.class_names[number] for number in order if sets[place, number])
+            chances = dict(zip(self.class_names, row.tolist(), strict=True))
+            label = self.class_names[best]
+            result.append(Prediction(path, label, float(row[best]), chances, unlike, sure, names))
+        return result
+
+    def abstain_at(self, error_rate: float) -> Abstention:
+        """Probability from which on an answer is sure enough for an error rate.
+
+        Args:
+            error_rate: Share of wrong answers among the photos answered, in (0, 1).
+
+        Returns:
+            The threshold, what it gave on the photos that it was chosen on, and the error rate
+            that can be shown: as asked, or, of so few photos, the smallest.
+
+        Raises:
+            ValueError: When the rate is outside (0, 1).
+        """
+        return (self.calibration or NO_ANSWERS).abstain_at(error_rate)
+
+    def check_promises(self, error_rate: float | None, coverage: float | None) -> None:
+        """Find out, before the work, whether what is asked is an error rate and a coverage.
+
+        Args:
+            error_rate: As for `predict`.
+            coverage: As for `predict`.
+
+        Raises:
+            ValueError: When one is outside (0, 1).
+        """
+        self.name_predictions(
+            [], np.zeros((0, len(self.class_names))), None, error_rate=error_rate, coverage=coverage
+        )
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Views of a photo whose embeddings are averaged."""
+        return (0, "mirror") if self.test_time_mirror else (0,)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the classifier as a folder of JSON, safetensors and OpenVINO files.
+
+        Args:
+            path: Folder to make.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: When it exists or cannot be written.
+        """
+        folder = Path(path)
+        with new_folder(folder) as temporary:
+            shutil.copyfile(self.network.xml_path, temporary / _NETWORK)
+            shutil.copyfile(self.network.bin_path, temporary / _WEIGHTS)
+            write_tensors(temporary / _HEAD, {name: getattr(self.head, name) for name in _TENSORS})
+            confidence = self._confidence_tensors()
+            if confidence:
+                write_tensors(temporary / _CONFIDENCE, confidence)
+            description = self._description(temporary)
+            description["digest"] = _digest(description)
+            write_json(temporary / _DESCRIPTION, description)
+        return folder
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Classifier":
+        """Read a classifier back; its predictions are the saved one's to the bit.
+
+        Args:
+            path: Folder of a run, or of a classifier.
+
+        Returns:
+            The classifier.
+
+        Raises:
+            ModelFileError: When files are missing, changed, of another version or not a
+                classifier's. Nothing in them is ever run.
+        """
+        folder = _classifier_folder(Path(path))
+        description = _read_description(folder / _DESCRIPTION)
+        try:
+            for name, facts in description["files"].items():
+                _check_file(folder / name, facts["sha256"])
+            return cls._from_description(folder, description)
+        except MALFORMED as error:
+            raise ModelFileError(
+                f"{folder} is not a whole classifier ({explain_damage(error)}); "
+                "train again, or restore the folder from a copy."
+            ) from error
+
+    @classmethod
+    def _from_description(cls, folder: Path, description: dict[str, Any]) -> "Classifier":
+        backbone, files = description["backbone"], description["files"]
+        _check_description(description)
+        network = FrozenNetwork(
+            xml_path=folder / _NETWORK,
+            bin_path=folder / _WEIGHTS,
+            xml_sha256=files[_NETWORK]["sha256"],
+            bin_sha256=files[_WEIGHTS]["sha256"],
+            image_size=backbone["image_size"],
+            embedding_dim=backbone["embedding_dim"],
+            digest=backbone["digest"],
+            seconds=0.0,
+        )
+        tensors = read_tensors(folder / _HEAD)
+        mean, scale, weights, bias = (tensors[name] for name in _TENSORS)
+        head = LinearHead(mean, scale, weights, bias, description["head"]["strength"])
+        dim, num_classes = network.embedding_dim, len(description["class_names"])
+        shapes = [(dim,), (dim,), (dim, num_classes), (num_classes,)]
+        for name, shape in zip(_TENSORS, shapes, strict=True):
+            _must(tensors[name].shape == shape, f"{name} is {tensors[name].shape}, not {shape}")
+            _must(tensors[name].dtype == np.float32, f"{name} is {tensors[name].dtype}")
+        _must(bool((scale > 0).all()), "the scale is not above 0")
+        return cls(
+            description["class_names"],
+            network,
+            head,
+            DecodeSettings(**description["decode"]),
+            precision=description["precision"],
+            test_time_mirror=description["test_time_mirror"],
+            about=description["about"],
+            folder=folder,
+            **_read_confidence(folder, description),
+        )
+
+    def _confidence_tensors(self) -> dict[str, NDArray[Any]]:
+        tensors: dict[str, NDArray[Any]] = {}
+        if self.calibration is not None:
+            tensors = {
+                "confidence": self.calibration.confidence,
+                "correct": self.calibration.correct.astype(np.uint8),
+                "true_probability": self.calibration.true_probability,
+            }
+            if self.calibration.groups is not None:
+                tensors["groups"] = self.calibration.groups
+            if self.calibration.unlike is not None:
+                tensors["unlike"] = self.calibration.unlike.astype(np.uint8)
+        if self.reference is not None:
+            tensors["reference"] = self.reference.directions
+        return {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+
+    def _description(self, folder: Path) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "class_names": list(self.class_names),
+            "decode": {
+                "image_size": self.settings.image_size,
+                "resize": self.settings.resize,
+                "max_megapixels": self.settings.max_megapixels,
+            },
+            "precision": self.embedder.precision,
+            "test_time_mirror": self.test_time_mirror,
+            "backbone": {
+                "image_size": self.network.image_size,
+                "embedding_dim": self.network.embedding_dim,
+                "digest": self.network.digest,
+            },
+            "head": {
+                "kind": "standardised multinomial logistic regression",
+                "strength": self.head.strength,
+            },
+            "calibration": None
+            if self.calibration is None
+            else {
+                "temperature": self.calibration.temperature,
+                "source": self.calibration.source,
+                "num_photos": len(self.calibration),
+            },
+            "reference": None
+            if self.reference is None
+            else {
+                "threshold": self.reference.threshold,
+                "num_neighbours": self.reference.num_neighbours,
+                "false_alarm_rate": self.reference.false_alarm_rate,
+                "num_photos": len(self.reference.directions),
+            },
+            "about": self.about,
+            "files": {
+                name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
+                for name in (_NETWORK, _WEIGHTS, _HEAD, _CONFIDENCE)
+                if (folder / name).is_file()
+            },
+        }
+
+
+def _read_confidence(folder: Path, description: dict[str, Any]) -> dict[str, Any]:
+    """Calibration and reference as the constructor's arguments; none where there is no file."""
+    if _CONFIDENCE not in description["files"]:
+        return {}
+    tensors = read_tensors(folder / _CONFIDENCE)
+    result: dict[str, Any] = {}
+    if (facts := description["calibration"]) is not None:
+        names = {"confidence", "correct", "true_probability", *({"groups", "unlike"} & {*tensors})}
+        shapes = {tensors[name].shape for name in names}
+        _must(len(shapes) == 1 and len(shapes.pop()) == 1, "the calibration's shapes differ")
+        _must(0 < float(facts["temperature"]) < math.inf, "the temperature is not above 0")
+        result["calibration"] = Calibration(
+            tensors["confidence"],
+            tensors["correct"].astype(np.bool_),
+            tensors["true_probability"],
+            float(facts["temperature"]),
+            str(facts["source"]),
+            tensors.get("groups"),
+            tensors["unlike"].astype(np.bool_) if "unlike" in tensors else None,
+        )
+    if (facts := description["reference"]) is not None:
+        num_photos, dim = tensors["reference"].shape
+        _must(dim == description["backbone"]["embedding_dim"], "the reference is another network's")
+        _must(math.isfinite(float(facts["threshold"])), "the threshold is no number")
+        _must(0 < int(facts["num_neighbours"]) <= num_photos, "num_neighbours is out of range")
+        rate = float(facts.get("false_alarm_rate", FALSE_ALARM_RATE))
+        _must(0 < rate <= 1, "the false alarm rate is no share")
+        result["reference"] = TrainingReference(
+            tensors["reference"],
+            float(facts["threshold"]),
+            int(facts["num_neighbours"]),
+            rate,
+        )
+    return result
+
+
+def _classifier_folder(path: Path) -> Path:
+    """The classifier's own folder, given that or its run's."""
+    for folder in (path, path / "classifier"):
+        if os.path.isfile(folder / _DESCRIPTION):
+            return folder
+    found = "no classifier.json in it" if os.path.exists(path) else "no such folder"
+    raise ModelFileError(
+        f"{path} is not a run or a classifier: {found}. Give the folder that `handful train` made."
+    )
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    """Parse and check classifier.json, before any other file is opened."""
+    try:
+        description = read_json(path)
+    except (OSError, ValueError) as error:
+        raise ModelFileError(
+            f"{path} cannot be read as JSON: {explain_damage(error)}; restore it from a copy, or "
+            "train again."
+        ) from error
+    if description.get("format") != FORMAT:
+        raise ModelFileError(f'{path} does not say "format": "{FORMAT}"; it is something else.')
+    if description.get("format_version") not in _READABLE_VERSIONS:
+        raise ModelFileError(
+            f"{path} has format version {description.get('format_version')}; this handful reads "
+            f"up to {FORMAT_VERSION}. Use the handful that made it, or train again."
+        )
+    if description.pop("digest", None) != _digest(description):
+        raise ModelFileError(
+            f"{path} was changed after it was saved; restore it from a copy, or train again."
+        )
+    files = description.get("files")
+    if not isinstance(files, dict) or set(files) - {_CONFIDENCE} != {_NETWORK, _WEIGHTS, _HEAD}:
+        raise ModelFileError(f"{path} lists other files than a classifier has.")
+    return description
+
+
+def _check_file(path: Path, sha256: str) -> None:
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise ModelFileError(
+            f"{path} cannot be read ({reason_of(error)}); restore it from a copy, or train again."
+        ) from error
+    if found != sha256:
+        raise ModelFileError(
+            f"{path} was changed after it was saved (SHA-256 {found[:12]}..., expected "
+            f"{sha256[:12]}...); restore it from a copy, or train again."
+        )
+
+
+def _digest(description: Mapping[str, Any]) -> str:
+    text = json.dumps(description, sort_keys=True, ensure_ascii=False)
+    # A class's folder need not have a name that is valid text.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _check_description(description: dict[str, Any]) -> None:
+    """Raise ValueError for what somebody forged: digests guard against damage alone."""
+    names, backbone, about = (description[key] for key in ("class_names", "backbone", "about"))
+    _must(
+        isinstance(names, list)
+        and len(names) > 1
+        and all(isinstance(name, str) and name for name in names)
+        and len(set(names)) == len(names),
+        "class_names are not two or more different names",
+    )
+    for name, most in (("image_size", 4096), ("embedding_dim", 1_000_000)):
+        _must(type(backbone[name]) is int and 0 < backbone[name] <= most, f"{name} is out of range")
+    decode = description["decode"]
+    _must(decode["image_size"] == backbone["image_size"], "photos are decoded to another size")
+    _must(decode["resize"] in RESIZES, f"resize is {decode['resize']!r}")
+    _must(all(isinstance(value, str | int | float) for value in decode.values()), "decode is wrong")
+    _must(description["precision"] in PRECISIONS, f"precision is {description['precision']!r}")
+    _must(isinstance(description["test_time_mirror"], bool), "test_time_mirror is no truth value")
+    _must(isinstance(backbone["digest"], str), "the network has no digest")
+    _must(
+        isinstance(about, dict) and not any(isinstance(v, list | dict) for v in about.values()),
+        "about is no list of facts",
+    )
+    strength = description["head"]["strength"]
+    _must(strength is None or isinstance(strength, int | float), "the strength is no number")
+
+
+def _must(holds: bool, problem: str) -> None:
+    if not holds:
+        raise ValueError(problem)

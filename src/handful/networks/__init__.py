@@ -1,1 +1,0 @@
-"""Networks: pretrained ones, converted and run on the processor; the exercise's own."""

@@ -1,1 +1,0 @@
-"""Photos: where they are, what their pixels are, which belong together."""

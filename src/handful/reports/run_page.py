@@ -1,0 +1,479 @@
+"""One self-contained HTML page about a classifier; nothing is computed here but its layout.
+
+The page's small pictures are SVG drawn by the template from plain numbers, not matplotlib's:
+they follow the reader's light or dark theme, stay sharp on a phone, and save the second that
+loading matplotlib takes.
+"""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from handful.evaluation.evaluation import Evaluation
+from handful.evaluation.guarantees import Promises
+from handful.evaluation.resampling import Resampling
+from handful.models.novelty import FALSE_ALARM_RATE
+from handful.reports.figures import root_ticks
+from handful.statistics.metrics import ReliabilityCurve
+from handful.wording import format_rate, format_share, printable
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+REPORT_FILE = "report.html"
+_TEMPLATES = Path(__file__).parent / "templates"
+# Up to so many classes everything is laid open; beyond, the weakest come first and the rest fold.
+_MATRIX_CLASSES = 20
+_OPEN_CLASSES = 30
+_WEAKEST = 12
+_PAIRS_BESIDE, _PAIRS_ALONE = 8, 15
+_OPEN_LINES = 6
+_LINES_KEPT = 200
+_OPEN_EXAMPLES = 12
+# Where the picture of the accuracy's interval may begin, in percent.
+_INTERVAL_STARTS = (99.0, 98.0, 95.0, 90.0, 80.0, 50.0, 0.0)
+_SPREAD_STEPS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+_MOST_SPREAD_STEPS = 6
+_DOT_WIDTH, _DOT_HEIGHTS = 10, (0.0, -0.5, 0.5, -1.0, 1.0)
+_NARROW_SPACE = "\u202f"
+_PHASES = {
+    "index": "finding and fingerprinting the files",
+    "convert": "preparing the network, at its first use",
+    "decode": "reading the pictures while embedding; added up over threads",
+    "embed": "running the network",
+    "fit": "fitting the classifier to the training photos",
+    "train": "training the network",
+    "resample": "fitting and scoring heads on other splits",
+    "curve": "fitting and scoring heads on ever more photos",
+    "evaluate": "scoring",
+    "report": "writing the results",
+    "total": "until this page was written",
+}
+# Added up over threads, and inside another phase: no part of the total.
+_OVERLAPPING = ("decode", "total")
+
+
+@dataclass(frozen=True)
+class ReportPicture:
+    """A photo on the page.
+
+    Args:
+        path: Its path, as shown to people.
+        thumbnail: A small JPEG file's bytes; empty where there is none to show.
+        label: Name of its true class.
+        predicted: Name it was given, or None where it was not asked.
+        probability: Probability of that name, in [0, 1], or None.
+        overlay: A small JPEG file's bytes: the photo with what spoke for the name marked; empty
+            where there is none.
+    """
+
+    path: str
+    thumbnail: bytes
+    label: str
+    predicted: str | None
+    probability: float | None
+    overlay: bytes = b""
+
+
+@dataclass(frozen=True)
+class TrustData:
+    """What the page says on how far its figures can be relied on.
+
+    Args:
+        cautions: What the scored photos are too few to show; texts.
+        promises: Error rates and coverages, promised and found; None where nothing was held out.
+        resampling: Scores on other splits; None where they were not asked for.
+        num_unlike: Scored photos that are unlike the training photos; None where that cannot be
+            told.
+        unlike: Some of those, the farthest first.
+        false_alarm_rate: Share of photos like those of training that is said to be unlike them.
+        num_suspects: Training photos whose label is doubtful.
+        suspects: Some of those, the most doubtful first, `predicted` being the class that they
+            look more like; None where labels were not reviewed.
+        curve: PNG file's bytes: accuracy by number of photos; empty where it was not measured.
+        curve_lines: What it says, in sentences.
+    """
+
+    cautions: Sequence[str] = ()
+    promises: Promises | None = None
+    resampling: Resampling | None = None
+    num_unlike: int | None = None
+    false_alarm_rate: float = FALSE_ALARM_RATE
+    unlike: Sequence[ReportPicture] = ()
+    num_suspects: int = 0
+    suspects: Sequence[ReportPicture] | None = None
+    curve: bytes = b""
+    curve_lines: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that the page shows. Names and paths may hold any text: they are escaped.
+
+    Args:
+        title: Name of the data.
+        evaluation: The scores.
+        evaluated_on: What was scored, in the plural, and after a comma what to know about it:
+            "validation photos, not used for fitting".
+        counts: Split -> class name -> number of photos.
+        examples: Class name -> some of its photos.
+        mistakes: The most confident mistakes.
+        least_certain: The photos with the lowest highest probability.
+        problems: Heading -> lines about rejected files, duplicates, leaks, warnings; empty when
+            nothing was found.
+        settings: What was chosen -> its value.
+        seconds: Phase -> its duration; "total" is the whole, and "decode" is taken to overlap
+            with other phases.
+        curves: PNG file's bytes: accuracy and loss by epoch; empty where there were no epochs.
+        trust: How far the figures can be relied on.
+    """
+
+    title: str
+    evaluation: Evaluation
+    evaluated_on: str
+    counts: Mapping[str, Mapping[str, int]]
+    examples: Mapping[str, Sequence[ReportPicture]]
+    mistakes: Sequence[ReportPicture]
+    least_certain: Sequence[ReportPicture]
+    problems: Mapping[str, Sequence[str]]
+    settings: Mapping[str, str]
+    seconds: Mapping[str, float]
+    curves: bytes = b""
+    trust: TrustData = TrustData()
+
+
+def write_report(data: ReportData, folder: Path) -> Path:
+    """Write report.html: one file that works offline, in light and dark, and on a phone.
+
+    Args:
+        data: What to show.
+        folder: Existing folder to write to; a report in it is replaced.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    return write_page(render_report(data), folder / REPORT_FILE)
+
+
+def write_page(html: str, path: Path) -> Path:
+    """Write a page.
+
+    Args:
+        html: The whole document.
+        path: File to write; one that is there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    # Names may hold marks that turn writing round, or bytes that are no text; templates have none.
+    path.write_text("\n".join(map(printable, html.split("\n"))), encoding="utf-8")
+    return path
+
+
+def render_report(data: ReportData) -> str:
+    """Make the page's HTML.
+
+    Args:
+        data: What to show.
+
+    Returns:
+        The whole document; it has no script and asks for nothing from outside.
+    """
+    return page_environment().get_template(REPORT_FILE).render(_view(data))
+
+
+def page_environment() -> "Environment":
+    """Jinja2 as all of handful's pages use it: escaping, strict, with filters for numbers.
+
+    Returns:
+        An environment that finds the templates; "percent", "percent_range", "decimal", "count",
+        "seconds", "breakable" and "jpeg_uri" are its filters.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        # Long names may break after an underscore; the parts are escaped by the join.
+        "breakable": lambda name: Markup("_<wbr>").join(name.split("_")),
+        "percent": format_percent,
+        "percent_range": _percent_range,
+        "rate": lambda rate: format_rate(rate).replace(" ", _NARROW_SPACE),
+        "decimal": _decimal,
+        "count": _count,
+        "seconds": _seconds,
+        "jpeg_uri": lambda data: _data_uri("jpeg", data),
+        "png_uri": lambda data: _data_uri("png", data),
+    }
+    return environment
+
+
+def format_percent(fraction: float | None, digits: int = 1) -> str:
+    """Write a fraction as `format_share` does, with a narrow space.
+
+    Args:
+        fraction: In [0, 1]; None for undefined.
+        digits: Digits after the point; more are taken where rounding would claim 0 or 100.
+
+    Returns:
+        Such as "98.6 %", "100 %", "99.97 %"; "–" for None.
+    """
+    if fraction is None:
+        return "–"
+    return format_share(fraction, digits).replace(" ", _NARROW_SPACE)
+
+
+def _view(data: ReportData) -> dict[str, Any]:
+    """Everything the template names."""
+    evaluation = data.evaluation
+    subject, _, remark = data.evaluated_on.partition(",")
+    low, high = evaluation.accuracy_interval
+    rows = list(evaluation.per_class)
+    num_classes = len(rows)
+    folds = num_classes > _OPEN_CLASSES
+    if folds:
+        rows.sort(key=lambda row: (row.f1 is None, row.f1 or 0.0, row.name))
+    return {
+        "data": data,
+        "evaluation": evaluation,
+        "subject": subject.strip(),
+        "remark": remark.strip(),
+        "interval": _interval_scale(evaluation.accuracy, low, high),
+        "num_mistakes": len(evaluation) - evaluation.num_right,
+        "class_rows": rows,
+        "folds": folds,
+        "shown_rows": _WEAKEST if folds else num_classes,
+        "open_classes": _OPEN_CLASSES,
+        "matrix": _matrix(evaluation) if num_classes <= _MATRIX_CLASSES else [],
+        "pairs": evaluation.confused_pairs(
+            _PAIRS_BESIDE if num_classes <= _MATRIX_CLASSES else _PAIRS_ALONE
+        ),
+        "reliability": _reliability_marks(evaluation.reliability),
+        "histogram": _histogram_bars(evaluation.reliability),
+        "histogram_ticks": _histogram_ticks(evaluation.reliability),
+        "bands": _bands(evaluation.confidence_bands),
+        "open_examples": _OPEN_EXAMPLES,
+        "class_counts": _class_counts(data.counts, evaluation.class_names),
+        "split_totals": {name: sum(row.values()) for name, row in data.counts.items()},
+        "problems": [
+            {
+                "heading": heading,
+                "open": list(lines[:_OPEN_LINES]),
+                "folded": list(lines[_OPEN_LINES:_LINES_KEPT]),
+                "num_lines": len(lines),
+                "num_left_out": max(len(lines) - _LINES_KEPT, 0),
+            }
+            for heading, lines in data.problems.items()
+            if lines
+        ],
+        "phases": _phases(data.seconds),
+        "trust": data.trust,
+        "promises": data.trust.promises,
+        # Promises made on the scored photos themselves are not held against them.
+        "held_apart": data.trust.promises and data.trust.promises.source == "out-of-fold",
+        "spread": data.trust.resampling and _spread_marks(data.trust.resampling),
+    }
+
+
+def _spread_marks(resampling: Resampling) -> dict[str, Any]:
+    """Places, in a drawing 700 wide, of the accuracies, their mean and its interval."""
+    found = resampling.accuracy
+    (low, high), (least, most) = found.interval, found.range
+    start, end = min(low, least), max(high, most)
+    step = next(step for step in _SPREAD_STEPS if (end - start) / step <= _MOST_SPREAD_STEPS)
+    first = math.floor(start / step + 1e-9)
+    last = max(math.ceil(end / step - 1e-9), first + 1)
+
+    def place(value: float) -> float:
+        return round(30 + 640 * (value / step - first) / (last - first), 1)
+
+    return {
+        "what": resampling.what,
+        "num_fit": resampling.num_fit,
+        "num_held_out": resampling.num_held_out,
+        "mean": found.mean,
+        "deviation": found.deviation,
+        "lowest": least,
+        "highest": most,
+        "interval": [format_percent(bound) for bound in found.interval],
+        "marks": _stacked([place(value) for value in sorted(found.values.tolist())]),
+        "place": place(found.mean),
+        "low": place(low),
+        "width": max(round(place(high) - place(low), 1), 2.0),
+        "ticks": [
+            {"place": place(number * step), "name": f"{100 * number * step:g}{_NARROW_SPACE}%"}
+            for number in range(first, last + 1)
+        ],
+    }
+
+
+def _stacked(places: Sequence[float]) -> list[tuple[float, float]]:
+    """Places across, sorted, with heights in [-1, 1] that keep dots from hiding one another."""
+    result: list[tuple[float, float]] = []
+    for place in places:
+        near = [height for other, height in result if abs(other - place) < _DOT_WIDTH]
+        free = next((height for height in _DOT_HEIGHTS if height not in near), 0.0)
+        result.append((place, free))
+    return result
+
+
+def _interval_scale(accuracy: float, low: float, high: float) -> dict[str, Any]:
+    """Places, in percent of its width, on an axis that begins close below the interval."""
+    start = next(start for start in _INTERVAL_STARTS if start <= low * 100)
+    span = 100 - start
+
+    def place(fraction: float) -> float:
+        return round((fraction * 100 - start) / span * 100, 2)
+
+    return {
+        "accuracy": place(accuracy),
+        "low": place(low),
+        "width": round(place(high) - place(low), 2),
+        "ticks": [f"{start + span * part / 2:g}{_NARROW_SPACE}%" for part in range(3)],
+    }
+
+
+def _matrix(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Rows of the confusion matrix with each cell's shade, in [0, 1]."""
+    return [
+        {
+            "name": score.name,
+            "support": score.support,
+            "cells": [
+                {
+                    "count": int(count),
+                    "name": name,
+                    "right": score.name == name,
+                    # The square root makes a mistake in a hundred visible.
+                    "shade": round(math.sqrt(count / score.support), 3) if score.support else 0.0,
+                }
+                for name, count in zip(evaluation.class_names, counts, strict=True)
+            ],
+        }
+        for score, counts in zip(evaluation.per_class, evaluation.confusion, strict=True)
+    ]
+
+
+def _reliability_marks(curve: ReliabilityCurve) -> list[dict[str, float]]:
+    """Bars and dots of the reliability diagram, in percent of its square; empty groups omitted."""
+    return [
+        {
+            "left": round(float(curve.edges[group]) * 100, 2),
+            "width": round(float(curve.edges[group + 1] - curve.edges[group]) * 100, 2),
+            "confidence": round(float(curve.confidence[group]) * 100, 2),
+            "accuracy": round(float(curve.accuracy[group]) * 100, 2),
+            "count": int(count),
+        }
+        for group, count in enumerate(curve.counts)
+        if count
+    ]
+
+
+def _histogram_bars(curve: ReliabilityCurve) -> list[dict[str, float]]:
+    """Bars of right and wrong answers; heights in percent on a square-root scale."""
+    top = math.sqrt(max(int(curve.counts.max()), 1))
+    return [
+        {
+            "left": round(float(curve.edges[group]) * 100, 2),
+            "right": int(right),
+            "wrong": int(count - right),
+            "right_height": round(math.sqrt(right) / top * 100, 2),
+            "wrong_height": round(math.sqrt(count - right) / top * 100, 2),
+        }
+        for group, (count, right) in enumerate(zip(curve.counts, curve.num_right, strict=True))
+        if count
+    ]
+
+
+def _histogram_ticks(curve: ReliabilityCurve) -> list[dict[str, float]]:
+    top = max(int(curve.counts.max()), 1)
+    return [
+        {"count": count, "height": round(math.sqrt(count / top) * 100, 2)}
+        for count in root_ticks(top)
+    ]
+
+
+def _bands(curve: ReliabilityCurve) -> list[dict[str, Any]]:
+    """Groups of confidence that have photos, the surest first."""
+    return [
+        {
+            "low": float(curve.edges[group]),
+            "high": float(curve.edges[group + 1]),
+            "count": int(curve.counts[group]),
+            "right": int(curve.num_right[group]),
+            "wrong": int(curve.counts[group] - curve.num_right[group]),
+            "accuracy": float(curve.accuracy[group]),
+        }
+        for group in reversed(range(len(curve.counts)))
+        if curve.counts[group]
+    ]
+
+
+def _class_counts(
+    counts: Mapping[str, Mapping[str, int]], class_names: Sequence[str]
+) -> list[tuple[str, list[int]]]:
+    # A class may be in the photos and not in the classifier, or the reverse.
+    names = dict.fromkeys([*class_names, *(name for row in counts.values() for name in row)])
+    return [(name, [row.get(name, 0) for row in counts.values()]) for name in names]
+
+
+def _phases(seconds: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Durations with what each phase does, the total last."""
+    longest = max(seconds.values(), default=0.0) or 1.0
+    order = sorted(seconds, key=lambda name: name == "total")
+    return [
+        {
+            "name": name,
+            "meaning": _PHASES.get(name, ""),
+            "seconds": seconds[name],
+            "width": round(min(seconds[name] / longest, 1.0) * 100, 1),
+            "overlaps": name in _OVERLAPPING,
+            "total": name == "total",
+        }
+        for name in order
+    ]
+
+
+def _percent_range(interval: tuple[float, float]) -> str:
+    low, high = (format_percent(end, 0) for end in interval)
+    return f"{low.split(_NARROW_SPACE)[0]}–{high}"
+
+
+def _decimal(value: float | None, digits: int = 3) -> str:
+    """A number with so many digits after the point; 0 and 1 are said only of exactly these."""
+    if value is None:
+        return "–"
+    text = f"{value:.{digits}f}"
+    if value < 1.0 <= float(text):
+        return f"> {1 - 10.0**-digits:.{digits}f}"
+    if value > 0.0 >= float(text):
+        return f"< {10.0**-digits:.{digits}f}"
+    return text
+
+
+def _count(value: int) -> str:
+    return f"{value:,}"
+
+
+def _seconds(value: float) -> str:
+    digits = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:,.{digits}f}{_NARROW_SPACE}s"
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii")

@@ -1,0 +1,217 @@
+"""What the report of a run shows: thumbnails, counts and sentences, gathered for the page."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from handful.data.decoding import thumbnail
+from handful.data.splits import Split
+from handful.errors import ModelFileError
+from handful.evaluation.learning_curve import REACH
+from handful.models.activation_maps import Explainer, overlay_thumbnail
+from handful.models.novelty import FALSE_ALARM_RATE
+from handful.reports.curve_figure import save_curve
+from handful.reports.run_page import ReportData, ReportPicture, TrustData, write_report
+from handful.runs.store import CURVES_FILE, Run
+
+LEARNING_CURVE_FILE = "learning_curve.png"
+_PICTURES_A_SECTION = 24
+_EXAMPLES_A_CLASS = 6
+_CLASSES_WITH_EXAMPLES = 40
+_OVERLAY_SIZE = 160
+
+
+def write_run_report(run: Run, folder: Path) -> None:
+    """Write a run's report.html.
+
+    Args:
+        run: The run.
+        folder: Existing folder, which holds the figure of the epochs where there were any.
+    """
+    data = report_data(run)
+    if run.trained is not None:
+        data = replace(data, curves=(folder / CURVES_FILE).read_bytes())
+    if run.learning_curve is not None:
+        path = folder / LEARNING_CURVE_FILE
+        save_curve(run.learning_curve, None, path)
+        data = replace(data, trust=replace(data.trust, curve=path.read_bytes()))
+    write_report(data, folder)
+
+
+def report_data(run: Run) -> ReportData:
+    """Gather what the report page shows.
+
+    Args:
+        run: The run.
+
+    Returns:
+        Scores, thumbnails and texts.
+    """
+    index, evaluation = run.split.index, run.evaluation
+    explainer = _explainer(run)
+    examples = {
+        name: [
+            ReportPicture(index.paths[row], _small(run, index.read(row)), name, None, None)
+            for row in run.split.train[index.labels[run.split.train] == number][:_EXAMPLES_A_CLASS]
+        ]
+        for number, name in enumerate(index.class_names[:_CLASSES_WITH_EXAMPLES])
+    }
+    return ReportData(
+        title=run.photos.resolve().stem,
+        evaluation=evaluation,
+        evaluated_on="validation photos, which fitting never saw",
+        counts=_part_counts(run.split),
+        examples=examples,
+        mistakes=[_judged(run, n, explainer) for n in evaluation.mistakes(_PICTURES_A_SECTION)],
+        least_certain=[_judged(run, n) for n in evaluation.least_certain(_PICTURES_A_SECTION)],
+        problems=_problem_lines(run.problems()),
+        settings=_settings(run),
+        seconds=run.seconds,
+        trust=_trust(run),
+    )
+
+
+def _explainer(run: Run) -> Explainer | None:
+    """What tells where the network looked, if there is a mistake to explain and it can be told."""
+    if run.evaluation.num_right == len(run.evaluation):
+        return None
+    try:
+        return Explainer(run.classifier, _OVERLAY_SIZE)
+    except ModelFileError:
+        return None
+
+
+def _judged(run: Run, number: int, explainer: Explainer | None = None) -> ReportPicture:
+    """A validation photo with the name it was given, and why that rather than its own."""
+    index, evaluation = run.split.index, run.evaluation
+    predicted = int(evaluation.predicted[number])
+    data = index.read(int(run.split.validation[number]))
+    label, name = index.class_names[evaluation.labels[number]], index.class_names[predicted]
+    overlay = b""
+    if explainer is not None:
+        overlay = overlay_thumbnail(explainer.explain(data, name, label))
+    chance = float(evaluation.probabilities[number, predicted])
+    return ReportPicture(evaluation.paths[number], _small(run, data), label, name, chance, overlay)
+
+
+def _small(run: Run, data: bytes) -> bytes:
+    """A photo's thumbnail; what was large enough to train on is not too large to show."""
+    return thumbnail(data, max_megapixels=run.config.max_megapixels)
+
+
+def _trust(run: Run) -> TrustData:
+    """What the page says on how far its figures can be relied on."""
+    unlike, review = run.unlike_training, run.label_review
+    doubtful = [] if review is None else review.suspected[:_PICTURES_A_SECTION].tolist()
+    return TrustData(
+        cautions=run.cautions,
+        promises=run.promises,
+        resampling=run.resampling,
+        num_unlike=None if unlike is None else len(unlike),
+        false_alarm_rate=FALSE_ALARM_RATE
+        if run.classifier.reference is None
+        else run.classifier.reference.false_alarm_rate,
+        unlike=[] if unlike is None else [_judged(run, n) for n in unlike[:_PICTURES_A_SECTION]],
+        num_suspects=0 if review is None else len(review.suspected),
+        curve_lines=_curve_lines(run),
+        suspects=None if review is None else [_doubtful(run, place) for place in doubtful],
+    )
+
+
+def _curve_lines(run: Run) -> list[str]:
+    """What to expect of the photos there are, and of 2, 4 and 8 times as many."""
+    curve = run.learning_curve
+    if curve is None:
+        return []
+    there = curve.photos_a_class
+    return [str(curve.describe(there * factor)["sentence"]) for factor in (1, 2, 4, REACH)]
+
+
+def _doubtful(run: Run, place: int) -> ReportPicture:
+    """A training photo with the class that it looks more like."""
+    index, review = run.split.index, run.label_review
+    assert review is not None
+    row, suggested = int(run.split.train[place]), int(review.suggested[place])
+    return ReportPicture(
+        index.paths[row],
+        _small(run, index.read(row)),
+        index.class_names[index.labels[row]],
+        index.class_names[suggested],
+        float(review.probabilities[place, suggested]),
+    )
+
+
+def _part_counts(split: Split) -> dict[str, dict[str, int]]:
+    names = split.index.class_names
+    return {
+        part: {
+            name: int((split.index.labels[getattr(split, part)] == number).sum())
+            for number, name in enumerate(names)
+        }
+        for part in ("train", "validation", "test")
+        if len(getattr(split, part))
+    }
+
+
+def _problem_lines(problems: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Problems as headings with lines, for people; headings without lines are left out."""
+    lines = {
+        "Files that could not be used": [
+            f"{file['path']} {file['reason']}" for file in problems["rejected"]
+        ],
+        "Leaks: near-duplicates in different parts": [" = ".join(p) for p in problems["leaks"]],
+        "Near-duplicates, kept together": [
+            " = ".join(p) for p in problems["near_duplicates"] if p not in problems["leaks"]
+        ],
+        "Training photos left out because they leaked": problems["dropped"],
+        "Warnings": problems["warnings"],
+    }
+    return {heading: found for heading, found in lines.items() if found}
+
+
+def _strength_origin(run: Run) -> str:
+    """Where the head's strength comes from."""
+    if run.classifier.head.scores:
+        return "chosen by cross-validation on the training photos"
+    return "the default: a class has too few different training photos for cross-validation"
+
+
+def _settings(run: Run) -> dict[str, str]:
+    config, network = run.config, run.classifier.network
+    about, decoding = run.classifier.about, run.classifier.settings
+    settings = {
+        "Strategy": f"{config.strategy}, recipe {config.recipe}",
+        "Picture size": f"{network.image_size} x {network.image_size} pixels, {decoding.resize}",
+        "Precision": run.classifier.embedder.precision,
+    }
+    if run.trained is None:
+        settings |= {
+            "Backbone": f"{about['backbone']}, frozen, {network.embedding_dim} features",
+            "Head": f"logistic regression, strength C = {run.classifier.head.strength:.2g}, "
+            + _strength_origin(run),
+            "Views of each training photo": str(config.views),
+        }
+    else:
+        fitted, recipe = run.trained.fitted, run.trained.recipe
+        settings |= {
+            "Network": f"{about['backbone']}, {run.trained.num_parameters:,} parameters, "
+            f"{run.trained.num_trainable:,} trained",
+            "Epochs": f"{fitted.epochs} of {fitted.planned_epochs}"
+            + (f", stopped: {fitted.stopped}" if fitted.stopped else ""),
+            "Optimizer": f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
+            + (", warm-up and cosine" if recipe.cosine else ""),
+            "Batch size": str(recipe.batch_size),
+            "Augmentation": "none" if recipe.policy is None else str(recipe.policy),
+        }
+        if recipe.patience is not None:
+            settings["Weights"] = (
+                f"of epoch {fitted.best_epoch}, chosen by the loss on the photos scored here, "
+                "which flatters the scores a little"
+            )
+    return settings | {
+        "Mirror at prediction": "yes" if run.classifier.test_time_mirror else "no",
+        "Seed": str(config.seed),
+        "handful": version("handful"),
+    }

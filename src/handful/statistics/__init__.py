@@ -1,0 +1,1 @@
+"""Scores and intervals, of numbers alone."""

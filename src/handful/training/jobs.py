@@ -1,0 +1,329 @@
+"""What every strategy needs: the job's facts, its recipe, and the pieces they are made of."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.config import TrainConfig
+from handful.data.decoding import DecodeSettings
+from handful.data.splits import Split
+from handful.features.embed import Embedder, EmbeddingTable, Progress, embed_index
+from handful.features.registry import Backbone, frozen_network
+from handful.files.cache import ContentCache
+from handful.models.classifier import Classifier
+from handful.models.heads import LinearHead, class_weights, fit_head
+from handful.training.batches import BatchSource
+from handful.training.loop import Fitted, fit_network
+from handful.training.recipes import Recipe, find_recipe
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a strategy made.
+
+    Args:
+        classifier: Ready to predict.
+        fitted: History and facts of the gradient loop.
+        recipe: How it was trained.
+        num_parameters: Parameters of the whole network.
+        num_trainable: Those that were trained.
+        hits: Embeddings that came from the cache.
+        misses: Embeddings that were computed.
+        note: What people should know of it.
+        probabilities: (M, C) of the validation photos, where they came out of training; else None.
+    """
+
+    classifier: Classifier
+    fitted: Fitted
+    recipe: Recipe
+    num_parameters: int
+    num_trainable: int
+    hits: int = 0
+    misses: int = 0
+    note: str = ""
+    probabilities: NDArray[np.float64] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Facts in plain values, ready for JSON.
+
+        Returns:
+            Names and values are described in docs/file-formats.md.
+        """
+        fitted = self.fitted
+        estimate = fitted.estimated_seconds
+        return {
+            "epochs": fitted.epochs,
+            "planned_epochs": fitted.planned_epochs,
+            "best_epoch": fitted.best_epoch,
+            "stopped": fitted.stopped,
+            "seconds": round(fitted.seconds, 3),
+            "estimated_seconds": None if math.isnan(estimate) else round(estimate, 3),
+            "waited_share": float(np.median(fitted.history["waited_share"])),
+            "num_parameters": self.num_parameters,
+            "num_trainable": self.num_trainable,
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingJob:
+    """What a strategy needs to know beside the configuration.
+
+    Args:
+        split: The photos and their parts; all of them readable.
+        config: What was asked.
+        checkpoint: Folder that keeps the state after each epoch, or None.
+        resume: Go on from the checkpoint where there is one.
+        cache: Embedding cache, or None.
+        phase: Gives a progress for a phase's name.
+        say: Told lines for people.
+        build: The user's own network: from (input shape, number of classes) to a Keras model.
+    """
+
+    split: Split
+    config: TrainConfig
+    checkpoint: Path | None
+    resume: bool
+    cache: ContentCache | None
+    phase: Callable[[str], Progress]
+    say: Callable[[str], None] | None
+    build: Callable[[tuple[int, int, int], int], "keras.Model"] | None = None
+
+    def key(self, recipe: Recipe, network: "keras.Model") -> str:
+        """Identity of a training: photos, parts, recipe, seed, shapes of the network.
+
+        Args:
+            recipe: How it is trained.
+            network: What is trained.
+
+        Returns:
+            64 hexadecimal characters.
+        """
+        index = self.split.index
+        text = repr(
+            (
+                index.digest(),
+                self.split.part_names(),
+                recipe,
+                self.config.seed,
+                self.config.class_weight,
+                self.config.backbone,
+                self.config.weights,
+                self.config.network,
+                [tuple(variable.shape) for variable in network.variables],
+            )
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def class_weights(self) -> NDArray[np.float64] | None:
+        """Weights of the classes in the loss; None where they are all 1."""
+        labels = self.split.index.labels[self.split.train]
+        weights = class_weights(labels, len(self.split.index.class_names), self.config.class_weight)
+        return None if np.all(weights == 1) else weights
+
+
+def chosen_recipe(config: TrainConfig) -> Recipe | None:
+    """The recipe that a configuration asks for, with the user's own numbers in it.
+
+    Args:
+        config: What was asked.
+
+    Returns:
+        The recipe; None for the head that is fitted without epochs.
+
+    Raises:
+        ValueError: When there is none of that name.
+    """
+    recipe = find_recipe(config.recipe, config.strategy)
+    if recipe is None:
+        return None
+    changes: dict[str, Any] = {
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "learning_rate": config.learning_rate,
+        "patience": config.patience,
+    }
+    if config.image_size is not None and config.image_size != recipe.image_size:
+        # What was chosen for one size goes with it.
+        grown = config.image_size / recipe.image_size
+        stored = recipe.stored_size and round(recipe.stored_size * grown)
+        sizes = tuple((share, 16 * round(size * grown / 16)) for share, size in recipe.sizes)
+        changes |= {"image_size": config.image_size, "stored_size": stored, "sizes": sizes}
+    if config.patience is not None:
+        changes["validate_every"] = 1
+    if config.resize is not None:
+        changes["resize"] = config.resize
+    return replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+
+
+def make_source(
+    job: TrainingJob,
+    recipe: Recipe,
+    network: "keras.Model",
+    images: NDArray[Any],
+    labels: NDArray[np.int64],
+    learns: bool,
+    offset: float = 0.0,
+    rows: NDArray[np.int64] | None = None,
+) -> BatchSource:
+    """Make the batches of one part.
+
+    Args:
+        job: What is trained on.
+        recipe: How.
+        network: What is trained; its output decides the kind of labels.
+        images: As in `BatchSource`.
+        labels: (N,) int64.
+        learns: For training: shuffled, in views. Else in order, as they are.
+        offset: Added to the scaled values.
+        rows: As in `BatchSource`.
+
+    Returns:
+        The batches.
+    """
+    return BatchSource(
+        images,
+        labels,
+        len(job.split.index.class_names),
+        recipe.batch_size if learns else max(recipe.batch_size, 64),
+        policy=recipe.policy if learns else None,
+        label_kind="binary" if network.output_shape[-1] == 1 else "categorical",
+        shuffle=learns,
+        # A last batch of two photos would move batch norm and the weights by chance.
+        drop_last=learns and recipe.cosine,
+        scale=recipe.scale,
+        offset=offset,
+        grey=recipe.grey,
+        seed=job.config.seed,
+        rows=rows,
+    )
+
+
+def fit_job(
+    job: TrainingJob,
+    recipe: Recipe,
+    network: "keras.Model",
+    train: BatchSource,
+    validation: BatchSource,
+    rates: Mapping[str, float] | None = None,
+    count_start: bool = False,
+    share_of_budget: float = 1.0,
+) -> Fitted:
+    """Train a network as the job asks.
+
+    Args:
+        job: Seed, budget, checkpoint and the like.
+        recipe: How.
+        network: What.
+        train: Batches to learn from.
+        validation: Batches to look at after epochs.
+        rates: As in `fit_network`.
+        count_start: As in `fit_network`.
+        share_of_budget: Share of the time budget for this training.
+
+    Returns:
+        History and facts.
+    """
+    budget = job.config.time_budget_minutes
+    return fit_network(
+        network,
+        train,
+        validation,
+        recipe,
+        key=job.key(recipe, network),
+        checkpoint=job.checkpoint,
+        resume=job.resume,
+        time_budget_seconds=None if budget is None else 60 * budget * share_of_budget,
+        class_weights=job.class_weights(),
+        rates=rates,
+        count_start=count_start,
+        progress=job.phase("train"),
+        say=job.say,
+    )
+
+
+def fit_probe(
+    job: TrainingJob, backbone: Backbone, precision: str, rows: NDArray[np.int64]
+) -> tuple[Classifier, EmbeddingTable]:
+    """Fit a head to a frozen network's features of some of the photos.
+
+    Args:
+        job: The photos.
+        backbone: The network.
+        precision: What it computes in.
+        rows: (n,) int64 photos to fit to.
+
+    Returns:
+        The classifier, and the features of all photos.
+    """
+    index, config = job.split.index, job.config
+    frozen = frozen_network(backbone, precision=precision)
+    settings = DecodeSettings(frozen.image_size, config.decode_resize, config.max_megapixels)
+    embedder = Embedder(frozen, precision)
+    table = embed_index(index, embedder, settings, cache=job.cache, progress=job.phase("embed"))
+    head = fit_head_on(job, table, rows)
+    classifier = Classifier(
+        index.class_names,
+        frozen,
+        head,
+        settings,
+        precision=precision,
+        about=backbone.about | about_job(config),
+    )
+    return classifier, table
+
+
+def fit_head_on(job: TrainingJob, table: EmbeddingTable, rows: NDArray[np.int64]) -> LinearHead:
+    """Fit a head to some rows of a table of features.
+
+    Args:
+        job: The photos.
+        table: Features of all photos.
+        rows: (n,) int64 photos to fit to.
+
+    Returns:
+        The head.
+    """
+    index = job.split.index
+    return fit_head(
+        table.embeddings[rows],
+        index.labels[rows],
+        len(index.class_names),
+        groups=job.split.groups[rows],
+        class_weight=job.config.class_weight,
+        seed=job.config.seed,
+    )
+
+
+def about_job(config: TrainConfig) -> dict[str, str]:
+    """Facts to keep with a classifier.
+
+    Args:
+        config: What was asked.
+
+    Returns:
+        "strategy" and "recipe".
+    """
+    return {"strategy": config.strategy, "recipe": config.recipe}
+
+
+def count_parameters(network: "keras.Model") -> tuple[int, int]:
+    """Count a network's parameters.
+
+    Args:
+        network: The network.
+
+    Returns:
+        All of them, and those that are trained.
+    """
+    trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+    return int(network.count_params()), trainable

@@ -1,1 +1,0 @@
-"""Trust: what photos, labels and figures are worth."""

@@ -1,0 +1,285 @@
+"""The job behind `handful compare`: every strategy on one frozen split, one after another."""
+
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from handful.config import CompareConfig, TrainConfig
+from handful.errors import DataError, HandfulError, OutputError
+from handful.evaluation.comparison import Comparison, StrategyRun, build_comparison
+from handful.features.registry import prepare_keras
+from handful.files.atomic import MALFORMED, explain_damage, new_folder, read_json, write_json
+from handful.reports.comparison_page import write_comparison_report
+from handful.reports.figures import save_comparison_figures
+from handful.runs.folders import RUN_FILE
+from handful.runs.store import (
+    HISTORY_FILE,
+    MANIFEST_FILE,
+    PREDICTIONS_FILE,
+    read_history,
+    read_predictions,
+    run_name,
+)
+from handful.training.steps import PhaseProgress
+from handful.training.strategies import count_body
+from handful.workflows.train import checkpoint_path, freeze_split, train
+
+COMPARISON_JSON = "comparison.json"
+
+
+def compare(
+    photos: str | Path,
+    config: CompareConfig | None = None,
+    *,
+    output: str | Path,
+    network: Callable[..., Any] | None = None,
+    resume: bool = False,
+    progress: PhaseProgress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Train several strategies on one split, and say which is better by how much.
+
+    Nothing is taken from the embedding cache, so that times are those of a first training.
+
+    Args:
+        photos: As for `train`.
+        config: What to train; None takes the defaults.
+        output: Folder to make: a run for each training, the frozen split, comparison.json, .html
+            and figures.
+        network: As for `train`, for the strategies "scratch" and "augmented".
+        resume: Go on in a folder that an earlier call began: whole runs are kept, a broken one
+            goes on from its last epoch.
+        progress: Called with (strategy and phase, work done, work in all).
+        say: Told what is trained, and how long it will take.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        DataError: When the photos cannot be used, or the folder is another comparison's.
+        OutputError: When the output exists or cannot be written.
+        KeyboardInterrupt: When interrupted; what was trained stays, for `resume`.
+    """
+    config, folder = config or CompareConfig(), Path(output)
+    manifest = folder / MANIFEST_FILE
+    if folder.exists() and not resume:
+        raise OutputError(
+            f"{folder} exists already; choose another place with --output, remove it first, or "
+            "go on in it with --resume."
+        )
+    first = config.train_config(config.chosen[0], config.seed)
+    if not folder.exists():
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be made: {error.strerror or error}.") from error
+        # The folder appears with the split: nothing unfinished is in the way of the next try.
+        with new_folder(folder) as draft:
+            freeze_split(photos, first, draft / MANIFEST_FILE)
+    elif not manifest.is_file():
+        freeze_split(photos, first, manifest)
+    found = []
+    for seed in range(config.seed, config.seed + config.num_seeds):
+        for strategy in config.chosen:
+            name = f"{strategy}-{seed}"
+            asked = config.train_config(strategy, seed)
+            if not _is_whole(folder / name, asked, Path(photos)):
+                if say is not None:
+                    say(f"Training {name}")
+                run = train(
+                    photos,
+                    asked,
+                    output=folder / name,
+                    manifest=manifest,
+                    network=network if strategy in ("scratch", "augmented") else None,
+                    resume=resume,
+                    use_cache=False,
+                    measure_speed=True,
+                    progress=_named(progress, name),
+                    say=say,
+                )
+                if run.stopped == "interrupted":
+                    raise KeyboardInterrupt
+                _forget_networks()
+            found.append(read_strategy_run(folder / name))
+            # One that ran out of time, or whose process was killed at its very end, has one left.
+            shutil.rmtree(checkpoint_path(folder / name), ignore_errors=True)
+    num_train, warnings = _split_facts(folder / f"{config.chosen[0]}-{config.seed}")
+    comparison = build_comparison(
+        found,
+        photos=run_name(photos),
+        recipe=config.recipe,
+        num_train=num_train,
+        quick=config.quick,
+        difference=config.difference,
+    )
+    comparison = replace(comparison, warnings=warnings)
+    _write(comparison, config, photos, folder)
+    return comparison
+
+
+def read_strategy_run(path: Path) -> StrategyRun:
+    """Read a finished run back.
+
+    Args:
+        path: The run's folder.
+
+    Returns:
+        Its scores, history and facts.
+
+    Raises:
+        DataError: When files are missing or not a run's.
+    """
+    with _whole_run(path):
+        return _read_strategy_run(path)
+
+
+def _read_strategy_run(path: Path) -> StrategyRun:
+    facts = _facts(path)
+    result, config = facts["result"], facts["config"]
+    training = result["training"]
+    evaluation = read_predictions(path / PREDICTIONS_FILE)
+    if training is None:
+        training = _head_facts(path, result["backbone"], len(evaluation.class_names))
+    seconds = result["seconds"]
+    return StrategyRun(
+        strategy=config["strategy"],
+        seed=config["seed"],
+        evaluation=evaluation,
+        history=read_history(path / HISTORY_FILE),
+        # A resumed training's earlier part counts; the one-time conversion and the report do not.
+        seconds=seconds["total"]
+        - seconds.get("convert", 0.0)
+        - seconds.get("report", 0.0)
+        + max(training.get("seconds", 0.0) - seconds.get("train", 0.0), 0.0),
+        num_parameters=training["num_parameters"],
+        num_trainable=training["num_trainable"],
+        num_bytes=sum(file.stat().st_size for file in (path / "classifier").iterdir()),
+        photos_per_second=result["photos_per_second"] or 0.0,
+        epochs=training["epochs"],
+        path=path,
+        note=training.get("note", ""),
+    )
+
+
+def _head_facts(path: Path, backbone: str, num_classes: int) -> dict[str, Any]:
+    """What `training` tells of a network, of a head that was fitted without epochs."""
+    network = read_json(path / "classifier" / "classifier.json")["backbone"]
+    embedding_dim, image_size = int(network["embedding_dim"]), int(network["image_size"])
+    head = (embedding_dim + 1) * num_classes
+    num_parameters = count_body(backbone, image_size) + head
+    return {"num_parameters": num_parameters, "num_trainable": head, "epochs": 0}
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    with _whole_run(path):
+        return read_json(path / RUN_FILE)
+
+
+@contextmanager
+def _whole_run(path: Path) -> Iterator[None]:
+    """Name the run that something is wrong with."""
+    try:
+        yield
+    except HandfulError:
+        raise
+    except MALFORMED as error:
+        raise DataError(
+            f"{path} is not a whole run ({explain_damage(error)}); remove it and compare again."
+        ) from error
+
+
+def _is_whole(path: Path, asked: TrainConfig, photos: Path) -> bool:
+    """Whether a run is there and finished; DataError when it is another one."""
+    if not path.is_dir():
+        return False
+    facts = _facts(path)
+    with _whole_run(path):
+        training = facts["result"]["training"]
+        interrupted = training is not None and training["stopped"] == "interrupted"
+        config, source = facts["config"], facts["photos"]
+    if source != str(photos.resolve()):
+        raise DataError(
+            f"{path} was trained on other photos, {source}; give the same ones to resume, "
+            "or choose another place with --output."
+        )
+    if config != asdict(asked):
+        raise DataError(
+            f"{path} was trained with other options; give the same ones to resume, or choose "
+            "another place with --output."
+        )
+    return not interrupted
+
+
+def _split_facts(path: Path) -> tuple[int, tuple[str, ...]]:
+    """Training photos of a run, and what is odd about its photos and their split."""
+    with _whole_run(path):
+        result = _facts(path)["result"]
+        return int(result["num_train"]), tuple(map(str, result["problems"]["warnings"]))
+
+
+def _named(progress: PhaseProgress | None, name: str) -> PhaseProgress | None:
+    if progress is None:
+        return None
+    return lambda phase, done, total: progress(f"{name} {phase}", done, total)
+
+
+def _forget_networks() -> None:
+    """Give back the memory of networks that are finished with."""
+    prepare_keras()
+    import keras
+
+    keras.backend.clear_session()
+
+
+def _write(comparison: Comparison, config: CompareConfig, photos: str | Path, folder: Path) -> None:
+    notes = (*NOTES, *comparison.warnings)
+    facts = {"format": "handful comparison", "format_version": 1, "config": asdict(config)}
+    try:
+        write_json(folder / COMPARISON_JSON, {**facts, "result": comparison.to_dict()})
+        save_comparison_figures(comparison, folder)
+        write_comparison_report(comparison, folder, command_line(config, photos), notes)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+
+
+NOTES = (
+    "All strategies learnt from the same training photos and are scored on the same validation "
+    "photos, which none of them learnt from. Times are of a first training, nothing cached, with "
+    "the one-time conversion of a pretrained network left out.",
+)
+
+
+def command_line(config: CompareConfig, photos: str | Path) -> str:
+    """The command that repeats a comparison.
+
+    Args:
+        config: What was asked.
+        photos: The photos.
+
+    Returns:
+        One line for a shell.
+    """
+    words = ["handful", "compare", str(photos), "--recipe", config.recipe]
+    for name in config.strategies:
+        words += ["--strategy", name]
+    if config.num_seeds > 1:
+        words += ["--seeds", str(config.num_seeds)]
+    for option in ("backbone", "weights", "network", "epochs"):
+        if getattr(config, option) is not None:
+            words += [f"--{option}", str(getattr(config, option))]
+    if config.validation_fraction != CompareConfig.validation_fraction:
+        words += ["--validation-fraction", str(config.validation_fraction)]
+    if config.difference != CompareConfig.difference:
+        words += ["--difference", str(config.difference)]
+    if config.fixes is not None:
+        words += ["--apply-fixes", config.fixes]
+    if config.seed:
+        words += ["--seed", str(config.seed)]
+    if config.max_megapixels != CompareConfig.max_megapixels:
+        words += ["--max-megapixels", str(config.max_megapixels)]
+    return shlex.join([*words, *(["--quick"] if config.quick else [])])

@@ -1,0 +1,197 @@
+"""The job behind `handful curve`: what more photos would bring, as figures and a picture."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from handful.config import TrainConfig
+from handful.data.fixes import load_fixed_index
+from handful.data.index import ImageIndex
+from handful.data.near_duplicates import near_duplicate_pairs
+from handful.data.splits import duplicate_groups
+from handful.errors import OutputError
+from handful.evaluation.curve_fitting import measure_curve
+from handful.evaluation.learning_curve import (
+    REACH,
+    LearningCurve,
+    PhotosNeeded,
+    check_reach,
+    check_target,
+)
+from handful.files.atomic import new_folder, write_json
+from handful.reports.curve_figure import save_curve
+from handful.training.steps import Clock, PhaseProgress, embed_photos
+
+CURVE_FIGURE = "curve.png"
+CURVE_JSON = "curve.json"
+
+
+@dataclass(frozen=True, eq=False)
+class CurveRun:
+    """A learning curve of photos, and the answers asked of it.
+
+    Args:
+        curve: The curve.
+        needed: What the target takes; None where no target was given.
+        sizes: Photos a class that were asked about.
+        photos: What was measured.
+        class_names: Names of the classes.
+        backbone: Name of the pretrained network.
+        seed: Seed of all that was drawn at random.
+        seconds: Time of each phase and in all.
+        path: Folder of curve.png and curve.json, or None where nothing was written.
+        warnings: What is odd about the photos.
+    """
+
+    curve: LearningCurve
+    needed: PhotosNeeded | None
+    sizes: tuple[int, ...]
+    photos: Path
+    class_names: tuple[str, ...]
+    backbone: str
+    seed: int
+    seconds: dict[str, float]
+    path: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What to expect of the photos there are and of more, and the answers asked for."""
+        there = self.curve.photos_a_class
+        usual = tuple(there * factor for factor in (2, 4, REACH))
+        sizes: tuple[float, ...] = self.sizes or usual
+        lines = [self.curve.describe(size)["sentence"] for size in (there, *sizes)]
+        return (*lines, *(() if self.needed is None else (self.needed.sentence,)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The curve and the answers in plain values, as `handful curve --json` prints them.
+
+        Returns:
+            Names and values are described in docs/file-formats.md.
+        """
+        return {
+            "format": "handful curve",
+            "format_version": 1,
+            "photos": str(self.photos),
+            "class_names": list(self.class_names),
+            "backbone": self.backbone,
+            "seed": self.seed,
+            "curve": self.curve.to_dict(),
+            "target": None if self.needed is None else asdict(self.needed),
+            "at": [self.curve.describe(size) for size in self.sizes],
+            "warnings": list(self.warnings),
+            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+            "path": None if self.path is None else str(self.path),
+        }
+
+
+def curve(
+    photos: str | Path,
+    config: TrainConfig | None = None,
+    *,
+    target: float | None = None,
+    sizes: Sequence[int] = (),
+    output: str | Path | None = None,
+    use_cache: bool = True,
+    progress: PhaseProgress | None = None,
+) -> CurveRun:
+    """Measure how accuracy grows with the number of photos, and say what more would bring.
+
+    Photos for training and for validation are taken together, and each of them is held out in
+    turn; those of a test part are left alone.
+
+    Args:
+        photos: As for `train`.
+        config: Its network, decoding, class weights, fixes and seed are used.
+        target: Accuracy wanted, a fraction in (0, 1), or None.
+        sizes: Photos a class to expect an accuracy for, from those that the curve begins with up
+            to 8 times those that there are.
+        output: Folder to make, with curve.png and curve.json; None writes nothing.
+        use_cache: Look embeddings up and keep them.
+        progress: Called with (phase, work done, work in all).
+
+    Returns:
+        The curve and the answers.
+
+    Raises:
+        DataError: When the photos are too few or cannot be used, or a size is out of reach.
+        WeightsError: When the backbone's weights are missing or wrong.
+        OutputError: When the output exists or cannot be written.
+        ValueError: When the target is not in (0, 1).
+
+    Example:
+        ```python
+        run = curve("photos/", target=0.95, output="runs/photos-curve")
+        print(run.needed.sentence)
+        ```
+    """
+    config = config or TrainConfig()
+    clock = Clock(progress)
+    if target is not None:
+        check_target(target)
+    if output is None:
+        return _measure(Path(photos), config, target, sizes, use_cache, clock)
+    with new_folder(Path(output)) as folder:
+        run = _measure(Path(photos), config, target, sizes, use_cache, clock)
+        with clock.phase("report"):
+            save_curve(run.curve, run.needed, folder / CURVE_FIGURE)
+        run = replace(run, seconds=clock.taken(), path=Path(output))
+        try:
+            write_json(folder / CURVE_JSON, run.to_dict())
+        except OSError as error:
+            raise OutputError(f"{output} cannot be written: {error.strerror}.") from error
+    return run
+
+
+def _measure(
+    photos: Path,
+    config: TrainConfig,
+    target: float | None,
+    sizes: Sequence[int],
+    use_cache: bool,
+    clock: Clock,
+) -> CurveRun:
+    with clock.phase("index"):
+        index = _without_test(load_fixed_index(photos, config.fixes))
+    for size in sizes:
+        check_reach(size, len(index) / len(index.class_names))
+    backbone, index, table = embed_photos(index, config, use_cache, clock)
+    embeddings = table.embeddings[:, 0]
+    with clock.phase("fit") as tell:
+        groups, _ = duplicate_groups(index, near_duplicate_pairs(table.fingerprints))
+        measured = measure_curve(
+            embeddings,
+            index.labels,
+            len(index.class_names),
+            groups,
+            seed=config.seed,
+            class_weight=config.class_weight,
+            class_names=index.class_names,
+            sizes=sizes,
+            progress=tell,
+        )
+    return CurveRun(
+        curve=measured,
+        needed=None if target is None else measured.photos_for(target),
+        sizes=tuple(sizes),
+        photos=photos,
+        class_names=index.class_names,
+        backbone=backbone.name,
+        seed=config.seed,
+        seconds=clock.taken(),
+        warnings=(*index.warnings, *_rejected(index)),
+    )
+
+
+def _rejected(index: ImageIndex) -> tuple[str, ...]:
+    num = len(index.rejected)
+    files = "1 file" if num == 1 else f"{num:,} files"
+    return (f"{files} could not be used; see `handful check`.",) if num else ()
+
+
+def _without_test(index: ImageIndex) -> ImageIndex:
+    """A test part is for the finished classifier alone."""
+    if "test" not in index.splits:
+        return index
+    return index.select([row for row, part in enumerate(index.splits) if part != "test"])

@@ -1,0 +1,479 @@
+"""The jobs behind the commands: from photos to a run, or to an evaluation."""
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.config import TrainConfig, cache_folder
+from handful.data.fixes import load_fixed_index
+from handful.data.index import ImageIndex
+from handful.data.near_duplicates import near_duplicate_pairs
+from handful.data.splits import Split, duplicate_groups, read_manifest, write_manifest
+from handful.errors import DataError, UsageError
+from handful.evaluation.evaluation import Evaluation, score
+from handful.features.embed import embed_index
+from handful.files.atomic import new_file, new_folder
+from handful.files.cache import ContentCache
+from handful.models.calibration import keep_answers
+from handful.models.classifier import Classifier
+from handful.models.novelty import TrainingReference, reference_of
+from handful.reports.figure_process import FigureProcess
+from handful.reports.figures import save_history
+from handful.reports.run_report import write_run_report
+from handful.runs.store import (
+    CURVES_FILE,
+    Run,
+    manifest_to_repeat,
+    next_run_path,
+    read_data_digest,
+    read_run_config,
+    read_stopped,
+    run_name,
+    write_facts,
+    write_run,
+)
+from handful.runs.training_photos import (
+    SeenInTraining,
+    seen_in_training,
+    write_training_photos,
+)
+from handful.training.steps import (
+    Clock,
+    PhaseProgress,
+    embedding_cache_path,
+    open_cache,
+    scan_photos,
+    split_photos,
+)
+from handful.training.strategies import TrainingJob, chosen_recipe, train_strategy
+from handful.workflows.head import HeadJob, train_head
+
+__all__ = [
+    "Run",
+    "evaluate",
+    "manifest_to_repeat",
+    "next_run_path",
+    "read_data_digest",
+    "read_run_config",
+    "train",
+]
+
+_PHOTOS_TIMED = 256
+# Why a training stopped that can be gone on with.
+_UNFINISHED = ("interrupted", "time")
+
+
+def train(
+    photos: str | Path | Split,
+    config: TrainConfig | None = None,
+    *,
+    output: str | Path | None = None,
+    manifest: str | Path | None = None,
+    network: Callable[..., Any] | None = None,
+    resume: bool = False,
+    use_cache: bool = True,
+    measure_speed: bool = False,
+    progress: PhaseProgress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Run:
+    """Make a classifier from labelled photos.
+
+    Args:
+        photos: Class folders, `train/` and `validation/` (and `test/`) of them, a zip of
+            either, or a CSV with the columns path,label[,split][,group]. Or a split of photos,
+            which is taken as it is.
+        config: What to make; None takes the defaults.
+        output: Folder to write the run to: report, figures, classifier, run.json. None writes
+            nothing. While a network trains, its state after each epoch is kept in the folder of
+            that name with ".checkpoint" added; it goes when training has ended.
+        manifest: split.csv of an earlier run: its photos stay in their parts.
+        network: Builds a network of your own for the strategies "scratch" and "augmented":
+            `network(input_shape, num_classes)` returns a Keras model that ends in probabilities.
+        resume: Go on from the checkpoint of `output`, where there is one.
+        use_cache: Look embeddings up and keep them.
+        measure_speed: Time prediction too, see `Run.photos_per_second`.
+        progress: Called with (phase, photos done, photos in all).
+        say: Told how long training will take, before it begins.
+
+    Returns:
+        The run: `run.classifier`, `run.evaluation`, `run.split`.
+
+    Raises:
+        DataError: When no classifier can be made of the photos; says why.
+        WeightsError: When the backbone's weights are missing or wrong.
+        TrainingError: When training diverges.
+        OutputError: When the output exists or cannot be written.
+
+    Example:
+        ```python
+        run = train("photos/", output="runs/photos")
+        print(run.evaluation.accuracy, run.evaluation.accuracy_interval)
+        ```
+    """
+    config = config or TrainConfig()
+    recipe = chosen_recipe(config)  # Wrong options are found before the work.
+    if network is not None and config.strategy not in ("scratch", "augmented"):
+        raise UsageError(
+            f"network is given and strategy {config.strategy!r}; a network of one's own is "
+            'trained by the strategies "scratch" and "augmented".'
+        )
+    clock = Clock(progress)
+    if isinstance(photos, Split) and manifest is not None:
+        raise UsageError("manifest is given beside a split; expected one of the two.")
+    if isinstance(photos, Split) and config.fixes is not None:
+        raise UsageError(
+            f"fixes is {config.fixes!r} beside a split; expected an index that the fixes were "
+            "made on, before it was split."
+        )
+    given = photos if isinstance(photos, Split) else None
+    source = photos.index.source if isinstance(photos, Split) else Path(photos)
+    task = _Task(source, config, manifest, given, use_cache, measure_speed, network, say)
+    if output is None:
+        return _train(task, clock, None, resume)
+    _remove_done_checkpoints(Path(output).parent)
+    checkpoint = checkpoint_path(Path(output)) if recipe is not None else None
+    goes_on = resume and checkpoint is not None and checkpoint.is_dir()
+    # Making the folder first: an output that cannot be written is found before the work.
+    with (
+        new_folder(Path(output), replace=goes_on, keep_others=True) as folder,
+        FigureProcess() as figures,
+    ):
+        run = _train(task, clock, checkpoint, resume)
+        with clock.phase("report"):
+            figures.start(run.evaluation, folder)
+            write_run(run, folder)
+            if run.trained is not None:
+                history = run.trained.fitted.history
+                save_history(history, run.config.strategy, folder / CURVES_FILE)
+            if run.fingerprints is not None:
+                write_training_photos(run.split, run.fingerprints, folder)
+            write_run_report(run, folder)
+            figures.finish()
+        run = replace(run, path=Path(output), seconds=clock.taken())
+        write_facts(run, folder)
+    if checkpoint is not None and run.stopped not in _UNFINISHED:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    return run
+
+
+def checkpoint_path(output: Path) -> Path:
+    """Folder that keeps the state of the training of a run.
+
+    Args:
+        output: The run's folder.
+
+    Returns:
+        A folder beside it.
+    """
+    return output.with_name(output.name + ".checkpoint")
+
+
+def _remove_done_checkpoints(folder: Path) -> None:
+    """Remove what a process that was killed at its very end did not."""
+    for checkpoint in folder.glob("*.checkpoint"):
+        run = checkpoint.with_name(checkpoint.name.removesuffix(".checkpoint"))
+        with suppress(DataError):
+            if read_stopped(run) not in _UNFINISHED:
+                shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def unfinished_run_path(photos: str | Path, folder: Path = Path("runs")) -> Path:
+    """Place of the latest run on these photos whose training did not end.
+
+    Args:
+        photos: Path of the photos.
+        folder: Folder of all runs.
+
+    Returns:
+        The run's place, such as runs/photos-2.
+
+    Raises:
+        DataError: When there is none.
+    """
+    _remove_done_checkpoints(folder)
+    name = run_name(photos)
+    found = [
+        path.with_name(path.name.removesuffix(".checkpoint"))
+        for path in folder.glob("*.checkpoint")
+        if re.fullmatch(re.escape(name) + r"(-\d+)?\.checkpoint", path.name)
+    ]
+    if not found:
+        raise DataError(
+            f"There is no unfinished training on {photos} in {folder}; give its place with "
+            "--output, or leave --resume out."
+        )
+    return max(found, key=lambda path: checkpoint_path(path).stat().st_mtime)
+
+
+def evaluate(
+    classifier: Classifier | str | Path,
+    photos: str | Path,
+    *,
+    part: str | None = None,
+    fixes: str | Path | None = None,
+    use_cache: bool = True,
+    progress: PhaseProgress | None = None,
+) -> tuple[Evaluation, ImageIndex]:
+    """Score a classifier on labelled photos.
+
+    Args:
+        classifier: The classifier, or the folder of its run.
+        photos: As for `train`; its classes must be among the classifier's.
+        part: "train", "validation" or "test" of photos that come split; None takes test, or
+            else validation.
+        fixes: A fix list of these photos, or None.
+        use_cache: Look embeddings up and keep them.
+        progress: Called with (phase, photos done, photos in all).
+
+    Returns:
+        The scores, and the index of the photos scored, with those rejected; its `warnings` tell
+        of photos that a classifier that was loaded from its run has learnt from.
+
+    Raises:
+        DataError: When the photos or the run cannot be used; says why.
+        ModelFileError: When the classifier cannot be read.
+    """
+    evaluation, index, seen = evaluate_and_compare(
+        classifier, photos, part=part, fixes=fixes, use_cache=use_cache, progress=progress
+    )
+    lines = () if seen is None else seen.warnings(len(index))
+    return evaluation, replace(index, warnings=(*index.warnings, *lines))
+
+
+def evaluate_and_compare(
+    classifier: Classifier | str | Path,
+    photos: str | Path,
+    *,
+    part: str | None = None,
+    fixes: str | Path | None = None,
+    use_cache: bool = True,
+    progress: PhaseProgress | None = None,
+) -> tuple[Evaluation, ImageIndex, SeenInTraining | None]:
+    """Score a classifier on labelled photos, and compare these with those it has learnt from.
+
+    Args:
+        classifier: As for `evaluate`.
+        photos: As for `evaluate`.
+        part: As for `evaluate`.
+        fixes: As for `evaluate`.
+        use_cache: As for `evaluate`.
+        progress: As for `evaluate`.
+
+    Returns:
+        The scores, the index of the photos scored, and how many of them were learnt from; None
+        where that is not known.
+
+    Raises:
+        DataError: When the photos or the run cannot be used; says why.
+        ModelFileError: When the classifier cannot be read.
+    """
+    if not isinstance(classifier, Classifier):
+        classifier = Classifier.load(classifier)
+    clock = Clock(progress)
+    with clock.phase("index"):
+        index = _part_of(load_fixed_index(photos, fixes, least_classes=1), part)
+        index = index.with_class_names(classifier.class_names)
+    with clock.phase("embed") as tell, open_cache(use_cache) as cache:
+        found = classifier.predict_index(index, cache=cache, progress=tell)
+    if not len(found.index):
+        raise DataError(f"{photos} has no readable photo to evaluate on; see `handful check`.")
+    assert found.fingerprints is not None  # made with the embeddings
+    groups, _ = duplicate_groups(found.index, near_duplicate_pairs(found.fingerprints))
+    labels, names = found.index.labels, classifier.class_names
+    evaluation = score(found.probabilities, labels, names, found.index.paths, groups=groups)
+    folder = classifier.folder
+    seen = None if folder is None else seen_in_training(folder, found.index, found.fingerprints)
+    return evaluation, found.index, seen
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """The arguments of `train`."""
+
+    photos: Path
+    config: TrainConfig
+    manifest: str | Path | None
+    split: Split | None
+    use_cache: bool
+    measure_speed: bool
+    network: Callable[..., Any] | None
+    say: Callable[[str], None] | None
+
+
+def _train(task: _Task, clock: Clock, checkpoint: Path | None, resume: bool) -> Run:
+    known: Mapping[str, str] = {}
+    if task.manifest is not None:
+        # What was left out as a leak comes back, to be left out again.
+        dropped = "train" if task.config.drop_leaks else None
+        known = read_manifest(Path(task.manifest), dropped=dropped)
+    with clock.phase("index"):
+        if task.split is None:
+            index = load_fixed_index(task.photos, task.config.fixes)
+        else:
+            index = task.split.index
+    if chosen_recipe(task.config) is None:
+        run = train_head(
+            HeadJob(task.photos, index, task.config, task.split, known, task.use_cache, clock)
+        )
+    else:
+        run = _train_network(task, index, known, clock, checkpoint, resume)
+    if task.measure_speed:
+        run = replace(run, photos_per_second=_prediction_speed(run))
+    given = task.split is not None or task.manifest is not None
+    return replace(run, split_given=given, seconds=clock.taken())
+
+
+def _prediction_speed(run: Run) -> float:
+    """Photos a second from files to probabilities, nothing cached."""
+    index = run.split.index.select(run.split.validation[:_PHOTOS_TIMED])
+    run.classifier.predict_index(index.select([0]))  # the first compiles
+    started = time.perf_counter()
+    run.classifier.predict_index(index)
+    return len(index) / (time.perf_counter() - started)
+
+
+def _train_network(
+    task: _Task,
+    index: ImageIndex,
+    known: Mapping[str, str],
+    clock: Clock,
+    checkpoint: Path | None,
+    resume: bool,
+) -> Run:
+    """Train a network in epochs."""
+    config = task.config
+    with open_cache(task.use_cache) as cache:
+        with clock.phase("decode") as tell:
+            index, table = scan_photos(index, config, split=task.split, cache=cache, progress=tell)
+        split = split_photos(index, table, config, known, task.split)
+        with clock.phase("train"):
+            trained = train_strategy(
+                TrainingJob(
+                    split, config, checkpoint, resume, cache, clock.tell, task.say, task.network
+                )
+            )
+    held_out = split.part("validation")
+    with clock.phase("evaluate") as tell:
+        probabilities = trained.probabilities
+        if probabilities is None:
+            probabilities = trained.classifier.predict_index(held_out, progress=tell).probabilities
+        groups = split.groups[split.validation]
+        evaluation = score(
+            probabilities, held_out.labels, index.class_names, held_out.paths, groups=groups
+        )
+        # A network is not trained anew for every fold: its answers on validation have to do.
+        reference, distances = _reference(trained.classifier, split, config, tell)
+        unlike = None
+        if reference is not None and distances is not None:
+            unlike = reference.unlike(distances)
+        calibration = keep_answers(
+            probabilities, held_out.labels, "validation", groups=groups, unlike=unlike
+        )
+        classifier = trained.classifier.with_answers(calibration, reference)
+    counts = {"hits": trained.hits, "misses": trained.misses}
+    return Run(
+        classifier,
+        evaluation,
+        split,
+        config,
+        task.photos,
+        dict(clock.seconds),
+        counts,
+        trained=replace(trained, classifier=classifier),
+        distances=distances,
+        fingerprints=table.fingerprints,
+    )
+
+
+def freeze_split(photos: str | Path, config: TrainConfig, manifest: Path) -> None:
+    """Split photos once, and write down which went where.
+
+    Args:
+        photos: As for `train`.
+        config: Its split and seed are used.
+        manifest: CSV file to write, for `train`.
+
+    Raises:
+        DataError: When the photos cannot be split.
+        OutputError: When the file exists or cannot be written.
+    """
+    index, table = scan_photos(load_fixed_index(photos, config.fixes), config)
+    split = split_photos(index, table, config, {})
+    with new_file(manifest) as part:
+        write_manifest(split, part)
+
+
+def _reference(
+    classifier: Classifier, split: Split, config: TrainConfig, tell: Callable[[int, int], None]
+) -> tuple[TrainingReference | None, NDArray[np.float64] | None]:
+    """The training photos as a trained network sees them, and how far validation is from them."""
+    rows = np.concatenate([split.train, split.validation])
+    table = embed_index(
+        split.index.select(rows),
+        classifier.embedder,
+        classifier.settings,
+        views=classifier.views,
+        progress=tell,
+    )
+    embeddings, num_train = table.embeddings.mean(axis=1), len(split.train)
+    # The network was fitted to the training photos: these are nearer to each other than others are.
+    held_out = embeddings[num_train:], split.groups[split.validation]
+    groups = split.groups[split.train]
+    reference = reference_of(embeddings[:num_train], groups, config.seed, held_out=held_out)
+    if reference is None:
+        return None, None
+    return reference, reference.distances(embeddings[num_train:])
+
+
+def _part_of(index: ImageIndex, part: str | None) -> ImageIndex:
+    """The photos to evaluate on: test before validation, where they come split."""
+    given = set(index.splits) - {""}
+    if part is None:
+        part = next((name for name in ("test", "validation") if name in given), None)
+        if part is None:
+            return index
+    elif part not in given:
+        raise DataError(
+            f'{index.source} has no "{part}" part; it has {", ".join(sorted(given)) or "none"}.'
+        )
+    return index.select([row for row, name in enumerate(index.splits) if name == part])
+
+
+def cache_info() -> dict[str, Any]:
+    """What the cache folder holds.
+
+    Returns:
+        "path", "embeddings", "pictures", "networks" (names), "bytes" of all files.
+    """
+    folder = cache_folder()
+    with ContentCache(embedding_cache_path()) as cache:
+        rows = cache.info().num_rows
+    files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    return {
+        "path": str(folder),
+        "embeddings": rows.get("embedding", 0),
+        "pictures": rows.get("picture", 0),
+        "networks": sorted(path.parent.name for path in folder.glob("networks/*/network.xml")),
+        "bytes": sum(path.stat().st_size for path in files),
+    }
+
+
+def clear_cache() -> None:
+    """Remove cached embeddings and converted networks; they are made again at need.
+
+    Raises:
+        OutputError: When the system refuses.
+    """
+    with ContentCache(embedding_cache_path()) as cache:
+        cache.clear()
+    # These folders hold nothing else; Keras' may hold weights that were put there.
+    for name in ("networks", "matplotlib"):
+        shutil.rmtree(cache_folder() / name, ignore_errors=True)

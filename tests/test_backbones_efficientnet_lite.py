@@ -1,0 +1,154 @@
+import functools
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import draw_tensors
+from handful.errors import WeightsError
+from handful.features.backbones.efficientnet_lite import (
+    LITE_VARIANTS,
+    LiteVariant,
+    build_graph,
+    build_lite,
+    check_tensors,
+    load_lite,
+)
+from handful.features.registry import (
+    build_network,
+    find_backbone,
+    frozen_network,
+    prepare_keras,
+)
+from handful.features.runtime import openvino
+
+# TensorFlow's tensors do not know NumPy 2's `copy` yet.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def sample_photos(size: int) -> np.ndarray:
+    import cv2
+    from sklearn.datasets import load_sample_images
+
+    return np.stack([cv2.resize(image, (size, size)) for image in load_sample_images().images])
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("efficientnet-lite0", 4_652_008),
+        ("efficientnet-lite1", 5_416_680),
+        ("efficientnet-lite2", 6_092_072),
+    ],
+)
+def test_lite_networks_have_the_published_number_of_parameters(name, parameters):
+    backbone = find_backbone(name)
+    network = build_network(backbone, include_top=True)
+    assert sum(int(np.prod(w.shape)) for w in network.trainable_weights) == parameters
+    assert network.output_shape == (None, 1000)
+    body = build_network(backbone)
+    assert body.input_shape == (None, backbone.image_size, backbone.image_size, 3)
+    assert body.output_shape == (None, 1280)
+
+
+# ImageNet's numbers: cats 281 to 285 and dogs 151 to 268.
+CATS, DOGS = range(281, 286), range(151, 269)
+
+
+@pytest.mark.real
+def test_the_top_class_of_known_pictures_is_sensible():
+    network = build_network(find_backbone(), include_top=True)
+    tower, flower = np.argsort(-network.predict(sample_photos(224), verbose=0), axis=1)
+    # A tower of the Summer Palace in Beijing: bell cote, palace, monastery, stupa. A dahlia:
+    # daisy, the flower that is nearest to it among the thousand classes.
+    assert {442, 663, 698, 832} <= set(tower[:6])
+    assert tower[0] in {442, 698}
+    assert flower[0] == 985
+
+
+@pytest.mark.real
+def test_cats_and_dogs_are_taken_for_cats_and_dogs(shared_folder):
+    import cv2
+
+    images, expected = [], []
+    with zipfile.ZipFile(shared_folder / "data" / "cats_and_dogs_filtered.zip") as archive:
+        for kind, numbers in (("cats", CATS), ("dogs", DOGS)):
+            names = sorted(n for n in archive.namelist() if f"validation/{kind}/" in n)
+            for name in [n for n in names if n.endswith(".jpg")][:20]:
+                data = np.frombuffer(archive.read(name), np.uint8)
+                image = cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1]
+                images.append(cv2.resize(image, (224, 224), interpolation=cv2.INTER_AREA))
+                expected.append(numbers)
+    network = build_network(find_backbone(), include_top=True)
+    found = network.predict(np.stack(images), verbose=0).argmax(1)
+    right = [number in numbers for number, numbers in zip(found, expected, strict=True)]
+    assert len(right) == 40
+    assert np.mean(right) > 0.85
+
+
+@pytest.mark.real
+def test_torch_weights_of_another_network_are_refused(tmp_path):
+    lite1 = find_backbone("efficientnet-lite1").weights_path
+    with pytest.raises(WeightsError, match=r"has tensors of another shape: _blocks"):
+        build_network(find_backbone(weights_path=lite1))
+    for refuse in (build_network, lambda backbone: frozen_network(backbone, tmp_path)):
+        with pytest.raises(WeightsError, match=r"no place for|of another shape|has no tensor"):
+            refuse(find_backbone("efficientnet-lite1", find_backbone().weights_path))
+
+
+SMALL = LiteVariant(64, 0.5, 1.1, 0.2, "", "", "")
+
+
+def test_tensors_that_do_not_fit_are_named():
+    tensors = draw_tensors(SMALL)
+    check_tensors(SMALL, {**tensors, "_bn0.num_batches_tracked": np.array(3)}, Path("a.pth"))
+    check = functools.partial(check_tensors, SMALL, path=Path("a.pth"))
+    without = {name: value for name, value in tensors.items() if name != "_bn1.bias"}
+    with pytest.raises(WeightsError, match=r"a\.pth has no tensor '_bn1\.bias'"):
+        check(tensors=without)
+    with pytest.raises(WeightsError, match=r"of another shape: _fc\.weight \(1000, 7\)"):
+        check(tensors={**tensors, "_fc.weight": np.zeros((1000, 7))})
+    with pytest.raises(WeightsError, match=r"a tensor 'more' that the network has no place for"):
+        check(tensors={**tensors, "more": np.zeros(1)})
+
+
+@pytest.mark.parametrize("size", [64, 75])  # even and odd sides are padded in different ways
+def test_openvino_and_keras_build_the_same_network(size):
+    tensors = draw_tensors(SMALL)
+    prepare_keras()
+    body = build_lite(SMALL, size, include_top=False)
+    load_lite(body, SMALL, tensors)
+    photos = sample_photos(size)
+    expected = np.asarray(body(photos.astype(np.float32), training=False))
+    graph = build_graph(SMALL, size, tensors)
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    found = openvino.Core().compile_model(graph, "CPU", options)(photos)["embeddings"]
+    assert found.dtype == np.float32 and found.shape == (2, 1280)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())
+    assert found.std(axis=1).min() > 0.01, "the pictures are told apart"
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", LITE_VARIANTS)
+def test_lite_needs_neither_keras_nor_tensorflow(name, tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+sys.modules["tensorflow"] = sys.modules["keras"] = None
+from handful.features.registry import find_backbone, frozen_network
+for precision in ("f32", "int8"):
+    network = frozen_network(find_backbone({name!r}), Path({str(tmp_path)!r}), precision)
+    print(network.embedding_dim)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1280", "1280"]
+    photos = sample_photos(find_backbone(name).image_size)
+    network = frozen_network(find_backbone(name), tmp_path)
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    found = openvino.Core().compile_model(network.xml_path, "CPU", options)(photos)["embeddings"]
+    expected = build_network(find_backbone(name)).predict(photos, verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -1,0 +1,193 @@
+import base64
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from conftest import draw_photo, write_photo
+from handful.config import TrainConfig
+from handful.features.registry import FrozenNetwork
+from handful.reports.run_report import report_data
+from handful.runs.store import Run
+from handful.training import steps
+from handful.workflows import train as train_workflow
+from test_models_activation_maps import planted_network as planted_network  # a fixture
+from test_runs_store import folder_of
+from test_runs_store import run as run  # a fixture
+from test_strategies import tiny
+
+
+@pytest.fixture
+def odd_photos(tmp_path: Path) -> Path:
+    """Round and square photos; one training label is wrong, one validation photo is green."""
+    folder = tmp_path / "odd"
+    for number in range(60):
+        for seed, name in ((number, "round"), (1_000 + number, "square")):
+            part = "validation" if number < 10 else "train"
+            write_photo(folder / part / name / f"{number}.png", draw_photo(name, seed))
+    shutil.copy(folder / "train/square/20.png", folder / "train/round/wrong.png")
+    (folder / "train/square/20.png").unlink()
+    green = np.full((64, 64, 3), (0, 255, 0), np.uint8)
+    write_photo(folder / "validation/round/green.png", green)
+    return folder
+
+
+def test_doubtful_labels_and_odd_photos_are_shown(
+    odd_photos: Path,
+    planted_network: FrozenNetwork,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(steps, "frozen_network", lambda backbone, precision: planted_network)
+    run = train_workflow.train(odd_photos, output=tmp_path / "run", use_cache=False)
+    trust = report_data(run).trust
+    assert trust.promises == run.promises and trust.resampling is None
+    assert trust.unlike[0].path == "validation/round/green.png"
+    assert trust.num_unlike == len(trust.unlike) == run.to_dict()["num_unlike_training"]
+    assert trust.suspects is not None and trust.num_suspects == len(trust.suspects)
+    worst = trust.suspects[0]
+    assert (worst.path, worst.label, worst.predicted) == (
+        "train/round/wrong.png",
+        "round",
+        "square",
+    )
+    page = (tmp_path / "run" / "report.html").read_text()
+    for heading in ("When to believe an answer", "Unlike the training", "Labels to look at again"):
+        assert heading in page
+    assert "Other splits, other figures" not in page
+
+
+def test_mistakes_show_where_the_network_looked(
+    odd_photos: Path, planted_network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "frozen_network", lambda backbone, precision: planted_network)
+    # A blue box on a round's label is a mistake that is sure to be made.
+    write_photo(odd_photos / "validation/round/blue.png", draw_photo("square", 5))
+    run = train_workflow.train(odd_photos, TrainConfig(num_folds=3), use_cache=False)
+    data = report_data(run)
+    mistake = next(one for one in data.mistakes if one.path.endswith("blue.png"))
+    assert mistake.predicted == "square"
+    overlay = cv2.imdecode(np.frombuffer(mistake.overlay, np.uint8), cv2.IMREAD_COLOR)
+    assert overlay is not None and max(overlay.shape[:2]) == 120
+    assert all(not one.overlay for one in data.least_certain)
+    from handful.reports.run_page import render_report
+
+    page = render_report(data)
+    assert base64.b64encode(mistake.overlay).decode() in page
+    assert "Other splits, other figures" in page and "3 folds" in page
+
+
+def test_a_learning_curve_is_shown_where_it_was_asked_for(
+    photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    config = TrainConfig(learning_curve=True)
+    run = train_workflow.train(photo_folder, config, output=tmp_path / "run", use_cache=False)
+    curve = run.learning_curve
+    assert curve is not None and curve.photos_a_class == 24  # train and validation together
+    lines = report_data(run).trust.curve_lines
+    assert [line.split(" photos a class")[0] for line in lines] == [
+        "At 24", "At 48", "At 96", "At 192",
+    ]  # fmt: skip
+    page = (tmp_path / "run" / "report.html").read_text()
+    picture = (tmp_path / "run" / "learning_curve.png").read_bytes()
+    assert "Would more photos help?" in page and base64.b64encode(picture).decode() in page
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["result"]["learning_curve"]["num_photos"] == 48
+
+
+def test_a_run_is_kept_where_no_learning_curve_can_be_measured(
+    tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    for number, kind in enumerate(("round", "square")):
+        for seed in range(4):
+            image = draw_photo(kind, 1000 * number + seed)
+            write_photo(tmp_path / "photos" / kind / f"{seed}.png", image)
+    config = TrainConfig(learning_curve=True)
+    run = train_workflow.train(
+        tmp_path / "photos", config, output=tmp_path / "run", use_cache=False
+    )
+    assert run.learning_curve is None
+    (warning,) = run.problems()["warnings"]
+    assert warning.startswith(
+        'No learning curve could be measured. Class "round" has 4 different photos; a learning'
+    )
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["result"]["learning_curve"] is None
+    assert facts["result"]["problems"]["warnings"] == [warning]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "No learning curve could be measured." in page
+    assert "Would more photos help?" not in page
+
+
+def test_the_report_tells_where_the_strength_comes_from(
+    photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    settings = report_data(train_workflow.train(photo_folder, use_cache=False)).settings
+    assert settings["Head"].endswith(", chosen by cross-validation on the training photos")
+    for number, kind in enumerate(("round", "square")):
+        for seed in range(2):
+            image = draw_photo(kind, 1000 * number + seed)
+            write_photo(tmp_path / "few" / kind / f"{seed}.png", image)
+    run = train_workflow.train(tmp_path / "few", use_cache=False)
+    assert report_data(run).settings["Head"] == (
+        "logistic regression, strength C = 0.1, the default: a class has too few different "
+        "training photos for cross-validation"
+    )
+
+
+def test_without_mistakes_nothing_is_explained(
+    photo_folder: Path, planted_network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "frozen_network", lambda backbone, precision: planted_network)
+    run = train_workflow.train(photo_folder, use_cache=False)
+    assert run.evaluation.accuracy == 1.0
+    assert report_data(run).mistakes == []
+
+
+def test_a_network_that_cannot_be_explained_is_shown_without(
+    odd_photos: Path, tiny_backbone: FrozenNetwork
+) -> None:
+    write_photo(odd_photos / "validation/round/blue.png", draw_photo("square", 5))
+    mistakes = report_data(train_workflow.train(odd_photos, use_cache=False)).mistakes
+    assert mistakes and not any(picture.overlay for picture in mistakes)
+
+
+def test_a_network_promises_what_it_showed_on_validation(run: Run) -> None:
+    trust = report_data(run).trust
+    assert trust.promises is not None and trust.promises.source == "validation"
+    assert trust.promises.num_photos == len(run.split.validation)
+    assert trust.suspects is None  # its labels were not reviewed
+    page = (folder_of(run) / "report.html").read_text()
+    assert "What is promised is what was found on them." in page
+    assert "Labels to look at again" not in page
+
+
+def test_the_report_tells_how_it_was_trained(run: Run) -> None:
+    settings = report_data(run).settings
+    assert settings["Strategy"] == "scratch, recipe handful"
+    assert settings["Network"] == "tiny, 233 parameters, 233 trained"
+    assert settings["Epochs"] == "3 of 3"
+    assert settings["Optimizer"] == "adamw, learning rate 0.002, warm-up and cosine"
+    assert settings["Augmentation"] == "none" and settings["Mirror at prediction"] == "yes"
+    assert "Weights" not in settings
+    page = (folder_of(run) / "report.html").read_text()
+    assert "233 parameters" in page
+
+
+def test_early_stopping_is_not_hidden(photo_folder: Path) -> None:
+    config = TrainConfig(
+        strategy="scratch",
+        recipe="exercise",
+        image_size=48,
+        epochs=40,
+        patience=1,
+        learning_rate=0.5,
+    )
+    run = train_workflow.train(photo_folder, config, network=tiny, use_cache=False)
+    assert run.stopped == "patience" and run.trained is not None
+    fitted, settings = run.trained.fitted, report_data(run).settings
+    assert settings["Epochs"] == f"{fitted.epochs} of 40, stopped: patience"
+    assert settings["Weights"].startswith(f"of epoch {fitted.best_epoch}, chosen by the loss")

@@ -1,0 +1,124 @@
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import REPOSITORY, draw_photo, write_photo
+from handful.config import TrainConfig
+from handful.data.fixes import Fix, write_fixes
+from handful.errors import DataError, OutputError
+from handful.features.registry import FrozenNetwork
+from handful.workflows.curve import CURVE_FIGURE, CURVE_JSON, curve
+
+
+def test_photos_give_a_curve_a_figure_and_answers(
+    photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    told = []
+    run = curve(
+        photo_folder,
+        target=0.99,
+        sizes=(50, 100),
+        output=tmp_path / "curve",
+        progress=lambda *step: told.append(step),
+    )
+    assert run.path == tmp_path / "curve"
+    assert {path.name for path in run.path.iterdir()} == {CURVE_FIGURE, CURVE_JSON}
+    facts = json.loads((run.path / CURVE_JSON).read_text())
+    assert facts == run.to_dict()
+    assert facts["class_names"] == ["round", "square"] and facts["curve"]["num_photos"] == 48
+    assert [row["photos_a_class"] for row in facts["at"]] == [50, 100]
+    assert facts["target"]["accuracy"] == 0.99
+    assert run.sentences[0].startswith("At 24 photos a class expect ")
+    assert [re.sub(r"\D.*", "", line[3:]) for line in run.sentences[1:3]] == ["50", "100"]
+    assert run.needed is not None and run.sentences[-1] == run.needed.sentence
+    assert {"index", "embed", "fit", "report"} <= {phase for phase, _, _ in told}
+
+
+def test_every_name_in_the_file_is_documented(
+    photo_folder: Path, tiny_backbone: FrozenNetwork
+) -> None:
+    facts = curve(photo_folder, target=0.9, sizes=(30,)).to_dict()
+    documented = (REPOSITORY / "docs" / "file-formats.md").read_text()
+    section = documented.partition("### `handful curve --json`")[2].partition("\n### ")[0]
+    parts = (facts["curve"], facts["target"], facts["at"][0], facts["curve"]["points"][0])
+    names = [*facts, *(name for part in parts for name in part), *facts["curve"]["power_law"]]
+    assert [name for name in names if f"`{name}`" not in section] == []
+
+
+def test_a_target_or_a_size_is_not_needed(photo_folder: Path, tiny_backbone: FrozenNetwork) -> None:
+    run = curve(photo_folder)
+    assert run.needed is None and run.path is None and run.to_dict()["target"] is None
+    assert [line.split()[1] for line in run.sentences] == ["24", "48", "96", "192"]
+
+
+def test_a_test_part_is_left_alone_and_the_others_are_taken_together(
+    tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    for part, first, count in (("train", 0, 12), ("validation", 100, 4), ("test", 200, 6)):
+        for number, kind in enumerate(("round", "square")):
+            for seed in range(first + 1000 * number, first + 1000 * number + count):
+                write_photo(tmp_path / "p" / part / kind / f"{seed}.png", draw_photo(kind, seed))
+    assert curve(tmp_path / "p").curve.num_photos == 32
+
+
+def test_copies_count_once_and_fixes_are_applied(
+    tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    for number, kind in enumerate(("round", "square")):
+        for seed in range(10):
+            image = draw_photo(kind, 1000 * number + seed)
+            write_photo(photos / kind / f"{seed}.png", image)
+    for copy in range(3):
+        write_photo(photos / "round" / f"copy-{copy}.png", draw_photo("round", 0))
+    (photos / "round" / "broken.jpg").write_bytes(b"\xff\xd8\xffno photo")
+    run = curve(photos)
+    assert run.curve.num_photos == 23
+    assert run.warnings[-1] == "1 file could not be used; see `handful check`."
+    fixes = tmp_path / "fixes.csv"
+    write_fixes([Fix(f"round/{seed}.png", "remove", "", "") for seed in range(4)], fixes)
+    config = TrainConfig(fixes=str(fixes))
+    assert curve(photos, config).curve.num_photos == 19
+    write_fixes([Fix(f"round/{s}.png", "remove", "", "") for s in range(8)], tmp_path / "more.csv")
+    with pytest.raises(DataError, match='Class "round" has 3 different photos'):
+        curve(photos, TrainConfig(fixes=str(tmp_path / "more.csv")))
+
+
+def test_what_cannot_be_answered_leaves_nothing(
+    photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    output = tmp_path / "curve"
+    with pytest.raises(DataError, match=r"1,000 photos a class are 41\.7 times the 24 there"):
+        curve(photo_folder, sizes=(1000,), output=output)
+    with pytest.raises(ValueError, match="accuracy wanted is 95; expected a share"):
+        curve(photo_folder, target=95, output=output)
+    with pytest.raises(DataError, match="-5 photos a class are asked about; expected 1 to 192"):
+        curve(photo_folder, sizes=(30, -5), output=output)
+    told = []
+    with pytest.raises(DataError, match=r"1 photo a class is fewer than the 4 that the curve beg"):
+        curve(photo_folder, sizes=(1,), output=output, progress=lambda *step: told.append(step))
+    assert told and not any(phase == "fit" and done for phase, done, _ in told)
+    assert list(tmp_path.glob("*curve*")) == []
+    output.mkdir()
+    with pytest.raises(OutputError, match="exists already; choose another place with --output"):
+        curve(photo_folder, output=output)
+
+
+def test_the_seed_decides(photo_folder: Path, tiny_backbone: FrozenNetwork) -> None:
+    found = [curve(photo_folder, TrainConfig(seed=seed)).curve for seed in (1, 1, 2)]
+    errors = [run.errors for run in found]
+    assert np.array_equal(errors[0], errors[1]) and not np.array_equal(errors[0], errors[2])
+
+
+@pytest.mark.real
+def test_real_photos_need_few(shared_folder: Path, tmp_path: Path) -> None:
+    archive = next((shared_folder / "data").rglob("cats_and_dogs_filtered.zip"), None)
+    if archive is None:
+        pytest.skip("needs cats_and_dogs_filtered.zip")
+    run = curve(archive, sizes=(1500,), target=0.9, output=tmp_path / "curve")
+    accuracy, low, high = run.curve.predict(1500)
+    assert 0.98 < low < accuracy < high
+    assert run.needed is not None and run.needed.more_a_class == 0
