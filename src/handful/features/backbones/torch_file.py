@@ -1,18 +1,18 @@
 """Reads weights from torch's file format from before version 1.6, and can build nothing else.
 
 Such a file is five pickles and then raw numbers. A pickle is a small program, and Python's own
-unpickler runs whatever it says. The machine here knows only the handful of instructions that a
-dictionary of tensors needs: no name is ever imported, no function ever called.
+unpickler runs whatever it says. Here it knows only the instructions that a dictionary of tensors
+needs, and the few names in such a file stand for functions of this module: nothing is imported.
 """
 
 import hashlib
 import io
 import math
+import pickle
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,47 +24,31 @@ MAGIC_NUMBER = 119547037146038801333356
 PROTOCOL_VERSION = 1001
 # More dimensions than any layer has; NumPy itself stops at 64.
 MAX_DIMENSIONS = 8
-_MOST_BYTES = 10_000_000_000
-# 70 times what the largest of the three EfficientNet-Lite files needs; keeps a hostile file from
-# filling the memory with empty lists.
-MAX_INSTRUCTIONS = 1_000_000
+_MAX_BYTES = 10_000_000_000
+# 40 times what the largest of the three EfficientNet-Lite files needs; keeps a hostile file from
+# filling the memory with empty lists. An instruction is one or two reads.
+MAX_READS = 1_000_000
 
 _STORAGE_DTYPES = {
-    "torch DoubleStorage": "<f8",
-    "torch FloatStorage": "<f4",
-    "torch HalfStorage": "<f2",
-    "torch LongStorage": "<i8",
-    "torch IntStorage": "<i4",
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
 }
-_ORDERED_DICT = "collections OrderedDict"
-_REBUILD_TENSOR = "torch._utils _rebuild_tensor_v2"
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_TUPLE_SIZES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-# Every instruction of the machine: its byte, its name and how its argument is packed. Those that
-# write their arguments as lines or runs of bytes have a function below.
-_INSTRUCTIONS = {
-    b"\x80": ("PROTO", "<B"), b".": ("STOP", ""), b"N": ("NONE", ""), b"\x88": ("NEWTRUE", ""),
-    b"\x89": ("NEWFALSE", ""), b"J": ("BININT", "<i"), b"K": ("BININT1", "<B"),
-    b"M": ("BININT2", "<H"), b"\x8a": ("LONG1", ""), b"X": ("BINUNICODE", ""), b"(": ("MARK", ""),
-    b")": ("EMPTY_TUPLE", ""), b"\x85": ("TUPLE1", ""), b"\x86": ("TUPLE2", ""),
-    b"\x87": ("TUPLE3", ""), b"t": ("TUPLE", ""), b"}": ("EMPTY_DICT", ""),
-    b"s": ("SETITEM", ""), b"u": ("SETITEMS", ""), b"]": ("EMPTY_LIST", ""), b"a": ("APPEND", ""),
-    b"e": ("APPENDS", ""), b"q": ("BINPUT", "<B"), b"r": ("LONG_BINPUT", "<I"),
-    b"h": ("BINGET", "<B"), b"j": ("LONG_BINGET", "<I"), b"c": ("GLOBAL", ""),
-    b"Q": ("BINPERSID", ""), b"R": ("REDUCE", ""), b"b": ("BUILD", ""),
-}  # fmt: skip
-_MARK = object()
+
+# What a dictionary of tensors needs, and three more that have a function below.
+_INSTRUCTIONS = (
+    pickle.PROTO + pickle.STOP + pickle.MARK + pickle.NONE + pickle.NEWTRUE + pickle.NEWFALSE
+    + pickle.BININT + pickle.BININT1 + pickle.BININT2 + pickle.LONG1 + pickle.BINUNICODE
+    + pickle.EMPTY_TUPLE + pickle.TUPLE1 + pickle.TUPLE2 + pickle.TUPLE3 + pickle.TUPLE
+    + pickle.EMPTY_LIST + pickle.APPEND + pickle.APPENDS + pickle.EMPTY_DICT
+    + pickle.BINPUT + pickle.LONG_BINPUT + pickle.BINGET + pickle.LONG_BINGET
+    + pickle.GLOBAL + pickle.REDUCE + pickle.BINPERSID
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Name:
-    """A name that the pickle asked to import; it stays a name."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class _Storage:
+class _Storage(NamedTuple):
     """A run of numbers further on in the file."""
 
     key: str
@@ -72,8 +56,7 @@ class _Storage:
     size: int
 
 
-@dataclass(frozen=True)
-class _Tensor:
+class _Tensor(NamedTuple):
     """A view of a storage: where its elements lie, counted in elements."""
 
     storage: _Storage
@@ -105,7 +88,7 @@ def read_state_dict(path: Path, sha256: str | None = None) -> dict[str, NDArray[
     Source: the layout is the one that `torch.serialization._legacy_save` writes.
     """
     try:
-        data = read_regular(path, _MOST_BYTES)
+        data = read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise WeightsError(
             f"Cannot read the weights file {path}: {reason_of(error)}. "
@@ -144,23 +127,22 @@ def check_sha256(path: Path, found: str, expected: str) -> None:
 def _read(data: bytes) -> dict[str, NDArray[Any]]:
     if data.startswith(b"PK\x03\x04"):
         raise _Unsafe("is in torch's zip format, version 1.6 or later")
-    stream = io.BytesIO(data)
-    magic = _run_pickle(stream, "magic number")
+    stream = _Stream(data)
+    magic = _load(stream, "magic number")
     if type(magic) is not int or magic != MAGIC_NUMBER:
         raise _Unsafe("does not start with torch's magic number")
-    version = _run_pickle(stream, "protocol version")
+    version = _load(stream, "protocol version")
     if type(version) is not int or version != PROTOCOL_VERSION:
         raise _Unsafe("has another protocol version than 1001")
-    system = _run_pickle(stream, "system description")
+    system = _load(stream, "system description")
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise _Unsafe("was not written on a little-endian machine")
-    tensors = _run_pickle(stream, "state dictionary")
+    tensors = _load(stream, "state dictionary")
     if not isinstance(tensors, dict):
         raise _Unsafe("holds no dictionary of tensors")
-    for tensor in tensors.values():
-        if not isinstance(tensor, _Tensor):
-            raise _Unsafe("holds a dictionary with something else than tensors in it")
-    keys = _run_pickle(stream, "list of storages")
+    if not all(isinstance(tensor, _Tensor) for tensor in tensors.values()):
+        raise _Unsafe("holds a dictionary with something else than tensors in it")
+    keys = _load(stream, "list of storages")
     storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     if any(storages[tensor.storage.key] != tensor.storage for tensor in tensors.values()):
         raise _Unsafe("describes one storage in two ways")
@@ -174,7 +156,7 @@ def _read_storages(
     """Find each storage's numbers: an int64 count and that many elements, one after another."""
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise _Unsafe("has no list of storages")
-    if len(keys) != len(storages) or set(keys) != set(storages):
+    if sorted(keys) != sorted(storages):
         raise _Unsafe("lists other storages than its tensors use")
     numbers = {}
     for key in keys:
@@ -203,187 +185,111 @@ def _view(numbers: NDArray[Any], tensor: _Tensor) -> NDArray[Any]:
     )
 
 
-def _run_pickle(stream: io.BytesIO, part: str) -> Any:
+def _load(stream: "_Stream", part: str) -> Any:
     """Interpret one pickle and leave the stream right behind it."""
-    machine = _Machine()
     try:
-        for opcode, argument in _instructions(stream):
-            if opcode == "STOP":
-                return machine.result()
-            machine.step(opcode, argument)
+        return _Unpickler(stream).load()
     except _Unsafe as problem:
         raise _Unsafe(f"{problem} (in its {part})") from None
-    except (ValueError, IndexError, KeyError, struct.error, OverflowError):
-        # What readers and look-ups raise on bytes that are no pickle.
-        pass
-    raise _Unsafe(f"is damaged or truncated (in its {part})")
+    except Exception:
+        raise _Unsafe(f"is damaged or truncated, or makes no tensors (in its {part})") from None
 
 
-def _instructions(stream: io.BytesIO) -> Iterator[tuple[str, Any]]:
-    for _ in range(MAX_INSTRUCTIONS):
-        code = stream.read(1)
-        if not code:
-            raise _Unsafe("is damaged or truncated")
-        if code not in _INSTRUCTIONS:
-            raise _Unsafe(f"holds the pickle instruction {code!r}, which no tensor needs")
-        name, packed = _INSTRUCTIONS[code]
-        if packed:
-            yield name, struct.unpack(packed, stream.read(struct.calcsize(packed)))[0]
-        else:
-            yield name, _ARGUMENT_READERS[name](stream) if name in _ARGUMENT_READERS else None
-    raise _Unsafe(f"goes on for over {MAX_INSTRUCTIONS} pickle instructions")
+class _Stream(io.BytesIO):
+    """A file's bytes, read in full pieces and not for ever."""
+
+    num_reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.num_reads += 1
+        if self.num_reads > MAX_READS:
+            raise _Unsafe(f"goes on for over {MAX_READS} pieces of pickles")
+        data = super().read(size)
+        if size is not None and len(data) < size:
+            raise EOFError
+        return data
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if not line.endswith(b"\n"):
+            raise EOFError
+        return line
 
 
-def _read_long(stream: io.BytesIO) -> int:
-    (size,) = stream.read(1)
-    return int.from_bytes(_read_exactly(stream, size), "little", signed=True)
+class _Instructions(dict[int, Callable[[Any], None]]):
+    """The unpickler's functions by the byte that calls them."""
+
+    def __missing__(self, code: int) -> Callable[[Any], None]:
+        raise _Unsafe(f"holds the pickle instruction {bytes([code])!r}, which no tensor needs")
 
 
-def _read_text(stream: io.BytesIO) -> str:
-    (size,) = struct.unpack("<I", stream.read(4))
-    return _read_exactly(stream, size).decode("utf-8")
+def _set_item(unpickler: Any) -> None:
+    value, key = unpickler.stack.pop(), unpickler.stack.pop()
+    _update(unpickler.stack[-1], [key, value])
 
 
-def _read_name(stream: io.BytesIO) -> str:
-    """Two lines, module and name, as one text with a space between."""
-    lines = [stream.readline(), stream.readline()]
-    if not all(line.endswith(b"\n") for line in lines):
-        raise _Unsafe("is damaged or truncated")
-    return " ".join(line[:-1].decode("ascii") for line in lines)
+def _set_items(unpickler: Any) -> None:
+    items = unpickler.pop_mark()
+    _update(unpickler.stack[-1], items)
 
 
-def _read_exactly(stream: io.BytesIO, size: int) -> bytes:
-    data = stream.read(size)
-    if len(data) != size:
-        raise _Unsafe("is damaged or truncated")
-    return data
+def _update(target: Any, items: list[Any]) -> None:
+    # Text alone: hashing tuples nested by the file could take for ever.
+    if type(target) is not dict or not all(type(key) is str for key in items[::2]):
+        raise _Unsafe("fills something else than a dictionary with text as its keys")
+    target.update(zip(items[::2], items[1::2], strict=True))
 
 
-_ARGUMENT_READERS = {"LONG1": _read_long, "BINUNICODE": _read_text, "GLOBAL": _read_name}
-_PUSHED_VALUES = ("BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE")
+def _build(unpickler: Any) -> None:
+    # torch hangs version numbers on its dictionary; no tensor depends on them.
+    unpickler.stack.pop()
+    if type(unpickler.stack[-1]) is not dict:
+        raise _Unsafe("sets the state of an object")
 
 
-class _Machine:
-    """The part of the pickle machine that dictionaries of tensors need."""
+class _Unpickler(pickle._Unpickler):
+    """Python's unpickler with fewer instructions.
 
-    def __init__(self) -> None:
-        self.stack: list[Any] = []
-        # A dictionary, so that a damaged index cannot ask for a table of two billion places.
-        self.memo: dict[int, Any] = {}
+    `pickle.Unpickler`, written in C, takes any key for a dictionary, and hashing a tuple that a
+    file has nested a million times over ends the process.
+    """
 
-    def result(self) -> Any:
-        if len(self.stack) != 1 or self.stack[0] is _MARK:
-            raise _Unsafe("is damaged")
-        return self.stack[0]
+    dispatch = _Instructions(
+        {code: pickle._Unpickler.dispatch[code] for code in _INSTRUCTIONS}
+        | {pickle.SETITEM[0]: _set_item, pickle.SETITEMS[0]: _set_items, pickle.BUILD[0]: _build}
+    )
 
-    def step(self, opcode: str, argument: Any) -> None:
-        """Carry out one of `_INSTRUCTIONS`."""
-        stack = self.stack
-        if opcode in _PUSHED_VALUES:
-            stack.append(argument)
-        elif opcode in _CONSTANTS:
-            stack.append(_CONSTANTS[opcode])
-        elif opcode in ("BINPUT", "LONG_BINPUT"):
-            self.memo[argument] = self.top()
-        elif opcode in ("BINGET", "LONG_BINGET"):
-            stack.append(self.memo[argument])
-        elif opcode in _TUPLE_SIZES:
-            stack.append(tuple(reversed([self.pop() for _ in range(_TUPLE_SIZES[opcode])])))
-        elif opcode == "TUPLE":
-            stack.append(tuple(self.pop_to_mark()))
-        elif opcode == "MARK":
-            stack.append(_MARK)
-        elif opcode == "EMPTY_DICT":
-            stack.append({})
-        elif opcode == "EMPTY_LIST":
-            stack.append([])
-        elif opcode == "GLOBAL":
-            stack.append(_allowed_name(argument))
-        elif opcode != "PROTO":
-            self.combine(opcode)
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return _make_dict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _make_tensor
+        if module == "torch" and name in _STORAGE_DTYPES:
+            return _STORAGE_DTYPES[name]
+        raise _Unsafe(f"asks for {f'{module}.{name}'[:80]!r}, which could run code")
 
-    def combine(self, opcode: str) -> None:
-        """Carry out an instruction that puts values together."""
-        if opcode == "BINPERSID":
-            self.stack.append(_make_storage(self.pop()))
-        elif opcode == "REDUCE":
-            arguments, function = self.pop(), self.pop()
-            self.stack.append(_call(function, arguments))
-        elif opcode == "SETITEM":
-            value, key = self.pop(), self.pop()
-            self.set_items([key, value])
-        elif opcode == "SETITEMS":
-            self.set_items(self.pop_to_mark())
-        elif opcode in ("APPEND", "APPENDS"):
-            values = [self.pop()] if opcode == "APPEND" else self.pop_to_mark()
-            if not isinstance(self.top(), list):
-                raise _Unsafe("appends to something that is no list")
-            self.top().extend(values)
-        else:
-            # BUILD: torch hangs version numbers on its dictionary; no tensor depends on them.
-            self.pop()
-            if not isinstance(self.top(), dict):
-                raise _Unsafe("sets the state of an object")
-
-    def top(self) -> Any:
-        if not self.stack or self.stack[-1] is _MARK:
-            raise _Unsafe("is damaged")
-        return self.stack[-1]
-
-    def pop(self) -> Any:
-        value = self.top()
-        self.stack.pop()
-        return value
-
-    def pop_to_mark(self) -> list[Any]:
-        values: list[Any] = []
-        while self.stack:
-            value = self.stack.pop()
-            if value is _MARK:
-                return values[::-1]
-            values.append(value)
-        raise _Unsafe("is damaged")
-
-    def set_items(self, items: list[Any]) -> None:
-        target = self.top()
-        # Text alone: hashing tuples nested by the file could take for ever.
-        if not isinstance(target, dict) or not all(isinstance(key, str) for key in items[::2]):
-            raise _Unsafe("fills something else than a dictionary with text as its keys")
-        target.update(zip(items[::2], items[1::2], strict=True))
+    def persistent_load(self, pid: Any) -> _Storage:
+        """Check ("storage", type, key, device, number of elements, view)."""
+        if isinstance(pid, tuple) and len(pid) == 6:
+            tag, dtype, key, device, size, view = pid
+            if (
+                all(type(text) is str for text in (tag, dtype, key, device))
+                and (tag == "storage" and dtype in _STORAGE_DTYPES.values())
+                and (_is_index(size) and view is None)
+            ):
+                return _Storage(key, dtype, size)
+        raise _Unsafe("describes a storage of an unknown kind")
 
 
-def _allowed_name(text: str) -> _Name:
-    if text not in (_ORDERED_DICT, _REBUILD_TENSOR, *_STORAGE_DTYPES):
-        raise _Unsafe(f"asks for {text[:80].replace(' ', '.')!r}, which could run code")
-    return _Name(text)
+def _make_dict(*arguments: Any) -> dict[str, Any]:
+    if arguments:
+        raise _Unsafe("calls something that makes no tensor")
+    return {}
 
 
-def _call(function: Any, arguments: Any) -> Any:
-    if function == _Name(_ORDERED_DICT) and arguments == ():
-        return {}
-    if function == _Name(_REBUILD_TENSOR):
-        return _make_tensor(arguments)
-    raise _Unsafe("calls something that makes no tensor")
-
-
-def _make_storage(description: Any) -> _Storage:
-    """Check ("storage", type, key, device, number of elements, view)."""
-    if isinstance(description, tuple) and len(description) == 6:
-        tag, kind, key, device, size, view = description
-        if (
-            (type(tag) is str and tag == "storage")
-            and isinstance(kind, _Name)
-            and kind.text in _STORAGE_DTYPES
-            and (type(key) is str and type(device) is str)
-            and (_is_index(size) and view is None)
-        ):
-            return _Storage(key, _STORAGE_DTYPES[kind.text], size)
-    raise _Unsafe("describes a storage of an unknown kind")
-
-
-def _make_tensor(arguments: Any) -> _Tensor:
+def _make_tensor(*arguments: Any) -> _Tensor:
     """Check (storage, offset, shape, strides, ...): every element must lie in the storage."""
-    if not isinstance(arguments, tuple) or not 4 <= len(arguments) <= 7:
+    if not 4 <= len(arguments) <= 7:
         raise _Unsafe("describes a tensor of an unknown kind")
     storage, offset, shape, strides = arguments[:4]
     if not (
