@@ -15,7 +15,7 @@ import numpy as np
 
 from handful.data.augmentation import EXERCISE_POLICY, apply_views, draw_views
 from handful.features.embed import available_cores
-from handful.features.registry import prepare_keras
+from handful.features.keras_runtime import prepare_keras
 
 
 def time_ours(images: np.ndarray, threads: int) -> float:

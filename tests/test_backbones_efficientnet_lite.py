@@ -17,11 +17,11 @@ from handful.features.backbones.efficientnet_lite import (
     check_tensors,
     load_lite,
 )
+from handful.features.keras_runtime import prepare_keras
 from handful.features.registry import (
     build_network,
     find_backbone,
     frozen_network,
-    prepare_keras,
 )
 from handful.features.runtime import openvino
 

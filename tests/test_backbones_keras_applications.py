@@ -18,6 +18,7 @@ from handful.features.backbones.keras_applications import (
     KerasBody,
     find_official_weights,
 )
+from handful.features.keras_runtime import prepare_keras
 from handful.features.registry import find_backbone
 
 # TensorFlow's tensors do not know NumPy 2's `copy` yet.
@@ -137,7 +138,7 @@ def test_keras_home_without_the_variable(monkeypatch, tmp_path):
 
 @pytest.mark.real
 def test_the_table_names_every_network_of_keras_applications():
-    registry.prepare_keras()
+    prepare_keras()
     import keras
 
     modules = {name for name in sys.modules if name.startswith("keras.src.applications.")}
@@ -162,7 +163,7 @@ def test_the_table_names_every_network_of_keras_applications():
     ],
 )  # fmt: skip
 def test_the_table_agrees_with_keras_applications(monkeypatch, tmp_path, name):
-    registry.prepare_keras()
+    prepare_keras()
     import keras
     from keras.src.utils import file_utils
 

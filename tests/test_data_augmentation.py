@@ -49,7 +49,7 @@ POLICIES = {
 @pytest.fixture(scope="module")
 def keras_image() -> Any:
     """Keras' own generator and its functions."""
-    from handful.features.registry import prepare_keras
+    from handful.features.keras_runtime import prepare_keras
 
     prepare_keras()
     from keras.src.legacy.preprocessing import image

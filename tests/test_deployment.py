@@ -11,7 +11,7 @@ from conftest import draw_photo
 from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
 from handful.features.embed import Embedder
-from handful.features.registry import prepare_keras
+from handful.features.keras_runtime import prepare_keras
 from handful.models.classifier import Classifier
 from handful.models.heads import softmax
 from handful.training.deployment import deploy, head_of_layer, write_body

@@ -19,7 +19,8 @@ from handful.exporting.export_onnx import write_onnx
 from handful.exporting.export_runtime import FILE_NAMES, check_extra, open_export
 from handful.features.backbones.efficientnet_lite import LiteVariant
 from handful.features.conversion import write_lite, write_network
-from handful.features.registry import FrozenNetwork, prepare_keras
+from handful.features.keras_runtime import prepare_keras
+from handful.features.registry import FrozenNetwork
 from handful.files.atomic import sha256_of
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead, softmax

@@ -10,7 +10,8 @@ from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
 from handful.exporting import export_jobs
 from handful.exporting.export_jobs import export
-from handful.features.registry import build_body, prepare_keras
+from handful.features.keras_runtime import prepare_keras
+from handful.features.registry import build_body
 from handful.models.classifier import Classifier
 from handful.workflows import train as train_workflow
 from test_exporting_formats import ask_stranger, classifier_on, frozen, pictures, stirred

@@ -19,6 +19,7 @@ from conftest import draw_tensors
 from handful.errors import HandfulError, OutputError
 from handful.features import conversion, registry
 from handful.features.backbones.efficientnet_lite import LiteVariant
+from handful.features.keras_runtime import prepare_keras
 from handful.features.registry import Backbone, find_backbone, frozen_network
 from handful.features.runtime import openvino
 
@@ -210,7 +211,7 @@ def test_a_damaged_network_that_cannot_be_moved(tmp_path, monkeypatch, counted):
 
 def small_body() -> Any:
     """A Keras body that is converted in a moment."""
-    registry.prepare_keras()
+    prepare_keras()
     import keras
     from keras import layers
 

@@ -15,6 +15,7 @@ from handful.features import registry
 from handful.features.backbones import keras_applications
 from handful.features.backbones.efficientnet_lite import LITE_VARIANTS
 from handful.features.backbones.keras_applications import KERAS_BODIES
+from handful.features.keras_runtime import prepare_keras
 from handful.features.registry import (
     DEFAULT_BACKBONE,
     Backbone,
@@ -208,7 +209,7 @@ def test_the_converted_network_is_folded_and_agrees_with_keras(networks_folder):
 
 @pytest.mark.real
 def test_a_body_is_converted_in_an_odd_environment(networks_folder, tmp_path, monkeypatch):
-    registry.prepare_keras()
+    prepare_keras()
     path = tmp_path / "small.weights.h5"
     build_body("mobilenetv3small", 96).save_weights(path)
     monkeypatch.setenv("KERAS_BACKEND", "jax")
@@ -233,7 +234,7 @@ def test_an_image_size_that_the_network_cannot_take(shared_folder, tmp_path):
 @pytest.mark.real
 @pytest.mark.parametrize("family", keras_applications.FAMILIES)
 def test_normalisation_is_that_of_keras(family):
-    registry.prepare_keras()
+    prepare_keras()
     import keras
 
     preprocessing = keras_applications.FAMILIES[family].preprocessing
@@ -254,7 +255,7 @@ def test_normalisation_is_that_of_keras(family):
 
 @pytest.mark.real
 def test_efficientnet_b0_is_scaled_as_with_official_weights(tmp_path, monkeypatch):
-    registry.prepare_keras()
+    prepare_keras()
     import keras
     from keras.src.utils import file_utils
 
@@ -277,7 +278,7 @@ def test_efficientnet_b0_is_scaled_as_with_official_weights(tmp_path, monkeypatc
 @pytest.mark.parametrize("ending", [".weights.h5", ".h5"])
 @pytest.mark.parametrize("name", ["mobilenetv3small", "efficientnetb0"])
 def test_weights_files_with_and_without_the_top(tmp_path, name, ending):
-    registry.prepare_keras()
+    prepare_keras()
     import h5py
     import keras
     from keras.src.legacy.saving import legacy_h5_format
@@ -342,37 +343,6 @@ def test_xception_with_its_real_weights(shared_folder, networks_folder):
     assert cosine < 0.6
 
 
-@pytest.mark.real
-def test_tensorflow_starts_quietly():
-    code = (
-        "from handful.features.registry import *; from handful.features.registry import "
-        "claim_process; claim_process(); print(build_network(find_backbone()).output_shape)"
-    )
-    clean = {k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL",)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "(None, 1280)\n", "")
-
-
-@pytest.mark.real
-def test_keras_starts_without_touching_what_is_the_hosts():
-    """Its environment, and its loggers."""
-    code = """
-import logging, os
-from handful.features import registry
-before = logging.getLogger().handlers[:], logging.getLogger("tensorflow").level
-backbones.prepare_keras()
-import keras
-after = logging.getLogger().handlers[:], logging.getLogger("tensorflow").level
-ours = {"KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL"} & set(os.environ)  # TensorFlow sets its own
-print(keras.backend.backend(), ours, after == before)
-"""
-    clean = {
-        k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND")
-    }
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean)
-    assert (done.returncode, done.stdout) == (0, "tensorflow set() True\n"), done.stderr
-
-
 @pytest.mark.parametrize(
     ("name", "size", "width", "parameters"),
     [("xception", 150, 2048, 20_861_480), ("efficientnet-lite0", 64, 1280, 3_413_024)],
@@ -382,32 +352,6 @@ def test_a_body_needs_no_weights(name, size, width, parameters, monkeypatch):
     body = build_body(name, size)
     assert body.input_shape == (None, size, size, 3) and body.output_shape == (None, width)
     assert body.count_params() == parameters
-
-
-def test_a_host_keeps_its_standard_error() -> None:
-    """Only a process of handful's own is silenced while TensorFlow is imported."""
-    code = """
-import os, sys, types
-from handful.features import registry
-seen = []
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name == "tensorflow":
-            seen.append(os.fstat(2).st_ino)
-            raise ImportError
-sys.meta_path.insert(0, Finder())
-own = os.fstat(2).st_ino
-for _ in range(2):
-    os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
-    try:
-        backbones.prepare_keras()
-    except ImportError:
-        pass
-    backbones.claim_process()
-print([inode == own for inode in seen])
-"""
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert answer.stdout == "[True, False]\n", answer.stderr
 
 
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "xception"])

@@ -9,7 +9,7 @@ from handful.config import TrainConfig
 from handful.data.index import load_index
 from handful.data.splits import Split, assign_parts
 from handful.features.registry import find_backbone
-from handful.files import atomic
+from handful.files import tensors
 from handful.models.heads import LinearHead, fit_head
 from handful.training import fine_tuning
 from handful.training.fine_tuning import (
@@ -141,7 +141,7 @@ def test_large_maps_lie_in_a_file_and_are_not_copied(
         return sources[-1]
 
     monkeypatch.setattr(fine_tuning, "make_source", remember)
-    monkeypatch.setattr(atomic, "MEMORY_BYTES", 1000)
+    monkeypatch.setattr(tensors, "MEMORY_BYTES", 1000)
     fine_tune(job(replace(split, train=split.train[1:])), recipe(epochs=1))
     maps = sources[0].images
     assert isinstance(maps, np.memmap) and all(source.images is maps for source in sources)

@@ -12,7 +12,7 @@ import pytest
 from conftest import draw_photo
 from handful.data.augmentation import EXERCISE_POLICY
 from handful.errors import DataError, TrainingError
-from handful.features.registry import prepare_keras
+from handful.features.keras_runtime import prepare_keras
 from handful.training.batches import BatchSource
 from handful.training.loop import COLUMNS, Fitted, compile_network, fit_network
 from handful.training.recipes import Recipe

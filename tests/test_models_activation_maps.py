@@ -21,7 +21,8 @@ from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings, decode, resize
 from handful.errors import DataError, ModelFileError, OutputError
 from handful.features.conversion import FrozenNetwork
-from handful.features.registry import find_backbone, frozen_network, prepare_keras
+from handful.features.keras_runtime import prepare_keras
+from handful.features.registry import find_backbone, frozen_network
 from handful.files.atomic import sha256_of
 from handful.models.activation_maps import (
     Explainer,

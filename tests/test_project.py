@@ -26,7 +26,17 @@ MODULES = sorted(
     if path.name != "__init__.py"
 )
 # Slow to load, and needed by a part of the work only.
-HEAVY = {"tensorflow", "keras", "openvino", "matplotlib", "scipy", "sklearn", "jinja2"}
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "openvino",
+    "numpy",
+    "cv2",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "jinja2",
+}
 
 
 def module_file(name: str) -> Path:

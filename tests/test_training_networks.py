@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from handful.errors import DataError, UsageError
-from handful.features.registry import build_network, find_backbone, prepare_keras
+from handful.features.keras_runtime import prepare_keras
+from handful.features.registry import build_network, find_backbone
 from handful.training.networks import (
     NETWORKS,
     build_head,

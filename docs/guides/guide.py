@@ -16,7 +16,7 @@ from typing import Any
 import handful
 from handful.config import cache_folder
 from handful.datasets.registry import find_demo_data
-from handful.features.registry import prepare_keras
+from handful.features.keras_runtime import prepare_keras
 
 QUICK = os.environ.get("HANDFUL_GUIDE_QUICK", "") not in ("", "0")
 FOLDER = Path(os.environ.get("HANDFUL_GUIDE_OUTPUT") or f"runs/guides{'-quick' if QUICK else ''}")

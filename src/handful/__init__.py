@@ -1,27 +1,32 @@
 """Image classifiers you can trust, from a handful of labelled photos, in seconds, on a CPU."""
 
-from handful.config import CompareConfig, TrainConfig
-from handful.data.augmentation import AugmentationPolicy
-from handful.data.index import ImageIndex, load_index
-from handful.data.splits import Split
-from handful.errors import (
-    DataError,
-    HandfulError,
-    MissingExtraError,
-    ModelFileError,
-    OutputError,
-    TrainingError,
-    UsageError,
-    WeightsError,
-)
-from handful.evaluation.comparison import Comparison
-from handful.evaluation.evaluation import Evaluation
-from handful.models.classifier import Classifier, Prediction
-from handful.training.batches import batches
-from handful.training.steps import split_index
-from handful.workflows.check import PhotoCheck, check
-from handful.workflows.compare import compare
-from handful.workflows.train import Run, evaluate, train
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from handful.config import CompareConfig, TrainConfig
+    from handful.data.augmentation import AugmentationPolicy
+    from handful.data.index import ImageIndex, load_index
+    from handful.data.splits import Split
+    from handful.errors import (
+        DataError,
+        HandfulError,
+        MissingExtraError,
+        ModelFileError,
+        OutputError,
+        TrainingError,
+        UsageError,
+        WeightsError,
+    )
+    from handful.evaluation.comparison import Comparison
+    from handful.evaluation.evaluation import Evaluation
+    from handful.models.classifier import Classifier, Prediction
+    from handful.runs.store import Run
+    from handful.training.batches import batches
+    from handful.training.steps import split_index
+    from handful.workflows.check import PhotoCheck, check
+    from handful.workflows.compare import compare
+    from handful.workflows.train import evaluate, train
 
 __version__ = "0.1.0"
 
@@ -53,3 +58,46 @@ __all__ = [
     "split_index",
     "train",
 ]
+
+# Where each public name stands: it is imported when it is first asked for, so that `import handful`
+# takes no time and Ctrl-C finds somebody who heeds it.
+_HOMES = {
+    "AugmentationPolicy": "data.augmentation",
+    "Classifier": "models.classifier",
+    "CompareConfig": "config",
+    "Comparison": "evaluation.comparison",
+    "DataError": "errors",
+    "Evaluation": "evaluation.evaluation",
+    "HandfulError": "errors",
+    "ImageIndex": "data.index",
+    "MissingExtraError": "errors",
+    "ModelFileError": "errors",
+    "OutputError": "errors",
+    "PhotoCheck": "workflows.check",
+    "Prediction": "models.classifier",
+    "Run": "runs.store",
+    "Split": "data.splits",
+    "TrainConfig": "config",
+    "TrainingError": "errors",
+    "UsageError": "errors",
+    "WeightsError": "errors",
+    "batches": "training.batches",
+    "check": "workflows.check",
+    "compare": "workflows.compare",
+    "evaluate": "workflows.train",
+    "load_index": "data.index",
+    "split_index": "training.steps",
+    "train": "workflows.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

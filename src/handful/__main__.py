@@ -1,5 +1,14 @@
-"""Run the command line as `python -m handful`."""
+"""The `handful` command, also as `python -m handful`."""
 
-from handful.cli.commands import main
 
-main()
+def main() -> None:
+    """Entry point of the command; Ctrl-C is heeded while its code is still being loaded, too."""
+    try:
+        from handful.cli.commands import main as run
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    run()
+
+
+if __name__ == "__main__":
+    main()

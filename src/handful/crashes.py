@@ -8,7 +8,6 @@ import tempfile
 import time
 import traceback
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 from handful.config import cache_folder
@@ -27,6 +26,8 @@ def keep_traceback(error: BaseException) -> Path | None:
         The file, below the cache folder, or among the system's temporary files where that cannot
         be written; None where nothing can.
     """
+    from importlib.metadata import version  # 50 ms that each start would wait for
+
     lines = [
         f"handful {version('handful')}, Python {platform.python_version()}, {platform.platform()}",
         shlex.join(sys.argv),

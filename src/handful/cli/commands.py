@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from handful import __version__
 from handful.cli import terminal
 from handful.config import (
     CompareConfig,
@@ -28,7 +28,7 @@ from handful.config import (
 )
 from handful.crashes import keep_traceback
 from handful.errors import HandfulError, UsageError
-from handful.features.registry import claim_process
+from handful.features.keras_runtime import claim_process
 from handful.files.atomic import file_of, reason_of
 from handful.files.drafts import remove_leftovers
 from handful.wording import printable
@@ -212,9 +212,9 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Make a classifier from labelled photos, with a report of how good it is."""
-    from handful.workflows import train as train_workflow
-
     with _errors():
+        from handful.workflows import train as train_workflow
+
         if (photos is None) == (from_run is None):
             raise typer.BadParameter("give either PHOTOS or --from RUN/run.json")
         if from_run is not None:
@@ -319,11 +319,11 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Train several strategies on one split: table, curves, and which is better by how much."""
-    from handful.reports.comparison_page import COMPARISON_FILE
-    from handful.runs.store import run_name
-    from handful.workflows import compare as compare_workflow
-
     with _errors("what was trained is kept; the same command with --resume goes on"):
+        from handful.reports.comparison_page import COMPARISON_FILE
+        from handful.runs.store import run_name
+        from handful.workflows import compare as compare_workflow
+
         config = CompareConfig(
             strategies=tuple(strategy or ()),
             recipe=recipe,
@@ -370,9 +370,9 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score a classifier on labelled photos it has not seen."""
-    from handful.workflows import train as train_workflow
-
     with _errors():
+        from handful.workflows import train as train_workflow
+
         with terminal.show_progress(quiet) as progress:
             evaluation, index, seen = train_workflow.evaluate_and_compare(
                 run,
@@ -422,10 +422,10 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Name what photos show; exits with 1 when some of them could not be read."""
-    from handful.data.index import load_unlabelled
-    from handful.models.classifier import Classifier
-
     with _errors():
+        from handful.data.index import load_unlabelled
+        from handful.models.classifier import Classifier
+
         if as_json and as_csv:
             raise typer.BadParameter("--json and --csv exclude each other")
         if abstain and error_rate is None:
@@ -482,10 +482,10 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Show where in photos the network looked; exits with 1 when some could not be read."""
-    from handful.models.activation_maps import write_explanations
-    from handful.models.classifier import Classifier
-
     with _errors():
+        from handful.models.activation_maps import write_explanations
+        from handful.models.classifier import Classifier
+
         classifier = Classifier.load(run)
         with terminal.show_progress(quiet) as progress:
             tell = None if progress is None else lambda a, b: progress("explain", a, b)
@@ -524,10 +524,10 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Find what would spoil a classifier: bad files, copies, leaks, wrong labels, shortcuts."""
-    from handful.runs.store import run_name
-    from handful.workflows import check as check_workflow
-
     with _errors():
+        from handful.runs.store import run_name
+        from handful.workflows import check as check_workflow
+
         config = TrainConfig(
             image_size=image_size,
             resize=resize,
@@ -572,10 +572,10 @@ def curve(
     quiet: Quiet = False,
 ) -> None:
     """Say what more photos would bring: accuracy against their number, measured and to expect."""
-    from handful.workflows import curve as curve_workflow
-    from handful.workflows import train as train_workflow
-
     with _errors("finished embeddings are cached"):
+        from handful.workflows import curve as curve_workflow
+        from handful.workflows import train as train_workflow
+
         config = TrainConfig(fixes=_text(apply_fixes), seed=seed, max_megapixels=max_megapixels)
         if output is None:
             output = train_workflow.next_run_path(photos, suffix="-curve")
@@ -602,9 +602,9 @@ def cache(
     as_json: Json = False,
 ) -> None:
     """Show or clear the cache of embeddings and converted networks; clearing is always safe."""
-    from handful.workflows import train as train_workflow
-
     with _errors():
+        from handful.workflows import train as train_workflow
+
         if info == clear:
             raise typer.BadParameter("give --info or --clear")
         if clear:
@@ -636,10 +636,10 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Run the main job on a default data set, fetched if need be."""
-    from handful.datasets.registry import find_demo_data
-    from handful.workflows import train as train_workflow
-
     with _errors():
+        from handful.datasets.registry import find_demo_data
+        from handful.workflows import train as train_workflow
+
         with terminal.show_progress(quiet) as progress:
             tell = None if progress is None else lambda a, b: progress("download", a, b)
             found = find_demo_data(data, cache_folder(), tell, None if quiet else terminal.say)
@@ -669,10 +669,10 @@ def preview(
     as_json: Json = False,
 ) -> None:
     """Draw what augmentation does to a photo: random views, and each parameter by itself."""
-    from handful.reports.figures import save_preview
-    from handful.training.previews import preview_photo
-
     with _errors():
+        from handful.reports.figures import save_preview
+        from handful.training.previews import preview_photo
+
         shown = preview_photo(photo, recipe, image_size, seed)
         path = output or Path(f"{photo.stem}-preview.png")
         save_preview(shown, path)
@@ -701,9 +701,9 @@ def summary(
     as_json: Json = False,
 ) -> None:
     """Print a network's layers, shapes and parameters; no weights are needed."""
-    from handful.training.summaries import summarise
-
     with _errors():
+        from handful.training.summaries import summarise
+
         found = summarise(name, num_classes, image_size)
         if as_json:
             terminal.print_json(found.to_dict())
@@ -721,9 +721,9 @@ def data(
     quiet: Quiet = False,
 ) -> None:
     """Unpack a known data set into a folder, fetched if need be, with a picture of examples."""
-    from handful.datasets.archives import make_picture_folder
-
     with _errors():
+        from handful.datasets.archives import make_picture_folder
+
         with terminal.show_progress(quiet) as progress:
             found = make_picture_folder(
                 name, cache_folder(), output, progress, None if quiet else terminal.say
@@ -774,9 +774,9 @@ def serve(
 
     The log is JSON lines on stderr. Where HANDFUL_TOKEN is set, requests must bring it.
     """
-    from handful.serving.server import serve as serve_run
-
     with _errors("nothing is left behind"):
+        from handful.serving.server import serve as serve_run
+
         config = ServeConfig(
             host=host,
             port=port,
@@ -811,9 +811,9 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write a classifier for other programs, preprocessing inside, and compare its answers."""
-    from handful.exporting import export_jobs
-
     with _errors("nothing is left behind"):
+        from handful.exporting import export_jobs
+
         with terminal.show_progress(quiet) as progress:
             made = export_jobs.export(
                 run,
@@ -834,7 +834,7 @@ def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        terminal.show(f"handful {version_of('handful')}")
+        terminal.show(f"handful {__version__}")
         raise typer.Exit()
 
 

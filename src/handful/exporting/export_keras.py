@@ -21,7 +21,7 @@ from handful.errors import HandfulError
 from handful.exporting.export_graph import INPUT_NAME, OUTPUT_NAME, folded_head, network_graph
 from handful.exporting.export_onnx import biased_convolution, unknown_operation
 from handful.exporting.square_graph import Dialect, square
-from handful.features.registry import prepare_keras, usual_keras
+from handful.features.keras_runtime import prepare_keras, usual_keras
 from handful.files.drafts import Draft
 from handful.models.classifier import Classifier
 

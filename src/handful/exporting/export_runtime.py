@@ -14,7 +14,7 @@ from handful.config import default_variables
 from handful.errors import MissingExtraError
 from handful.exporting.export_graph import INPUT_NAME
 from handful.features.embed import available_cores
-from handful.features.registry import prepare_keras
+from handful.features.keras_runtime import prepare_keras
 
 # From one picture (H, W, 3) uint8 RGB to its probabilities (C,).
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]

@@ -43,8 +43,9 @@ from handful.errors import CostError, DataError, ModelFileError
 from handful.features.conversion import read_network
 from handful.features.openvino import CompiledNetwork
 from handful.features.registry import FrozenNetwork
-from handful.files.atomic import MALFORMED, empty_array, explain_damage
+from handful.files.atomic import MALFORMED, explain_damage
 from handful.files.cache import ContentCache, content_key
+from handful.files.tensors import empty_array
 
 Progress = Callable[[int, int], None]
 View = int | str  # 0 the picture, 1, 2, ... drawn views, "mirror" its mirror image

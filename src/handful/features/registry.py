@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from handful.children import tied
 from handful.config import cache_folder as default_cache_folder
-from handful.config import default_variables, own_environment
+from handful.config import own_environment
 from handful.errors import HandfulError, MissingExtraError, OutputError, UsageError, WeightsError
 from handful.features.backbones.efficientnet_lite import (
     EMBEDDING_DIM,
@@ -47,6 +46,7 @@ from handful.features.conversion import (
     write_lite,
     write_network,
 )
+from handful.features.keras_runtime import claim_process, prepare_keras, usual_keras
 from handful.features.quantization import QUANTISATION_VERSION
 from handful.files.atomic import reason_of, sha256_of
 
@@ -279,80 +279,6 @@ def int8_digest(backbone: Backbone) -> str:
     """
     text = f"{backbone.digest}\nint8\n{QUANTISATION_VERSION}"
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-class _NoRetracing(logging.Filter):
-    """TensorFlow warns of every second network in a process that its functions are traced anew."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "retracing" not in record.getMessage()
-
-
-def prepare_keras() -> None:
-    """Import Keras with TensorFlow below it, quietly, unless the user chose otherwise.
-
-    `KERAS_BACKEND` and `TF_CPP_MIN_LOG_LEVEL` are respected where they are set; the environment is
-    afterwards what it was before. A Keras that has been imported is left as it is.
-    """
-    if "keras" in sys.modules:
-        return
-    wants_quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
-    with default_variables(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3"):
-        if os.environ["KERAS_BACKEND"] == "tensorflow":
-            logging.getLogger("tensorflow").addFilter(_NoRetracing())
-            # Its first lines come before it reads the level.
-            if "tensorflow" not in sys.modules and wants_quiet and _process.is_own:
-                with _standard_error_closed():
-                    import tensorflow  # noqa: F401
-        import keras  # noqa: F401
-
-
-class _Process:
-    """What may be done to this process."""
-
-    is_own = False
-
-
-_process = _Process()
-
-
-def claim_process() -> None:
-    """Say that the process is handful's own: a command's, not one that uses the library.
-
-    Only there may standard error be closed while TensorFlow is imported, for other threads of a
-    host may be writing to it.
-    """
-    _process.is_own = True
-
-
-@contextlib.contextmanager
-def _standard_error_closed() -> Iterator[None]:
-    """Send what compiled code writes to standard error nowhere."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-@contextlib.contextmanager
-def usual_keras() -> Iterator[None]:
-    """Channels last and float32, whatever the user's `keras.json` says."""
-    import keras
-
-    kept = keras.config.image_data_format(), keras.config.floatx()
-    keras.config.set_image_data_format("channels_last")
-    keras.config.set_floatx("float32")
-    try:
-        yield
-    finally:
-        keras.config.set_image_data_format(kept[0])
-        keras.config.set_floatx(kept[1])
 
 
 def _packaged_weights(name: str, variant: LiteVariant) -> Path:

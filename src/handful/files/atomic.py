@@ -6,26 +6,18 @@ A file name need not be valid text: Python has surrogates for the bytes in quest
 import errno
 import hashlib
 import json
-import math
 import os
 import re
 import stat
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
-
 from handful.errors import HandfulError, OutputError
 from handful.files.drafts import Draft, names_in_hand, without_draft
 from handful.wording import printable
-
-# Arrays past this size lie in a temporary file.
-MEMORY_BYTES = 1 << 30
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -266,41 +258,6 @@ def _move_to_free(file: Path, path: Path) -> None:
         file.rename(path)
 
 
-def empty_array(
-    shape: tuple[int, ...], dtype: DTypeLike, memory_bytes: int | None = None
-) -> NDArray[Any]:
-    """Zeros in memory, or past a size in a file that the system pages in and out.
-
-    Args:
-        shape: Shape of the array.
-        dtype: Type of its values.
-        memory_bytes: An array larger than this lies in a file without a name, which goes with the
-            array or its process, however that ends; None takes `MEMORY_BYTES`.
-
-    Returns:
-        The array.
-
-    Raises:
-        OutputError: When there is no room for the file.
-    """
-    num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    if num_bytes <= (MEMORY_BYTES if memory_bytes is None else memory_bytes):
-        return np.zeros(shape, dtype)
-    # /tmp may itself lie in memory.
-    folder = os.environ.get("TMPDIR") or next(filter(os.path.isdir, ["/var/tmp"]), None)
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            if hasattr(os, "posix_fallocate"):
-                # A full disk shows here, and not as a bus error while the array is filled.
-                os.posix_fallocate(file.fileno(), 0, num_bytes)
-            return np.memmap(file, dtype, "r+", shape=shape)
-    except OSError as error:
-        raise OutputError(
-            f"{num_bytes / 1e9:.1f} GB cannot be kept in {folder or tempfile.gettempdir()}: "
-            f"{error.strerror or error}. Make room, or name another folder in TMPDIR."
-        ) from error
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write plain values as JSON, for people too.
 
@@ -372,48 +329,6 @@ def read_json(path: Path, max_bytes: int = 50_000_000) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("it holds no object")
     return value
-
-
-def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays as safetensors.
-
-    Args:
-        path: File to write.
-        tensors: Name to array.
-
-    Raises:
-        OSError: When it cannot be written.
-    """
-    from safetensors.numpy import save
-
-    path.write_bytes(save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
-
-
-def read_tensors(path: Path, max_bytes: int = 4_000_000_000) -> dict[str, NDArray[Any]]:
-    """Read arrays that `write_tensors` wrote.
-
-    Args:
-        path: The file.
-        max_bytes: Larger ones are refused unread.
-
-    Returns:
-        Name to array.
-
-    Raises:
-        OSError: When it cannot be read.
-        ValueError: When it is damaged, or holds other arrays than of finite numbers.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        tensors: dict[str, NDArray[Any]] = load(read_regular(path, max_bytes))
-    except (SafetensorError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{path.name} is damaged ({error})") from error
-    for name, values in tensors.items():
-        if values.dtype.kind not in "fiub" or not np.isfinite(values).all():
-            raise ValueError(f"{path.name} holds other than numbers in {name!r}")
-    return tensors
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

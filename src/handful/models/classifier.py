@@ -27,13 +27,12 @@ from handful.files.atomic import (
     explain_damage,
     new_folder,
     read_json,
-    read_tensors,
     reason_of,
     sha256_of,
     write_json,
-    write_tensors,
 )
 from handful.files.cache import ContentCache
+from handful.files.tensors import read_tensors, write_tensors
 from handful.models.calibration import NO_ANSWERS, Abstention, Calibration
 from handful.models.heads import LinearHead
 from handful.models.novelty import FALSE_ALARM_RATE, TrainingReference

@@ -18,8 +18,8 @@ from handful.data.decoding import DecodeSettings, decode
 from handful.data.index import ImageIndex, load_index
 from handful.errors import DataError, UsageError
 from handful.features.embed import Progress, available_cores
-from handful.features.registry import prepare_keras
-from handful.files.atomic import empty_array
+from handful.features.keras_runtime import prepare_keras
+from handful.files.tensors import empty_array
 from handful.forks import start_anew_in_children
 
 Teacher = Callable[[NDArray[np.uint8]], NDArray[np.float64]]

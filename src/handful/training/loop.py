@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from handful.errors import DataError, TrainingError
 from handful.features.embed import Progress
-from handful.features.registry import prepare_keras
+from handful.features.keras_runtime import prepare_keras
 from handful.files.atomic import MALFORMED, explain_damage, new_file, open_regular
 from handful.training.batches import BatchSource, epoch_dataset
 from handful.training.recipes import Recipe

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from handful.errors import DataError, UsageError
-from handful.features.registry import prepare_keras
+from handful.features.keras_runtime import prepare_keras
 
 if TYPE_CHECKING:
     import keras

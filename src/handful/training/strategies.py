@@ -15,12 +15,12 @@ from handful.data.decoding import DecodeSettings
 from handful.errors import DataError
 from handful.features.backbones.efficientnet_lite import LITE_VARIANTS
 from handful.features.embed import Embedder, View, embed_index
+from handful.features.keras_runtime import prepare_keras
 from handful.features.registry import (
     DEFAULT_BACKBONE,
     build_body,
     find_backbone,
     frozen_network,
-    prepare_keras,
 )
 from handful.models.classifier import Classifier
 from handful.training.batches import BatchSource, Teacher, decode_photos

@@ -10,7 +10,8 @@ import numpy as np
 from handful.errors import DataError, UsageError
 from handful.features.backbones.efficientnet_lite import LITE_VARIANTS, build_lite
 from handful.features.backbones.keras_applications import KERAS_BODIES
-from handful.features.registry import backbone_names, prepare_keras
+from handful.features.keras_runtime import prepare_keras
+from handful.features.registry import backbone_names
 from handful.training.networks import NETWORKS, build_transfer, load_builder
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 from handful.config import CompareConfig, TrainConfig
 from handful.errors import DataError, HandfulError, OutputError
 from handful.evaluation.comparison import Comparison, StrategyRun, build_comparison
-from handful.features.registry import prepare_keras
+from handful.features.keras_runtime import prepare_keras
 from handful.files.atomic import MALFORMED, explain_damage, new_folder, read_json, write_json
 from handful.reports.comparison_page import write_comparison_report
 from handful.reports.figures import save_comparison_figures
