@@ -71,8 +71,13 @@ def test_train_prints_a_summary_and_where_the_report_is(
 ) -> None:
     result = invoke("train", photo_folder, "-o", tmp_path / "run")
     assert result.exit_code == 0
+    assert re.match(
+        r"\d+ of 10 validation photos classified correctly: \d[\d.]* % \(95 %", result.stdout
+    )
     assert re.search(
-        r"\d[\d.]* % of 10 validation photos named right \(95 % interval", result.stdout
+        r"\nExpect \d+ to \d+ of 100 new photos to be right. 10 test photos is few; about \d+ "
+        r"more would halve the uncertainty.\nReport: ",
+        result.stdout,
     )
     assert f"Report: {tmp_path / 'run' / 'report.html'}" in result.stdout
     assert result.stderr == ""
@@ -306,7 +311,8 @@ def test_predict_goes_on_past_a_bad_photo_and_exits_with_1(
 
 def test_evaluate_prints_scores(run_path: Path, photo_folder: Path) -> None:
     result = invoke("evaluate", run_path, photo_folder)
-    assert "of 48 photos named right" in result.stdout
+    assert re.match(r"\d+ of 48 photos classified correctly: \d[\d.]* % \(", result.stdout)
+    assert re.match(r"Expect \d+ to \d+ of 100 new photos", result.stdout.splitlines()[-1])
     assert re.search(r"round +24 +\d\.\d{3} +\d\.\d{3} +\d\.\d{3}", result.stdout)
     facts = json.loads(invoke("evaluate", run_path, photo_folder, "--json").stdout)
     assert {"accuracy", "accuracy_interval", "num_images", "per_class", "confusion"} <= set(facts)
@@ -835,7 +841,7 @@ def training(
 def test_training_a_network_prints_a_summary(training: tuple[list[object], Path]) -> None:
     command, run = training
     result = invoke(*command, "--epochs", 1, "-o", run.with_name("short"))
-    assert re.match(r"\d[\d.]* % of 10 validation photos named right", result.stdout)
+    assert re.match(r"\d+ of 10 validation photos classified correctly: ", result.stdout)
     assert "38 training photos of 2 classes, sequential" in result.stdout
 
 
@@ -846,7 +852,7 @@ def test_a_stopped_training_goes_on_and_ends_the_same(
     """The whole program, stopped after its first epoch."""
     words, whole = training
     words = [*words, "--epochs", 20, "-o", tmp_path / "runs" / "run"]
-    script = f"{_SIGNALS_COUNT}from handful import cli\ncli.main()"
+    script = f"{_SIGNALS_COUNT}from handful.cli import commands\ncommands.main()"
     command = [sys.executable, "-c", script, *map(str, words)]
     checkpoint = tmp_path / "runs" / "run.checkpoint" / "checkpoint.npz"
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -139,12 +139,16 @@ def page(html: str) -> Page:
 
 
 def test_the_headline_says_it_in_plain_words(page: Page) -> None:
+    assert "my photos Expect 976 to 992 of 1,000 new photos to be right. 986 of" in page.text
     assert (
-        "986 of 1,000 validation photos were named right; with 95 % confidence the true rate "
-        "lies between 97.7 % and 99.2 %." in page.text
+        "986 of 1,000 validation photos classified correctly: 98.6 %. With 95 % confidence the "
+        "true rate lies between 97.7 % and 99.2 %." in page.text
     )
+    first, _, rest = page.text.partition("Details Other measures of the same answers.")
+    assert "Log loss" in rest and "Calibration error" in rest
+    assert "Log loss" not in first and "Calibration error" not in first
     assert "All scores are from 1,000 validation photos, not used for fitting." in page.text
-    assert "14 photos were named wrong; here are the 3 that the classifier was surest" in page.text
+    assert "14 photos were classified wrong; here are the 3 that the classifier was" in page.text
 
 
 def test_every_figure_is_the_evaluations(page: Page, data: ReportData) -> None:
@@ -161,7 +165,7 @@ def test_every_figure_is_the_evaluations(page: Page, data: ReportData) -> None:
     ):
         assert value.replace("\u202f", " ") in page.text
     assert "Equal guessing: 0.69" in page.text
-    assert "Always naming the most frequent one would be right for 50.0 %" in page.text
+    assert "Always answering with the most frequent one would be right for 50.0 %" in page.text
     assert "0.25 s" in page.text and "running the network" in page.text and "9.90 s" in page.text
     assert "Backbone" in page.text and "efficientnet-lite0" in page.text
     # The last row of the table of counts: 2 x 7 in train, 1,000 in validation.
@@ -253,16 +257,16 @@ def test_names_are_text_and_never_markup() -> None:
 
 def test_no_mistakes_and_no_problems_reassure() -> None:
     page = Page(render_report(gather(evaluate(200, 0, ["cats", "dogs"]))))
-    assert "No photo was named wrong." in page.text
+    assert "No photo was classified wrong." in page.text
     assert "No two classes were mixed up." in page.text
     assert "Nothing wrong was found: no file was rejected" in page.text
-    assert "200 of 200 validation photos were named right" in page.text
+    assert "200 of 200 validation photos classified correctly: 100 %." in page.text
 
 
 def test_one_photo_is_shown_with_caution() -> None:
     evaluation = score(np.array([[0.2, 0.8]]), np.array([1]), ["a", "b"], ["x.jpg"])
     page = Page(render_report(gather(evaluation)))
-    assert "1 of 1 validation photos was named right" in page.text
+    assert "1 of 1 validation photos classified correctly" in page.text
     assert "true rate lies between 20.7 % and 100 %" in page.text
     assert "but 1 photo says little about the next thousand" in page.text
     assert "Undefined: it needs photos of every class." in page.text
@@ -271,8 +275,8 @@ def test_one_photo_is_shown_with_caution() -> None:
 
 def test_everything_wrong_can_be_shown() -> None:
     page = Page(render_report(gather(evaluate(0, 4, ["a", "b"]))))
-    assert "0 of 4 validation photos were named right" in page.text
-    assert "4 photos were named wrong; here are the 3" in page.text
+    assert "No better than guessing: the network has not learned. 0 of 4 validation" in page.text
+    assert "4 photos were classified wrong; here are the 3" in page.text
 
 
 def test_few_classes_get_a_matrix_and_many_the_worst_pairs() -> None:
@@ -307,7 +311,7 @@ def test_long_lists_of_problems_fold_and_end() -> None:
 def test_a_missing_thumbnail_and_examples_are_no_hole(data: ReportData) -> None:
     blank = [replace(picture, thumbnail=b"") for picture in data.mistakes]
     page = Page(render_report(replace(data, mistakes=blank, least_certain=[], examples={})))
-    assert page.text.count("no picture") == 3
+    assert page.text.count("no preview") == 3
     assert page.all("img") == [] and "Examples" not in page.text
 
 

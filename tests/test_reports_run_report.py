@@ -55,9 +55,9 @@ def test_doubtful_labels_and_odd_photos_are_shown(
         "square",
     )
     page = (tmp_path / "run" / "report.html").read_text()
-    for heading in ("When to believe an answer", "Unlike the training", "Labels to look at again"):
+    for heading in ("When to trust an answer", "Unusual photos", "Labels to check"):
         assert heading in page
-    assert "Other splits, other figures" not in page
+    assert "How much the result varies" not in page
 
 
 def test_mistakes_show_where_the_network_looked(
@@ -77,7 +77,7 @@ def test_mistakes_show_where_the_network_looked(
 
     page = render_report(data)
     assert base64.b64encode(mistake.overlay).decode() in page
-    assert "Other splits, other figures" in page and "3 folds" in page
+    assert "How much the result varies" in page and "3 folds" in page
 
 
 def test_a_learning_curve_is_shown_where_it_was_asked_for(
@@ -133,7 +133,7 @@ def test_the_report_tells_where_the_strength_comes_from(
             write_photo(tmp_path / "few" / kind / f"{seed}.png", image)
     run = train_workflow.train(tmp_path / "few", use_cache=False)
     assert report_data(run).settings["Head"] == (
-        "logistic regression, strength C = 0.1, the default: a class has too few different "
+        "logistic regression, C = 0.1, the default: a class has too few different "
         "training photos for cross-validation"
     )
 
@@ -161,8 +161,8 @@ def test_a_network_promises_what_it_showed_on_validation(run: Run) -> None:
     assert trust.promises.num_photos == len(run.split.validation)
     assert trust.suspects is None  # its labels were not reviewed
     page = (folder_of(run) / "report.html").read_text()
-    assert "What is promised is what was found on them." in page
-    assert "Labels to look at again" not in page
+    assert "What is guaranteed is what was found on them." in page
+    assert "Labels to check" not in page
 
 
 def test_the_report_tells_how_it_was_trained(run: Run) -> None:
@@ -171,7 +171,7 @@ def test_the_report_tells_how_it_was_trained(run: Run) -> None:
     assert settings["Network"] == "tiny, 233 parameters, 233 trained"
     assert settings["Epochs"] == "3 of 3"
     assert settings["Optimizer"] == "adamw, learning rate 0.002, warm-up and cosine"
-    assert settings["Augmentation"] == "none" and settings["Mirror at prediction"] == "yes"
+    assert settings["Augmentation"] == "none" and settings["Flip at prediction (TTA)"] == "yes"
     assert "Weights" not in settings
     page = (folder_of(run) / "report.html").read_text()
     assert "233 parameters" in page

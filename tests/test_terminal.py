@@ -18,7 +18,10 @@ from test_checks_findings import evidence_of
 
 def say_run(split: Split, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Lines that are printed of a run on a split."""
-    evaluation = SimpleNamespace(accuracy=2999 / 3000, accuracy_interval=(0.998, 1.0))
+    wrong = np.arange(3000) == 1
+    probabilities = np.eye(2)[(np.arange(3000) + wrong) % 2]
+    paths = [f"{row}.jpg" for row in range(3000)]
+    evaluation = score(probabilities, np.arange(3000) % 2, ["cat", "dog"], paths)
     classifier = SimpleNamespace(class_names=("cat", "dog"), about={"backbone": "fake"})
     run: Any = SimpleNamespace(
         split=split,
@@ -61,7 +64,8 @@ def test_without_leaks_nothing_is_said_of_them(capsys: pytest.CaptureFixture[str
     index = evidence_of([0, 1] * 4, parts=["train"] * 4 + ["validation"] * 4).index
     lines = say_run(assign_parts(index, ()), capsys)
     assert not any("leak" in line or "near-duplicate" in line for line in lines)
-    assert lines[0].startswith("99.97 % of 4 validation photos named right")
+    assert lines[0].startswith("2,999 of 3,000 validation photos classified correctly: 99.97 % (")
+    assert lines[-2] == "Expect 998 to 1,000 of 1,000 new photos to be right."
 
 
 def test_a_mistake_in_thousands_is_not_rounded_away(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +73,8 @@ def test_a_mistake_in_thousands_is_not_rounded_away(capsys: pytest.CaptureFixtur
     probabilities = np.stack([np.where(wrong, 0.2, 0.8), np.where(wrong, 0.8, 0.2)], axis=1)
     names = [f"{row}.jpg" for row in range(3000)]
     terminal.print_evaluation(score(probabilities, np.arange(3000) * 0, ["a", "b"], names))
-    assert capsys.readouterr().out.startswith("99.97 % of 3,000 photos named right")
+    out = capsys.readouterr().out
+    assert out.startswith("2,999 of 3,000 photos classified correctly: 99.97 % (")
     assert wilson_interval(2999, 3000)[1] < 1
 
     rule = Abstention(0.01, 0.01, 0.95, 0.9, 2999 / 3000, 1 / 3000, 3000)

@@ -391,6 +391,7 @@ def evaluate(
             terminal.print_evaluation(evaluation)
             terminal.warn(seen.warnings(len(index)) if seen else ())
             terminal.warn_rejected(index.rejected)
+            terminal.print_verdict(evaluation)
 
 
 @app.command()

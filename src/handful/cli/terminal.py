@@ -128,16 +128,13 @@ def print_run(run: Any) -> None:
     Args:
         run: A `Run`, written.
     """
-    low, high = run.evaluation.accuracy_interval
-    num = len(run.split.validation)
-    show(
-        f"{format_share(run.evaluation.accuracy)} of {num:,} validation photos named right "
-        f"(95 % interval {format_share(low)} to {format_share(high)})"
-    )
+    evaluation = run.evaluation
+    show(_accuracy_line(evaluation, "validation photos"))
     if run.resampling is not None:
         show(*run.resampling.sentences)
     for caution in run.cautions:
-        show(caution)
+        if caution != evaluation.chance_note:  # the verdict says it
+            show(caution)
     converting = run.seconds.get("convert", 0.0)
     seconds = run.seconds["total"] - converting
     show(
@@ -154,8 +151,9 @@ def print_run(run: Any) -> None:
         if problems[name]:
             show(f"{what}: {len(problems[name]):,}")
     if run.label_review is not None and len(run.label_review.suspected):
-        show(f"Labels of training photos to look at again: {len(run.label_review.suspected):,}")
+        show(f"Labels of training photos to check: {len(run.label_review.suspected):,}")
     warn(problems["warnings"])
+    print_verdict(evaluation)
     show(f"Report: {run.path / 'report.html'}")
 
 
@@ -201,13 +199,7 @@ def print_evaluation(evaluation: Any) -> None:
     Args:
         evaluation: An `Evaluation`.
     """
-    low, high = evaluation.accuracy_interval
-    show(
-        f"{format_share(evaluation.accuracy)} of {len(evaluation.labels):,} photos named right "
-        f"(95 % interval {format_share(low)} to {format_share(high)})"
-    )
-    if evaluation.chance_note:
-        show(evaluation.chance_note)
+    show(_accuracy_line(evaluation, "photos"))
     names = [printable(row.name) for row in evaluation.per_class]
     width = max(len("class"), *map(len, names))
     show()
@@ -217,6 +209,26 @@ def print_evaluation(evaluation: Any) -> None:
             f"{name:<{width}}  {row.support:>6}  {_cell(row.precision):>9}  "
             f"{_cell(row.recall):>6}  {_cell(row.f1):>5}"
         )
+
+
+def print_verdict(evaluation: Any) -> None:
+    """Say what to expect of new photos, at the end.
+
+    Args:
+        evaluation: An `Evaluation`.
+    """
+    from handful.evaluation.verdict import verdict
+
+    show(verdict(evaluation))
+
+
+def _accuracy_line(evaluation: Any, what: str) -> str:
+    low, high = evaluation.accuracy_interval
+    return (
+        f"{evaluation.num_right:,} of {len(evaluation):,} {what} classified correctly: "
+        f"{format_share(evaluation.accuracy)} "
+        f"(95 % interval {format_share(low)} to {format_share(high)})"
+    )
 
 
 def _cell(value: float | None) -> str:

@@ -154,8 +154,11 @@ class Evaluation:
 
     @property
     def chance_note(self) -> str:
-        """What to say of answers no better than guessing, or ""; see `beats_guessing`."""
-        if self.beats_guessing:
+        """What to say of answers no better than guessing, or ""; see `beats_guessing`.
+
+        Photos of one class alone cannot tell: always to name it would be right.
+        """
+        if self.beats_guessing or self.majority_accuracy == 1:
             return ""
         chance, high = self.majority_accuracy, self.accuracy_interval[1]
         # Three of three right, say: not better than guessing for certain, and not as bad either.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from handful.evaluation.evaluation import Evaluation
 from handful.evaluation.guarantees import Promises
 from handful.evaluation.resampling import Resampling
+from handful.evaluation.verdict import verdict
 from handful.models.novelty import FALSE_ALARM_RATE
 from handful.reports.figures import root_ticks
 from handful.statistics.metrics import ReliabilityCurve
@@ -42,12 +43,12 @@ _NARROW_SPACE = "\u202f"
 _PHASES = {
     "index": "finding and fingerprinting the files",
     "convert": "preparing the network, at its first use",
-    "decode": "reading the pictures while embedding; added up over threads",
+    "decode": "reading the photos while embedding; added up over threads",
     "embed": "running the network",
     "fit": "fitting the classifier to the training photos",
     "train": "training the network",
-    "resample": "fitting and scoring heads on other splits",
-    "curve": "fitting and scoring heads on ever more photos",
+    "resample": "training and testing on other splits",
+    "curve": "training and testing with ever more photos",
     "evaluate": "scoring",
     "report": "writing the results",
     "total": "until this page was written",
@@ -83,7 +84,7 @@ class TrustData:
     """What the page says on how far its figures can be relied on.
 
     Args:
-        cautions: What the scored photos are too few to show; texts.
+        cautions: What else the scored photos are too few to show; texts.
         promises: Error rates and coverages, promised and found; None where nothing was held out.
         resampling: Scores on other splits; None where they were not asked for.
         num_unlike: Scored photos that are unlike the training photos; None where that cannot be
@@ -251,6 +252,7 @@ def _view(data: ReportData) -> dict[str, Any]:
     return {
         "data": data,
         "evaluation": evaluation,
+        "verdict": verdict(evaluation),
         "subject": subject.strip(),
         "remark": remark.strip(),
         "interval": _interval_scale(evaluation.accuracy, low, high),

@@ -61,7 +61,7 @@ def report_data(run: Run) -> ReportData:
     return ReportData(
         title=run.photos.resolve().stem,
         evaluation=evaluation,
-        evaluated_on="validation photos, which fitting never saw",
+        evaluated_on="validation photos, which were not used for training",
         counts=_part_counts(run.split),
         examples=examples,
         mistakes=[_judged(run, n, explainer) for n in evaluation.mistakes(_PICTURES_A_SECTION)],
@@ -106,7 +106,8 @@ def _trust(run: Run) -> TrustData:
     unlike, review = run.unlike_training, run.label_review
     doubtful = [] if review is None else review.suspected[:_PICTURES_A_SECTION].tolist()
     return TrustData(
-        cautions=run.cautions,
+        # The verdict says it.
+        cautions=[text for text in run.cautions if text != run.evaluation.chance_note],
         promises=run.promises,
         resampling=run.resampling,
         num_unlike=None if unlike is None else len(unlike),
@@ -172,7 +173,7 @@ def _problem_lines(problems: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _strength_origin(run: Run) -> str:
-    """Where the head's strength comes from."""
+    """Where the head's C comes from."""
     if run.classifier.head.scores:
         return "chosen by cross-validation on the training photos"
     return "the default: a class has too few different training photos for cross-validation"
@@ -183,15 +184,15 @@ def _settings(run: Run) -> dict[str, str]:
     about, decoding = run.classifier.about, run.classifier.settings
     settings = {
         "Strategy": f"{config.strategy}, recipe {config.recipe}",
-        "Picture size": f"{network.image_size} x {network.image_size} pixels, {decoding.resize}",
+        "Image size": f"{network.image_size} x {network.image_size} pixels, {decoding.resize}",
         "Precision": run.classifier.embedder.precision,
     }
     if run.trained is None:
         settings |= {
             "Backbone": f"{about['backbone']}, frozen, {network.embedding_dim} features",
-            "Head": f"logistic regression, strength C = {run.classifier.head.strength:.2g}, "
+            "Head": f"logistic regression, C = {run.classifier.head.strength:.2g}, "
             + _strength_origin(run),
-            "Views of each training photo": str(config.views),
+            "Augmented copies per photo": str(config.views),
         }
     else:
         fitted, recipe = run.trained.fitted, run.trained.recipe
@@ -211,7 +212,7 @@ def _settings(run: Run) -> dict[str, str]:
                 "which flatters the scores a little"
             )
     return settings | {
-        "Mirror at prediction": "yes" if run.classifier.test_time_mirror else "no",
+        "Flip at prediction (TTA)": "yes" if run.classifier.test_time_mirror else "no",
         "Seed": str(config.seed),
         "handful": version("handful"),
     }

@@ -317,6 +317,38 @@ def accuracy_interval(
     return _wilson_ends(rate, alike, _student_quantile(confidence, spread.freedom))
 
 
+def photos_to_halve(
+    correct: Outcomes, confidence: float = 0.95, *, groups: Integers | None = None
+) -> int:
+    """How many more photos would make the `accuracy_interval` of one training half as wide.
+
+    Args:
+        correct: (N,) whether each photo was classified correctly.
+        confidence: As in `accuracy_interval`.
+        groups: (N,) photos with equal numbers are near-duplicates; None: each on its own.
+
+    Returns:
+        Photos, 1 or more, all different from each other and from those that there are, with as
+        many of them right. It is 3 N where half are right, for the width goes with 1 / sqrt(N),
+        and falls towards N where all are: there it goes with 1 / N.
+
+    Raises:
+        ValueError: As `accuracy_interval`.
+    """
+    right = _as_trainings("correct", correct)
+    _check_confidence(confidence)
+    rate, z = float(right.mean()), NormalDist().inv_cdf(0.5 + confidence / 2)
+    photos = right.shape[1] / design_effect(right.mean(axis=0), groups)
+
+    def width(number: float) -> float:
+        low, high = _wilson_ends(rate, number, z)
+        return high - low
+
+    # Wilson's interval of 4 n + 3 z^2 photos is never wider than half of that of n.
+    most = 3 * (photos + z * z) + 1
+    return _first_number(lambda more: width(photos + more) <= width(photos) / 2, 1, most) or 1
+
+
 def paired_difference_interval(
     first: Outcomes,
     second: Outcomes,
