@@ -46,14 +46,15 @@ import keras
 keras.applications.MobileNet(weights=None, include_top=False).save_weights("w.weights.h5")
 """
 _INTERRUPTED = """
-from handful import TrainConfig, train
+from handful import Reporter, TrainConfig, train
 
-def interrupt(phase, done, total):
-    if phase == "train" and done > total // 2 > 0:
-        raise KeyboardInterrupt
+class Interrupter(Reporter):
+    def progress(self, done, total):
+        if self.phases[-1] == "train" and done > total // 2 > 0:
+            raise KeyboardInterrupt
 
 config = TrainConfig(strategy="scratch", network="net.py:build", epochs=2, image_size=64)
-run = train("photos", config, output="interrupted/net", progress=interrupt)
+run = train("photos", config, output="interrupted/net", reporter=Interrupter())
 assert run.stopped == "interrupted"
 """
 

@@ -20,7 +20,8 @@ from handful.data.decoding import FINGERPRINT_SIDE, DecodeSettings, decode
 from handful.data.index import ImageIndex, load_index
 from handful.data.near_duplicates import coarse_fingerprints, near_duplicate_pairs
 from handful.data.splits import duplicate_groups
-from handful.training.steps import Clock, embed_photos
+from handful.reporting import Reporter
+from handful.training.steps import embed_photos
 from pipelines import machine
 
 Pairs = set[tuple[int, int]]
@@ -96,7 +97,7 @@ def main() -> None:
     print("| photos | thumbnails | embeddings | details | t - d | e - d | d - e | in groups |")
     print("|---|---|---|---|---|---|---|---|")
     for photos in arguments.photos:
-        _, index, table = embed_photos(load_index(photos), TrainConfig(), True, Clock(None))
+        _, index, table = embed_photos(load_index(photos), TrainConfig(), True, Reporter())
         found = rules(table.fingerprints, table.embeddings[:, 0])
         t, e, d = found.values()
         groups, _ = duplicate_groups(index, d)

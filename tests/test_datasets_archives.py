@@ -15,6 +15,7 @@ from handful.datasets.digits import DigitFile
 from handful.datasets.registry import Archive
 from handful.errors import DataError, OutputError
 from handful.files.atomic import sha256_of
+from reporters import Recorder, Stopper
 
 COUNTS = {
     f"pets/{part}/{kind}": n
@@ -47,9 +48,9 @@ def pets(source: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
 
 
 def test_photos_are_unpacked_counted_and_drawn(pets: Archive, source: Path, tmp_path: Path) -> None:
-    folder, told = tmp_path / "out" / "mine", []
-    found = make_picture_folder("cats-vs-dogs", tmp_path / "cache", folder, say=told.append)
-    assert told == [f"Taking {source}, given by the environment variable HANDFUL_DATA."]
+    folder, recorder = tmp_path / "out" / "mine", Recorder()
+    found = make_picture_folder("cats-vs-dogs", tmp_path / "cache", folder, reporter=recorder)
+    assert recorder.lines == [f"Taking {source}, given by the environment variable HANDFUL_DATA."]
     assert found.is_new and found.source == source and found.num_images == 22
     assert found.counts == {
         "train": {"cats": 9, "dogs": 9},
@@ -150,15 +151,25 @@ def test_an_unsafe_archive_writes_nothing(
     assert list((tmp_path / "folder").iterdir()) == []
 
 
-def test_progress_is_told(
+def test_progress_is_reported(
     pets: Archive, tmp_path: Path, known: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[str, int, int]] = []
+    recorder = Recorder()
     monkeypatch.setenv("HANDFUL_DATA", str(known))
-    make_picture_folder(
-        "mnist", tmp_path / "cache", tmp_path / "m", lambda *facts: told.append(facts)
-    )
-    assert told == [("unpack", 500, 600)]
+    make_picture_folder("mnist", tmp_path / "cache", tmp_path / "m", recorder)
+    assert recorder.of("begin") == ["unpack"]
+    assert recorder.of("progress") == [("unpack", 500, 600)]
+    assert recorder.of("end")[0][1] > 0
+
+
+def test_unpacking_that_is_cancelled_leaves_nothing(
+    pets: Archive, tmp_path: Path, known: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HANDFUL_DATA", str(known))
+    stopper = Stopper(lambda phase, *_: phase == "unpack", "cancel")
+    with pytest.raises(KeyboardInterrupt):
+        make_picture_folder("mnist", tmp_path / "cache", tmp_path / "out" / "m", stopper)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from handful.datasets.digits import (
 from handful.errors import DataError
 from handful.files.atomic import sha256_of
 from handful.files.download import DownloadError
+from reporters import Recorder
 
 
 def write_archive(path: Path, **changes: Any) -> Path:
@@ -89,9 +90,9 @@ def test_the_variable_comes_first(
     path = given / ("mnist.npz" if as_folder else "any name.npz")
     path.write_bytes(known.read_bytes())
     monkeypatch.setenv("HANDFUL_DATA", str(given if as_folder else path))
-    told: list[str] = []
-    assert find_digits(tmp_path / "cache", say=told.append) == (path, digits.WHOLE_MNIST)
-    assert told == [f"Taking {path}, given by the environment variable HANDFUL_DATA."]
+    recorder = Recorder()
+    assert find_digits(tmp_path / "cache", reporter=recorder) == (path, digits.WHOLE_MNIST)
+    assert recorder.lines == [f"Taking {path}, given by the environment variable HANDFUL_DATA."]
 
 
 def test_then_comes_the_shared_folder(known: Path, alone: Path, tmp_path: Path) -> None:
@@ -108,9 +109,11 @@ def test_a_variable_that_names_other_data_is_passed_over(
     serve(monkeypatch, known)
     (tmp_path / "photos.zip").touch()
     monkeypatch.setenv("HANDFUL_DATA", str(tmp_path / "photos.zip"))
-    told: list[str] = []
-    find_digits(tmp_path / "cache", say=told.append)
-    assert "photos.zip, given by HANDFUL_DATA, has no mnist.npz or mnist_10k.npz." in told[0]
+    recorder = Recorder()
+    find_digits(tmp_path / "cache", reporter=recorder)
+    assert (
+        "photos.zip, given by HANDFUL_DATA, has no mnist.npz or mnist_10k.npz." in recorder.lines[0]
+    )
 
 
 def test_a_missing_path_is_an_error(
@@ -132,9 +135,9 @@ def test_a_download_is_verified_and_kept(
     assert calls == [digits.MNIST_URL]
     # One that was damaged since is fetched again.
     path.write_bytes(b"damaged")
-    told: list[str] = []
-    assert find_digits(tmp_path / "cache", say=told.append)[0] == path
-    assert f"{path} is damaged; it was deleted." in told and len(calls) == 2
+    recorder = Recorder()
+    assert find_digits(tmp_path / "cache", reporter=recorder)[0] == path
+    assert f"{path} is damaged; it was deleted." in recorder.lines and len(calls) == 2
 
 
 def test_a_wrong_download_is_deleted(

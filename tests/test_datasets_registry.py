@@ -19,6 +19,8 @@ from handful.datasets.registry import (
 )
 from handful.errors import DataError, OutputError
 from handful.files.download import DownloadError
+from handful.reporting import Progress, Reporter
+from reporters import Recorder, Stopper
 
 TABLE_TEXT = "path,label\n"
 
@@ -75,16 +77,32 @@ def test_a_download_is_verified_kept_and_its_digest_noted(
     source: Path, archive: Archive, folder: Path, serve: Callable[[bytes | str], list[str]]
 ) -> None:
     calls = serve(source.read_bytes())
-    told: list[str] = []
-    path = fetch_archive(archive, folder, say=told.append)
+    recorder = Recorder()
+    path = fetch_archive(archive, folder, reporter=recorder)
     assert path == folder / "pets.zip" and path.read_bytes() == source.read_bytes()
-    assert told == [f"Downloading {archive.url} (0.0 MB)."]
+    assert recorder.lines == [f"Downloading {archive.url} (0.0 MB)."]
     noted = json.loads((folder / "pets.zip.json").read_text())
     assert set(noted) == {"url", "num_bytes", "sha256"} and len(noted["sha256"]) == 64
     assert {item.name for item in folder.iterdir()} == {"pets.zip", "pets.zip.json"}
     # The second time nothing is downloaded.
     assert fetch_archive(archive, folder) == path
     assert calls == [archive.url]
+
+
+def test_a_download_that_is_cancelled_is_gone_on_with(
+    archive: Archive, source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(url: str, path: Path, num_bytes: int, progress: Progress) -> None:
+        path.write_bytes(source.read_bytes()[:10])
+        progress(10, num_bytes)
+        progress(num_bytes, num_bytes)
+
+    monkeypatch.setattr(registry, "download", download)
+    stopper = Stopper(lambda _phase, done, _total: done == 10, "cancel")
+    with pytest.raises(KeyboardInterrupt):
+        fetch_archive(archive, folder, stopper)
+    assert stopper.of("progress") == [("download", 10, archive.num_bytes)]
+    assert [path.name for path in folder.iterdir()] == ["pets.zip.part"]
 
 
 def test_a_kept_archive_that_changed_is_thrown_away_and_fetched_again(
@@ -95,9 +113,12 @@ def test_a_kept_archive_that_changed_is_thrown_away_and_fetched_again(
     changed = write_zip(folder / "changed.zip", COUNTS, filler=b"PHOTO")
     assert archive_problem(changed, archive) == ""
     changed.replace(path)
-    told: list[str] = []
-    fetch_archive(archive, folder, say=told.append)
-    assert told[0] == f"{path} has changed since it was downloaded and verified; it was deleted."
+    recorder = Recorder()
+    fetch_archive(archive, folder, reporter=recorder)
+    assert (
+        recorder.lines[0]
+        == f"{path} has changed since it was downloaded and verified; it was deleted."
+    )
     assert path.read_bytes() == source.read_bytes()
     assert len(serve(b"")) == 2
 
@@ -117,10 +138,11 @@ def test_a_wrong_archive_put_there_by_hand_is_not_trusted(
 ) -> None:
     serve("the network is down")
     (folder / "pets.zip").write_bytes(b"x" * archive.num_bytes)
-    told: list[str] = []
+    recorder = Recorder()
     with pytest.raises(DataError, match=r"pets\.zip could not be downloaded: the network is down"):
-        fetch_archive(archive, folder, say=told.append)
-    assert "is not a whole zip" in told[0] and told[0].endswith("it was deleted.")
+        fetch_archive(archive, folder, reporter=recorder)
+    assert "is not a whole zip" in recorder.lines[0]
+    assert recorder.lines[0].endswith("it was deleted.")
     assert not (folder / "pets.zip").exists()
 
 
@@ -197,8 +219,8 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def cells(monkeypatch: pytest.MonkeyPatch) -> None:
     """A package registry that answers."""
 
-    def fetch(folder: Path, say: Callable[[str], None]) -> Path:
-        say("Installing.")
+    def fetch(folder: Path, reporter: Reporter) -> Path:
+        reporter.log("Installing.")
         path = folder / "elpv-dataset.csv"
         path.write_text(TABLE_TEXT)
         return path
@@ -267,7 +289,7 @@ def test_the_shared_archive_is_found_from_the_checkout(
     assert find_demo_data(None, tmp_path / "cache").path == path
 
 
-def fail_to_install(folder: Path, say: object) -> Path:
+def fail_to_install(folder: Path, reporter: object) -> Path:
     raise DataError("elpv-dataset could not be installed: no index.")
 
 
@@ -276,27 +298,32 @@ def test_the_public_archive_comes_next(
 ) -> None:
     monkeypatch.setattr(registry, "CATS_AND_DOGS", replace(archive, credit="Photos: somebody."))
     monkeypatch.setattr(
-        registry, "download", lambda url, path, size, tell: path.write_bytes(source.read_bytes())
+        registry, "download", lambda url, path, *_: path.write_bytes(source.read_bytes())
     )
-    told: list[str] = []
-    found = find_demo_data(None, tmp_path / "cache", say=told.append)
+    recorder = Recorder()
+    found = find_demo_data(None, tmp_path / "cache", reporter=recorder)
     assert found.path == tmp_path / "cache" / "data" / "pets.zip"
     assert (found.name, found.credit) == ("pets", "Photos: somebody.")
-    assert told == found.note.splitlines()
-    assert told[2].startswith("Downloading http://photos.invalid/pets.zip")
-    assert told[3].startswith(f"Taking {found.path}, the public archive, verified by its size")
-    assert "no digest of it is published" in told[3] and told[4] == "Photos: somebody."
+    assert recorder.lines == found.note.splitlines()
+    assert recorder.lines[2].startswith("Downloading http://photos.invalid/pets.zip")
+    assert recorder.lines[3].startswith(
+        f"Taking {found.path}, the public archive, verified by its size"
+    )
+    assert (
+        "no digest of it is published" in recorder.lines[3]
+        and recorder.lines[4] == "Photos: somebody."
+    )
 
 
 def test_with_no_network_the_solar_cells_are_taken(
     alone: Path, tmp_path: Path, cells: None
 ) -> None:
-    told: list[str] = []
-    found = find_demo_data(None, tmp_path / "cache", say=told.append)
+    recorder = Recorder()
+    found = find_demo_data(None, tmp_path / "cache", reporter=recorder)
     assert found.path == tmp_path / "cache" / "data" / "elpv-dataset.csv"
     assert found.path.read_text() == TABLE_TEXT
     assert found.name == "elpv-dataset" and "CC BY-NC-SA 4.0" in found.credit
-    assert told == [
+    assert recorder.lines == [
         "No photos were given by --data or HANDFUL_DATA.",
         "There is no cats_and_dogs_filtered.zip in ../shared/data.",
         f"Downloading {CATS_AND_DOGS.url} (68.6 MB).",
@@ -305,7 +332,7 @@ def test_with_no_network_the_solar_cells_are_taken(
         "Taking the 2,624 solar cells of PyPI's elpv-dataset.",
         found.credit,
     ]
-    assert found.note == "\n".join(told)
+    assert found.note == "\n".join(recorder.lines)
 
 
 def test_an_empty_variable_is_none(
@@ -348,7 +375,7 @@ def test_two_processes_do_not_fetch_at_once(
     fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
     busy: list[bool] = []
 
-    def fetch(folder: Path, say: object) -> Path:
+    def fetch(folder: Path, reporter: object) -> Path:
         with (folder / ".lock").open("w") as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         busy.append(True)
@@ -367,9 +394,9 @@ def test_an_archive_is_found_where_the_variable_says(
     # Packed by other hands, of another size, under another name.
     path = write_zip(given / "mine.zip", COUNTS, filler=b"the same photo, packed otherwise")
     monkeypatch.setenv("HANDFUL_DATA", str(path))
-    told: list[str] = []
-    assert find_archive(archive, tmp_path / "cache", say=told.append) == path
-    assert told == [f"Taking {path}, given by the environment variable HANDFUL_DATA."]
+    recorder = Recorder()
+    assert find_archive(archive, tmp_path / "cache", reporter=recorder) == path
+    assert recorder.lines == [f"Taking {path}, given by the environment variable HANDFUL_DATA."]
     monkeypatch.setenv("HANDFUL_DATA", str(given))
     path.rename(given / "pets.zip")
     assert find_archive(archive, tmp_path / "cache") == given / "pets.zip"
@@ -392,11 +419,11 @@ def test_another_archive_is_refused_and_a_folder_without_it_passed_over(
     shared = alone.parent / "shared" / "data"
     shared.mkdir(parents=True)
     write_zip(shared / "pets.zip", COUNTS)
-    told: list[str] = []
-    assert find_archive(archive, tmp_path / "cache", say=told.append) == Path(
+    recorder = Recorder()
+    assert find_archive(archive, tmp_path / "cache", reporter=recorder) == Path(
         "../shared/data/pets.zip"
     )
-    assert told[0] == f"{tmp_path}, given by HANDFUL_DATA, has no pets.zip."
+    assert recorder.lines[0] == f"{tmp_path}, given by HANDFUL_DATA, has no pets.zip."
     monkeypatch.setenv("HANDFUL_DATA", "no/such")
     with pytest.raises(DataError, match=r"no/such, given by .* does not exist; expected pets\.zip"):
         find_archive(archive, tmp_path / "cache")

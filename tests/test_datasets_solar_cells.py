@@ -14,6 +14,7 @@ from handful.datasets.solar_cells import (
     write_solar_cell_table,
 )
 from handful.errors import DataError
+from reporters import Recorder
 
 CHANCES = ("0.0", "0.3333333333333333", "0.6666666666666666", "1.0")
 # Told by its first bytes, and never decoded here.
@@ -117,9 +118,9 @@ def test_a_package_that_python_finds_is_used_unimported(
     data = write_package(tmp_path)
     (data.parent / "__init__.py").write_text("raise RuntimeError('never imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    told: list[str] = []
-    table = fetch_solar_cells(folder, told.append)
-    assert str(data) in table.read_text() and told == []
+    recorder = Recorder()
+    table = fetch_solar_cells(folder, recorder)
+    assert str(data) in table.read_text() and recorder.lines == []
     assert "elpv_dataset" not in sys.modules
     assert [path.name for path in folder.iterdir()] == ["elpv-dataset.csv"]
 
@@ -133,16 +134,16 @@ def test_the_package_is_installed_once_into_its_own_folder(
         fake_uv(own_registry.parent, monkeypatch)
     # Settings that people have, and that exclude what is asked of pip here.
     monkeypatch.setenv("PIP_USER", "1")
-    told: list[str] = []
-    table = fetch_solar_cells(folder, told.append)
+    recorder = Recorder()
+    table = fetch_solar_cells(folder, recorder)
     own = folder / "elpv-dataset-1.0.0.post1"
-    assert told == [f"Installing elpv-dataset 1.0.0.post1 (91 MB of photos) into {own}."]
+    assert recorder.lines == [f"Installing elpv-dataset 1.0.0.post1 (91 MB of photos) into {own}."]
     assert Counter(load_index(table).labels.tolist()) == {0: 1312, 1: 1312}
     assert str(own / "elpv_dataset" / "data" / "images" / "cell0001.png") in table.read_text()
     assert {path.name for path in folder.iterdir()} == {own.name, table.name}
     table.unlink()
     (own_registry / "elpv_dataset-1.0.0.post1-py3-none-any.whl").unlink()
-    assert fetch_solar_cells(folder, told.append) == table and len(told) == 1
+    assert fetch_solar_cells(folder, recorder) == table and len(recorder.lines) == 1
 
 
 def fake_uv(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,9 +175,10 @@ def test_a_damaged_package_is_installed_afresh(folder: Path, own_registry: Path)
     own = folder / "elpv-dataset-1.0.0.post1"
     data = write_package(own)
     (data / "images" / "cell0007.png").unlink()
-    told: list[str] = []
-    fetch_solar_cells(folder, told.append)
-    assert "has 2,623 of 2,624 listed photos" in told[0] and told[1].startswith("Installing")
+    recorder = Recorder()
+    fetch_solar_cells(folder, recorder)
+    assert "has 2,623 of 2,624 listed photos" in recorder.lines[0]
+    assert recorder.lines[1].startswith("Installing")
     assert (data / "images" / "cell0007.png").is_file()
 
 

@@ -11,6 +11,7 @@ from handful.data.splits import Split, assign_parts
 from handful.features.registry import find_backbone
 from handful.files import tensors
 from handful.models.heads import LinearHead, fit_head
+from handful.reporting import Reporter
 from handful.training import fine_tuning
 from handful.training.fine_tuning import (
     _as_dense,
@@ -32,7 +33,7 @@ def split(photo_folder: Path) -> Split:
 
 def job(split: Split, **options: Any) -> TrainingJob:
     config = TrainConfig(strategy="fine-tune", image_size=64, **options)
-    return TrainingJob(split, config, None, False, None, lambda name: lambda a, b: None, None)
+    return TrainingJob(split, config, None, False, None, Reporter())
 
 
 def recipe(**changes: Any) -> Recipe:

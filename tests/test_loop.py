@@ -16,6 +16,7 @@ from handful.features.keras_runtime import prepare_keras
 from handful.training.batches import BatchSource
 from handful.training.loop import COLUMNS, Fitted, compile_network, fit_network
 from handful.training.recipes import Recipe
+from reporters import Recorder, Stopper
 
 prepare_keras()
 
@@ -82,17 +83,13 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert not np.array_equal(first.get_weights()[0], other.get_weights()[0])
 
 
-def test_resuming_ends_in_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["interrupt", "cancel"])
+def test_resuming_ends_in_the_same_weights(tmp_path: Path, way: str) -> None:
     whole, broken = network(), network()
     expected = fit(whole)
-    seen = []
-
-    def stop(done: int, total: int) -> None:
-        seen.append((done, total))
-        if len(seen) == 8:  # in the third epoch of three steps
-            raise KeyboardInterrupt
-
-    first = fit(broken, checkpoint=tmp_path, progress=stop)
+    # In the third epoch of three steps.
+    stopper = Stopper(lambda _phase, done, _total: done > 230, way)
+    first = fit(broken, checkpoint=tmp_path, reporter=stopper)
     assert (first.stopped, first.epochs, first.planned_epochs) == ("interrupted", 2, 4)
     again = network()
     rest = fit(again, checkpoint=tmp_path, resume=True)
@@ -100,7 +97,7 @@ def test_resuming_ends_in_the_same_weights(tmp_path: Path) -> None:
     assert all(map(np.array_equal, whole.get_weights(), again.get_weights()))
     # What was interrupted has the weights of its last whole epoch.
     assert not np.array_equal(broken.get_weights()[0], whole.get_weights()[0])
-    assert seen[-1][1] == 400 and rest.seconds > first.seconds
+    assert stopper.of("progress")[-1][1] == 400 and rest.seconds > first.seconds
 
 
 _KILLED = """
@@ -128,12 +125,10 @@ def test_resuming_after_a_kill_ends_in_the_same_weights(tmp_path: Path) -> None:
     assert all(map(np.array_equal, whole.get_weights(), again.get_weights()))
 
 
-def test_ctrl_c_before_the_first_epoch_ends_is_passed_on() -> None:
-    def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
+@pytest.mark.parametrize("way", ["interrupt", "cancel"])
+def test_a_stop_before_the_first_epoch_ends_is_passed_on(way: str) -> None:
     with pytest.raises(KeyboardInterrupt):
-        fit(network(), progress=stop)
+        fit(network(), reporter=Stopper(lambda *_: True, way))
 
 
 def test_a_loss_that_is_no_number_stops_training() -> None:
@@ -158,11 +153,11 @@ def test_validation_may_be_looked_at_seldom() -> None:
 
 
 def test_a_time_budget_shortens_the_plan() -> None:
-    said: list[str] = []
+    recorder = Recorder()
     recipe = replaced(epochs=4000, sizes=())
-    fitted = fit(network(), recipe, time_budget_seconds=6.0, say=said.append)
+    fitted = fit(network(), recipe, time_budget_seconds=6.0, reporter=recorder)
     assert 1 <= fitted.planned_epochs < 4000 and 0 < fitted.estimated_seconds <= 6.0
-    assert fitted.seconds < 15 and len(said) == 1 and "epochs of 3 steps" in said[0]
+    assert fitted.seconds < 15 and "epochs of 3 steps" in "".join(recorder.lines)
 
 
 def test_timing_steps_changes_no_weights() -> None:

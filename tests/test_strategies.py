@@ -18,6 +18,7 @@ from handful.training.loop import COLUMNS, Fitted
 from handful.training.networks import build_scratch
 from handful.training.strategies import count_body
 from handful.workflows import train as train_workflow
+from reporters import Recorder
 
 
 def asked(strategy: str = "scratch", **options: Any) -> TrainConfig:
@@ -201,13 +202,13 @@ def test_our_recipe_takes_networks_of_a_fixed_size(
         epochs=4,
         network=f"{tmp_path / 'mine.py'}:{name}",
     )
-    said: list[str] = []
-    run = train_workflow.train(photo_folder, config, use_cache=False, say=said.append)
+    recorder = Recorder()
+    run = train_workflow.train(photo_folder, config, use_cache=False, reporter=recorder)
     assert run.trained is not None
     assert {64, *run.trained.fitted.history["image_size"]} >= sizes
     is_fixed = len(sizes) == 1
     assert (set(run.trained.fitted.history["image_size"]) == {64}) == is_fixed
-    assert any("pictures of 64 pixels only" in line for line in said) == is_fixed
+    assert any("pictures of 64 pixels only" in line for line in recorder.lines) == is_fixed
     assert ("pictures of 64 pixels only" in run.trained.note) == is_fixed
 
 

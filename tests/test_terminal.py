@@ -11,6 +11,7 @@ from handful.cli import terminal
 from handful.data.splits import Split, assign_parts
 from handful.evaluation.evaluation import score
 from handful.models.calibration import Abstention
+from handful.reporting import Reporter
 from handful.runs.store import split_problems
 from handful.statistics.intervals import wilson_interval
 from test_checks_findings import evidence_of
@@ -91,3 +92,15 @@ def test_a_mistake_in_thousands_is_not_rounded_away(capsys: pytest.CaptureFixtur
     rule = Abstention(0.01, 1.0, 0.95, None, 0.0, None, 1)
     terminal.print_abstention(classifier, [SimpleNamespace(is_sure=False)], 0.01)
     assert "None answered: 1 photos could be held out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("quiet", "expected"), [(False, "About 3 s\n"), (True, "")])
+def test_where_nobody_watches_a_job_has_lines_and_no_bar(
+    capsys: pytest.CaptureFixture[str], quiet: bool, expected: str
+) -> None:
+    with terminal.watch(quiet) as reporter:
+        job = Reporter(reporter)
+        with job.phase("train"):
+            job.log("About 3 s")
+            job.progress(1, 2)
+    assert capsys.readouterr() == ("", expected)

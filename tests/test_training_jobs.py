@@ -7,6 +7,7 @@ import pytest
 from handful.config import TrainConfig
 from handful.data.index import ImageIndex
 from handful.data.splits import assign_parts
+from handful.reporting import Reporter
 from handful.training.jobs import TrainingJob, chosen_recipe
 from handful.training.recipes import find_recipe
 from test_data_splits import make_index
@@ -69,7 +70,7 @@ def test_what_there_is_none_of_is_an_error_before_the_work() -> None:
 def job(index: ImageIndex, **options: Any) -> TrainingJob:
     config = exercise(**options)
     split = assign_parts(index, (), seed=config.seed)
-    return TrainingJob(split, config, None, False, None, lambda _: lambda *_: None, None)
+    return TrainingJob(split, config, None, False, None, Reporter())
 
 
 def test_classes_are_weighed_where_they_are_skewed() -> None:

@@ -18,6 +18,7 @@ from handful.training import steps
 from handful.workflows import check as check_workflow
 from handful.workflows import train as train_workflow
 from handful.workflows.check import check
+from reporters import Recorder, Stopper
 from test_workflows_train import split_folder
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
@@ -41,6 +42,27 @@ def messy_folder(tmp_path: Path) -> Path:
 
 def kinds(found: check_workflow.PhotoCheck) -> set[str]:
     return {finding.kind for finding in found.findings}
+
+
+def test_a_check_reports_its_phases_and_times_them(photo_folder: Path, tmp_path: Path) -> None:
+    recorder = Recorder()
+    found = check(photo_folder, output=tmp_path / "out", reporter=recorder)
+    phases = ["index", "convert", "embed", "examine", "report"]
+    assert recorder.of("begin") == phases and set(found.seconds) == {*phases, "total"}
+    assert recorder.of("progress")[-1] == ("embed", 48, 48)
+    for name, seconds in recorder.of("end"):
+        assert 0 <= seconds <= found.seconds[name] <= found.seconds["total"]
+
+
+@pytest.mark.parametrize("phase", ["index", "embed", "examine"])
+def test_a_check_that_is_cancelled_leaves_nothing(
+    photo_folder: Path, tmp_path: Path, phase: str
+) -> None:
+    (tmp_path / "runs").mkdir()
+    stopper = Stopper(lambda name, *_: name == phase, "cancel")
+    with pytest.raises(KeyboardInterrupt):
+        check(photo_folder, output=tmp_path / "runs" / "check", reporter=stopper)
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_what_is_wrong_is_found(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from handful.training.strategies import count_body
 from handful.workflows import compare as compare_workflow
 from handful.workflows import train as train_workflow
 from handful.workflows.compare import command_line, compare, read_strategy_run
+from reporters import Recorder, Stopper
 from test_strategies import tiny
 
 PICTURES = CompareConfig(recipe="exercise", strategies=("scratch", "augmented"), epochs=2)
@@ -52,16 +53,14 @@ def test_a_comparison_from_start_to_end(
         return real(images, *rest)
 
     monkeypatch.setattr(batches, "apply_views", watch)
-    said: list[str] = []
-    steps: list[str] = []
+    recorder = Recorder()
     folder = tmp_path / "out"
     found = compare(
         photos,
         PICTURES,
         output=folder,
         network=tiny,
-        progress=lambda name, *_: steps.append(name),
-        say=said.append,
+        reporter=recorder,
     )
     assert [summary.name for summary in found.summaries] == ["scratch", "augmented"]
     assert (found.num_train, found.num_validation) == (20, 4)
@@ -69,8 +68,8 @@ def test_a_comparison_from_start_to_end(
         names_in(folder)
     )
     assert not any(name.endswith(".checkpoint") for name in names_in(folder))
-    assert said == ["Training scratch-0", "Training augmented-0"]
-    assert "scratch-0 train" in steps and "augmented-0 evaluate" in steps
+    assert recorder.lines == ["Training scratch-0", "Training augmented-0"]
+    assert {"scratch-0 train", "augmented-0 evaluate"} <= set(recorder.of("begin"))
     facts = json.loads((folder / "comparison.json").read_text())
     assert facts["format"] == "handful comparison" and facts["result"] == found.to_dict()
     # One split, and validation photos that no view was ever made of.
@@ -90,20 +89,6 @@ def test_a_comparison_from_start_to_end(
 
 def names_of(found: Comparison) -> list[str]:
     return [f"{summary.name}-{run.seed}" for summary in found.summaries for run in summary.runs]
-
-
-class Interrupter:
-    """A progress that interrupts in the training named, in its second epoch."""
-
-    def __init__(self, name: str) -> None:
-        self.name = f"{name} train"
-        self.trained: set[str] = set()
-
-    def __call__(self, name: str, done: int, total: int) -> None:
-        if name.endswith(" train") and done:
-            self.trained.add(name)
-        if name == self.name and done > total // 2 > 0:
-            raise KeyboardInterrupt
 
 
 def test_what_a_given_split_divides_is_named(
@@ -127,10 +112,18 @@ def test_what_a_given_split_divides_is_named(
     assert f"Warning: {warning}" in capsys.readouterr().out
 
 
-def test_an_interrupted_comparison_goes_on(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["interrupt", "cancel"])
+def test_an_interrupted_comparison_goes_on(photos: Path, tmp_path: Path, way: str) -> None:
     folder = tmp_path / "out"
+    # The second epoch has one step; what was cancelled before it stops there.
+    first_epoch = way == "cancel"
+
+    def is_time(phase: str, done: int, total: int) -> bool:
+        return phase == "augmented-0 train" and done > total // 2 - first_epoch > 0
+
+    stopper = Stopper(is_time, way)
     with pytest.raises(KeyboardInterrupt):
-        compare(photos, PICTURES, output=folder, network=tiny, progress=Interrupter("augmented-0"))
+        compare(photos, PICTURES, output=folder, network=tiny, reporter=stopper)
     assert names_in(folder) == {"split.csv", "scratch-0", "augmented-0", "augmented-0.checkpoint"}
     first = (folder / "scratch-0" / "run.json").read_bytes()
     with pytest.raises(OutputError, match=r"out exists already; .* go on in it with --resume"):
@@ -138,9 +131,11 @@ def test_an_interrupted_comparison_goes_on(photos: Path, tmp_path: Path) -> None
     other = CompareConfig(recipe="exercise", strategies=PICTURES.strategies, epochs=3)
     with pytest.raises(DataError, match="scratch-0 was trained with other options; give the same"):
         compare(photos, other, output=folder, network=tiny, resume=True)
-    watch = Interrupter("nothing")
-    found = compare(photos, PICTURES, output=folder, network=tiny, resume=True, progress=watch)
-    assert watch.trained == {"augmented-0 train"}
+    recorder = Recorder()
+    found = compare(photos, PICTURES, output=folder, network=tiny, resume=True, reporter=recorder)
+    assert {name for name, *_ in recorder.of("progress") if name.endswith(" train")} == {
+        "augmented-0 train"
+    }
     assert (folder / "scratch-0" / "run.json").read_bytes() == first
     assert [run.epochs for summary in found.summaries for run in summary.runs] == [2, 2]
     assert not any(name.endswith(".checkpoint") for name in names_in(folder))

@@ -11,18 +11,19 @@ from handful.data.fixes import Fix, write_fixes
 from handful.errors import DataError, OutputError
 from handful.features.registry import FrozenNetwork
 from handful.workflows.curve import CURVE_FIGURE, CURVE_JSON, curve
+from reporters import Recorder, Stopper
 
 
 def test_photos_give_a_curve_a_figure_and_answers(
     photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:
-    told = []
+    recorder = Recorder()
     run = curve(
         photo_folder,
         target=0.99,
         sizes=(50, 100),
         output=tmp_path / "curve",
-        progress=lambda *step: told.append(step),
+        reporter=recorder,
     )
     assert run.path == tmp_path / "curve"
     assert {path.name for path in run.path.iterdir()} == {CURVE_FIGURE, CURVE_JSON}
@@ -34,7 +35,7 @@ def test_photos_give_a_curve_a_figure_and_answers(
     assert run.sentences[0].startswith("At 24 photos a class expect ")
     assert [re.sub(r"\D.*", "", line[3:]) for line in run.sentences[1:3]] == ["50", "100"]
     assert run.needed is not None and run.sentences[-1] == run.needed.sentence
-    assert {"index", "embed", "fit", "report"} <= {phase for phase, _, _ in told}
+    assert {"index", "embed", "fit", "report"} <= set(recorder.of("begin"))
 
 
 def test_every_name_in_the_file_is_documented(
@@ -97,14 +98,26 @@ def test_what_cannot_be_answered_leaves_nothing(
         curve(photo_folder, target=95, output=output)
     with pytest.raises(DataError, match="-5 photos a class are asked about; expected 1 to 192"):
         curve(photo_folder, sizes=(30, -5), output=output)
-    told = []
+    recorder = Recorder()
     with pytest.raises(DataError, match=r"1 photo a class is fewer than the 4 that the curve beg"):
-        curve(photo_folder, sizes=(1,), output=output, progress=lambda *step: told.append(step))
-    assert told and not any(phase == "fit" and done for phase, done, _ in told)
+        curve(photo_folder, sizes=(1,), output=output, reporter=recorder)
+    assert recorder.phases == [] and "fit" in recorder.of("begin")
+    assert not any(phase == "fit" for phase, _, _ in recorder.of("progress"))
     assert list(tmp_path.glob("*curve*")) == []
     output.mkdir()
     with pytest.raises(OutputError, match="exists already; choose another place with --output"):
         curve(photo_folder, output=output)
+
+
+@pytest.mark.parametrize("phase", ["embed", "fit"])
+def test_a_curve_that_is_cancelled_leaves_nothing(
+    photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path, phase: str
+) -> None:
+    (tmp_path / "runs").mkdir()
+    stopper = Stopper(lambda name, *_: name == phase, "cancel")
+    with pytest.raises(KeyboardInterrupt):
+        curve(photo_folder, output=tmp_path / "runs" / "curve", reporter=stopper)
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_the_seed_decides(photo_folder: Path, tiny_backbone: FrozenNetwork) -> None:

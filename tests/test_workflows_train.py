@@ -23,6 +23,7 @@ from handful.statistics.intervals import wilson_interval
 from handful.training import steps
 from handful.training.strategies import Trained, TrainingJob, train_strategy
 from handful.workflows import train as train_workflow
+from reporters import Recorder, Stopper
 from test_strategies import tiny
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
@@ -41,10 +42,8 @@ def split_folder(root: Path, *, leak: bool = False) -> Path:
 
 
 def test_a_run_from_start_to_end(photo_folder: Path, tmp_path: Path) -> None:
-    steps: list[tuple[str, int, int]] = []
-    run = train_workflow.train(
-        photo_folder, output=tmp_path / "run", progress=lambda *step: steps.append(step)
-    )
+    recorder = Recorder()
+    run = train_workflow.train(photo_folder, output=tmp_path / "run", reporter=recorder)
     assert run.evaluation.accuracy >= 0.9
     assert (len(run.split.train), len(run.split.validation)) == (38, 10)
     assert run.cache == {"hits": 0, "misses": 48}
@@ -60,7 +59,7 @@ def test_a_run_from_start_to_end(photo_folder: Path, tmp_path: Path) -> None:
     }
     assert all(value >= 0 for value in run.seconds.values())
     assert run.seconds["total"] >= run.seconds["embed"]
-    assert [name for name, done, total in steps if (done, total) == (0, 0)] == [
+    assert recorder.of("begin") == [
         "index",
         "convert",
         "embed",
@@ -321,17 +320,27 @@ def test_a_file_that_vanishes_is_named(
     assert file["path"] == "round/000.jpg"
 
 
-@pytest.mark.parametrize("phase", ["index", "convert", "embed", "fit", "evaluate", "report"])
-def test_an_interrupt_in_any_phase_leaves_nothing(
-    photo_folder: Path, tmp_path: Path, phase: str
+@pytest.mark.parametrize(
+    ("phase", "way"),
+    [
+        ("index", "interrupt"),
+        ("convert", "interrupt"),
+        ("embed", "interrupt"),
+        ("fit", "interrupt"),
+        ("evaluate", "interrupt"),
+        ("report", "interrupt"),
+        ("index", "cancel"),
+        ("embed", "cancel"),
+        ("evaluate", "cancel"),
+    ],
+)
+def test_a_stop_in_any_phase_leaves_nothing(
+    photo_folder: Path, tmp_path: Path, phase: str, way: str
 ) -> None:
-    def interrupt(name: str, done: int, total: int) -> None:
-        if name == phase:
-            raise KeyboardInterrupt
-
+    stopper = Stopper(lambda name, *_: name == phase, way)
     (tmp_path / "runs").mkdir()
     with pytest.raises(KeyboardInterrupt):
-        train_workflow.train(photo_folder, output=tmp_path / "runs" / "run", progress=interrupt)
+        train_workflow.train(photo_folder, output=tmp_path / "runs" / "run", reporter=stopper)
     assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -419,26 +428,21 @@ def test_a_damaged_cache_changes_no_result(
         assert cache.info().num_rows["embedding"] == 48
 
 
-@pytest.mark.parametrize("strategy", ["scratch", "augmented"])
+@pytest.mark.parametrize(
+    ("strategy", "way"),
+    [("scratch", "interrupt"), ("augmented", "interrupt"), ("augmented", "cancel")],
+)
 def test_a_network_stops_with_a_usable_run(
-    photo_folder: Path, tmp_path: Path, strategy: str
+    photo_folder: Path, tmp_path: Path, strategy: str, way: str
 ) -> None:
-    """Ctrl-C: what is learnt so far is a run; resumed, it ends as one that was never stopped."""
+    """What is learnt so far is a run; resumed, it ends as one that was never stopped."""
     config = TrainConfig(
         strategy=strategy, recipe="exercise", image_size=48, epochs=4, batch_size=12
     )
-    steps: list[int] = []
-
-    def interrupt(phase: str, done: int, total: int) -> None:
-        if phase == "train" and total:
-            steps.append(done)
-            if len(steps) == 10:  # in the third epoch of four steps
-                raise KeyboardInterrupt
-
+    # In the third epoch of four.
+    stopper = Stopper(lambda phase, done, total: phase == "train" and 4 * done > 2 * total > 0, way)
     path = tmp_path / "run"
-    broken = train_workflow.train(
-        photo_folder, config, output=path, network=tiny, progress=interrupt
-    )
+    broken = train_workflow.train(photo_folder, config, output=path, network=tiny, reporter=stopper)
     assert broken.stopped == "interrupted" and broken.trained is not None
     assert (broken.trained.fitted.epochs, broken.trained.fitted.planned_epochs) == (2, 4)
     assert Classifier.load(path).predict([photo_folder / "round" / "000.jpg"])
@@ -461,10 +465,7 @@ def test_a_network_stops_with_a_usable_run(
 def test_an_interrupt_before_the_first_epoch_leaves_nothing(
     photo_folder: Path, tmp_path: Path
 ) -> None:
-    def interrupt(phase: str, done: int, total: int) -> None:
-        if phase == "train" and total:
-            raise KeyboardInterrupt
-
+    stopper = Stopper(lambda phase, _done, total: phase == "train" and total > 0)
     config = TrainConfig(strategy="scratch", recipe="exercise", image_size=48, epochs=2)
     (tmp_path / "runs").mkdir()
     with pytest.raises(KeyboardInterrupt):
@@ -473,7 +474,7 @@ def test_an_interrupt_before_the_first_epoch_leaves_nothing(
             config,
             output=tmp_path / "runs" / "run",
             network=tiny,
-            progress=interrupt,
+            reporter=stopper,
         )
     assert list((tmp_path / "runs").iterdir()) == []
 
@@ -484,12 +485,10 @@ def test_resuming_with_other_options_is_refused(photo_folder: Path, tmp_path: Pa
             strategy="scratch", recipe="exercise", image_size=48, epochs=2, batch_size=19, seed=seed
         )
 
-    def interrupt(phase: str, done: int, total: int) -> None:
-        if phase == "train" and done > total // 2:  # in the second epoch
-            raise KeyboardInterrupt
-
+    # In the second epoch.
+    stopper = Stopper(lambda phase, done, total: phase == "train" and done > total // 2)
     path = tmp_path / "run"
-    train_workflow.train(photo_folder, asked(0), output=path, network=tiny, progress=interrupt)
+    train_workflow.train(photo_folder, asked(0), output=path, network=tiny, reporter=stopper)
     before = sorted(item.name for item in tmp_path.iterdir())
     with pytest.raises(DataError, match=r"checkpoint\.npz is of another training"):
         train_workflow.train(photo_folder, asked(1), output=path, network=tiny, resume=True)
@@ -538,7 +537,7 @@ def test_what_a_killed_process_left_of_a_whole_training_is_removed(tmp_path: Pat
 
 
 def test_a_time_budget_shortens_a_training(photo_folder: Path, tmp_path: Path) -> None:
-    said: list[str] = []
+    recorder = Recorder()
     config = TrainConfig(
         strategy="augmented",
         recipe="exercise",
@@ -546,10 +545,11 @@ def test_a_time_budget_shortens_a_training(photo_folder: Path, tmp_path: Path) -
         epochs=3000,
         time_budget_minutes=0.03,
     )
-    run = train_workflow.train(photo_folder, config, network=tiny, say=said.append)
+    run = train_workflow.train(photo_folder, config, network=tiny, reporter=recorder)
     assert run.trained is not None and 1 <= run.trained.fitted.planned_epochs < 3000
     assert run.trained.fitted.seconds < 20
-    assert len(said) == 1 and said[0].startswith("About ")
+    (line,) = recorder.lines
+    assert line.startswith("About ")
 
 
 def test_prediction_is_timed_when_asked(photo_folder: Path) -> None:

@@ -155,7 +155,7 @@ run = handful.train(
     TrainConfig(strategy="scratch", recipe="exercise", epochs=guide.epochs(30)),
     network=build,
     output=guide.fresh("scratch"),
-    say=print,
+    reporter=handful.PrintReporter(),
 )
 low, high = run.evaluation.accuracy_interval
 print(f"{run.evaluation.accuracy:.1%} of {len(run.evaluation):,} validation photos named right,")
@@ -221,7 +221,7 @@ own = handful.train(
     TrainConfig(strategy="scratch", recipe="exercise", epochs=guide.epochs(10)),
     network=build_own,
     output=guide.fresh("own"),
-    say=print,
+    reporter=handful.PrintReporter(),
 )
 print(f"{own.trained.num_parameters:,} parameters: {own.evaluation.accuracy:.1%} right")
 guide.show(

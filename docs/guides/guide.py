@@ -40,7 +40,7 @@ def find_photos() -> Path:
     elif unpacked.is_dir():
         found = unpacked
     else:
-        found = find_demo_data(None, cache_folder(), say=print).path
+        found = find_demo_data(None, cache_folder(), handful.PrintReporter()).path
     print(f"Photos: {found}")
     return _copy_few(found) if QUICK else found
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from handful.evaluation.comparison import Comparison
     from handful.evaluation.evaluation import Evaluation
     from handful.models.classifier import Classifier, Prediction
+    from handful.reporting import PrintReporter, Reporter
     from handful.runs.store import Run
     from handful.training.batches import batches
     from handful.training.steps import split_index
@@ -44,6 +45,8 @@ __all__ = [
     "OutputError",
     "PhotoCheck",
     "Prediction",
+    "PrintReporter",
+    "Reporter",
     "Run",
     "Split",
     "TrainConfig",
@@ -75,6 +78,8 @@ _HOMES = {
     "OutputError": "errors",
     "PhotoCheck": "workflows.check",
     "Prediction": "models.classifier",
+    "PrintReporter": "reporting",
+    "Reporter": "reporting",
     "Run": "runs.store",
     "Split": "data.splits",
     "TrainConfig": "config",

@@ -253,7 +253,7 @@ def train(
         if output is None:
             place = train_workflow.unfinished_run_path if resume else train_workflow.next_run_path
             output = place(photos)
-        with terminal.show_progress(quiet) as progress:
+        with terminal.watch(quiet) as reporter:
             run = train_workflow.train(
                 photos,
                 config,
@@ -261,13 +261,12 @@ def train(
                 manifest=split,
                 resume=resume,
                 use_cache=not no_cache,
-                progress=progress,
-                say=None if quiet else terminal.say,
+                reporter=reporter,
             )
         if from_run is not None and run.split.index.digest() != train_workflow.read_data_digest(
             from_run
         ):
-            terminal.say(
+            terminal.log(
                 f"Warning: {photos} has changed since the run that is repeated; compare their "
                 "split.csv."
             )
@@ -277,7 +276,7 @@ def train(
             terminal.print_run(run)
         if run.trained is not None and run.stopped in ("interrupted", "time"):
             fitted = run.trained.fitted
-            terminal.say(
+            terminal.log(
                 f"Stopped ({run.stopped}) after epoch {fitted.epochs} of {fitted.planned_epochs}; "
                 f"{output} holds the classifier as it was then. The same command with --output "
                 f"{output} --resume goes on."
@@ -340,14 +339,13 @@ def compare(
             max_megapixels=max_megapixels,
         )
         output = output or Path("runs") / run_name(photos, "-compare")
-        with terminal.show_progress(quiet) as progress:
+        with terminal.watch(quiet) as reporter:
             comparison = compare_workflow.compare(
                 photos,
                 config,
                 output=output,
                 resume=resume,
-                progress=progress,
-                say=None if quiet else terminal.say,
+                reporter=reporter,
             )
         if as_json:
             terminal.print_json(comparison.to_dict())
@@ -373,14 +371,14 @@ def evaluate(
     with _errors():
         from handful.workflows import train as train_workflow
 
-        with terminal.show_progress(quiet) as progress:
+        with terminal.watch(quiet) as reporter:
             evaluation, index, seen = train_workflow.evaluate_and_compare(
                 run,
                 photos,
                 part=part,
                 fixes=apply_fixes,
                 use_cache=not no_cache,
-                progress=progress,
+                reporter=reporter,
             )
         if as_json:
             rejected = [{"path": file.path, "reason": file.reason} for file in index.rejected]
@@ -435,9 +433,8 @@ def predict(
         # What is no error rate or coverage is said before the work.
         classifier.check_promises(error_rate, sets)
         index = load_unlabelled(images)
-        with terminal.show_progress(quiet or len(index) < 50) as progress:
-            tell = None if progress is None else lambda a, b: progress("embed", a, b)
-            result = classifier.predict_index(index, progress=tell)
+        with terminal.watch(quiet or len(index) < 50) as reporter, reporter.phase("embed"):
+            result = classifier.predict_index(index, progress=reporter.progress)
         predictions = classifier.name_predictions(
             result.index.paths,
             result.probabilities,
@@ -488,9 +485,8 @@ def explain(
         from handful.models.classifier import Classifier
 
         classifier = Classifier.load(run)
-        with terminal.show_progress(quiet) as progress:
-            tell = None if progress is None else lambda a, b: progress("explain", a, b)
-            written = write_explanations(classifier, images, output, class_name, tell)
+        with terminal.watch(quiet) as reporter, reporter.phase("explain"):
+            written = write_explanations(classifier, images, output, class_name, reporter.progress)
         if as_json:
             terminal.print_json(written.to_dict())
         else:
@@ -537,14 +533,14 @@ def check(
             seed=seed,
             max_megapixels=max_megapixels,
         )
-        with terminal.show_progress(quiet) as progress:
+        with terminal.watch(quiet) as reporter:
             found = check_workflow.check(
                 photos,
                 config,
                 output=output or Path("runs") / run_name(photos, "-check"),
                 fix_list=fix_list,
                 use_cache=not no_cache,
-                progress=progress,
+                reporter=reporter,
             )
         if as_json:
             terminal.print_json(found.to_dict())
@@ -580,7 +576,7 @@ def curve(
         config = TrainConfig(fixes=_text(apply_fixes), seed=seed, max_megapixels=max_megapixels)
         if output is None:
             output = train_workflow.next_run_path(photos, suffix="-curve")
-        with terminal.show_progress(quiet) as progress:
+        with terminal.watch(quiet) as reporter:
             found = curve_workflow.curve(
                 photos,
                 config,
@@ -588,7 +584,7 @@ def curve(
                 sizes=at or (),
                 output=output,
                 use_cache=not no_cache,
-                progress=progress,
+                reporter=reporter,
             )
         if as_json:
             terminal.print_json(found.to_dict())
@@ -641,14 +637,12 @@ def demo(
         from handful.datasets.registry import find_demo_data
         from handful.workflows import train as train_workflow
 
-        with terminal.show_progress(quiet) as progress:
-            tell = None if progress is None else lambda a, b: progress("download", a, b)
-            found = find_demo_data(data, cache_folder(), tell, None if quiet else terminal.say)
-        with terminal.show_progress(quiet) as progress:
+        with terminal.watch(quiet) as reporter:
+            found = find_demo_data(data, cache_folder(), reporter)
             run = train_workflow.train(
                 found.path,
                 output=output or train_workflow.next_run_path(found.path),
-                progress=progress,
+                reporter=reporter,
             )
         if as_json:
             terminal.print_json(run.to_dict())
@@ -725,10 +719,8 @@ def data(
     with _errors():
         from handful.datasets.archives import make_picture_folder
 
-        with terminal.show_progress(quiet) as progress:
-            found = make_picture_folder(
-                name, cache_folder(), output, progress, None if quiet else terminal.say
-            )
+        with terminal.watch(quiet) as reporter:
+            found = make_picture_folder(name, cache_folder(), output, reporter)
         if as_json:
             terminal.print_json(found.to_dict())
         else:
@@ -815,14 +807,14 @@ def export(
     with _errors("nothing is left behind"):
         from handful.exporting import export_jobs
 
-        with terminal.show_progress(quiet) as progress:
+        with terminal.watch(quiet) as reporter:
             made = export_jobs.export(
                 run,
                 format,
                 precision=precision,
                 output=output,
                 photos=photos,
-                progress=progress,
+                reporter=reporter,
             )
         if as_json:
             terminal.print_json(made.to_dict())
@@ -875,7 +867,7 @@ def main() -> None:
 
 
 class _Printable(logging.Formatter):
-    """One line for each thing that is told, whatever names are in it."""
+    """One line for each thing that is logged, whatever names are in it."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return printable(super().formatMessage(record))
@@ -962,7 +954,7 @@ def _refuse_beside_from(context: typer.Context) -> None:
 
 def _fail(message: str, code: int) -> NoReturn:
     with suppress(OSError):  # the reader of standard error has left
-        terminal.say(f"Error: {message}")
+        terminal.log(f"Error: {message}")
     raise typer.Exit(code) from None
 
 

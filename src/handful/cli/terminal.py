@@ -3,14 +3,18 @@
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handful.errors import OutputError
 from handful.files.atomic import json_text, reason_of
 from handful.files.tables import row_line
+from handful.reporting import Reporter
 from handful.wording import format_rate, format_share, printable
+
+if TYPE_CHECKING:
+    import rich.progress
 
 
 def show(*lines: str, flush: bool = False) -> None:
@@ -52,28 +56,62 @@ def _write(text: str, flush: bool = False) -> None:
         raise OutputError(f"the output cannot be written: {reason_of(error)}") from error
 
 
-def say(line: str) -> None:
-    """Tell people a line, on standard error.
+def log(line: str) -> None:
+    """Print a line for people, on standard error.
 
     Args:
-        line: What to tell.
+        line: What to print.
     """
     if sys.stderr is not None:  # else it would go to standard output
         print(printable(line), file=sys.stderr)
 
 
+class _TerminalReporter(Reporter):
+    """Prints lines; shows a bar for the phase that goes on, where there is one to show it on."""
+
+    def __init__(self, bar: "rich.progress.Progress | None") -> None:
+        super().__init__()
+        self.bar = bar
+        self.shown = ""
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        with super().phase(name):
+            self.progress(0, 0)
+            yield
+
+    def progress(self, done: int, total: int) -> None:
+        if self.bar is None:
+            return
+        if self.shown != self.phases[-1] or not self.bar.tasks:
+            for number in self.bar.task_ids:
+                self.bar.remove_task(number)
+            self.shown = self.phases[-1]
+            self.bar.add_task(printable(self.shown), total=None, count="")
+        task = self.bar.tasks[0]
+        count = f"{done:,}/{total:,}" if total else ""
+        count += f"  {task.speed:,.0f}/s" if task.speed and total else ""
+        self.bar.update(task.id, completed=done, total=total or None, count=count)
+
+    def log(self, line: str) -> None:
+        log(line)
+
+
 @contextmanager
-def show_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """Show a bar on standard error, with photos a second and time left, to people watching.
+def watch(quiet: bool) -> Iterator[Reporter]:
+    """Show a job's lines on standard error and, to people watching, a bar with photos a second.
 
     Args:
         quiet: Show nothing.
 
     Yields:
-        A function of phase, work done and work in all; None where nobody watches.
+        What to give to the job.
     """
-    if quiet or not sys.stderr.isatty():
-        yield None
+    if quiet:
+        yield Reporter()
+        return
+    if not sys.stderr.isatty():
+        yield _TerminalReporter(None)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -85,19 +123,7 @@ def show_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | Non
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, Any] = {}
-
-        def tell(phase: str, done: int, total: int) -> None:
-            if phase not in tasks:
-                while tasks:
-                    bar.remove_task(tasks.popitem()[1])
-                tasks[phase] = bar.add_task(printable(phase), total=None, count="")
-            speed = bar.tasks[0].speed
-            count = f"{done:,}/{total:,}" if total else ""
-            count += f"  {speed:,.0f}/s" if speed and total else ""
-            bar.update(tasks[phase], completed=done, total=total or None, count=count)
-
-        yield tell
+        yield _TerminalReporter(bar)
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -376,7 +402,7 @@ def warn_rejected(rejected: Any) -> None:
         rejected: `RejectedFile`s.
     """
     for file in rejected:
-        say(f"Error: {file.path} {file.reason}")
+        log(f"Error: {file.path} {file.reason}")
 
 
 def print_summary(found: Any) -> None:

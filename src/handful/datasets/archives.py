@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +17,7 @@ from handful.datasets.digits import DIGIT_FILES, MNIST, MNIST_CREDIT, find_digit
 from handful.datasets.registry import CATS_AND_DOGS, Archive, find_archive, list_counts
 from handful.errors import DataError, OutputError, UsageError
 from handful.files.atomic import new_folder
+from handful.reporting import Progress, Reporter
 from handful.reports.figures import save_examples
 
 CATS_VS_DOGS = "cats-vs-dogs"
@@ -24,8 +25,6 @@ DATA_NAMES = (CATS_VS_DOGS, MNIST)
 NUM_EXAMPLES = 16
 _EXAMPLE_SIDE = 200
 _ENDINGS = (".jpg", ".png")
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,7 @@ def make_picture_folder(
     name: str,
     cache_folder: Path,
     folder: Path | None = None,
-    progress: Progress | None = None,
-    say: Callable[[str], None] | None = None,
+    reporter: Reporter | None = None,
 ) -> PictureFolder:
     """Unpack a named data set, unless it is there already, and draw 16 examples beside it.
 
@@ -86,8 +84,7 @@ def make_picture_folder(
         name: "cats-vs-dogs" or "mnist".
         cache_folder: Where a download is kept.
         folder: Folder to make; None takes `data/NAME`.
-        progress: Told (phase, done, in all) of "download" and "unpack".
-        say: Told each step before it is taken.
+        reporter: Told each step before it is taken, and how far "download" and "unpack" are.
 
     Returns:
         The folder.
@@ -103,7 +100,7 @@ def make_picture_folder(
     expected, credit = _expected(name)
     is_new, source = not (folder.exists() or folder.is_symlink()), None
     if is_new:
-        source = _unpack(name, folder, cache_folder, progress, say)
+        source = _unpack(name, folder, cache_folder, Reporter(reporter))
     counts = count_pictures(folder)
     if counts not in expected:
         raise OutputError(
@@ -134,35 +131,25 @@ def _difference(counts: Mapping[str, int], expected: list[dict[str, int]]) -> st
     return f"it holds {list_counts(found)}; expected {list_counts(wanted)}"
 
 
-def _unpack(
-    name: str,
-    folder: Path,
-    cache_folder: Path,
-    progress: Progress | None,
-    say: Callable[[str], None] | None,
-) -> Path:
+def _unpack(name: str, folder: Path, cache_folder: Path, reporter: Reporter) -> Path:
     """Fill the folder, and give the archive that it was filled from."""
-    fetching, unpacking = _phase(progress, "download"), _phase(progress, "unpack")
     if name == MNIST:
-        path, _ = find_digits(cache_folder, fetching, say)
-        with new_folder(folder) as temporary:
-            write_digits(path, temporary, unpacking)
-        return path
-    path = find_archive(CATS_AND_DOGS, cache_folder, fetching, say)
-    with new_folder(folder) as temporary:
-        unpack_archive(path, CATS_AND_DOGS, temporary, unpacking)
+        path, _ = find_digits(cache_folder, reporter)
+    else:
+        path = find_archive(CATS_AND_DOGS, cache_folder, reporter)
+    with new_folder(folder) as temporary, reporter.phase("unpack"):
+        if name == MNIST:
+            write_digits(path, temporary, reporter.progress)
+        else:
+            unpack_archive(path, CATS_AND_DOGS, temporary, reporter.progress)
     return path
-
-
-def _phase(progress: Progress | None, phase: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(phase, done, total)
 
 
 def unpack_archive(
     path: Path,
     archive: Archive,
     folder: Path,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Unpack the photos of a verified archive, less the folder around them; other files stay.
 
@@ -170,7 +157,7 @@ def unpack_archive(
         path: The zip.
         archive: What it is.
         folder: Existing folder to write into.
-        progress: Told (photos so far, photos in all).
+        progress: Called with (photos so far, photos in all).
 
     Raises:
         DataError: When a member is damaged or unsafe.

@@ -1,6 +1,5 @@
 """MNIST's handwritten digits: found or fetched, verified, and written as PNG files."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from handful.datasets.registry import DATA_VARIABLE, fetch_into, find_named_file
 from handful.errors import DataError
 from handful.files.atomic import sha256_of
 from handful.files.download import DownloadError, download, remove_part
+from handful.reporting import Progress, Reporter
 
 MNIST = "mnist"
 MNIST_CREDIT = (
@@ -60,8 +60,7 @@ DIGIT_FILES = (WHOLE_MNIST, SMALL_MNIST)
 
 def find_digits(
     cache_folder: Path,
-    progress: Callable[[int, int], None] | None = None,
-    say: Callable[[str], None] | None = None,
+    reporter: Reporter | None = None,
 ) -> tuple[Path, DigitFile]:
     """Find MNIST, fetching it if it is not there.
 
@@ -71,8 +70,7 @@ def find_digits(
 
     Args:
         cache_folder: What is fetched is kept in its folder `data`.
-        progress: Told (bytes so far, bytes in all) of a download.
-        say: Told each step before it is taken.
+        reporter: Told each step before it is taken, and how far a download is.
 
     Returns:
         The file, and which of the known ones it is, by its digest.
@@ -81,11 +79,11 @@ def find_digits(
         DataError: When a file is not MNIST, or none can be had.
         OutputError: When the cache folder cannot be written.
     """
-    tell = say or (lambda line: None)
+    reporter = Reporter(reporter)
     names = [known.file_name for known in DIGIT_FILES]
-    path = find_named_file(names, tell)
+    path = find_named_file(names, reporter)
     if path is None:
-        path = fetch_into(cache_folder, lambda folder: _fetch_digits(folder, progress, tell))
+        path = fetch_into(cache_folder, lambda folder: _fetch_digits(folder, reporter))
     found = sha256_of(path)
     for known in DIGIT_FILES:
         if found == known.sha256:
@@ -96,20 +94,19 @@ def find_digits(
     )
 
 
-def _fetch_digits(
-    folder: Path, progress: Callable[[int, int], None] | None, say: Callable[[str], None]
-) -> Path:
+def _fetch_digits(folder: Path, reporter: Reporter) -> Path:
     """Path of the published archive in the cache, downloaded and verified if need be."""
     path = folder / WHOLE_MNIST.file_name
     if path.is_file():
         if sha256_of(path) == WHOLE_MNIST.sha256:
             return path
         path.unlink()
-        say(f"{path} is damaged; it was deleted.")
+        reporter.log(f"{path} is damaged; it was deleted.")
     partial = folder / (WHOLE_MNIST.file_name + ".part")
-    say(f"Downloading {MNIST_URL} ({MNIST_BYTES / 1e6:.1f} MB).")
+    reporter.log(f"Downloading {MNIST_URL} ({MNIST_BYTES / 1e6:.1f} MB).")
     try:
-        download(MNIST_URL, partial, MNIST_BYTES, progress)
+        with reporter.phase("download"):
+            download(MNIST_URL, partial, MNIST_BYTES, reporter.progress)
     except DownloadError as error:
         raise DataError(
             f"{path.name} could not be downloaded: {error}. Put {MNIST_URL} at {path}, or name "
@@ -157,15 +154,13 @@ def read_digits(path: Path) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uin
     return parts
 
 
-def write_digits(
-    path: Path, folder: Path, progress: Callable[[int, int], None] | None = None
-) -> None:
+def write_digits(path: Path, folder: Path, progress: Progress | None = None) -> None:
     """Write digits as PNG files: `train/5/00000.png`, where the number is the row in the archive.
 
     Args:
         path: The archive.
         folder: Existing folder to write into.
-        progress: Told (pictures so far, pictures in all).
+        progress: Called with (pictures so far, pictures in all).
 
     Raises:
         DataError: When the archive is not as expected.

@@ -6,7 +6,7 @@ import os
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from handful.datasets.solar_cells import (
 from handful.errors import DataError, OutputError
 from handful.files.atomic import sha256_of, write_whole
 from handful.files.download import DownloadError, download, remove_part
+from handful.reporting import Reporter
 
 DATA_VARIABLE = "HANDFUL_DATA"
 
@@ -77,24 +78,22 @@ CATS_AND_DOGS = Archive(
 )
 
 
-@dataclass
-class _Story:
-    """What was tried and why it was not taken, told as it happens and whole at the end."""
+class _Story(Reporter):
+    """Keeps the lines on what was tried and why it was not taken."""
 
-    say: Callable[[str], None] | None
-    lines: list[str] = field(default_factory=list)
+    def __init__(self, outer: Reporter | None) -> None:
+        super().__init__(outer)
+        self.lines: list[str] = []
 
-    def add(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self.lines.append(line)
-        if self.say is not None:
-            self.say(line)
+        super().log(line)
 
 
 def find_demo_data(
     data: Path | None,
     cache_folder: Path,
-    progress: Callable[[int, int], None] | None = None,
-    say: Callable[[str], None] | None = None,
+    reporter: Reporter | None = None,
 ) -> DemoData:
     """Find photos to show the main job on, fetching some if there are none.
 
@@ -107,8 +106,8 @@ def find_demo_data(
         data: Photos to take: a zip, folder or CSV as `load_index` takes them, or a folder with
             `cats_and_dogs_filtered.zip` in it. None looks for some.
         cache_folder: What is fetched is kept in its folder `data`.
-        progress: Told (bytes so far, bytes in all) of a download.
-        say: Told each line of the note as it happens, before the long waits.
+        reporter: Told each line of the note as it happens, before the long waits, and how far a
+            download is.
 
     Returns:
         The photos and where they come from.
@@ -117,18 +116,17 @@ def find_demo_data(
         DataError: When a path is given and nothing is there, or when every source fails.
         OutputError: When the cache folder cannot be written.
     """
-    story = _Story(say)
-    path = _find_given(data, story) or _find_shared([CATS_AND_DOGS.file_name], story.add)
+    story = _Story(reporter)
+    path = _find_given(data, story) or _find_shared([CATS_AND_DOGS.file_name], story)
     if path is not None:
         return DemoData(path, path.stem, "\n".join(story.lines), "")
-    return fetch_into(cache_folder, lambda folder: _find_published(folder, progress, story))
+    return fetch_into(cache_folder, lambda folder: _find_published(folder, story))
 
 
 def find_archive(
     archive: Archive,
     cache_folder: Path,
-    progress: Callable[[int, int], None] | None = None,
-    say: Callable[[str], None] | None = None,
+    reporter: Reporter | None = None,
 ) -> Path:
     """Find a published archive, fetching it if it is not there.
 
@@ -139,8 +137,7 @@ def find_archive(
     Args:
         archive: Which one.
         cache_folder: What is fetched is kept in its folder `data`.
-        progress: Told (bytes so far, bytes in all) of a download.
-        say: Told each step before it is taken.
+        reporter: Told each step before it is taken, and how far a download is.
 
     Returns:
         Path of the zip, its checksums and layout verified.
@@ -149,10 +146,10 @@ def find_archive(
         DataError: When a file is not that archive, or none can be had.
         OutputError: When the cache folder cannot be written.
     """
-    tell = say or (lambda line: None)
-    path = find_named_file([archive.file_name], tell)
+    reporter = Reporter(reporter)
+    path = find_named_file([archive.file_name], reporter)
     if path is None:
-        return fetch_into(cache_folder, lambda folder: _fetch_only(archive, folder, progress, tell))
+        return fetch_into(cache_folder, lambda folder: _fetch_only(archive, folder, reporter))
     # Packed again by other hands it has another size, and the same photos.
     problem = archive_problem(path, replace(archive, num_bytes=path.stat().st_size))
     if problem:
@@ -162,12 +159,12 @@ def find_archive(
     return path
 
 
-def find_named_file(file_names: Sequence[str], say: Callable[[str], None]) -> Path | None:
+def find_named_file(file_names: Sequence[str], reporter: Reporter) -> Path | None:
     """Find a data set's file where the user keeps it: `HANDFUL_DATA`, then `../shared/data`.
 
     Args:
         file_names: Names that it may have, the one to prefer first.
-        say: Told what was found or not.
+        reporter: Told what was found or not.
 
     Returns:
         A file of one of these names, or any of the same ending that the variable names outright;
@@ -189,10 +186,10 @@ def find_named_file(file_names: Sequence[str], say: Callable[[str], None]) -> Pa
         if path.is_file() and path.suffix in {Path(name).suffix for name in file_names}:
             found = [path]
         if found:
-            say(f"Taking {found[0]}, given by the environment variable {DATA_VARIABLE}.")
+            reporter.log(f"Taking {found[0]}, given by the environment variable {DATA_VARIABLE}.")
             return found[0]
-        say(f"{path}, given by {DATA_VARIABLE}, has no {' or '.join(file_names)}.")
-    return _find_shared(file_names, say)
+        reporter.log(f"{path}, given by {DATA_VARIABLE}, has no {' or '.join(file_names)}.")
+    return _find_shared(file_names, reporter)
 
 
 def fetch_into(cache_folder: Path, fetch: Callable[[Path], Fetched]) -> Fetched:
@@ -228,7 +225,7 @@ def _find_given(data: Path | None, story: _Story) -> Path | None:
     elif named:
         path, by = Path(named).expanduser(), f"the environment variable {DATA_VARIABLE}"
     else:
-        story.add(f"No photos were given by --data or {DATA_VARIABLE}.")
+        story.log(f"No photos were given by --data or {DATA_VARIABLE}.")
         return None
     if not path.exists():
         raise DataError(
@@ -237,11 +234,11 @@ def _find_given(data: Path | None, story: _Story) -> Path | None:
         )
     inside = path / CATS_AND_DOGS.file_name
     path = inside if inside.is_file() else path
-    story.add(f"Taking {path}, given by {by}.")
+    story.log(f"Taking {path}, given by {by}.")
     return path
 
 
-def _find_shared(file_names: Sequence[str], say: Callable[[str], None]) -> Path | None:
+def _find_shared(file_names: Sequence[str], reporter: Reporter) -> Path | None:
     """A file in `../shared/data`, seen from here or from the project's own checkout."""
     places = [Path("..")]
     project = Path(__file__).resolve().parents[3]
@@ -251,21 +248,16 @@ def _find_shared(file_names: Sequence[str], say: Callable[[str], None]) -> Path 
         for name in file_names:
             path = place / "shared" / "data" / name
             if path.is_file():
-                say(f"Taking {path}.")
+                reporter.log(f"Taking {path}.")
                 return path
-    say(f"There is no {' or '.join(file_names)} in ../shared/data.")
+    reporter.log(f"There is no {' or '.join(file_names)} in ../shared/data.")
     return None
 
 
-def _fetch_only(
-    archive: Archive,
-    folder: Path,
-    progress: Callable[[int, int], None] | None,
-    say: Callable[[str], None],
-) -> Path:
+def _fetch_only(archive: Archive, folder: Path, reporter: Reporter) -> Path:
     """The published archive, with no other photos to fall back on."""
     try:
-        return fetch_archive(archive, folder, progress, say)
+        return fetch_archive(archive, folder, reporter)
     except DataError as error:
         raise DataError(
             f"{error} Put {archive.url} at {folder / archive.file_name}, or name the file or its "
@@ -273,40 +265,37 @@ def _fetch_only(
         ) from error
 
 
-def _find_published(
-    folder: Path, progress: Callable[[int, int], None] | None, story: _Story
-) -> DemoData:
+def _find_published(folder: Path, story: _Story) -> DemoData:
     """The public archive, or with no network the solar cells."""
     try:
-        path = fetch_archive(CATS_AND_DOGS, folder, progress, story.add)
+        path = fetch_archive(CATS_AND_DOGS, folder, story)
     except DataError as error:
         reason = str(error)
-        story.add(reason)
+        story.log(reason)
     else:
-        story.add(
+        story.log(
             f"Taking {path}, the public archive, verified by its size, the checksums inside and "
             "its layout (no digest of it is published)."
         )
-        story.add(CATS_AND_DOGS.credit)
+        story.log(CATS_AND_DOGS.credit)
         return DemoData(path, path.stem, "\n".join(story.lines), CATS_AND_DOGS.credit)
     try:
-        path = fetch_solar_cells(folder, story.add)
+        path = fetch_solar_cells(folder, story)
     except DataError as error:
         raise DataError(
             f"No photos for the demo were given or found. {reason} {error} Give photos of your "
             f"own with --data PATH, or put {CATS_AND_DOGS.url} at "
             f"{folder / CATS_AND_DOGS.file_name}."
         ) from error
-    story.add(f"Taking the {NUM_SOLAR_CELLS:,} solar cells of PyPI's {SOLAR_CELLS}.")
-    story.add(SOLAR_CELLS_CREDIT)
+    story.log(f"Taking the {NUM_SOLAR_CELLS:,} solar cells of PyPI's {SOLAR_CELLS}.")
+    story.log(SOLAR_CELLS_CREDIT)
     return DemoData(path, SOLAR_CELLS, "\n".join(story.lines), SOLAR_CELLS_CREDIT)
 
 
 def fetch_archive(
     archive: Archive,
     folder: Path,
-    progress: Callable[[int, int], None] | None = None,
-    say: Callable[[str], None] | None = None,
+    reporter: Reporter | None = None,
 ) -> Path:
     """Path of a published archive, downloaded when it is not there yet.
 
@@ -317,8 +306,7 @@ def fetch_archive(
     Args:
         archive: Which one.
         folder: Existing folder that it is kept in, with its digest in a `.json` file beside it.
-        progress: Told (bytes so far, bytes in all).
-        say: Told before something is downloaded or thrown away.
+        reporter: Told before something is downloaded or thrown away, and how far a download is.
 
     Returns:
         Path of the verified zip.
@@ -328,17 +316,18 @@ def fetch_archive(
         OSError: When the folder cannot be written.
     """
     path = folder / archive.file_name
-    tell = say or (lambda line: None)
+    reporter = Reporter(reporter)
     if path.exists():
         problem = _kept_problem(path, archive)
         if not problem:
             return path
         path.unlink()
-        tell(f"{path} {problem}; it was deleted.")
+        reporter.log(f"{path} {problem}; it was deleted.")
     partial = folder / (archive.file_name + ".part")
-    tell(f"Downloading {archive.url} ({archive.num_bytes / 1e6:.1f} MB).")
+    reporter.log(f"Downloading {archive.url} ({archive.num_bytes / 1e6:.1f} MB).")
     try:
-        download(archive.url, partial, archive.num_bytes, progress)
+        with reporter.phase("download"):
+            download(archive.url, partial, archive.num_bytes, reporter.progress)
     except DownloadError as error:
         raise DataError(f"{archive.file_name} could not be downloaded: {error}.") from error
     problem = archive_problem(partial, archive)

@@ -9,12 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from handful.children import tied
 from handful.errors import DataError
 from handful.files.atomic import new_file, new_folder
+from handful.reporting import Reporter
 
 INSTALL_SECONDS = 600
 SOLAR_CELLS = "elpv-dataset"
@@ -26,7 +26,7 @@ SOLAR_CELLS_CREDIT = (
 )
 
 
-def fetch_solar_cells(folder: Path, say: Callable[[str], None] | None = None) -> Path:
+def fetch_solar_cells(folder: Path, reporter: Reporter | None = None) -> Path:
     """Path of a table of the solar cells of PyPI's `elpv-dataset`, installed if need be.
 
     The package is used where Python finds it. Otherwise it goes into a folder of its own, and the
@@ -34,7 +34,7 @@ def fetch_solar_cells(folder: Path, say: Callable[[str], None] | None = None) ->
 
     Args:
         folder: Existing folder for the table, and for the package if it must be installed.
-        say: Told before something is installed.
+        reporter: Told before something is installed.
 
     Returns:
         CSV with the columns path and label: "defective" where the probability of a defect is 0.5
@@ -50,6 +50,7 @@ def fetch_solar_cells(folder: Path, say: Callable[[str], None] | None = None) ->
     """
     table = folder / f"{SOLAR_CELLS}.csv"
     own = folder / f"{SOLAR_CELLS}-{SOLAR_CELLS_VERSION}"
+    reporter = Reporter(reporter)
     problem = ""
     for package in (_installed_package(), own / "elpv_dataset"):
         if package is not None and package.is_dir():
@@ -57,11 +58,11 @@ def fetch_solar_cells(folder: Path, say: Callable[[str], None] | None = None) ->
                 return write_solar_cell_table(package / "data", table)
             except DataError as error:
                 problem = str(error)
-    if problem and say is not None:
-        say(problem)
+    if problem:
+        reporter.log(problem)
     if own.exists():
         shutil.rmtree(own)
-    _install_solar_cells(own, say)
+    _install_solar_cells(own, reporter)
     return write_solar_cell_table(own / "elpv_dataset" / "data", table)
 
 
@@ -72,11 +73,10 @@ def _installed_package() -> Path | None:
     return Path(places[0]) if places else None
 
 
-def _install_solar_cells(target: Path, say: Callable[[str], None] | None) -> None:
+def _install_solar_cells(target: Path, reporter: Reporter) -> None:
     """Install the package by name, without what it would bring along, into a folder."""
     command = _installer()
-    if say is not None:
-        say(f"Installing {SOLAR_CELLS} {SOLAR_CELLS_VERSION} (91 MB of photos) into {target}.")
+    reporter.log(f"Installing {SOLAR_CELLS} {SOLAR_CELLS_VERSION} (91 MB of photos) into {target}.")
     with new_folder(target) as folder:
         command += ["--target", str(folder), f"{SOLAR_CELLS}=={SOLAR_CELLS_VERSION}"]
         try:

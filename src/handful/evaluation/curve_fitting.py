@@ -4,7 +4,7 @@ Each head is scored on photos that it did not see.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +18,7 @@ from handful.errors import DataError
 from handful.evaluation.learning_curve import CurvePoint, LearningCurve, check_start
 from handful.features.embed import available_cores
 from handful.models.heads import fit_head
+from handful.reporting import Progress
 
 NUM_FOLDS = 5
 LEAST_A_CLASS = 5
@@ -40,8 +41,6 @@ _FITS = 2
 # Heads that disagree on single photos do so on many at once: the least share of the one variance
 # that is in the other. Cats, dogs, solar cells and digits show up to four times that.
 _SHARED_FLIPS = 0.005
-
-Progress = Callable[[int, int], None]
 
 
 def measure_curve(

@@ -4,7 +4,7 @@ One split gives one figure, and another split would have given another. Fits are
 embeddings are there, so they are repeated.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from handful.data.splits import stratified_folds, stratified_holdout
 from handful.errors import DataError
 from handful.models.calibration import fit_calibrated_head
+from handful.reporting import Progress
 from handful.statistics.intervals import (
     CalibrationError,
     calibration_error,
@@ -227,7 +228,7 @@ def resample_head(
     num_tested_views: int = 1,
     class_weight: str = "auto",
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Resampling:
     """Fit and score a head on many splits of the same photos.
 

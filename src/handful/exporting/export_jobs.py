@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ from handful.features.registry import find_backbone, frozen_network, int8_digest
 from handful.files.atomic import new_folder, sha256_of
 from handful.files.tables import read_table
 from handful.models.classifier import Classifier
+from handful.reporting import Progress, Reporter
 from handful.runs.folders import find_run
 from handful.runs.store import MANIFEST_FILE
 from handful.wording import format_share
@@ -51,8 +52,6 @@ LARGEST_FACTOR = 25.0
 LARGEST_FALL = 0.003
 FACTS_FILE = "export.json"
 FORMAT_VERSION = 1
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ def export(
     precision: str | None = None,
     output: Path | None = None,
     photos: Path | None = None,
-    progress: Progress | None = None,
+    reporter: Reporter | None = None,
 ) -> Export:
     """Write a run's classifier in a format that other programs read, and try it out.
 
@@ -176,7 +175,7 @@ def export(
             OpenVINO, else f32.
         output: Folder to make; None takes the run's name with the format's behind it.
         photos: Photos to compare on; None takes the run's validation photos.
-        progress: Called with (phase, done, in all).
+        reporter: Told how far the comparison is.
 
     Returns:
         What was made.
@@ -190,6 +189,7 @@ def export(
         HandfulError: When the network has no form of this precision or format, or the model's
             answers differ.
     """
+    reporter = Reporter(reporter)
     _check_names(format, precision)
     check_extra(format)
     read = _read_run(Path(run))
@@ -205,8 +205,9 @@ def export(
     with new_folder(folder) as temporary:
         facts = model_facts(reference, chosen)
         _write(reference, format, chosen, temporary / FILE_NAMES[format], facts)
-        parity = compare(temporary / FILE_NAMES[format], format, chosen, reference,
-                         read.classifier, pictures, progress)  # fmt: skip
+        with reporter.phase("compare"):
+            parity = compare(temporary / FILE_NAMES[format], format, chosen, reference,
+                             read.classifier, pictures, reporter.progress)  # fmt: skip
         made = Export(
             path=folder,
             file=folder / FILE_NAMES[format],
@@ -408,7 +409,7 @@ def compare(
         reference: Handful's classifier of the same precision.
         own: The run's classifier.
         pictures: What to compare on.
-        progress: Called with ("compare", done, in all).
+        progress: Called with (pictures done, pictures in all).
 
     Returns:
         The comparison.
@@ -433,7 +434,7 @@ def compare(
         # Handful's answer to both is the same.
         answers.found_resized.append(run(resize(image, own.settings)))
         if progress is not None:
-            progress("compare", number + 1, len(pictures))
+            progress(number + 1, len(pictures))
     if not answers.names:
         raise DataError(f"None of the {pictures.source} can be read; give others with --photos.")
     parity = _judge(answers, own, pictures, precision)

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +46,8 @@ from handful.features.registry import FrozenNetwork
 from handful.files.atomic import MALFORMED, explain_damage
 from handful.files.cache import ContentCache, content_key
 from handful.files.tensors import empty_array
+from handful.reporting import Progress
 
-Progress = Callable[[int, int], None]
 View = int | str  # 0 the picture, 1, 2, ... drawn views, "mirror" its mirror image
 
 _ROWS_A_COMMIT = 256

@@ -10,13 +10,13 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO
 
 from handful.errors import HandfulError
 from handful.files.atomic import write_whole
+from handful.reporting import Progress
 
 # Name look-up, connection, proxy, redirects and headers together.
 OPEN_SECONDS = 6.0
@@ -41,7 +41,7 @@ def download(
     url: str,
     path: Path,
     num_bytes: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Fetch a file of known size, going on where an earlier call stopped.
 
@@ -53,7 +53,7 @@ def download(
         url: Address of the file.
         path: Where to put it; its folder exists. A file there is an earlier call's part.
         num_bytes: Size of the whole file.
-        progress: Told (bytes so far, bytes in all).
+        progress: Called with (bytes so far, bytes in all).
 
     Raises:
         DownloadError: When the server cannot be reached in a few seconds, refuses, sends something
@@ -72,9 +72,7 @@ def download(
             return
 
 
-def _fetch_rest(
-    url: str, path: Path, num_bytes: int, progress: Callable[[int, int], None] | None
-) -> None:
+def _fetch_rest(url: str, path: Path, num_bytes: int, progress: Progress | None) -> None:
     """Fetch what is missing at `path`: one request."""
     mark = _read_mark(path, url)
     offset = _size(path)
@@ -165,7 +163,7 @@ def _copy(
     file: IO[bytes],
     done: int,
     num_bytes: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
     """Copy an answer to its end, refusing to wait for a stalled or to follow an endless one."""
     window_start, window_done = time.monotonic(), done

@@ -10,7 +10,7 @@ logarithm of how many times more probable the class is.
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from handful.features.openvino import CompiledNetwork
 from handful.files.atomic import new_file
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
+from handful.reporting import Progress
 
 PICTURE_SIZE = 800
 _JPEG_QUALITY = 85
@@ -175,7 +176,7 @@ class Explainer:
         self,
         index: ImageIndex,
         class_name: str | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Iterator[Explanation | RejectedFile]:
         """Explain the photos of an index one after the other, going on past unreadable ones.
 
@@ -405,7 +406,7 @@ def write_explanations(
     images: str | Path | Sequence[str | Path],
     output: Path | None = None,
     class_name: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> WrittenExplanations:
     """Write an overlay for each photo, going on past those that cannot be read.
 

@@ -20,7 +20,7 @@ from handful.data.decoding import DecodeSettings, decode, mirror, resize
 from handful.data.index import ImageIndex, RejectedFile, load_unlabelled
 from handful.data.inputs import Pictures, in_memory, is_path, listed
 from handful.errors import DataError, ModelFileError, UsageError
-from handful.features.embed import Embedder, Progress, View, embed_index
+from handful.features.embed import Embedder, View, embed_index
 from handful.features.registry import FrozenNetwork
 from handful.files.atomic import (
     MALFORMED,
@@ -36,6 +36,7 @@ from handful.files.tensors import read_tensors, write_tensors
 from handful.models.calibration import NO_ANSWERS, Abstention, Calibration
 from handful.models.heads import LinearHead
 from handful.models.novelty import FALSE_ALARM_RATE, TrainingReference
+from handful.reporting import Progress
 
 FORMAT = "handful classifier"
 FORMAT_VERSION = 2

@@ -44,13 +44,13 @@ _M_MMAP_THRESHOLD = -3  # of malloc.h
 logger = logging.getLogger("handful.serve")
 
 
-def serve(run: Path, config: ServeConfig, say: Callable[[str], None] | None = None) -> None:
+def serve(run: Path, config: ServeConfig, announce: Callable[[str], None] | None = None) -> None:
     """Serve a classifier until SIGINT or SIGTERM, then end what was begun.
 
     Args:
         run: Folder of a run, or of a classifier.
         config: Where, and how much.
-        say: Told of the address, once requests can be made.
+        announce: Called with lines on the address, once requests can be made.
 
     Raises:
         HandfulError: When the classifier cannot be read, the address cannot be listened at, or
@@ -75,7 +75,7 @@ def serve(run: Path, config: ServeConfig, say: Callable[[str], None] | None = No
             service = _make_service(batcher, card, config, token)
             _warn_of_exposure(config, token)
             server = _run_server(
-                service, preparation, listener, config, say, interrupts, watch_signals
+                service, preparation, listener, config, announce, interrupts, watch_signals
             )
         except BaseException:
             preparation.thread.join()
@@ -263,7 +263,7 @@ def _run_server(
     preparation: _Preparation,
     listener: socket.socket,
     config: ServeConfig,
-    say: Callable[[str], None] | None,
+    announce: Callable[[str], None] | None,
     interrupts: Sequence[int],
     watch_signals: Callable[[], None],
 ) -> "Server":
@@ -277,11 +277,11 @@ def _run_server(
             return
         service.is_ready = True
         logger.info("ready", extra={"facts": {"url": url}})
-        if say is not None:
-            say(f"{url} names photos as {_some(service.card['class_names'])}; Ctrl-C stops it")
+        if announce is not None:
+            announce(f"{url} names photos as {_some(service.card['class_names'])}; Ctrl-C stops it")
             if not config.is_loopback and sys.stdout.isatty():
                 for line in invitation(addresses, sys.stdout.encoding).splitlines():
-                    say(line)
+                    announce(line)
 
     def begin() -> None:
         watch_signals()

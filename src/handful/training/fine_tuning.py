@@ -216,13 +216,16 @@ def _lower_maps(
     rows = np.concatenate([job.split.train, job.split.validation])
     places = np.full(len(index), -1)
     places[rows] = np.arange(len(rows))
-    with write_body(lower, probe.network.image_size) as frozen:
+    with (
+        write_body(lower, probe.network.image_size) as frozen,
+        job.reporter.phase("lower part"),
+    ):
         table = embed_index(
             index.select(rows),
             Embedder(frozen, "f32"),
             probe.settings,
             views=(0, "mirror"),
-            progress=job.phase("lower part"),
+            progress=job.reporter.progress,
         )
     return table.embeddings, places
 

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
 from handful.data.splits import Split
-from handful.features.embed import Embedder, EmbeddingTable, Progress, embed_index
+from handful.features.embed import Embedder, EmbeddingTable, embed_index
 from handful.features.registry import Backbone, frozen_network
 from handful.files.cache import ContentCache
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead, class_weights, fit_head
+from handful.reporting import Reporter
 from handful.training.batches import BatchSource
 from handful.training.loop import Fitted, fit_network
 from handful.training.recipes import Recipe, find_recipe
@@ -84,8 +85,7 @@ class TrainingJob:
         checkpoint: Folder that keeps the state after each epoch, or None.
         resume: Go on from the checkpoint where there is one.
         cache: Embedding cache, or None.
-        phase: Gives a progress for a phase's name.
-        say: Told lines for people.
+        reporter: Told how far it is.
         build: The user's own network: from (input shape, number of classes) to a Keras model.
     """
 
@@ -94,8 +94,7 @@ class TrainingJob:
     checkpoint: Path | None
     resume: bool
     cache: ContentCache | None
-    phase: Callable[[str], Progress]
-    say: Callable[[str], None] | None
+    reporter: Reporter
     build: Callable[[tuple[int, int, int], int], "keras.Model"] | None = None
 
     def key(self, recipe: Recipe, network: "keras.Model") -> str:
@@ -246,8 +245,7 @@ def fit_job(
         class_weights=job.class_weights(),
         rates=rates,
         count_start=count_start,
-        progress=job.phase("train"),
-        say=job.say,
+        reporter=job.reporter,
     )
 
 
@@ -269,7 +267,10 @@ def fit_probe(
     frozen = frozen_network(backbone, precision=precision)
     settings = DecodeSettings(frozen.image_size, config.decode_resize, config.max_megapixels)
     embedder = Embedder(frozen, precision)
-    table = embed_index(index, embedder, settings, cache=job.cache, progress=job.phase("embed"))
+    with job.reporter.phase("embed"):
+        table = embed_index(
+            index, embedder, settings, cache=job.cache, progress=job.reporter.progress
+        )
     head = fit_head_on(job, table, rows)
     classifier = Classifier(
         index.class_names,

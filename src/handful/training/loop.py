@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import DataError, TrainingError
-from handful.features.embed import Progress
 from handful.features.keras_runtime import prepare_keras
 from handful.files.atomic import MALFORMED, explain_damage, new_file, open_regular
+from handful.reporting import Reporter
 from handful.training.batches import BatchSource, epoch_dataset
 from handful.training.recipes import Recipe
 
@@ -160,8 +160,7 @@ def fit_network(
     class_weights: NDArray[np.float64] | None = None,
     rates: Mapping[str, float] | None = None,
     count_start: bool = False,
-    progress: Progress | None = None,
-    say: Callable[[str], None] | None = None,
+    reporter: Reporter | None = None,
 ) -> Fitted:
     """Train a network; its weights are changed in place.
 
@@ -178,8 +177,8 @@ def fit_network(
         class_weights: (C,) weight of each class in the loss, or None.
         rates: See `compile_network`.
         count_start: With patience: the weights before the first epoch may be the best, epoch 0.
-        progress: Called with (work done, work in all), in an arbitrary unit.
-        say: Told the estimate of the time before training begins.
+        reporter: Told the estimate of the time before training begins, then how far it is, in an
+            arbitrary unit.
 
     Returns:
         History and facts.
@@ -187,9 +186,10 @@ def fit_network(
     Raises:
         TrainingError: When the loss is no number any more.
         DataError: When the checkpoint is another training's.
-        KeyboardInterrupt: When interrupted before the first epoch ended.
+        KeyboardInterrupt: When interrupted or cancelled before the first epoch ended.
     """
-    loop = _Loop(network, train, validation, recipe, class_weights, rates, progress)
+    reporter = Reporter(reporter)
+    loop = _Loop(network, train, validation, recipe, class_weights, rates, reporter)
     saved = _read_checkpoint(checkpoint, key) if checkpoint is not None and resume else None
     if saved is not None:
         try:
@@ -200,8 +200,8 @@ def fit_network(
         loop.plan(time_budget_seconds)
         if count_start:
             loop.look_at_start()
-    if say is not None and not math.isnan(loop.estimate):
-        say(
+    if not math.isnan(loop.estimate):
+        reporter.log(
             f"About {_duration(loop.estimate)} for {loop.epochs} epochs of {len(train)} steps"
             + (f", of which {loop.done} are done" if loop.done else "")
         )
@@ -223,10 +223,10 @@ class _Loop:
         recipe: Recipe,
         class_weights: NDArray[np.float64] | None,
         rates: Mapping[str, float] | None,
-        progress: Progress | None,
+        reporter: Reporter,
     ) -> None:
         prepare_keras()
-        self.network, self.recipe, self.progress, self.rates = network, recipe, progress, rates
+        self.network, self.recipe, self.reporter, self.rates = network, recipe, reporter, rates
         self.train, self.validation = train, validation
         self.class_weights = None if class_weights is None else dict(enumerate(class_weights))
         self.history: History = {name: [] for name in COLUMNS}
@@ -380,16 +380,17 @@ class _Loop:
     def _callbacks(self, number: int) -> list[Any]:
         import keras
 
-        found = [keras.callbacks.TerminateOnNaN()]
-        if self.progress is not None:
-            tell, steps = self.progress, len(self.train)
-            unit, before, total = self._share(number), self._work(number), self._work(self.epochs)
+        steps = len(self.train)
+        unit, before, total = self._share(number), self._work(number), self._work(self.epochs)
 
-            def told(batch: int, logs: Any = None) -> None:
-                tell(round((before + unit * (batch + 1) / steps) * 100), round(total * 100))
+        def report(batch: int, logs: Any = None) -> None:
+            done = before + unit * (batch + 1) / steps
+            self.reporter.progress(round(done * 100), round(total * 100))
 
-            found.append(keras.callbacks.LambdaCallback(on_train_batch_end=told))
-        return found
+        return [
+            keras.callbacks.TerminateOnNaN(),
+            keras.callbacks.LambdaCallback(on_train_batch_end=report),
+        ]
 
     def _reason_to_stop(self, state: State, seconds: float, budget: float | None) -> str:
         loss = self.history["val_loss"][-1]

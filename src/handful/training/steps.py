@@ -1,11 +1,10 @@
-"""Steps that jobs share: phases timed, the network chosen, the cache opened, photos split."""
+"""Steps that jobs share: the network chosen, the cache opened, photos split."""
 
 import logging
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -33,66 +32,10 @@ from handful.features.registry import (
     frozen_network,
 )
 from handful.files.cache import ContentCache
+from handful.reporting import Progress, Reporter
 from handful.wording import printable
 
-PhaseProgress = Callable[[str, int, int], None]
-
 logger = logging.getLogger("handful")
-
-
-@dataclass
-class Clock:
-    """Phase seconds, told to whoever watches.
-
-    Args:
-        progress: Called with (phase, work done, work in all); None tells nobody.
-        seconds: Phase to the time that it took.
-        started: When the job began, by `time.perf_counter`.
-    """
-
-    progress: PhaseProgress | None
-    seconds: dict[str, float] = field(default_factory=dict)
-    started: float = field(default_factory=time.perf_counter)
-
-    def tell(self, name: str) -> Callable[[int, int], None]:
-        """Make a function that tells how far a phase is.
-
-        Args:
-            name: The phase.
-
-        Returns:
-            A function of work done and work in all.
-        """
-
-        def told(done: int, total: int) -> None:
-            if self.progress is not None:
-                self.progress(name, done, total)
-
-        return told
-
-    def taken(self) -> dict[str, float]:
-        """Tell what has been timed until now.
-
-        Returns:
-            A dict of its own: phase to seconds, and "total", the time since the job began.
-        """
-        return {**self.seconds, "total": time.perf_counter() - self.started}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        """Time what the `with` block does.
-
-        Args:
-            name: The phase; a second block of that name adds to it.
-
-        Yields:
-            A function of work done and work in all, as `tell` makes.
-        """
-        begun = time.perf_counter()
-        tell = self.tell(name)
-        tell(0, 0)
-        yield tell
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
 
 
 def choose_network(config: TrainConfig) -> tuple[Backbone, FrozenNetwork, str]:
@@ -141,7 +84,7 @@ class PhotoEmbedder:
         index: ImageIndex,
         views: tuple[View, ...] = (0,),
         cache: ContentCache | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> EmbeddingTable:
         """Embed photos.
 
@@ -159,12 +102,12 @@ class PhotoEmbedder:
         )
 
 
-def prepare_embedder(config: TrainConfig, clock: Clock) -> PhotoEmbedder:
+def prepare_embedder(config: TrainConfig, reporter: Reporter) -> PhotoEmbedder:
     """Take the network and the decoding that a configuration asks for.
 
     Args:
         config: What was asked.
-        clock: Times the phase "convert".
+        reporter: Told of the phase "convert".
 
     Returns:
         The network, ready to embed photos.
@@ -172,7 +115,7 @@ def prepare_embedder(config: TrainConfig, clock: Clock) -> PhotoEmbedder:
     Raises:
         WeightsError: When the backbone's weights are missing or wrong.
     """
-    with clock.phase("convert"):
+    with reporter.phase("convert"):
         backbone, network, precision = choose_network(config)
     settings = DecodeSettings(network.image_size, config.decode_resize, config.max_megapixels)
     return PhotoEmbedder(backbone, network, precision, settings)
@@ -221,7 +164,7 @@ def split_index(
     manifest: Mapping[str, str] | None = None,
     drop_leaks: bool = False,
     use_cache: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    reporter: Reporter | None = None,
 ) -> Split:
     """Give each photo its part: train, validation or test.
 
@@ -237,7 +180,7 @@ def split_index(
         manifest: Content hash to part: photos listed there stay there.
         drop_leaks: Leave training photos out that near-duplicate a held-out one.
         use_cache: Look up what photos look like, and keep it.
-        progress: Called with photos done and photos in all.
+        reporter: Told how far decoding is.
 
     Returns:
         The split; photos that cannot be decoded are in its index's `rejected`.
@@ -253,8 +196,9 @@ def split_index(
         ```
     """
     config = TrainConfig(validation_fraction=validation_fraction, seed=seed, drop_leaks=drop_leaks)
-    with open_cache(use_cache) as cache:
-        found, table = scan_photos(index, config, cache=cache, progress=progress)
+    reporter = Reporter(reporter)
+    with reporter.phase("decode"), open_cache(use_cache) as cache:
+        found, table = scan_photos(index, config, cache=cache, progress=reporter.progress)
     split = split_photos(found, table, config, manifest or {})
     for warning in split.index.warnings:
         if warning not in index.warnings:
@@ -279,8 +223,8 @@ def keep_readable(
     Raises:
         DataError: When photos of a given split cannot be decoded.
     """
-    told = [line for line in _say_bits(table) if line not in index.warnings]
-    index = replace(index, warnings=(*index.warnings, *told))
+    bits = [line for line in _describe_bits(table) if line not in index.warnings]
+    index = replace(index, warnings=(*index.warnings, *bits))
     if not table.rejected:
         return index, table
     if split is not None:
@@ -293,7 +237,7 @@ def keep_readable(
     return index.without(table.rejected), table.select(rows)
 
 
-def _say_bits(table: EmbeddingTable) -> list[str]:
+def _describe_bits(table: EmbeddingTable) -> list[str]:
     """A sentence for each number of bits in use that is not the number stored."""
     bits = Counter(facts.deep_bits for facts in table.facts if facts is not None)
     return [
@@ -305,7 +249,7 @@ def _say_bits(table: EmbeddingTable) -> list[str]:
 
 
 def embed_photos(
-    index: ImageIndex, config: TrainConfig, use_cache: bool, clock: Clock
+    index: ImageIndex, config: TrainConfig, use_cache: bool, reporter: Reporter
 ) -> tuple[Backbone, ImageIndex, EmbeddingTable]:
     """Embed photos as training does, so that what follows finds them in the cache.
 
@@ -313,7 +257,7 @@ def embed_photos(
         index: The photos.
         config: Its network and decoding are used.
         use_cache: Look embeddings up and keep them.
-        clock: Times the phases "convert" and "embed".
+        reporter: Told of the phases "convert" and "embed".
 
     Returns:
         The backbone, the photos that can be decoded, and their embeddings.
@@ -321,9 +265,9 @@ def embed_photos(
     Raises:
         WeightsError: When the backbone's weights are missing or wrong.
     """
-    embedder = prepare_embedder(config, clock)
-    with clock.phase("embed") as tell, open_cache(use_cache) as cache:
-        table = embedder.embed(index, cache=cache, progress=tell)
+    embedder = prepare_embedder(config, reporter)
+    with reporter.phase("embed"), open_cache(use_cache) as cache:
+        table = embedder.embed(index, cache=cache, progress=reporter.progress)
     return embedder.backbone, *keep_readable(index, table)
 
 
@@ -333,7 +277,7 @@ def scan_photos(
     *,
     split: Split | None = None,
     cache: ContentCache | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[ImageIndex, EmbeddingTable]:
     """Decode photos for what is told without a network: thumbnails, sizes, sharpness.
 

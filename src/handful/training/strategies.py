@@ -90,15 +90,14 @@ def _train_pictures(job: TrainingJob, recipe: Recipe) -> Trained:
             "on smaller ones first, as the recipe would; that takes longer."
         )
         recipe = replace(recipe, sizes=())
-        if job.say is not None:
-            job.say(note)
+        job.reporter.log(note)
     limit = job.config.max_megapixels
     settings = DecodeSettings(recipe.image_size, recipe.resize, limit)
     stored = replace(settings, image_size=recipe.stored_size or recipe.image_size)
-    tell = job.phase("decode")
 
     def pixels(rows: NDArray[np.int64], decoding: DecodeSettings) -> NDArray[np.uint8]:
-        return decode_photos(index.select(rows), decoding, progress=tell)
+        with job.reporter.phase("decode"):
+            return decode_photos(index.select(rows), decoding, progress=job.reporter.progress)
 
     def source(rows: NDArray[np.int64], images: NDArray[np.uint8], learns: bool) -> BatchSource:
         return make_source(job, recipe, network, images, index.labels[rows], learns, offset)
@@ -148,8 +147,15 @@ def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
     embedder = Embedder(frozen, config.precision)
     settings = DecodeSettings(recipe.image_size, recipe.resize, config.max_megapixels)
     views: tuple[View, ...] = (0, "mirror") if config.test_time_mirror else (0,)
-    tell = job.phase("embed")
-    table = embed_index(index, embedder, settings, views=views, cache=job.cache, progress=tell)
+    with job.reporter.phase("embed"):
+        table = embed_index(
+            index,
+            embedder,
+            settings,
+            views=views,
+            cache=job.cache,
+            progress=job.reporter.progress,
+        )
     network = build_head(frozen.embedding_dim, num_classes)
 
     def source(rows: NDArray[np.int64], learns: bool) -> BatchSource:

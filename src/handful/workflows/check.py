@@ -23,11 +23,10 @@ from handful.errors import DataError, OutputError
 from handful.features.embed import EmbeddingTable
 from handful.files.atomic import new_folder, write_json
 from handful.models.novelty import find_outliers
+from handful.reporting import Reporter
 from handful.reports.check_page import CHECK_FILE, CheckData, Suspect, rows_to_show, write_check
 from handful.runs.store import run_name
 from handful.training.steps import (
-    Clock,
-    PhaseProgress,
     embed_photos,
     open_cache,
     scan_photos,
@@ -182,7 +181,7 @@ def check(
     output: str | Path | None = None,
     fix_list: str | Path | None = None,
     use_cache: bool = True,
-    progress: PhaseProgress | None = None,
+    reporter: Reporter | None = None,
 ) -> PhotoCheck:
     """Look for what would spoil a classifier, without making one.
 
@@ -196,7 +195,7 @@ def check(
         fix_list: CSV file to write all suggested fixes to, those of `config.fixes` first; it may
             lie in `output`. None writes none.
         use_cache: Look results up and keep them.
-        progress: Called with (phase, work done, work in all).
+        reporter: Told how far it is.
 
     Returns:
         What was found.
@@ -212,18 +211,18 @@ def check(
         print([finding.title for finding in found.findings])
         ```
     """
-    config, clock = config or TrainConfig(), Clock(progress)
+    config, reporter = config or TrainConfig(), Reporter(reporter)
     if fix_list is not None:
         refuse_existing(fix_list)
         _refuse_same(fix_list, output)
     with _output_folder(output) as folder:
-        with clock.phase("index"):
+        with reporter.phase("index"):
             index = load_fixed_index(photos, config.fixes, least_classes=1)
-            told = set(label_conflicts(index))
-            remarks = tuple(line for line in index.warnings if line not in told)
-        index, table = _look(index, config, use_cache, clock)
-        with clock.phase("examine"):
-            found = _examine(index, table, config, Path(photos), fix_list, clock)
+            conflicts = set(label_conflicts(index))
+            remarks = tuple(line for line in index.warnings if line not in conflicts)
+        index, table = _look(index, config, use_cache, reporter)
+        with reporter.phase("examine"):
+            found = _examine(index, table, config, Path(photos), fix_list, reporter)
             found = replace(found, remarks=remarks)
         if fix_list is not None:
             decided = read_fixes(config.fixes) if config.fixes else ()
@@ -232,10 +231,10 @@ def check(
         if folder is not None:
             assert output is not None
             found = replace(found, page=Path(output) / CHECK_FILE)
-            found = replace(found, seconds=clock.taken())
-            with clock.phase("report"):
+            found = replace(found, seconds=reporter.timings())
+            with reporter.phase("report"):
                 _write(found, folder, config.max_megapixels)
-    return replace(found, seconds=clock.taken())
+    return replace(found, seconds=reporter.timings())
 
 
 @contextmanager
@@ -293,14 +292,14 @@ def _merge(decided: tuple[Fix, ...], suggested: tuple[Fix, ...]) -> list[Fix]:
 
 
 def _look(
-    index: ImageIndex, config: TrainConfig, use_cache: bool, clock: Clock
+    index: ImageIndex, config: TrainConfig, use_cache: bool, reporter: Reporter
 ) -> tuple[ImageIndex, EmbeddingTable]:
     """Decode all photos, and embed them where labels can be reviewed."""
     counts = np.bincount(index.labels)
     if (counts > 1).sum() < 2:
-        with clock.phase("decode") as tell, open_cache(use_cache) as cache:
-            return scan_photos(index, config, cache=cache, progress=tell)
-    _, index, table = embed_photos(index, config, use_cache, clock)
+        with reporter.phase("decode"), open_cache(use_cache) as cache:
+            return scan_photos(index, config, cache=cache, progress=reporter.progress)
+    _, index, table = embed_photos(index, config, use_cache, reporter)
     return index, table
 
 
@@ -310,7 +309,7 @@ def _examine(
     config: TrainConfig,
     photos: Path,
     fix_list: str | Path | None,
-    clock: Clock,
+    reporter: Reporter,
 ) -> PhotoCheck:
     """Everything that follows from what was seen."""
     embeddings = table.embeddings[:, 0] if table.embeddings.size else None
@@ -337,7 +336,7 @@ def _examine(
         fix_list="" if fix_list is None else str(fix_list),
         applied=config.fixes or "",
     )
-    return _found(evidence, split, obstacle, dict(clock.seconds))
+    return _found(evidence, split, obstacle, dict(reporter.seconds))
 
 
 def _found(

@@ -13,6 +13,7 @@ from handful.errors import DataError, HandfulError, OutputError
 from handful.evaluation.comparison import Comparison, StrategyRun, build_comparison
 from handful.features.keras_runtime import prepare_keras
 from handful.files.atomic import MALFORMED, explain_damage, new_folder, read_json, write_json
+from handful.reporting import Reporter
 from handful.reports.comparison_page import write_comparison_report
 from handful.reports.figures import save_comparison_figures
 from handful.runs.folders import RUN_FILE
@@ -24,7 +25,6 @@ from handful.runs.store import (
     read_predictions,
     run_name,
 )
-from handful.training.steps import PhaseProgress
 from handful.training.strategies import count_body
 from handful.workflows.train import checkpoint_path, freeze_split, train
 
@@ -38,8 +38,7 @@ def compare(
     output: str | Path,
     network: Callable[..., Any] | None = None,
     resume: bool = False,
-    progress: PhaseProgress | None = None,
-    say: Callable[[str], None] | None = None,
+    reporter: Reporter | None = None,
 ) -> Comparison:
     """Train several strategies on one split, and say which is better by how much.
 
@@ -53,8 +52,8 @@ def compare(
         network: As for `train`, for the strategies "scratch" and "augmented".
         resume: Go on in a folder that an earlier call began: whole runs are kept, a broken one
             goes on from its last epoch.
-        progress: Called with (strategy and phase, work done, work in all).
-        say: Told what is trained, and how long it will take.
+        reporter: Told what is trained, how long it will take, and how far it is; before the names
+            of phases stand strategy and seed.
 
     Returns:
         The comparison.
@@ -62,9 +61,9 @@ def compare(
     Raises:
         DataError: When the photos cannot be used, or the folder is another comparison's.
         OutputError: When the output exists or cannot be written.
-        KeyboardInterrupt: When interrupted; what was trained stays, for `resume`.
+        KeyboardInterrupt: When interrupted or cancelled; what was trained stays, for `resume`.
     """
-    config, folder = config or CompareConfig(), Path(output)
+    config, folder, reporter = config or CompareConfig(), Path(output), Reporter(reporter)
     manifest = folder / MANIFEST_FILE
     if folder.exists() and not resume:
         raise OutputError(
@@ -88,8 +87,7 @@ def compare(
             name = f"{strategy}-{seed}"
             asked = config.train_config(strategy, seed)
             if not _is_whole(folder / name, asked, Path(photos)):
-                if say is not None:
-                    say(f"Training {name}")
+                reporter.log(f"Training {name}")
                 run = train(
                     photos,
                     asked,
@@ -99,8 +97,7 @@ def compare(
                     resume=resume,
                     use_cache=False,
                     measure_speed=True,
-                    progress=_named(progress, name),
-                    say=say,
+                    reporter=Reporter(reporter, prefix=f"{name} "),
                 )
                 if run.stopped == "interrupted":
                     raise KeyboardInterrupt
@@ -220,12 +217,6 @@ def _split_facts(path: Path) -> tuple[int, tuple[str, ...]]:
     with _whole_run(path):
         result = _facts(path)["result"]
         return int(result["num_train"]), tuple(map(str, result["problems"]["warnings"]))
-
-
-def _named(progress: PhaseProgress | None, name: str) -> PhaseProgress | None:
-    if progress is None:
-        return None
-    return lambda phase, done, total: progress(f"{name} {phase}", done, total)
 
 
 def _forget_networks() -> None:

@@ -20,8 +20,9 @@ from handful.evaluation.learning_curve import (
     check_target,
 )
 from handful.files.atomic import new_folder, write_json
+from handful.reporting import Reporter
 from handful.reports.curve_figure import save_curve
-from handful.training.steps import Clock, PhaseProgress, embed_photos
+from handful.training.steps import embed_photos
 
 CURVE_FIGURE = "curve.png"
 CURVE_JSON = "curve.json"
@@ -94,7 +95,7 @@ def curve(
     sizes: Sequence[int] = (),
     output: str | Path | None = None,
     use_cache: bool = True,
-    progress: PhaseProgress | None = None,
+    reporter: Reporter | None = None,
 ) -> CurveRun:
     """Measure how accuracy grows with the number of photos, and say what more would bring.
 
@@ -109,7 +110,7 @@ def curve(
             to 8 times those that there are.
         output: Folder to make, with curve.png and curve.json; None writes nothing.
         use_cache: Look embeddings up and keep them.
-        progress: Called with (phase, work done, work in all).
+        reporter: Told how far it is.
 
     Returns:
         The curve and the answers.
@@ -127,16 +128,16 @@ def curve(
         ```
     """
     config = config or TrainConfig()
-    clock = Clock(progress)
+    reporter = Reporter(reporter)
     if target is not None:
         check_target(target)
     if output is None:
-        return _measure(Path(photos), config, target, sizes, use_cache, clock)
+        return _measure(Path(photos), config, target, sizes, use_cache, reporter)
     with new_folder(Path(output)) as folder:
-        run = _measure(Path(photos), config, target, sizes, use_cache, clock)
-        with clock.phase("report"):
+        run = _measure(Path(photos), config, target, sizes, use_cache, reporter)
+        with reporter.phase("report"):
             save_curve(run.curve, run.needed, folder / CURVE_FIGURE)
-        run = replace(run, seconds=clock.taken(), path=Path(output))
+        run = replace(run, seconds=reporter.timings(), path=Path(output))
         try:
             write_json(folder / CURVE_JSON, run.to_dict())
         except OSError as error:
@@ -150,15 +151,15 @@ def _measure(
     target: float | None,
     sizes: Sequence[int],
     use_cache: bool,
-    clock: Clock,
+    reporter: Reporter,
 ) -> CurveRun:
-    with clock.phase("index"):
+    with reporter.phase("index"):
         index = _without_test(load_fixed_index(photos, config.fixes))
     for size in sizes:
         check_reach(size, len(index) / len(index.class_names))
-    backbone, index, table = embed_photos(index, config, use_cache, clock)
+    backbone, index, table = embed_photos(index, config, use_cache, reporter)
     embeddings = table.embeddings[:, 0]
-    with clock.phase("fit") as tell:
+    with reporter.phase("fit"):
         groups, _ = duplicate_groups(index, near_duplicate_pairs(table.fingerprints))
         measured = measure_curve(
             embeddings,
@@ -169,7 +170,7 @@ def _measure(
             class_weight=config.class_weight,
             class_names=index.class_names,
             sizes=sizes,
-            progress=tell,
+            progress=reporter.progress,
         )
     return CurveRun(
         curve=measured,
@@ -179,7 +180,7 @@ def _measure(
         class_names=index.class_names,
         backbone=backbone.name,
         seed=config.seed,
-        seconds=clock.taken(),
+        seconds=reporter.timings(),
         warnings=(*index.warnings, *_rejected(index)),
     )
 

@@ -1,6 +1,6 @@
 """Fit a head to a frozen network's embeddings, with what tells how far it can be relied on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,9 +21,9 @@ from handful.models.calibration import Calibration, fit_calibrated_head
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
 from handful.models.novelty import TrainingReference, reference_of
+from handful.reporting import Reporter
 from handful.runs.store import Run
 from handful.training.steps import (
-    Clock,
     PhotoEmbedder,
     keep_readable,
     open_cache,
@@ -44,7 +44,7 @@ class HeadJob:
         split: Their parts, all of them readable; None splits them.
         known: Parts by content hash that are kept.
         use_cache: Look embeddings up and keep them.
-        clock: Phase seconds.
+        reporter: Told how far it is.
     """
 
     photos: Path
@@ -53,7 +53,7 @@ class HeadJob:
     split: Split | None
     known: Mapping[str, str]
     use_cache: bool
-    clock: Clock
+    reporter: Reporter
 
     @property
     def tested_views(self) -> tuple[View, ...]:
@@ -107,19 +107,19 @@ def train_head(job: HeadJob) -> Run:
         DataError: When the photos cannot be split.
         WeightsError: When the backbone's weights are missing or wrong.
     """
-    config, clock = job.config, job.clock
-    embedder = prepare_embedder(config, clock)
-    with clock.phase("embed") as tell:
-        found = _embed(job, embedder, tell)
-    clock.seconds["decode"] = sum(table.decode_seconds for table in found.tables)
-    with clock.phase("fit"):
+    config, reporter = job.config, job.reporter
+    embedder = prepare_embedder(config, reporter)
+    with reporter.phase("embed"):
+        found = _embed(job, embedder)
+    reporter.seconds["decode"] = sum(table.decode_seconds for table in found.tables)
+    with reporter.phase("fit"):
         fitted = _fit(found, config)
     resampling, (curve, refusal) = _resample(job, found), _measure_curve(job, found)
     warnings = [*filter(None, [refusal]), *_not_held_out(found.split)]
     classifier = _classifier(job, found, fitted, embedder)
     split = found.split
     index, held = split.index, split.validation
-    with clock.phase("evaluate"):
+    with reporter.phase("evaluate"):
         tested = found.tested[held]
         paths = [index.paths[row] for row in held]
         chances = fitted.head.predict_proba(tested)
@@ -132,7 +132,7 @@ def train_head(job: HeadJob) -> Run:
         _with_warnings(split, warnings),
         config,
         job.photos,
-        dict(clock.seconds),
+        dict(reporter.seconds),
         {name: sum(getattr(t, name) for t in found.tables) for name in ("hits", "misses")},
         resampling=resampling,
         distances=None if fitted.reference is None else fitted.reference.distances(tested),
@@ -142,10 +142,10 @@ def train_head(job: HeadJob) -> Run:
     )
 
 
-def _embed(job: HeadJob, embedder: PhotoEmbedder, tell: Callable[[int, int], None]) -> _Embedded:
+def _embed(job: HeadJob, embedder: PhotoEmbedder) -> _Embedded:
     config = job.config
     with open_cache(job.use_cache) as cache:
-        table = embedder.embed(job.index, job.tested_views, cache, tell)
+        table = embedder.embed(job.index, job.tested_views, cache, job.reporter.progress)
         index, table = keep_readable(job.index, table, job.split)
         split = split_photos(index, table, config, job.known, job.split)
         # Other splits fit heads to validation photos too.
@@ -156,7 +156,7 @@ def _embed(job: HeadJob, embedder: PhotoEmbedder, tell: Callable[[int, int], Non
         tables: tuple[EmbeddingTable, ...] = (table,)
         if config.views > 1:
             drawn = tuple(range(1, config.views))
-            extra = embedder.embed(index.select(rows), drawn, cache, tell)
+            extra = embedder.embed(index.select(rows), drawn, cache, job.reporter.progress)
             fitted = np.concatenate([fitted, extra.embeddings], axis=1)
             tables = (table, extra)
     return _Embedded(split, tables, rows, fitted)
@@ -191,7 +191,7 @@ def _resample(job: HeadJob, found: _Embedded) -> Resampling | None:
     config, split, rows = job.config, found.split, found.rows
     if not config.is_resampled:
         return None
-    with job.clock.phase("resample") as tell:
+    with job.reporter.phase("resample"):
         return resample_head(
             np.concatenate([found.tested_views[rows], found.fitted[:, 1:]], axis=1),
             split.index.labels[rows],
@@ -203,7 +203,7 @@ def _resample(job: HeadJob, found: _Embedded) -> Resampling | None:
             num_tested_views=len(job.tested_views),
             class_weight=config.class_weight,
             seed=config.seed,
-            progress=tell,
+            progress=job.reporter.progress,
         )
 
 
@@ -215,7 +215,7 @@ def _measure_curve(job: HeadJob, found: _Embedded) -> tuple[LearningCurve | None
     config, split, rows = job.config, found.split, found.rows
     if not config.learning_curve:
         return None, ""
-    with job.clock.phase("curve") as tell:
+    with job.reporter.phase("curve"):
         try:
             curve = measure_curve(
                 found.fitted[:, 0],
@@ -225,7 +225,7 @@ def _measure_curve(job: HeadJob, found: _Embedded) -> tuple[LearningCurve | None
                 seed=config.seed,
                 class_weight=config.class_weight,
                 class_names=split.index.class_names,
-                progress=tell,
+                progress=job.reporter.progress,
             )
         except DataError as error:
             return None, f"No learning curve could be measured. {error}"

@@ -25,6 +25,7 @@ from handful.files.cache import ContentCache
 from handful.models.calibration import keep_answers
 from handful.models.classifier import Classifier
 from handful.models.novelty import TrainingReference, reference_of
+from handful.reporting import Reporter
 from handful.reports.figure_process import FigureProcess
 from handful.reports.figures import save_history
 from handful.reports.run_report import write_run_report
@@ -46,8 +47,6 @@ from handful.runs.training_photos import (
     write_training_photos,
 )
 from handful.training.steps import (
-    Clock,
-    PhaseProgress,
     embedding_cache_path,
     open_cache,
     scan_photos,
@@ -81,8 +80,7 @@ def train(
     resume: bool = False,
     use_cache: bool = True,
     measure_speed: bool = False,
-    progress: PhaseProgress | None = None,
-    say: Callable[[str], None] | None = None,
+    reporter: Reporter | None = None,
 ) -> Run:
     """Make a classifier from labelled photos.
 
@@ -100,8 +98,8 @@ def train(
         resume: Go on from the checkpoint of `output`, where there is one.
         use_cache: Look embeddings up and keep them.
         measure_speed: Time prediction too, see `Run.photos_per_second`.
-        progress: Called with (phase, photos done, photos in all).
-        say: Told how long training will take, before it begins.
+        reporter: Told how far it is, and how long training will take, before it begins. Cancelled
+            once an epoch is done, it gives the run of an interrupted training.
 
     Returns:
         The run: `run.classifier`, `run.evaluation`, `run.split`.
@@ -125,7 +123,7 @@ def train(
             f"network is given and strategy {config.strategy!r}; a network of one's own is "
             'trained by the strategies "scratch" and "augmented".'
         )
-    clock = Clock(progress)
+    reporter = Reporter(reporter)
     if isinstance(photos, Split) and manifest is not None:
         raise UsageError("manifest is given beside a split; expected one of the two.")
     if isinstance(photos, Split) and config.fixes is not None:
@@ -135,9 +133,9 @@ def train(
         )
     given = photos if isinstance(photos, Split) else None
     source = photos.index.source if isinstance(photos, Split) else Path(photos)
-    task = _Task(source, config, manifest, given, use_cache, measure_speed, network, say)
+    task = _Task(source, config, manifest, given, use_cache, measure_speed, network)
     if output is None:
-        return _train(task, clock, None, resume)
+        return _train(task, reporter, None, resume)
     _remove_done_checkpoints(Path(output).parent)
     checkpoint = checkpoint_path(Path(output)) if recipe is not None else None
     goes_on = resume and checkpoint is not None and checkpoint.is_dir()
@@ -146,8 +144,8 @@ def train(
         new_folder(Path(output), replace=goes_on, keep_others=True) as folder,
         FigureProcess() as figures,
     ):
-        run = _train(task, clock, checkpoint, resume)
-        with clock.phase("report"):
+        run = _train(task, reporter, checkpoint, resume)
+        with reporter.phase("report"):
             figures.start(run.evaluation, folder)
             write_run(run, folder)
             if run.trained is not None:
@@ -157,7 +155,7 @@ def train(
                 write_training_photos(run.split, run.fingerprints, folder)
             write_run_report(run, folder)
             figures.finish()
-        run = replace(run, path=Path(output), seconds=clock.taken())
+        run = replace(run, path=Path(output), seconds=reporter.timings())
         write_facts(run, folder)
     if checkpoint is not None and run.stopped not in _UNFINISHED:
         shutil.rmtree(checkpoint, ignore_errors=True)
@@ -220,7 +218,7 @@ def evaluate(
     part: str | None = None,
     fixes: str | Path | None = None,
     use_cache: bool = True,
-    progress: PhaseProgress | None = None,
+    reporter: Reporter | None = None,
 ) -> tuple[Evaluation, ImageIndex]:
     """Score a classifier on labelled photos.
 
@@ -231,7 +229,7 @@ def evaluate(
             else validation.
         fixes: A fix list of these photos, or None.
         use_cache: Look embeddings up and keep them.
-        progress: Called with (phase, photos done, photos in all).
+        reporter: Told how far it is.
 
     Returns:
         The scores, and the index of the photos scored, with those rejected; its `warnings` tell
@@ -242,7 +240,7 @@ def evaluate(
         ModelFileError: When the classifier cannot be read.
     """
     evaluation, index, seen = evaluate_and_compare(
-        classifier, photos, part=part, fixes=fixes, use_cache=use_cache, progress=progress
+        classifier, photos, part=part, fixes=fixes, use_cache=use_cache, reporter=reporter
     )
     lines = () if seen is None else seen.warnings(len(index))
     return evaluation, replace(index, warnings=(*index.warnings, *lines))
@@ -255,7 +253,7 @@ def evaluate_and_compare(
     part: str | None = None,
     fixes: str | Path | None = None,
     use_cache: bool = True,
-    progress: PhaseProgress | None = None,
+    reporter: Reporter | None = None,
 ) -> tuple[Evaluation, ImageIndex, SeenInTraining | None]:
     """Score a classifier on labelled photos, and compare these with those it has learnt from.
 
@@ -265,7 +263,7 @@ def evaluate_and_compare(
         part: As for `evaluate`.
         fixes: As for `evaluate`.
         use_cache: As for `evaluate`.
-        progress: As for `evaluate`.
+        reporter: As for `evaluate`.
 
     Returns:
         The scores, the index of the photos scored, and how many of them were learnt from; None
@@ -277,12 +275,12 @@ def evaluate_and_compare(
     """
     if not isinstance(classifier, Classifier):
         classifier = Classifier.load(classifier)
-    clock = Clock(progress)
-    with clock.phase("index"):
+    reporter = Reporter(reporter)
+    with reporter.phase("index"):
         index = _part_of(load_fixed_index(photos, fixes, least_classes=1), part)
         index = index.with_class_names(classifier.class_names)
-    with clock.phase("embed") as tell, open_cache(use_cache) as cache:
-        found = classifier.predict_index(index, cache=cache, progress=tell)
+    with reporter.phase("embed"), open_cache(use_cache) as cache:
+        found = classifier.predict_index(index, cache=cache, progress=reporter.progress)
     if not len(found.index):
         raise DataError(f"{photos} has no readable photo to evaluate on; see `handful check`.")
     assert found.fingerprints is not None  # made with the embeddings
@@ -305,30 +303,29 @@ class _Task:
     use_cache: bool
     measure_speed: bool
     network: Callable[..., Any] | None
-    say: Callable[[str], None] | None
 
 
-def _train(task: _Task, clock: Clock, checkpoint: Path | None, resume: bool) -> Run:
+def _train(task: _Task, reporter: Reporter, checkpoint: Path | None, resume: bool) -> Run:
     known: Mapping[str, str] = {}
     if task.manifest is not None:
         # What was left out as a leak comes back, to be left out again.
         dropped = "train" if task.config.drop_leaks else None
         known = read_manifest(Path(task.manifest), dropped=dropped)
-    with clock.phase("index"):
+    with reporter.phase("index"):
         if task.split is None:
             index = load_fixed_index(task.photos, task.config.fixes)
         else:
             index = task.split.index
     if chosen_recipe(task.config) is None:
         run = train_head(
-            HeadJob(task.photos, index, task.config, task.split, known, task.use_cache, clock)
+            HeadJob(task.photos, index, task.config, task.split, known, task.use_cache, reporter)
         )
     else:
-        run = _train_network(task, index, known, clock, checkpoint, resume)
+        run = _train_network(task, index, known, reporter, checkpoint, resume)
     if task.measure_speed:
         run = replace(run, photos_per_second=_prediction_speed(run))
     given = task.split is not None or task.manifest is not None
-    return replace(run, split_given=given, seconds=clock.taken())
+    return replace(run, split_given=given, seconds=reporter.timings())
 
 
 def _prediction_speed(run: Run) -> float:
@@ -344,33 +341,35 @@ def _train_network(
     task: _Task,
     index: ImageIndex,
     known: Mapping[str, str],
-    clock: Clock,
+    reporter: Reporter,
     checkpoint: Path | None,
     resume: bool,
 ) -> Run:
     """Train a network in epochs."""
     config = task.config
     with open_cache(task.use_cache) as cache:
-        with clock.phase("decode") as tell:
-            index, table = scan_photos(index, config, split=task.split, cache=cache, progress=tell)
+        with reporter.phase("decode"):
+            index, table = scan_photos(
+                index, config, split=task.split, cache=cache, progress=reporter.progress
+            )
         split = split_photos(index, table, config, known, task.split)
-        with clock.phase("train"):
+        with reporter.phase("train"):
             trained = train_strategy(
-                TrainingJob(
-                    split, config, checkpoint, resume, cache, clock.tell, task.say, task.network
-                )
+                TrainingJob(split, config, checkpoint, resume, cache, reporter, task.network)
             )
     held_out = split.part("validation")
-    with clock.phase("evaluate") as tell:
+    with reporter.phase("evaluate"):
         probabilities = trained.probabilities
         if probabilities is None:
-            probabilities = trained.classifier.predict_index(held_out, progress=tell).probabilities
+            probabilities = trained.classifier.predict_index(
+                held_out, progress=reporter.progress
+            ).probabilities
         groups = split.groups[split.validation]
         evaluation = score(
             probabilities, held_out.labels, index.class_names, held_out.paths, groups=groups
         )
         # A network is not trained anew for every fold: its answers on validation have to do.
-        reference, distances = _reference(trained.classifier, split, config, tell)
+        reference, distances = _reference(trained.classifier, split, config, reporter)
         unlike = None
         if reference is not None and distances is not None:
             unlike = reference.unlike(distances)
@@ -385,7 +384,7 @@ def _train_network(
         split,
         config,
         task.photos,
-        dict(clock.seconds),
+        dict(reporter.seconds),
         counts,
         trained=replace(trained, classifier=classifier),
         distances=distances,
@@ -412,7 +411,7 @@ def freeze_split(photos: str | Path, config: TrainConfig, manifest: Path) -> Non
 
 
 def _reference(
-    classifier: Classifier, split: Split, config: TrainConfig, tell: Callable[[int, int], None]
+    classifier: Classifier, split: Split, config: TrainConfig, reporter: Reporter
 ) -> tuple[TrainingReference | None, NDArray[np.float64] | None]:
     """The training photos as a trained network sees them, and how far validation is from them."""
     rows = np.concatenate([split.train, split.validation])
@@ -421,7 +420,7 @@ def _reference(
         classifier.embedder,
         classifier.settings,
         views=classifier.views,
-        progress=tell,
+        progress=reporter.progress,
     )
     embeddings, num_train = table.embeddings.mean(axis=1), len(split.train)
     # The network was fitted to the training photos: these are nearer to each other than others are.

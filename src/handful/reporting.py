@@ -1,0 +1,123 @@
+"""How a job says how far it is, and how it is stopped: one object from the caller to the loops."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+# Called with work done and work in all. Loops that count one thing take no more than this.
+Progress = Callable[[int, int], None]
+
+
+class Reporter:
+    """Hears how far a job is, and may stop it; this one is silent and stops nothing.
+
+    Override what is of interest, and give it to `train`, `check` and the like. Each of these makes
+    one of its own, `Reporter(reporter)`, that times its phases, passes everything on, and heeds
+    `cancelled`.
+
+    Args:
+        outer: Who is told everything that this one is told; None for nobody.
+        prefix: Put before the names of phases there.
+
+    Attributes:
+        phases: Names of the phases that are going on, the outermost first.
+        seconds: Phase to the time that it took. A phase inside another one is part of that, and
+            two of one name are added up.
+
+    Example:
+        ```python
+        class Events(Reporter):
+            def log(self, line):
+                print(line)
+
+            def progress(self, done, total):
+                print(f"{self.phases[-1]}: {done} of {total}")
+        ```
+    """
+
+    def __init__(self, outer: "Reporter | None" = None, prefix: str = "") -> None:
+        self.outer, self.prefix = outer, prefix
+        self.phases: list[str] = []
+        self.seconds: dict[str, float] = {}
+        self._started = time.perf_counter()
+        self._is_stopping = False
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job should stop; looked at when a phase begins and at each progress."""
+        return self.outer is not None and self.outer.cancelled
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time what the `with` block does.
+
+        Args:
+            name: What is done, in a word or two.
+
+        Raises:
+            KeyboardInterrupt: When the job is cancelled.
+        """
+        self._heed_cancellation()
+        begun = time.perf_counter()
+        self.phases.append(name)
+        try:
+            with nullcontext() if self.outer is None else self.outer.phase(self.prefix + name):
+                yield
+        finally:
+            self.phases.pop()
+            if not self.phases:
+                taken = time.perf_counter() - begun
+                self.seconds[name] = self.seconds.get(name, 0.0) + taken
+
+    def progress(self, done: int, total: int) -> None:
+        """Hear how far the innermost phase is.
+
+        Args:
+            done: Work done.
+            total: Work in all, in the same unit; 0 where that is not known.
+
+        Raises:
+            KeyboardInterrupt: When the job is cancelled.
+        """
+        self._heed_cancellation()
+        if self.outer is not None:
+            self.outer.progress(done, total)
+
+    def log(self, line: str) -> None:
+        """Hear a line for people.
+
+        Args:
+            line: One line of text.
+        """
+        if self.outer is not None:
+            self.outer.log(line)
+
+    def timings(self) -> dict[str, float]:
+        """Tell what has been timed until now.
+
+        Returns:
+            A dict of its own: phase to seconds, and "total", the time since this was made.
+        """
+        return {**self.seconds, "total": time.perf_counter() - self._started}
+
+    def _heed_cancellation(self) -> None:
+        """Interrupt the job as Ctrl-C would, once: a training then keeps what it has, and ends."""
+        if self.outer is None or self._is_stopping or not self.outer.cancelled:
+            return
+        reporter: Reporter | None = self
+        while reporter is not None:  # The job around this one need not be interrupted again.
+            reporter._is_stopping = True
+            reporter = reporter.outer
+        raise KeyboardInterrupt
+
+
+class PrintReporter(Reporter):
+    """Prints the lines that a job has for people, for scripts and notebooks."""
+
+    def log(self, line: str) -> None:
+        """Print a line.
+
+        Args:
+            line: One line of text.
+        """
+        print(line)
