@@ -196,12 +196,12 @@ def _is_tiny(evidence: Evidence) -> NDArray[np.bool_]:
 
 
 def _find_outliers(evidence: Evidence) -> Iterator[Finding]:
-    told = np.any([*_one_tone(evidence).values()], axis=0)
+    one_tone = np.any([*_one_tone(evidence).values()], axis=0)
     yield from judge_singly(
         evidence,
         "outlier",
         "note",
-        [row for row in evidence.outliers if not told[row]],
+        [row for row in evidence.outliers if not one_tone[row]],
         "unlike all others",
         "Logos, drawings, screenshots and rooms without the subject end up here, beside good "
         'photos that are merely rare. Write "remove" for what does not belong.',

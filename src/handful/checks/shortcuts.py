@@ -196,10 +196,10 @@ def _judge(
     columns: Columns, labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int
 ) -> tuple[float, tuple[float, float]] | None:
     """Out-of-fold balanced accuracy and its 95 % interval."""
-    # Nothing is told of a class of one group, of which none can be held out.
-    told = can_be_held_out(labels, groups)
-    columns, groups = columns[told], groups[told]
-    _, labels = np.unique(labels[told], return_inverse=True)
+    # Nothing is said of a class of one group, of which none can be held out.
+    usable = can_be_held_out(labels, groups)
+    columns, groups = columns[usable], groups[usable]
+    _, labels = np.unique(labels[usable], return_inverse=True)
     num_classes = int(labels.max(initial=0)) + 1
     if num_classes < 2:
         return None

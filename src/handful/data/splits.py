@@ -216,9 +216,9 @@ def _join(
         parts = np.where(dropped, "", parts)
     else:
         dropped = np.zeros(len(index), dtype=bool)
-    told = dict.fromkeys((*index.warnings, *_leak_warnings(index, parts, leaks)))
+    warnings = dict.fromkeys((*index.warnings, *_leak_warnings(index, parts, leaks)))
     return Split(
-        replace(index, warnings=tuple(told)),
+        replace(index, warnings=tuple(warnings)),
         np.flatnonzero(parts == "train"),
         np.flatnonzero(parts == "validation"),
         np.flatnonzero(parts == "test"),

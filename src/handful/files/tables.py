@@ -112,9 +112,9 @@ def _rows(path: Path, delimiter: str = "") -> Iterator[tuple[int, list[str]]]:
         number = 1 + text.count("\n", 0, text.index("\0"))
         raise ValueError(f", line {number}: it holds a null character, so it is no text")
     skipped = 0
-    if told := re.match(r'"?sep=([,;\t])"?\r?\n', text):  # Excel's own way to name the delimiter
-        text, skipped = text[told.end() :], 1
-        delimiter = delimiter or told[1]
+    if line := re.match(r'"?sep=([,;\t])"?\r?\n', text):  # Excel's own way to name the delimiter
+        text, skipped = text[line.end() :], 1
+        delimiter = delimiter or line[1]
     header = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
     delimiter = delimiter or max(_DELIMITERS, key=header.count)
     # People write a space after a comma; before a quote it would make that a letter of the cell.
