@@ -67,7 +67,8 @@ def test_a_run_from_start_to_end(photo_folder: Path, tmp_path: Path) -> None:
         "evaluate",
         "report",
     ]
-    assert ("embed", 48, 48) in steps
+    assert ("embed", 48, 48) in recorder.of("progress")
+    assert all(0 <= seconds <= run.seconds[name] for name, seconds in recorder.of("end"))
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"report.html", "run.json", "split.csv", "history.csv", "classifier"} <= names
     assert any(name.endswith(".png") for name in names)
