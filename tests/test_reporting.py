@@ -81,5 +81,5 @@ def test_a_cancelled_job_is_interrupted_once(depth: int) -> None:
 def test_lines_are_printed(capsys: pytest.CaptureFixture[Any]) -> None:
     job = Reporter(PrintReporter())
     work(job, "embed")
-    job.log("About 3 s")
-    assert capsys.readouterr() == ("About 3 s\n", "")
+    job.log("About 3 s for \x1b[2J")
+    assert capsys.readouterr() == ("About 3 s for \\x1b[2J\n", "")

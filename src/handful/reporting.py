@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
+from handful.wording import printable
+
 # Called with work done and work in all. Loops that count one thing take no more than this.
 Progress = Callable[[int, int], None]
 
@@ -53,6 +55,9 @@ class Reporter:
 
         Args:
             name: What is done, in a word or two.
+
+        Yields:
+            Nothing; call `progress` inside the block.
 
         Raises:
             KeyboardInterrupt: When the job is cancelled.
@@ -112,7 +117,7 @@ class Reporter:
 
 
 class PrintReporter(Reporter):
-    """Prints the lines that a job has for people, for scripts and notebooks."""
+    """Prints the lines that a job has for people, in scripts and notebooks."""
 
     def log(self, line: str) -> None:
         """Print a line.
@@ -120,4 +125,4 @@ class PrintReporter(Reporter):
         Args:
             line: One line of text.
         """
-        print(line)
+        print(printable(line))
