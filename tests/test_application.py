@@ -496,9 +496,9 @@ def test_before_it_is_ready_and_when_it_stops_photos_are_refused(
 @pytest.mark.parametrize(
     ("query", "detail"),
     [
-        ("error_rate=2", "error_rate is 2.0; expected 0 to 1"),
-        ("coverage=0", "coverage is 0.0; expected 0 to 1"),
-        ("error_rate=nan", "error_rate is nan"),
+        ("error_rate=2", "`error_rate` is 2.0; expected 0 to 1"),
+        ("coverage=0", "`coverage` is 0.0; expected 0 to 1"),
+        ("error_rate=nan", "`error_rate` is nan"),
         ("error_rate=often", 'error_rate is "often"; expected a number'),
         ("error_rate=", 'error_rate is ""; expected a number'),
         ("coverage=0.9&coverage=high", 'coverage is "high"'),
@@ -509,8 +509,8 @@ def test_before_it_is_ready_and_when_it_stops_photos_are_refused(
         ],
         ("coverage=%000.5", "coverage is"),
         ("coverage=" + "a" * 30_000, 'coverage is "aaaa'),
-        ("coverage=" + "9" * 30_000, "coverage is inf"),
-        ("&".join(["coverage=0.5"] * 3000 + ["coverage=2"]), "coverage is 2.0"),
+        ("coverage=" + "9" * 30_000, "`coverage` is inf"),
+        ("&".join(["coverage=0.5"] * 3000 + ["coverage=2"]), "`coverage` is 2.0"),
     ],
 )
 def test_an_option_that_cannot_be_followed_is_refused_before_the_work(

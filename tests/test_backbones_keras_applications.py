@@ -95,7 +95,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(small_body, tmp_path, monkeypat
 def test_a_download_with_another_checksum_is_refused(small_body, tmp_path, monkeypatch):
     serve(monkeypatch, b"kernal")
     with pytest.raises(
-        WeightsError, match=r"came with checksum [0-9a-f]{32}; expected .*--weights"
+        WeightsError, match=r"came with checksum [0-9a-f]{32}; expected .*`weights`"
     ):
         find_official_weights(small_body)
     assert list((tmp_path / "keras" / "models").iterdir()) == []

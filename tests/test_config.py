@@ -21,43 +21,46 @@ def test_the_cache_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.Mo
     [
         (
             {"strategy": "magic"},
-            "strategy is 'magic'; expected one of transfer, scratch, augmented",
+            "`strategy` is 'magic'; expected one of transfer, scratch, augmented",
         ),
-        ({"recipe": "mine"}, "recipe is 'mine'; expected one of handful, exercise, mnist"),
-        ({"resize": "stretch"}, "resize is 'stretch'; expected one of squash, crop, halfway"),
-        ({"precision": "f64"}, "precision is 'f64'; expected one of auto, bf16, f32, int8"),
-        ({"class_weight": "some"}, "class_weight is 'some'; expected one of auto, balanced, none"),
-        ({"image_size": 31}, "image_size is 31; expected 32 to 1024"),
-        ({"image_size": 0}, "image_size is 0; expected 1 or more"),
-        ({"epochs": 0}, "epochs is 0; expected 1 or more"),
-        ({"epochs": -1}, "epochs is -1; expected 1 to 100000"),
-        ({"batch_size": 0}, "batch_size is 0; expected 1 or more"),
-        ({"batch_size": 5000}, "batch_size is 5000; expected 1 to 4096"),
-        ({"patience": 0}, "patience is 0; expected 1 or more"),
-        ({"learning_rate": 0.0}, r"learning_rate is 0\.0; expected more than 0"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan; expected more than 0"),
-        ({"time_budget_minutes": -1.0}, r"time_budget_minutes is -1\.0; expected more than 0"),
-        ({"views": 65}, "views is 65; expected 1 to 64"),
-        ({"seed": -1}, "seed is -1; expected 0 to"),
-        ({"max_megapixels": 0.0}, "max_megapixels is 0.0; expected"),
-        ({"validation_fraction": 1.0}, r"validation_fraction is 1\.0; expected a share"),
+        ({"recipe": "mine"}, "`recipe` is 'mine'; expected one of handful, exercise, mnist"),
+        ({"resize": "stretch"}, "`resize` is 'stretch'; expected one of squash, crop, halfway"),
+        ({"precision": "f64"}, "`precision` is 'f64'; expected one of auto, bf16, f32, int8"),
+        (
+            {"class_weight": "some"},
+            "`class_weight` is 'some'; expected one of auto, balanced, none",
+        ),
+        ({"image_size": 31}, "`image_size` is 31; expected 32 to 1024"),
+        ({"image_size": 0}, "`image_size` is 0; expected 1 or more"),
+        ({"epochs": 0}, "`epochs` is 0; expected 1 or more"),
+        ({"epochs": -1}, "`epochs` is -1; expected 1 to 100000"),
+        ({"batch_size": 0}, "`batch_size` is 0; expected 1 or more"),
+        ({"batch_size": 5000}, "`batch_size` is 5000; expected 1 to 4096"),
+        ({"patience": 0}, "`patience` is 0; expected 1 or more"),
+        ({"learning_rate": 0.0}, r"`learning_rate` is 0\.0; expected more than 0"),
+        ({"learning_rate": float("nan")}, "`learning_rate` is nan; expected more than 0"),
+        ({"time_budget_minutes": -1.0}, r"`time_budget_minutes` is -1\.0; expected more than 0"),
+        ({"views": 65}, "`views` is 65; expected 1 to 64"),
+        ({"seed": -1}, "`seed` is -1; expected 0 to"),
+        ({"max_megapixels": 0.0}, "`max_megapixels` is 0.0; expected"),
+        ({"validation_fraction": 1.0}, r"`validation_fraction` is 1\.0; expected a fraction"),
         (
             {"network": "mine.py:build"},
-            "network is 'mine.py:build' and strategy 'transfer'; a network of one's own",
+            "`network` is 'mine.py:build' and `strategy` 'transfer'; a network of one's own",
         ),
-        ({"num_seeds": 0}, "num_seeds is 0; expected 1 to 1000"),
-        ({"num_folds": 1}, "num_folds is 1; expected 2 to 1000, for each fold is scored by a"),
-        ({"num_folds": 0}, "num_folds is 0; expected 2 to 1000"),
-        ({"difference": 0.0}, r"difference is 0\.0; expected a share above 0, up to 1: 0\.02"),
-        ({"difference": 2.0}, r"difference is 2\.0; expected a share above 0"),
+        ({"num_seeds": 0}, "`num_seeds` is 0; expected 1 to 1000"),
+        ({"num_folds": 1}, "`num_folds` is 1; expected 2 to 1000, for each fold is scored by a"),
+        ({"num_folds": 0}, "`num_folds` is 0; expected 2 to 1000"),
+        ({"difference": 0.0}, r"`difference` is 0\.0; expected a fraction above 0, up to 1: 0\.02"),
+        ({"difference": 2.0}, r"`difference` is 2\.0; expected a fraction above 0"),
         (
             {"strategy": "fine-tune", "num_seeds": 3},
-            "num_seeds is 3 and num_folds None, but strategy 'fine-tune' of recipe 'handful' "
-            "trains in epochs; expected strategy 'transfer' .* `handful compare --strategy",
+            "strategy 'fine-tune' of recipe 'handful' trains in epochs and does not use "
+            "`num_seeds` or `num_folds`; leave them out, or .* use `handful compare`",
         ),
         (
             {"recipe": "exercise", "num_folds": 5},
-            "num_folds 5, but strategy 'transfer' of recipe 'exercise' trains in epochs",
+            "strategy 'transfer' of recipe 'exercise' trains in epochs and does not use",
         ),
     ],
 )
@@ -78,7 +81,7 @@ def test_a_value_out_of_its_range_is_refused(values: dict[str, Any], message: st
 )
 def test_a_head_without_epochs_refuses_their_options(name: str, value: float) -> None:
     options: dict[str, Any] = {name: value}
-    message = f"{name} is {value}, but .* fits its head without epochs .*; expected none"
+    message = f"fits its head without epochs and does not use `{name}`; leave it out, or"
     with pytest.raises(ValueError, match=message):
         TrainConfig(**options)
     assert getattr(TrainConfig(recipe="exercise", **options), name) == value
@@ -99,14 +102,17 @@ def test_photos_of_a_frozen_network_are_resized_halfway_unless_asked() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"recipe": "mine"}, "recipe is 'mine'; expected one of"),
-        ({"strategies": ("magic",)}, "strategies is 'magic'; expected one of transfer"),
-        ({"strategies": ("scratch", "scratch")}, "strategies are scratch, scratch; expected each"),
-        ({"num_seeds": 0}, "num_seeds is 0; expected 1 to 100"),
-        ({"epochs": -3}, "epochs is -3; expected 1 to"),
-        ({"validation_fraction": 0.0}, r"validation_fraction is 0\.0"),
-        ({"difference": -0.1}, r"difference is -0\.1; expected a share above 0"),
-        ({"seed": -1}, "seed is -1; expected 0 to"),
+        ({"recipe": "mine"}, "`recipe` is 'mine'; expected one of"),
+        ({"strategies": ("magic",)}, "`strategies` is 'magic'; expected one of transfer"),
+        (
+            {"strategies": ("scratch", "scratch")},
+            "`strategies` are scratch, scratch; expected each",
+        ),
+        ({"num_seeds": 0}, "`num_seeds` is 0; expected 1 to 100"),
+        ({"epochs": -3}, "`epochs` is -3; expected 1 to"),
+        ({"validation_fraction": 0.0}, r"`validation_fraction` is 0\.0"),
+        ({"difference": -0.1}, r"`difference` is -0\.1; expected a fraction above 0"),
+        ({"seed": -1}, "`seed` is -1; expected 0 to"),
     ],
 )
 def test_a_comparison_out_of_range_is_refused(values: dict[str, Any], message: str) -> None:
@@ -152,5 +158,5 @@ def test_a_comparison_passes_its_fixes_on() -> None:
 
 def test_a_learning_curve_is_for_a_head_that_is_fitted() -> None:
     assert TrainConfig(learning_curve=True).learning_curve
-    with pytest.raises(ValueError, match=r"learning_curve is True, but strategy 'scratch'"):
+    with pytest.raises(ValueError, match="does not use `learning_curve`; leave it out"):
         TrainConfig(strategy="scratch", learning_curve=True)

@@ -287,7 +287,9 @@ def test_a_part_is_an_index_of_its_photos() -> None:
         assert np.array_equal(part.labels, index.labels[rows])
     assert len(split.part("train")) + len(split.part("validation")) == 24
     assert len(split.part("test")) == 0
-    with pytest.raises(ValueError, match="part is 'all'; expected one of train, validation, test"):
+    with pytest.raises(
+        ValueError, match="`part` is 'all'; expected one of train, validation, test"
+    ):
         split.part("all")
 
 

@@ -235,7 +235,7 @@ def test_the_path_given_comes_before_the_variable(
     monkeypatch.setenv("HANDFUL_DATA", str(other))
     found = find_demo_data(photo_folder, tmp_path / "cache")
     assert found.path == photo_folder and found.credit == ""
-    assert found.note == f"Taking {photo_folder}, given by --data."
+    assert found.note == f"Taking {photo_folder}, given by `data`."
     assert len(load_index(found.path)) == 48
     found = find_demo_data(None, tmp_path / "cache")
     assert found.path == other and found.name == "other"
@@ -251,7 +251,7 @@ def test_a_folder_given_may_hold_the_archive(alone: Path, tmp_path: Path) -> Non
 def test_a_missing_path_is_an_error_and_not_a_reason_to_go_on(
     alone: Path, tmp_path: Path, cells: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(DataError, match=r"no/such\.zip, given by --data, does not exist; expected"):
+    with pytest.raises(DataError, match=r"no/such\.zip, given by `data`, does not exist; expected"):
         find_demo_data(Path("no/such.zip"), tmp_path / "cache")
     monkeypatch.setenv("HANDFUL_DATA", "no/such.zip")
     expected = r"no/such\.zip, given by the environment variable HANDFUL_DATA, does not exist"
@@ -267,7 +267,7 @@ def test_the_shared_archive_is_found_from_the_current_folder(alone: Path, tmp_pa
     expected = Path("../shared/data/cats_and_dogs_filtered.zip")
     assert found.path == expected and found.path.is_file()
     assert found.note.splitlines() == [
-        "No photos were given by --data or HANDFUL_DATA.",
+        "No photos were given by `data` or HANDFUL_DATA.",
         f"Taking {expected}.",
     ]
 
@@ -324,7 +324,7 @@ def test_with_no_network_the_solar_cells_are_taken(
     assert found.path.read_text() == TABLE_TEXT
     assert found.name == "elpv-dataset" and "CC BY-NC-SA 4.0" in found.credit
     assert recorder.lines == [
-        "No photos were given by --data or HANDFUL_DATA.",
+        "No photos were given by `data` or HANDFUL_DATA.",
         "There is no cats_and_dogs_filtered.zip in ../shared/data.",
         f"Downloading {CATS_AND_DOGS.url} (68.6 MB).",
         "cats_and_dogs_filtered.zip could not be downloaded: Name or service not known.",
@@ -351,7 +351,7 @@ def test_with_no_source_left_the_error_has_every_reason(
     message = str(caught.value)
     assert "Name or service not known" in message
     assert "elpv-dataset could not be installed: no index." in message
-    assert f"--data PATH, or put {CATS_AND_DOGS.url} at {tmp_path}" in message
+    assert f"`data`, or put {CATS_AND_DOGS.url} at {tmp_path}" in message
 
 
 def test_an_unwritable_cache_folder_is_named(alone: Path, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_photos_that_are_gone_are_made_up_for(own_run: Path, tmp_path: Path) -> 
 def test_other_photos_can_be_given(tiny_run: Path, photo_folder: Path, tmp_path: Path) -> None:
     made = export(tiny_run, "openvino", output=tmp_path / "out", photos=photo_folder / "square")
     assert (made.parity.pictures, made.parity.num_pictures) == ("photos given: square", 24)
-    with pytest.raises(DataError, match=r"nothing has no readable photos; give some with --photos"):
+    with pytest.raises(DataError, match=r"nothing has no readable photos; give others as `photos`"):
         export(tiny_run, "openvino", output=tmp_path / "two", photos=tmp_path / "nothing")
 
 
@@ -207,8 +207,8 @@ def test_a_model_that_resizes_otherwise_is_not_kept(
 
 def test_names_are_checked_first(tiny_run: Path, tmp_path: Path) -> None:
     for format, precision, message in (
-        ("caffe", None, r"format is 'caffe'; expected openvino, onnx, litert, keras"),
-        ("onnx", "fp8", r"precision is 'fp8'; expected f32, bf16, int8"),
+        ("caffe", None, r"`format` is 'caffe'; expected openvino, onnx, litert, keras"),
+        ("onnx", "fp8", r"`precision` is 'fp8'; expected f32, bf16, int8"),
         ("keras", "int8", r"'int8' and format 'keras'; expected f32 .* for openvino and onnx"),
         ("onnx", "bf16", r"'bf16' and format 'onnx'; expected f32 or int8 .* for openvino\."),
     ):
@@ -217,7 +217,7 @@ def test_names_are_checked_first(tiny_run: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_there_is_not_overwritten(tiny_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"exists already; choose another place with --output"):
+    with pytest.raises(OutputError, match=r"exists already; choose another `output`"):
         export(tiny_run, "openvino", output=tmp_path)
 
 
@@ -407,4 +407,4 @@ def test_the_command_fails_in_one_line(tiny_run: Path, tmp_path: Path) -> None:
     result = invoke(tiny_run, "--format", "openvino", "-o", tmp_path)
     assert result.exit_code == 1 and result.stderr.count("\n") == 1
     result = invoke(tiny_run, "--format", "onyx")
-    assert result.exit_code == 2 and "format is 'onyx'" in result.stderr
+    assert result.exit_code == 2 and "--format is 'onyx'" in result.stderr

@@ -314,11 +314,11 @@ def test_an_operation_without_a_like_is_named(tmp_path: Path) -> None:
     odd.set_friendly_name("the odd one")
     odd.output(0).set_names({"embeddings"})
     model = openvino.Model([odd], [images])
-    with pytest.raises(HandfulError, match=r"operation Asinh \(the odd one\).*--format openvino"):
+    with pytest.raises(HandfulError, match=r"operation Asinh \(the odd one\).*`format` openvino"):
         write_onnx(model, tmp_path / "model.onnx", {})
     import keras
 
-    with pytest.raises(HandfulError, match=r"operation Asinh \(the odd one\).*--format openvino"):
+    with pytest.raises(HandfulError, match=r"operation Asinh \(the odd one\).*`format` openvino"):
         _Network(model).apply(keras.Input((SIDE, SIDE, 3)))
     assert not (tmp_path / "model.onnx").exists()
 

@@ -64,7 +64,7 @@ def test_8_bit_arithmetic_is_really_used(networks: dict[str, FrozenNetwork]) -> 
 
 def test_other_bodies_have_no_8_bit_form() -> None:
     xception = replace(find_backbone(), name="xception")
-    with pytest.raises(ValueError, match="precision is 'int8' and the backbone xception"):
+    with pytest.raises(ValueError, match="`precision` is 'int8' and the backbone xception"):
         frozen_network(xception, Path("unused"), "int8")
 
 

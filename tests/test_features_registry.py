@@ -66,7 +66,7 @@ def test_unknown_names_and_sizes():
         find_backbone("efficientnetlite0")
     with pytest.raises(ValueError, match=r"Expected efficientnet-lite0, or another of: .*xception"):
         find_backbone("?")
-    with pytest.raises(ValueError, match="image_size is 31; expected 32 or more pixels"):
+    with pytest.raises(ValueError, match="`image_size` is 31; expected 32 or more pixels"):
         find_backbone(image_size=31)
 
 

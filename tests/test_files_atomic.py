@@ -71,7 +71,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
 def test_an_existing_folder_is_kept(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine").write_text("mine")
-    with pytest.raises(OutputError, match="run exists already; choose another place with --output"):
+    with pytest.raises(OutputError, match="run exists already; choose another `output`"):
         with new_folder(tmp_path / "run"):
             raise AssertionError("never entered")
     assert (tmp_path / "run" / "mine").read_text() == "mine"
@@ -109,7 +109,7 @@ def test_nothing_is_left_of_a_broken_file(tmp_path: Path, error: type[BaseExcept
 def test_an_existing_file_is_kept_unless_it_may_be_replaced(tmp_path: Path) -> None:
     target = tmp_path / "a.png"
     target.write_text("old")
-    with pytest.raises(OutputError, match=r"a\.png exists already; choose .* with --output"):
+    with pytest.raises(OutputError, match=r"a\.png exists already; choose another `output`"):
         with new_file(target):
             raise AssertionError("never entered")
     with new_file(target, replace=True) as path:

@@ -157,5 +157,5 @@ def test_where_nothing_helps_the_fitted_head_is_kept(split: Split) -> None:
 
 
 def test_backbones_without_a_known_cut_are_refused(split: Split) -> None:
-    with pytest.raises(ValueError, match=r"backbone is 'resnet50'; fine-tune takes efficientnet"):
+    with pytest.raises(ValueError, match=r"`backbone` is 'resnet50'; fine-tune takes efficientnet"):
         fine_tune(job(split, backbone="resnet50"), recipe())

@@ -250,7 +250,7 @@ def test_a_preview_is_saved_once(tmp_path: Path) -> None:
     with Image.open(path) as picture:
         assert picture.format == "PNG" and picture.width > 1300
     before = path.read_bytes()
-    with pytest.raises(OutputError, match=r"preview\.png exists already; choose .* --output"):
+    with pytest.raises(OutputError, match=r"preview\.png exists already; choose another `output`"):
         save_preview(shown, path)
     assert path.read_bytes() == before
     with pytest.raises(ValueError, match=r"output is a\.jpg; expected a name that ends in \.png"):

@@ -306,12 +306,12 @@ def test_a_taken_port_is_said_at_once(tiny_run: Path) -> None:
     [
         (["--host", "no such host"], 1, "no such host is no address of this machine"),
         (["--host", "192.0.2.1"], 1, "cannot listen at 192.0.2.1"),
-        (["--port", "70000"], 2, "port is 70000; expected 0 to 65535"),
-        (["--max-waiting", "8"], 2, "max_waiting is 8; expected 32 to 100000"),
-        (["--max-body", "500"], 2, "max_body_megabytes is 500.0; expected 0.001 to 200"),
-        (["--max-files", "0"], 2, "max_files is 0; expected 1 to 1000"),
-        (["--body-seconds", "0"], 2, "body_seconds is 0.0; expected 0.1 to 3600"),
-        (["--drain-seconds", "-1"], 2, "drain_seconds is -1.0; expected 0.0 to 3600"),
+        (["--port", "70000"], 2, "--port is 70000; expected 0 to 65535"),
+        (["--max-waiting", "8"], 2, "--max-waiting is 8; expected 32 to 100000"),
+        (["--max-body", "500"], 2, "--max-body is 500.0; expected 0.001 to 200"),
+        (["--max-files", "0"], 2, "--max-files is 0; expected 1 to 1000"),
+        (["--body-seconds", "0"], 2, "--body-seconds is 0.0; expected 0.1 to 3600"),
+        (["--drain-seconds", "-1"], 2, "--drain-seconds is -1.0; expected 0.0 to 3600"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(

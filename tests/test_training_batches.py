@@ -214,7 +214,7 @@ def test_wrong_arguments_are_refused(options: dict[str, object], message: str) -
 
 
 def test_pictures_are_square_and_of_one_part(photo_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"image_size is \(150, 120\); expected equal"):
+    with pytest.raises(ValueError, match=r"`image_size` is \(150, 120\); expected equal"):
         batches(photo_folder, (150, 120))
     for part in ("train", "validation"):
         for kind in ("a", "b"):

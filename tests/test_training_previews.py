@@ -172,7 +172,7 @@ def test_other_arrays_are_refused(photo: np.ndarray) -> None:
 
 
 def test_a_negative_seed_is_refused() -> None:
-    with pytest.raises(ValueError, match="seed is -1; expected 0 or more"):
+    with pytest.raises(ValueError, match="`seed` is -1; expected 0 or more"):
         preview(PHOTO, FULL, -1)
 
 
@@ -191,9 +191,9 @@ def test_a_photo_is_shown_as_its_recipes_network_sees_it(tmp_path: Path) -> None
 
 
 def test_wrong_questions_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="recipe is 'mine'; expected one of exercise, handful"):
+    with pytest.raises(ValueError, match="`recipe` is 'mine'; expected one of exercise, handful"):
         preview_photo(tmp_path, "mine")
-    with pytest.raises(ValueError, match="image_size is 2; expected 8 to 1024 pixels"):
+    with pytest.raises(ValueError, match="`image_size` is 2; expected 8 to 1024 pixels"):
         preview_photo(tmp_path, image_size=2)
 
 

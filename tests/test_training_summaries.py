@@ -173,9 +173,9 @@ def test_what_is_no_network_is_named(file: Path, name: str, words: str) -> None:
 def test_wrong_questions_are_refused() -> None:
     with pytest.raises(ValueError, match="no network 'alexnet'; expected scratch, mnist, small, "):
         summarise("alexnet")
-    with pytest.raises(ValueError, match="num_classes is 1; expected 2 or more"):
+    with pytest.raises(ValueError, match="`num_classes` is 1; expected 2 or more"):
         summarise("scratch", num_classes=1)
-    with pytest.raises(ValueError, match="image_size is 0; expected a number of pixels"):
+    with pytest.raises(ValueError, match="`image_size` is 0; expected a number of pixels"):
         summarise("scratch", image_size=0)
     with pytest.raises(ValueError, match="this network needs 46 pixels"):
         summarise("scratch", image_size=20)

@@ -126,7 +126,7 @@ def test_an_interrupted_comparison_goes_on(photos: Path, tmp_path: Path, way: st
         compare(photos, PICTURES, output=folder, network=tiny, reporter=stopper)
     assert names_in(folder) == {"split.csv", "scratch-0", "augmented-0", "augmented-0.checkpoint"}
     first = (folder / "scratch-0" / "run.json").read_bytes()
-    with pytest.raises(OutputError, match=r"out exists already; .* go on in it with --resume"):
+    with pytest.raises(OutputError, match=r"out exists already; .* go on in it with `resume`"):
         compare(photos, PICTURES, output=folder, network=tiny)
     other = CompareConfig(recipe="exercise", strategies=PICTURES.strategies, epochs=3)
     with pytest.raises(DataError, match="scratch-0 was trained with other options; give the same"):

@@ -105,7 +105,7 @@ def test_what_cannot_be_answered_leaves_nothing(
     assert not any(phase == "fit" for phase, _, _ in recorder.of("progress"))
     assert list(tmp_path.glob("*curve*")) == []
     output.mkdir()
-    with pytest.raises(OutputError, match="exists already; choose another place with --output"):
+    with pytest.raises(OutputError, match="exists already; choose another `output`"):
         curve(photo_folder, output=output)
 
 

@@ -348,7 +348,7 @@ def test_a_stop_in_any_phase_leaves_nothing(
 def test_an_existing_run_is_never_overwritten(photo_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("mine")
-    with pytest.raises(OutputError, match="exists already; choose another place with --output"):
+    with pytest.raises(OutputError, match="exists already; choose another `output`"):
         train_workflow.train(photo_folder, output=tmp_path / "run")
     assert (tmp_path / "run" / "mine.txt").read_text() == "mine"
 
@@ -449,7 +449,7 @@ def test_a_network_stops_with_a_usable_run(
     assert Classifier.load(path).predict([photo_folder / "round" / "000.jpg"])
     assert json.loads((path / "run.json").read_text())["result"]["training"]["epochs"] == 2
     assert train_workflow.checkpoint_path(path).is_dir()
-    with pytest.raises(OutputError, match="exists already; choose another place with --output"):
+    with pytest.raises(OutputError, match="exists already; choose another `output`"):
         train_workflow.train(photo_folder, config, output=path, network=tiny)
     resumed = train_workflow.train(photo_folder, config, output=path, network=tiny, resume=True)
     whole = train_workflow.train(photo_folder, config, output=tmp_path / "whole", network=tiny)

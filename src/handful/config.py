@@ -160,26 +160,26 @@ class TrainConfig:
         for name in ("learning_rate", "time_budget_minutes"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise UsageError(f"{name} is {value}; expected more than 0.")
+                raise UsageError(f"`{name}` is {value}; expected more than 0.")
         for name in ("epochs", "batch_size", "patience", "image_size"):
             if getattr(self, name) == 0:
-                raise UsageError(f"{name} is 0; expected 1 or more.")
+                raise UsageError(f"`{name}` is 0; expected 1 or more.")
         if self.precision == "int8" and self.strategy != "transfer":
             raise UsageError(
-                f"precision is 'int8' and strategy {self.strategy!r}; 8 bits are for transfer."
+                f"`precision` is 'int8' and `strategy` {self.strategy!r}; 8 bits are for transfer."
             )
         if self.network is not None and self.strategy not in ("scratch", "augmented"):
             raise UsageError(
-                f"network is {self.network!r} and strategy {self.strategy!r}; a network of one's "
-                "own is trained by the strategies scratch and augmented."
+                f"`network` is {self.network!r} and `strategy` {self.strategy!r}; a network of "
+                "one's own is trained by the strategies scratch and augmented."
             )
         _check_range("views", self.views, 1, 64)
         _check_range("seed", self.seed, 0, 2**32 - 1)
         _check_range("max_megapixels", self.max_megapixels, 0.001, 4_000)
         if not 0.0 < self.validation_fraction < 1.0:
             raise UsageError(
-                f"validation_fraction is {self.validation_fraction}; expected a share between "
-                "0 and 1, such as 0.2."
+                f"`validation_fraction` is {self.validation_fraction}; expected a fraction "
+                "between 0 and 1, such as 0.2."
             )
         _check_difference(self.difference)
         _check_resampling(self)
@@ -246,7 +246,7 @@ class CompareConfig:
         for name in self.strategies:
             _check_choice("strategies", name, STRATEGIES)
         if len(set(self.strategies)) < len(self.strategies):
-            raise UsageError(f"strategies are {', '.join(self.strategies)}; expected each once.")
+            raise UsageError(f"`strategies` are {', '.join(self.strategies)}; expected each once.")
         for strategy in self.chosen:
             self.train_config(strategy, self.seed)
 
@@ -322,8 +322,8 @@ class ServeConfig:
         _check_range("port", self.port, 0, 65535)
         if self.root_path and (self.root_path[0] != "/" or self.root_path[-1] == "/"):
             raise ValueError(
-                f"root_path is {self.root_path!r}; expected a path such as /photos, with no slash "
-                "at its end."
+                f"`root_path` is {self.root_path!r}; expected a path such as /photos, with no "
+                "slash at its end."
             )
         _check_range("max_files", self.max_files, 1, 1000)
         # Else a request could be taken that never fits into the queue.
@@ -342,7 +342,7 @@ class ServeConfig:
 def _check_difference(difference: float) -> None:
     if not 0.0 < difference <= 1.0:
         raise UsageError(
-            f"difference is {difference}; expected a share above 0, up to 1: 0.02 is two points."
+            f"`difference` is {difference}; expected a fraction above 0, up to 1: 0.02 is 2 points."
         )
 
 
@@ -350,20 +350,20 @@ def _check_resampling(config: TrainConfig) -> None:
     _check_range("num_seeds", config.num_seeds, 1, 1000)
     if config.num_folds is not None and not 2 <= config.num_folds <= 1000:
         raise UsageError(
-            f"num_folds is {config.num_folds}; expected 2 to 1000, for each fold is scored by a "
+            f"`num_folds` is {config.num_folds}; expected 2 to 1000, for each fold is scored by a "
             "head that the others fit."
         )
     if config.is_resampled and not config.fits_head:
         raise UsageError(
-            f"num_seeds is {config.num_seeds} and num_folds {config.num_folds}, but strategy "
-            f"{config.strategy!r} of recipe {config.recipe!r} trains in epochs; expected strategy "
-            "'transfer' of recipe 'handful', whose head is fitted in a moment. To train a network "
-            "with several seeds, use `handful compare --strategy ... --seeds`."
+            f"strategy {config.strategy!r} of recipe {config.recipe!r} trains in epochs and does "
+            "not use `num_seeds` or `num_folds`; leave them out, or choose strategy 'transfer' of "
+            "recipe 'handful', whose head is fitted in a moment. To train a network with several "
+            "seeds, use `handful compare`."
         )
     if config.learning_curve and not config.fits_head:
         raise UsageError(
-            f"learning_curve is True, but strategy {config.strategy!r} of recipe "
-            f"{config.recipe!r} trains in epochs; expected strategy 'transfer' of recipe "
+            f"strategy {config.strategy!r} of recipe {config.recipe!r} trains in epochs and does "
+            "not use `learning_curve`; leave it out, or choose strategy 'transfer' of recipe "
             "'handful', whose head is fitted anew for every number of photos."
         )
 
@@ -371,19 +371,18 @@ def _check_resampling(config: TrainConfig) -> None:
 def _check_epochless(config: TrainConfig) -> None:
     """Refuse what a head that is fitted without epochs would silently leave unused."""
     for name in ("epochs", "batch_size", "learning_rate", "patience", "time_budget_minutes"):
-        if (value := getattr(config, name)) is not None:
+        if getattr(config, name) is not None:
             raise UsageError(
-                f"{name} is {value}, but strategy 'transfer' of recipe 'handful' fits its head "
-                "without epochs and has no use for it; expected none. Leave it out, or choose "
-                "another strategy, such as 'fine-tune'."
+                "strategy 'transfer' of recipe 'handful' fits its head without epochs and does not "
+                f"use `{name}`; leave it out, or choose another strategy, such as 'fine-tune'."
             )
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UsageError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
+        raise UsageError(f"`{name}` is {value!r}; expected one of {', '.join(choices)}.")
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise UsageError(f"{name} is {value}; expected {low} to {high}.")
+        raise UsageError(f"`{name}` is {value}; expected {low} to {high}.")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from handful.cli.spelling import with_options
 from handful.errors import OutputError
 from handful.files.atomic import json_text, reason_of
 from handful.files.tables import row_line
@@ -63,7 +64,7 @@ def log(line: str) -> None:
         line: What to print.
     """
     if sys.stderr is not None:  # else it would go to standard output
-        print(printable(line), file=sys.stderr)
+        print(printable(with_options(line)), file=sys.stderr)
 
 
 class _TerminalReporter(Reporter):
@@ -392,7 +393,7 @@ def warn(lines: Iterable[str]) -> None:
         lines: Sentences.
     """
     for line in lines:
-        show(f"Warning: {line}")
+        show(f"Warning: {with_options(line)}")
 
 
 def warn_rejected(rejected: Any) -> None:

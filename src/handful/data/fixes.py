@@ -56,9 +56,7 @@ def read_fixes(path: str | Path) -> tuple[Fix, ...]:
         DataError: When the file is missing or no fix list; names the line.
     """
     file = Path(path)
-    table = read_table(
-        file, "give a file that `handful check PHOTOS --fix-list FILE` wrote, saved as CSV UTF-8"
-    )
+    table = read_table(file, "give a fix list that `handful check` wrote, saved as CSV UTF-8")
     names = table.names
     if "path" not in names or "action" not in names:
         raise DataError(
@@ -134,7 +132,7 @@ def refuse_existing(path: str | Path) -> None:
     if Path(path).exists():
         raise OutputError(
             f"The fix list {path} exists already, and may hold decisions of yours; give another "
-            "name to --fix-list, or remove the file first."
+            "`fix_list`, or remove the file first."
         )
 
 

@@ -22,7 +22,7 @@ from handful.files.tables import read_table, write_csv
 
 _MOST_DEALS = 20
 _NAMED = 20
-_WAY_OUT = " (--drop-leaks leaves these training photos out)"
+_WAY_OUT = " (`drop_leaks` leaves these training photos out)"
 _MANIFEST_COLUMNS = ("content_hash", "split", "class_name", "path")
 
 
@@ -65,7 +65,7 @@ class Split:
             ValueError: For another name.
         """
         if name not in SPLIT_NAMES:
-            raise UsageError(f"part is {name!r}; expected one of {', '.join(SPLIT_NAMES)}.")
+            raise UsageError(f"`part` is {name!r}; expected one of {', '.join(SPLIT_NAMES)}.")
         return self.index.select(getattr(self, name))
 
     def part_names(self) -> list[str]:

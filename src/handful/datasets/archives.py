@@ -105,7 +105,7 @@ def make_picture_folder(
     if counts not in expected:
         raise OutputError(
             f"{folder} exists already and is not all of {name}: {_difference(counts, expected)}. "
-            "Choose another place with --output, or remove it first."
+            "Choose another `output`, or remove it first."
         )
     examples = _draw_examples(name, folder, counts)
     return PictureFolder(name, folder, is_new, source, _by_part(counts), examples, credit)

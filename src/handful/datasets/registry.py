@@ -221,11 +221,11 @@ def _find_given(data: Path | None, story: _Story) -> Path | None:
     """Photos that the user points at; nothing there is an error and not a reason to go on."""
     named = os.environ.get(DATA_VARIABLE)
     if data is not None:
-        path, by = data, "--data"
+        path, by = data, "`data`"
     elif named:
         path, by = Path(named).expanduser(), f"the environment variable {DATA_VARIABLE}"
     else:
-        story.log(f"No photos were given by --data or {DATA_VARIABLE}.")
+        story.log(f"No photos were given by `data` or {DATA_VARIABLE}.")
         return None
     if not path.exists():
         raise DataError(
@@ -284,7 +284,7 @@ def _find_published(folder: Path, story: _Story) -> DemoData:
     except DataError as error:
         raise DataError(
             f"No photos for the demo were given or found. {reason} {error} Give photos of your "
-            f"own with --data PATH, or put {CATS_AND_DOGS.url} at "
+            f"own as `data`, or put {CATS_AND_DOGS.url} at "
             f"{folder / CATS_AND_DOGS.file_name}."
         ) from error
     story.log(f"Taking the {NUM_SOLAR_CELLS:,} solar cells of PyPI's {SOLAR_CELLS}.")

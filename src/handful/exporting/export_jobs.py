@@ -196,9 +196,7 @@ def export(
     chosen = precision or _default_precision(read.classifier, format)
     folder = output or _default_output(read.path, format, precision)
     if folder.exists():
-        raise OutputError(
-            f"{folder} exists already; choose another place with --output, or remove it first."
-        )
+        raise OutputError(f"{folder} exists already; choose another `output`, or remove it first.")
     reference = _in_precision(read, chosen)
     pictures = find_pictures(read.facts, read.parts, photos, read.classifier.settings)
     accuracy = _checked_accuracy(read, reference, pictures, chosen)
@@ -225,13 +223,13 @@ def export(
 
 def _check_names(format: str, precision: str | None) -> None:
     if format not in FORMATS:
-        raise UsageError(f"format is {format!r}; expected {', '.join(FORMATS)}.")
+        raise UsageError(f"`format` is {format!r}; expected {', '.join(FORMATS)}.")
     if precision is not None and precision not in LARGEST_DIFFERENCE:
-        raise UsageError(f"precision is {precision!r}; expected {', '.join(LARGEST_DIFFERENCE)}.")
+        raise UsageError(f"`precision` is {precision!r}; expected {', '.join(LARGEST_DIFFERENCE)}.")
     if precision is not None and precision not in PRECISIONS[format]:
         others = [name for name in FORMATS if precision in PRECISIONS[name]]
         raise UsageError(
-            f"precision is {precision!r} and format {format!r}; expected "
+            f"`precision` is {precision!r} and `format` {format!r}; expected "
             f"{' or '.join(PRECISIONS[format])} for it. {precision} is written for "
             f"{' and '.join(others)}."
         )
@@ -293,7 +291,7 @@ def _in_precision(run: _Run, precision: str) -> Classifier:
             raise HandfulError(
                 f"This classifier's network ({name}) computes in {own.embedder.precision} and has "
                 f"no {precision} form: handful makes 8-bit networks of EfficientNet-Lite's own "
-                f"weights alone. Export it without --precision, or train with {precision}."
+                f"weights alone. Export it without `precision`, or train with {precision}."
             )
         network = frozen_network(backbone, precision=precision)
     return Classifier(
@@ -318,7 +316,7 @@ def _checked_accuracy(
     if pictures.validation is None:
         raise DataError(
             "8 bits can only be kept where they cost no accuracy, and the run's validation photos, "
-            "which would show it, are gone. Put them back, or export with --precision f32."
+            "which would show it, are gone. Put them back, or export with `precision` f32."
         )
     before, after = (
         validation_accuracy(classifier, pictures.validation)
@@ -327,9 +325,10 @@ def _checked_accuracy(
     if before - after >= LARGEST_FALL:
         raise HandfulError(
             f"In 8 bits {format_share(after)} of {len(pictures.validation):,} validation photos "
-            f"are named right, and {format_share(before)} in {run.classifier.embedder.precision}; "
-            f"expected a fall of less than {100 * LARGEST_FALL:.1f} points. Export with "
-            "--precision f32, or train with --precision int8."
+            f"are classified correctly, {format_share(before)} in "
+            f"{run.classifier.embedder.precision}; expected a fall of less than "
+            f"{100 * LARGEST_FALL:.1f} points. Export with `precision` f32, or train with "
+            "`precision` int8."
         )
     return after
 
@@ -436,7 +435,7 @@ def compare(
         if progress is not None:
             progress(number + 1, len(pictures))
     if not answers.names:
-        raise DataError(f"None of the {pictures.source} can be read; give others with --photos.")
+        raise DataError(f"None of the {pictures.source} can be read; give others as `photos`.")
     parity = _judge(answers, own, pictures, precision)
     share = LARGEST_SHARE_OF_DRAWN if pictures.index is None else LARGEST_SHARE_ABOVE
     _check_parity(parity, answers, precision, share)
@@ -490,7 +489,7 @@ def _check_parity(parity: Parity, answers: _Answers, precision: str, share: floa
         num_above = int((off > allowed).sum())
         if num_above <= few and off.max() <= LARGEST_FACTOR * allowed:
             continue
-        advice = "another --format may do" if precision == "f32" else "export with --precision f32"
+        advice = "another `format` may do" if precision == "f32" else "export with `precision` f32"
         raise HandfulError(
             f"The exported model differs from `handful predict` by {off.max():.2g} in a "
             f"probability of {answers.names[int(off.argmax())]}{how}, and by more than {allowed:g} "

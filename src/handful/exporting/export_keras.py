@@ -540,7 +540,7 @@ def write_litert(model: "keras.Model", path: Path, facts: Mapping[str, str]) -> 
             reason = f"operations {missing[1]}" if missing else str(error).splitlines()[0]
             raise HandfulError(
                 f"LiteRT cannot compute this network without TensorFlow beside it ({reason}). "
-                "Export it with --format openvino, onnx or keras."
+                "Export it with `format` openvino, onnx or keras."
             ) from error
         path.write_bytes(content)
     _add_metadata(path, facts)

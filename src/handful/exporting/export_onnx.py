@@ -412,7 +412,7 @@ def unknown_operation(node: Any) -> HandfulError:
     """
     return HandfulError(
         f"The network has an operation {node.get_type_name()} ({node.get_friendly_name()}), which "
-        "handful cannot write for this format. Export it with --format openvino."
+        "handful cannot write for this format. Export it with `format` openvino."
     )
 
 
@@ -426,7 +426,7 @@ def _fixed(value: Any) -> NDArray[Any]:
         return np.asarray(parts[0] * parts[1], dtype=np.float32)
     raise HandfulError(
         f"The network computes an argument of {node.get_friendly_name()} from the pictures, which "
-        "handful cannot write for this format. Export it with --format openvino."
+        "handful cannot write for this format. Export it with `format` openvino."
     )
 
 
@@ -465,7 +465,7 @@ def steps_of(node: Any) -> tuple[float, int]:
             return scale, round(zero)
     raise HandfulError(
         f"The network quantises {node.get_friendly_name()} in a way that handful cannot write for "
-        "this format. Export it with --format openvino, or with --precision f32."
+        "this format. Export it with `format` openvino, or with `precision` f32."
     )
 
 
@@ -486,7 +486,7 @@ def slice_of(node: Any) -> tuple[list[int], list[int], list[int]]:
     if any(any(mask) for mask in masks):
         raise HandfulError(
             f"The network slices {node.get_friendly_name()} in a way that handful cannot write for "
-            "this format. Export it with --format openvino."
+            "this format. Export it with `format` openvino."
         )
     starts, ends = (_fixed(node.input_value(place)).tolist() for place in (1, 2))
     steps = _fixed(node.input_value(3)).tolist() if len(node.inputs()) > 3 else [1] * len(starts)

@@ -76,7 +76,7 @@ def find_pictures(
     if photos is not None:
         index = load_unlabelled([photos])
         if not len(index):
-            raise DataError(f"{photos} has no readable photos; give some with --photos.")
+            raise DataError(f"{photos} has no readable photos; give others as `photos`.")
         found = TrialPictures(f"photos given: {photos.name}", _some(index), limit)
     elif validation is not None:
         found = TrialPictures("validation photos of the run", _some(validation), limit)

@@ -45,7 +45,7 @@ def check_extra(format: str) -> None:
     missing = [package for module, package in _EXTRAS[format].items() if find_spec(module) is None]
     if missing:
         raise MissingExtraError(
-            f"--format {format} needs {' and '.join(missing)}, which this installation lacks. "
+            f"`format` {format} needs {' and '.join(missing)}, which this installation lacks. "
             "In handful's folder: python -m pip install -e '.[export]'"
         )
 

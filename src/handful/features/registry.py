@@ -146,7 +146,7 @@ def find_backbone(
             f"or another of: {', '.join(backbone_names())}."
         )
     if image_size is not None and image_size < MIN_IMAGE_SIZE:
-        raise UsageError(f"image_size is {image_size}; expected {MIN_IMAGE_SIZE} or more pixels.")
+        raise UsageError(f"`image_size` is {image_size}; expected {MIN_IMAGE_SIZE} or more pixels.")
     if name in LITE_VARIANTS:
         variant = LITE_VARIANTS[name]
         trained_size, width, licence = variant.image_size, EMBEDDING_DIM, "Apache-2.0"
@@ -237,7 +237,7 @@ def frozen_network(
     int8 = precision == "int8"
     if int8 and backbone.name not in LITE_VARIANTS:
         raise UsageError(
-            f"precision is 'int8' and the backbone {backbone.name}; expected one of "
+            f"`precision` is 'int8' and the backbone {backbone.name}; expected one of "
             f"{', '.join(LITE_VARIANTS)}, or another precision."
         )
     digest = int8_digest(backbone) if int8 else backbone.digest

@@ -174,9 +174,7 @@ def new_folder(path: Path, replace: bool = False, keep_others: bool = False) -> 
         OutputError: When the folder exists, or writing fails: disk full, no permission, ...
     """
     if not replace and (path.exists() or path.is_symlink()):
-        raise OutputError(
-            f"{path} exists already; choose another place with --output, or remove it first."
-        )
+        raise OutputError(f"{path} exists already; choose another `output`, or remove it first.")
     # What a link leads to is replaced, not the link.
     target = path.resolve() if path.is_symlink() else path
     try:
@@ -184,8 +182,8 @@ def new_folder(path: Path, replace: bool = False, keep_others: bool = False) -> 
         with Draft(target.parent) as draft:
             if not replace and target.name in names_in_hand(target.parent):
                 raise OutputError(
-                    f"{path} is being made by another process; choose another place with "
-                    "--output, or wait for it."
+                    f"{path} is being made by another process; choose another "
+                    "`output`, or wait for it."
                 )
             folder = draft.place(target.name)
             folder.mkdir()
@@ -216,9 +214,7 @@ def new_file(path: Path, replace: bool = False) -> Iterator[Path]:
         OutputError: When the file exists and may not be replaced, or writing fails.
     """
     if path.is_dir() or (not replace and (path.exists() or path.is_symlink())):
-        raise OutputError(
-            f"{path} exists already; choose another place with --output, or remove it first."
-        )
+        raise OutputError(f"{path} exists already; choose another `output`, or remove it first.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with Draft(path.parent) as draft:
@@ -341,8 +337,7 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
     elif not _is_of(path, Path(os.path.realpath(file))):
         raise HandfulError(f"{file} cannot be used: {reason_of(error)}.") from error
     return OutputError(
-        f"{path} cannot be written: {reason_of(error)}. Free it, or choose another place with "
-        "--output."
+        f"{path} cannot be written: {reason_of(error)}. Free it, or choose another `output`."
     )
 
 

@@ -431,7 +431,7 @@ def write_explanations(
     for place in places:
         if place.exists() or place.is_symlink():
             raise OutputError(
-                f"{place} exists already; choose another place with --output, or remove it first."
+                f"{place} exists already; choose another `output`, or remove it first."
             )
     explanations, pictures, rejected = [], [], list(index.rejected)
     found = Explainer(classifier).explain_index(index, class_name, progress)
@@ -458,7 +458,7 @@ class _MappedNetwork:
             raise ModelFileError(
                 f"The network {classifier.about.get('backbone', network.xml_path.name)} does not "
                 "end in the average of a feature map, so no place can be named that its answer "
-                "comes from. Use another backbone with --strategy transfer, such as "
+                "comes from. Use another backbone with strategy transfer, such as "
                 "efficientnet-lite0; or end a network of your own in GlobalAveragePooling2D and "
                 "one Dense layer."
             )

@@ -126,7 +126,7 @@ class Calibration:
             is shown, the smallest of the first bounds is.
         """
         if not 0.0 < error_rate < 1.0:
-            raise UsageError(f"error_rate is {error_rate}; expected 0 to 1, such as 0.01.")
+            raise UsageError(f"`error_rate` is {error_rate}; expected 0 to 1, such as 0.01.")
         if error_rate not in self._rules:
             if len(self._rules) >= _RULES_KEPT:
                 self._rules.clear()
@@ -198,7 +198,7 @@ class Calibration:
             Vovk 2015): the head that answers has learnt from more photos than those that scored.
         """
         if not 0.0 < coverage < 1.0:
-            raise UsageError(f"coverage is {coverage}; expected 0 to 1, such as 0.95.")
+            raise UsageError(f"`coverage` is {coverage}; expected 0 to 1, such as 0.95.")
         probabilities, counts = self._by_true_probability
         needed = (self._shares.sum() + 1) * coverage - 1e-9
         place = int(np.searchsorted(counts, needed))

@@ -303,7 +303,7 @@ def manifest_to_repeat(path: str | Path) -> Path | None:
     if not manifest.is_file():
         raise DataError(
             f"{file.parent} has no {MANIFEST_FILE}, and was made on a split that it was given; "
-            "restore the file from a copy, or give a split with --split."
+            "restore the file from a copy, or give a split as `manifest`."
         )
     return manifest
 

@@ -243,7 +243,7 @@ def _listening(config: ServeConfig) -> Iterator[socket.socket]:
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise OutputError(
-            f"{config.host} is no address of this machine ({error.strerror}); give --host another."
+            f"{config.host} is no address of this machine ({error.strerror}); give another `host`."
         ) from error
     with listener:
         try:
@@ -253,7 +253,7 @@ def _listening(config: ServeConfig) -> Iterator[socket.socket]:
         except OSError as error:
             raise OutputError(
                 f"cannot listen at {config.host}, port {config.port} ({error.strerror}); choose "
-                "another with --port, or 0 for a free one."
+                "another `port`, or 0 for a free one."
             ) from error
         yield listener
 

@@ -93,7 +93,7 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
     split, config = job.split, job.config
     name = (config.backbone or recipe.backbone or "").lower()
     if name not in _CUTS:
-        raise UsageError(f"backbone is {name!r}; fine-tune takes {', '.join(_CUTS)}.")
+        raise UsageError(f"`backbone` is {name!r}; fine-tune takes {', '.join(_CUTS)}.")
     weights = Path(config.weights) if config.weights else None
     backbone = find_backbone(name, weights, config.image_size)
     probe, table = fit_probe(job, backbone, "f32", split.train)

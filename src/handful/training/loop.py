@@ -360,7 +360,7 @@ class _Loop:
             raise TrainingError(
                 f"The loss is no number any more in epoch {number + 1} of {self.epochs}: training "
                 f"has diverged with a learning rate of {self.recipe.learning_rate:g}. Give a "
-                "smaller one with --learning-rate."
+                "smaller `learning_rate`."
             )
         nothing = [math.nan]
         row = (

@@ -238,7 +238,7 @@ def check_network(network: Any, input_shape: Shape, num_classes: int) -> None:
     if not fits or any(a not in (None, b) for a, b in zip(wanted[1:], input_shape, strict=True)):
         raise UsageError(
             f"The network takes {wanted}; the photos are {('N', *input_shape)}. Build it with the "
-            "input_shape that it is given, or set --image-size."
+            "input_shape that it is given, or set `image_size`."
         )
     output = network.output_shape
     expected = [(None, num_classes)] + ([(None, 1)] if num_classes == 2 else [])
@@ -323,7 +323,7 @@ def _model(inputs: Any, features: Any, num_classes: int, name: str) -> "keras.Mo
     import keras
 
     if num_classes < 2:
-        raise UsageError(f"num_classes is {num_classes}; expected 2 or more.")
+        raise UsageError(f"`num_classes` is {num_classes}; expected 2 or more.")
     units, activation = (1, "sigmoid") if num_classes == 2 else (num_classes, "softmax")
     output = keras.layers.Dense(
         units, activation=activation, dtype="float32", name="probabilities"

@@ -108,7 +108,7 @@ def preview(
             f"photo is {photo.dtype} of shape {photo.shape}; expected uint8 of shape (H, W, 3)."
         )
     if seed < 0:
-        raise UsageError(f"seed is {seed}; expected 0 or more.")
+        raise UsageError(f"`seed` is {seed}; expected 0 or more.")
     height, width = photo.shape[:2]
     drawn = draw_views(policy, NUM_VIEWS, height, width, np.random.default_rng(seed))
     return Preview(
@@ -149,12 +149,12 @@ def preview_photo(
         DataError: When there is no readable photo at the path.
     """
     if recipe not in PREVIEW_RECIPES:
-        raise UsageError(f"recipe is {recipe!r}; expected one of {', '.join(PREVIEW_RECIPES)}.")
+        raise UsageError(f"`recipe` is {recipe!r}; expected one of {', '.join(PREVIEW_RECIPES)}.")
     found = find_recipe(recipe, "augmented")
     assert found is not None and found.policy is not None
     size = found.image_size if image_size is None else image_size
     if not 8 <= size <= 1024:
-        raise UsageError(f"image_size is {size}; expected 8 to 1024 pixels.")
+        raise UsageError(f"`image_size` is {size}; expected 8 to 1024 pixels.")
     photo = _read_photo(path, DecodeSettings(size, found.resize))
     return preview(photo, found.policy, seed, f"{path.name}, recipe {recipe}")
 

@@ -109,9 +109,9 @@ def summarise(
         DataError: When the user's file or function gives no network.
     """
     if image_size is not None and image_size < 1:
-        raise UsageError(f"image_size is {image_size}; expected a number of pixels.")
+        raise UsageError(f"`image_size` is {image_size}; expected a number of pixels.")
     if num_classes is not None and num_classes < 2:
-        raise UsageError(f"num_classes is {num_classes}; expected 2 or more.")
+        raise UsageError(f"`num_classes` is {num_classes}; expected 2 or more.")
     body = None
     if name.lower() in backbone_names():
         network, body = _build_with_body(name.lower(), num_classes or 2, image_size)
@@ -161,9 +161,9 @@ def _build(name: str, input_shape: tuple[int, int, int], num_classes: int) -> "k
         network = builder(input_shape, num_classes)
     except Exception as error:  # whatever the user's code raises
         raise DataError(
-            f"{name} failed for pictures of shape {input_shape} and {num_classes} classes: "
-            f"{type(error).__name__}: {error}. Mend it, or choose others by --image-size and "
-            "--num-classes."
+            f"{name} failed for images of shape {input_shape} and {num_classes} classes: "
+            f"{type(error).__name__}: {error}. Mend it, or choose others by `image_size` "
+            "and `num_classes`."
         ) from error
     import keras
 

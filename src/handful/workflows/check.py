@@ -253,8 +253,8 @@ def _output_folder(output: str | Path | None) -> Iterator[Path | None]:
     }
     if path.exists() and not is_check:
         raise OutputError(
-            f"{path} exists already and is not the folder of a check; choose another place with "
-            "--output, or remove it first."
+            f"{path} exists already and is not the folder of a check; choose another "
+            "`output`, or remove it first."
         )
     # Lists in it stay, see `new_folder`.
     with new_folder(path, replace=is_check, keep_others=True) as folder:
@@ -280,8 +280,8 @@ def _refuse_same(fix_list: str | Path, output: str | Path | None) -> None:
     place = _place_inside(fix_list, output)
     if place is not None and str(place) in (".", CHECK_FILE, CHECK_JSON):
         raise OutputError(
-            f"The fix list {fix_list} would take the place of the check's own; give another name "
-            "to --fix-list."
+            f"The fix list {fix_list} would take the place of the check's own; give another "
+            "`fix_list`."
         )
 
 

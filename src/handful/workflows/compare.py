@@ -67,8 +67,8 @@ def compare(
     manifest = folder / MANIFEST_FILE
     if folder.exists() and not resume:
         raise OutputError(
-            f"{folder} exists already; choose another place with --output, remove it first, or "
-            "go on in it with --resume."
+            f"{folder} exists already; choose another `output`, remove it first, or "
+            "go on in it with `resume`."
         )
     first = config.train_config(config.chosen[0], config.seed)
     if not folder.exists():
@@ -202,12 +202,12 @@ def _is_whole(path: Path, asked: TrainConfig, photos: Path) -> bool:
     if source != str(photos.resolve()):
         raise DataError(
             f"{path} was trained on other photos, {source}; give the same ones to resume, "
-            "or choose another place with --output."
+            "or choose another `output`."
         )
     if config != asdict(asked):
         raise DataError(
             f"{path} was trained with other options; give the same ones to resume, or choose "
-            "another place with --output."
+            "another `output`."
         )
     return not interrupted
 

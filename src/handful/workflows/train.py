@@ -205,8 +205,8 @@ def unfinished_run_path(photos: str | Path, folder: Path = Path("runs")) -> Path
     ]
     if not found:
         raise DataError(
-            f"There is no unfinished training on {photos} in {folder}; give its place with "
-            "--output, or leave --resume out."
+            f"There is no unfinished training on {photos} in {folder}; give its place as "
+            "`output`, or leave `resume` out."
         )
     return max(found, key=lambda path: checkpoint_path(path).stat().st_mtime)
 

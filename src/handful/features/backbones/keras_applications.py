@@ -217,8 +217,8 @@ def _download(body: KerasBody, path: Path) -> None:
             if found != body.checksum:
                 raise WeightsError(
                     f"{body.url} came with checksum {found}; expected {body.checksum}. The "
-                    "download was cut short or the file was replaced; try again, or give weights "
-                    "of your own with --weights FILE."
+                    "download was cut short or the file was replaced; try again, or give "
+                    "a file of your own as `weights`."
                 )
             os.replace(partial, path)
     except OSError as error:
@@ -227,5 +227,5 @@ def _download(body: KerasBody, path: Path) -> None:
         raise WeightsError(
             f"The weights of {body.constructor.lower()} are not on this computer and could not be "
             f"downloaded ({getattr(error, 'reason', None) or error}). Download {body.url} "
-            f"elsewhere and put it at {path}, or give weights of your own with --weights FILE."
+            f"elsewhere and put it at {path}, or give a file of your own as `weights`."
         ) from error

@@ -1,0 +1,41 @@
+"""Fields of the library's arguments, as the command line spells them."""
+
+import re
+from dataclasses import fields
+
+from handful.config import CompareConfig, ServeConfig, TrainConfig
+
+# Options that have another name than their field.
+_RENAMED = {
+    "allowed_hosts": "allow-host",
+    "coverage": "sets",
+    "fixes": "apply-fixes",
+    "learning_curve": "curve",
+    "manifest": "split",
+    "max_body_megabytes": "max-body",
+    "num_folds": "folds",
+    "num_seeds": "seeds",
+    "sizes": "at",
+    "strategies": "strategy",
+    "test_time_mirror": "tta",
+    "time_budget_minutes": "time-budget",
+}
+_ARGUMENTS = (
+    *("coverage", "data", "error_rate", "fix_list", "format", "manifest", "num_classes"),
+    *("output", "part", "photos", "resume", "sizes", "target"),
+)
+_CONFIGS = (TrainConfig, CompareConfig, ServeConfig)
+_FIELDS = {*_ARGUMENTS, *(field.name for config in _CONFIGS for field in fields(config))}
+OPTIONS = {field: "--" + _RENAMED.get(field, field).replace("_", "-") for field in sorted(_FIELDS)}
+
+
+def with_options(text: str) -> str:
+    """Put options in the place of fields.
+
+    Args:
+        text: A message of the library, with fields between backticks.
+
+    Returns:
+        Such as "--epochs is 0" for "`epochs` is 0"; what is no field stays as it is.
+    """
+    return re.sub(r"`([a-z_]+)`", lambda found: OPTIONS.get(found[1], found[0]), text)
