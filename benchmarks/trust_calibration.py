@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from handful.config import TrainConfig
 from handful.data.splits import Split
+from handful.data.target import softmax
 from handful.datasets.solar_cells import fetch_solar_cells
 from handful.models.calibration import COVERAGES, ERROR_RATES
-from handful.models.heads import softmax
 from handful.statistics.metrics import expected_calibration_error, log_loss, reliability_curve
 from handful.training.steps import split_index
 from handful.workflows import train as train_workflow

@@ -21,8 +21,9 @@ from handful.config import TrainConfig
 from handful.data.index import load_index
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import duplicate_groups
+from handful.data.target import softmax
 from handful.models.calibration import fit_calibrated_head, fit_temperature
-from handful.models.heads import fit_head, out_of_fold_logits, softmax
+from handful.models.heads import fit_head, out_of_fold_logits
 from handful.reporting import Reporter
 from handful.statistics.intervals import calibration_error
 from handful.statistics.metrics import expected_calibration_error, log_loss, reliability_curve

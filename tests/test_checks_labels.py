@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from handful.checks.labels import LabelReview, review_embeddings, review_labels
 from handful.data.decoding import DecodeSettings
 from handful.data.index import load_index
+from handful.data.target import softmax
 from handful.features.embed import Embedder, embed_index
 from handful.features.registry import find_backbone, frozen_network
-from handful.models.heads import fit_head, out_of_fold_logits, softmax
+from handful.models.heads import fit_head, out_of_fold_logits
 
 
 def names(count: int) -> tuple[str, ...]:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from conftest import draw_photo
 from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
+from handful.data.target import softmax
 from handful.features.embed import Embedder
 from handful.features.keras_runtime import prepare_keras
 from handful.models.classifier import Classifier
-from handful.models.heads import softmax
 from handful.training.deployment import deploy, head_of_layer, write_body
 from handful.training.networks import build_mnist, build_scratch, build_small
 from handful.training.recipes import Recipe

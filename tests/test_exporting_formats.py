@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from conftest import draw_photo, draw_tensors
 from handful.data.decoding import DecodeSettings, resize
+from handful.data.target import softmax
 from handful.errors import HandfulError, MissingExtraError
 from handful.exporting.export_graph import folded_head, whole_graph
 from handful.exporting.export_jobs import export
@@ -23,7 +24,7 @@ from handful.features.keras_runtime import prepare_keras
 from handful.features.registry import FrozenNetwork
 from handful.files.atomic import sha256_of
 from handful.models.classifier import Classifier
-from handful.models.heads import LinearHead, softmax
+from handful.models.heads import LinearHead
 
 prepare_keras()
 

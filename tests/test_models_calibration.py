@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.stats import beta, binom
 
+from handful.data.target import softmax
 from handful.models.calibration import (
     ERROR_RATES,
     NO_ANSWERS,
@@ -14,7 +15,6 @@ from handful.models.calibration import (
     fit_temperature,
     keep_answers,
 )
-from handful.models.heads import softmax
 
 
 def drawn(

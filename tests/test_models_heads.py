@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from handful.data.target import ONE_CLASS, softmax
 from handful.models.heads import (
     DEFAULT_STRENGTH,
     STRENGTHS,
@@ -17,7 +18,6 @@ from handful.models.heads import (
     class_weights,
     fit_head,
     out_of_fold_logits,
-    softmax,
 )
 
 
@@ -65,7 +65,7 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     inputs, labels = blobs([7, 5, 6], dim=4)
     rng = np.random.default_rng(0)
     weights = rng.uniform(0, 2, (18, 2))
-    problem = _Problem(inputs[:, np.newaxis], labels, weights)
+    problem = _Problem(inputs[:, np.newaxis], labels, weights, 3, ONE_CLASS)
     point = rng.normal(size=(4 + 1) * 2 * 3)
     _, slope = problem.objective(point, 0.1)
     for place in range(len(point)):
@@ -80,10 +80,14 @@ def test_the_gradient_is_that_of_the_loss() -> None:
 def test_fitting_folds_at_once_is_fitting_each_alone() -> None:
     inputs, labels = blobs([30, 30, 30], spread=2.0)
     folds = np.arange(90) % 3
-    together = _Problem(inputs[:, np.newaxis], labels, folds[:, np.newaxis] != np.arange(3))
+    together = _Problem(
+        inputs[:, np.newaxis], labels, folds[:, np.newaxis] != np.arange(3), 3, ONE_CLASS
+    )
     parameters = together.minimise(0.1, None, 500, 1e-10)
     for fold in range(3):
-        alone = _Problem(inputs[:, np.newaxis], labels, (folds != fold)[:, np.newaxis])
+        alone = _Problem(
+            inputs[:, np.newaxis], labels, (folds != fold)[:, np.newaxis], 3, ONE_CLASS
+        )
         expected = alone.logits(alone.minimise(0.1, None, 500, 1e-10))[:, 0]
         np.testing.assert_allclose(together.logits(parameters)[:, fold], expected, atol=0.02)
 
@@ -201,12 +205,11 @@ def test_a_photos_answer_does_not_depend_on_its_neighbours() -> None:
 
 
 def test_class_weights_follow_the_skew() -> None:
-    labels = np.array([0] * 31 + [1] * 10)
-    balanced = [41 / 62, 41 / 20]
-    assert class_weights(labels, 2).tolist() == pytest.approx(balanced)
-    assert class_weights(labels[1:], 2).tolist() == [1.0, 1.0]
-    assert class_weights(labels[1:], 2, "balanced").tolist() == pytest.approx([40 / 60, 2.0])
-    assert class_weights(labels, 2, "none").tolist() == [1.0, 1.0]
+    skewed, even = np.array([31, 10]), np.array([30, 10])
+    assert class_weights(skewed).tolist() == pytest.approx([41 / 62, 41 / 20])
+    assert class_weights(even).tolist() == [1.0, 1.0]
+    assert class_weights(even, "balanced").tolist() == pytest.approx([40 / 60, 2.0])
+    assert class_weights(skewed, "none").tolist() == [1.0, 1.0]
 
 
 def test_balancing_helps_the_rare_class() -> None:
@@ -234,7 +237,7 @@ def test_softmax_gives_probabilities_in_the_order_of_logits(rows: list[list[floa
 
 def test_wrong_arguments_are_named() -> None:
     inputs, labels = blobs([3, 3])
-    with pytest.raises(ValueError, match=r"embeddings are \(6, 1, 20\) and labels \(5,\)"):
+    with pytest.raises(ValueError, match=r"embeddings are \(6, 1, 20\) and labels those of 5"):
         fit_head(inputs, labels[:5], 2)
     with pytest.raises(ValueError, match="labels have 2 classes; expected all 3"):
         fit_head(inputs, labels, 3)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.data.splits import can_be_held_out
-from handful.models.heads import DEFAULT_STRENGTH, fit_head, out_of_fold_logits, softmax
+from handful.data.target import softmax
+from handful.models.heads import DEFAULT_STRENGTH, fit_head, out_of_fold_logits
 
 # Means are rounded: without this, photos that are all equally sure would miss their own mean.
 _TOLERANCE = 1e-9

@@ -157,7 +157,7 @@ def apply_fixes(index: ImageIndex, fixes: Sequence[Fix], source: str | Path) -> 
             _check_label(index, fix, source)
     removed = {fix.path for fix in fixes if fix.action == "remove"}
     labels = {fix.path: fix.label for fix in fixes if fix.action == "relabel"}
-    old = [index.class_names[label] for label in index.labels]
+    old = index.label_names()
     new = [labels.get(path, name) for path, name in zip(index.paths, old, strict=True)]
     kept = [row for row, path in enumerate(index.paths) if path not in removed]
     emptied = set(old) - {new[row] for row in kept}

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from handful.data.part_names import SPLIT_NAMES
 from handful.data.photo_tables import read_photo_table
 from handful.data.sources import Listing, list_folder, list_zip
 from handful.data.storage import FoundFile, read_file
+from handful.data.target import ONE_CLASS, Target
 from handful.errors import DataError, UsageError
 from handful.files.atomic import open_regular, reason_of
 from handful.wording import list_names, printable
@@ -50,7 +52,8 @@ class ImageIndex:
     Args:
         source: The folder, zip or CSV that was given.
         paths: (N,) as shown to people, unique.
-        labels: (N,) int64 index into `class_names`; -1 for unlabelled photos.
+        labels: (N, ...) as `target` has them: (N,) int64 index into `class_names`, -1 for
+            unlabelled photos, where each is of one class.
         class_names: Sorted names of all classes of all splits.
         splits: (N,) "train", "validation", "test", or "" where none was given.
         content_hashes: (N,) BLAKE2b of each file's bytes, 32 hexadecimal characters.
@@ -59,11 +62,12 @@ class ImageIndex:
         readers: (N,) functions from nothing to the file's bytes.
         groups: (N,) what a table's column "group" says: photos with the same text there (one
             animal, plant, day, patient) belong together; "" where nothing is known.
+        target: What a label is.
     """
 
     source: Path
     paths: tuple[str, ...]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     class_names: tuple[str, ...]
     splits: tuple[str, ...]
     content_hashes: tuple[str, ...]
@@ -71,6 +75,7 @@ class ImageIndex:
     warnings: tuple[str, ...]
     readers: tuple[partial[bytes], ...] = field(default=(), repr=False)
     groups: tuple[str, ...] = ()
+    target: Target = field(default=ONE_CLASS, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.groups) != len(self.paths):
@@ -151,9 +156,32 @@ class ImageIndex:
                 f"the classifier knows {list_names(class_names)}. Rename the folder, or leave it "
                 "out."
             )
-        places = np.array([list(class_names).index(name) for name in self.class_names], np.int64)
-        labels = places[self.labels] if len(self) else self.labels
+        labels = self.target.encode(self.label_names(), class_names)
         return replace(self, labels=labels, class_names=tuple(class_names))
+
+    def label_names(self) -> list[str]:
+        """What each photo's label says.
+
+        Returns:
+            N texts; "" for unlabelled photos.
+        """
+        return self.target.decode(self.labels, self.class_names)
+
+    def members(self) -> NDArray[np.bool_]:
+        """Which photo is of which class.
+
+        Returns:
+            (N, C) bool.
+        """
+        return self.target.members(self.labels, len(self.class_names))
+
+    def strata(self) -> NDArray[np.int64]:
+        """What splits are stratified by.
+
+        Returns:
+            (N,) int64: the class, where each photo is of one.
+        """
+        return self.target.strata(self.labels)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Number of photos by split and class.
@@ -162,10 +190,11 @@ class ImageIndex:
             Split ("all" where none was given) to class name to number.
         """
         result: dict[str, dict[str, int]] = {}
+        members = self.members()
         for part in (*SPLIT_NAMES, ""):
             rows = [row for row, name in enumerate(self.splits) if name == part]
             if rows:
-                numbers = np.bincount(self.labels[rows], minlength=len(self.class_names))
+                numbers = members[rows].sum(axis=0)
                 result[part or "all"] = dict(zip(self.class_names, numbers.tolist(), strict=True))
         return result
 
@@ -176,16 +205,17 @@ class ImageIndex:
             32 hexadecimal characters.
         """
         lines = sorted(
-            f"{content_hash}\t{self.class_names[label] if label >= 0 else ''}\t{part}"
-            + (f"\t{group}" if group else "")
+            f"{content_hash}\t{label}\t{part}" + (f"\t{group}" if group else "")
             for content_hash, label, part, group in zip(
-                self.content_hashes, self.labels.tolist(), self.splits, self.groups, strict=True
+                self.content_hashes, self.label_names(), self.splits, self.groups, strict=True
             )
         )
         return _hash("\n".join(lines).encode("utf-8", "surrogatepass"))
 
 
-def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
+def load_index(
+    source: str | Path, *, least_classes: int = 2, target: Target = ONE_CLASS
+) -> ImageIndex:
     """Index labelled photos.
 
     Args:
@@ -194,6 +224,7 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
             columns path, label and, if wanted, split and group. Folders around all are seen
             through.
         least_classes: Classes there must be.
+        target: What a label is, and how a folder or a table says it.
 
     Returns:
         The index.
@@ -209,7 +240,9 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
     warnings: list[str] = []
     outside: list[str] = []
     if path.suffix.lower() in (".csv", ".tsv") and not path.is_dir():
-        files, warnings = read_photo_table(path, is_for_learning=least_classes > 1)
+        files, warnings = read_photo_table(
+            path, is_for_learning=least_classes > 1, may_be_several=target.is_several
+        )
     elif path.is_dir() or (start := _starts(path)).startswith(b"PK"):
         listing = list_folder(path) if path.is_dir() else list_zip(path)
         try:
@@ -224,7 +257,7 @@ def load_index(source: str | Path, *, least_classes: int = 2) -> ImageIndex:
             "CSV with path,label."
         )
     rejected = [RejectedFile(name, "lies outside every class folder") for name in outside]
-    index = _build(path, files, rejected, warnings)
+    index = _build(path, files, rejected, warnings, target)
     check_classes(index, least_classes)
     return index
 
@@ -270,7 +303,7 @@ def load_unlabelled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
             RejectedFile(path, "is there several times; the last file of this name was taken")
             for path in listing.repeated
         ]
-    return _build(Path(sources[0]), files, rejected, [], keep_order=True)
+    return _build(Path(sources[0]), files, rejected, [], ONE_CLASS, keep_order=True)
 
 
 def _unlabelled(source: Path) -> Listing:
@@ -312,12 +345,12 @@ def _build(
     files: list[FoundFile],
     rejected: list[RejectedFile],
     warnings: list[str],
+    target: Target,
     *,
     keep_order: bool = False,
 ) -> ImageIndex:
     """Look into each file, in threads."""
-    class_names = tuple(sorted({file.class_name for file in files} - {""}))
-    numbers = {name: number for number, name in enumerate(class_names)}
+    class_names = target.class_names([file.class_name for file in files])
     if not keep_order:
         files = sorted(files, key=lambda file: sort_key(file.split, file.class_name, file.path))
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -333,7 +366,7 @@ def _build(
     index = ImageIndex(
         source,
         tuple(file.path for file, _ in kept),
-        np.array([numbers.get(file.class_name, -1) for file, _ in kept], dtype=np.int64),
+        target.encode([file.class_name for file, _ in kept], class_names),
         class_names,
         tuple(file.split for file, _ in kept),
         tuple(found for _, found in kept),
@@ -341,6 +374,7 @@ def _build(
         tuple(warnings),
         tuple(file.read for file, _ in kept),
         tuple(file.group for file, _ in kept),
+        target,
     )
     return replace(index, warnings=(*warnings, *_look_alikes(class_names), *label_conflicts(index)))
 
@@ -413,13 +447,13 @@ def label_conflicts(index: ImageIndex) -> list[str]:
     """
     first: dict[str, int] = {}
     lines = []
+    names = index.label_names()
     for row, content_hash in enumerate(index.content_hashes):
         other = first.setdefault(content_hash, row)
-        if index.labels[other] != index.labels[row]:
-            names = [index.class_names[index.labels[place]] for place in (other, row)]
+        if names[other] != names[row]:
             lines.append(
-                f"The same picture is labelled {names[0]} and {names[1]}: {index.paths[other]}, "
-                f"{index.paths[row]}"
+                f"The same picture is labelled {names[other]} and {names[row]}: "
+                f"{index.paths[other]}, {index.paths[row]}"
             )
     return lines
 
@@ -455,10 +489,10 @@ def check_classes(index: ImageIndex, least_classes: int = 2) -> None:
         )
     if least_classes < 2:
         return
+    members = index.members()
     for part in sorted(set(index.splits) - {""}):
-        rows = [row for row, name in enumerate(index.splits) if name == part]
-        present = set(index.labels[rows].tolist())
-        absent = [name for number, name in enumerate(names) if number not in present]
+        numbers = members[[name == part for name in index.splits]].sum(axis=0).tolist()
+        absent = [name for name, number in zip(names, numbers, strict=True) if not number]
         if absent:
             raise DataError(
                 f"{source}: the {part} part has no picture of {list_names(absent)}, which other "

@@ -45,13 +45,14 @@ def path_forms(text: str) -> Iterator[str]:
 
 
 def read_photo_table(
-    path: Path, *, is_for_learning: bool = True
+    path: Path, *, is_for_learning: bool = True, may_be_several: bool = False
 ) -> tuple[list[FoundFile], list[str]]:
     """Find the files that a table lists.
 
     Args:
         path: The table.
         is_for_learning: Whether labels that make no classes to learn are refused.
+        may_be_several: Whether one label may name several classes.
 
     Returns:
         The files with class, part and group, each once; and what is odd.
@@ -71,7 +72,7 @@ def read_photo_table(
                 f"{path}, line {line}: the split is {split!r}; expected one of "
                 f"{', '.join(SPLIT_NAMES)}."
             )
-    warnings = _check_labels(path, rows, is_for_learning)
+    warnings = _check_labels(path, rows, is_for_learning, may_be_several)
     seen: dict[str, tuple[int, tuple[str, ...]]] = {}
     files, missing, duplicates = [], [], 0
     for line, (name, label, split, group) in rows:
@@ -129,7 +130,10 @@ def _say_missing(path: Path, missing: Sequence[str]) -> str:
 
 
 def _check_labels(
-    path: Path, rows: Sequence[tuple[int, tuple[str, str, str, str]]], is_for_learning: bool
+    path: Path,
+    rows: Sequence[tuple[int, tuple[str, str, str, str]]],
+    is_for_learning: bool,
+    may_be_several: bool,
 ) -> list[str]:
     """Refuse what no classes can be made of; a warning where they may not be meant."""
     counts = Counter(label for _, (_, label, _, _) in rows)
@@ -145,7 +149,7 @@ def _check_labels(
         num_photos = sum(counts.pop(label) for label in numbers)
         warnings = _check_numbers(path, sorted(numbers.values()), num_photos, is_for_learning)
     for line, (_, label, _, _) in rows:
-        several = _several(label, counts) if label in counts else []
+        several = _several(label, counts) if label in counts and not may_be_several else []
         if several:
             raise DataError(
                 f"{path}, line {line}: the label {list_names([label])} seems to be several: "

@@ -347,7 +347,7 @@ def write_manifest(split: Split, path: Path) -> None:
         path: File to write.
     """
     index = split.index
-    names = [index.class_names[label] for label in index.labels]
+    names = index.label_names()
     rows = zip(index.content_hashes, split.part_names(), names, index.paths, strict=True)
     write_csv(path, [_MANIFEST_COLUMNS, *rows])
 
@@ -418,8 +418,9 @@ def _hold_out(
         # Near a test photo is no place to learn from or to choose by, but never test itself.
         parts[row] = "train" if known == "test" else known
     pool = np.isin(parts, ("", "train", "validation"))
+    strata = index.strata()
     wanted, present = (
-        np.bincount(index.labels[rows], minlength=len(index.class_names))
+        np.bincount(strata[rows], minlength=int(strata.max()) + 1)
         for rows in (parts == "validation", pool)
     )
     target = np.rint(validation_fraction * present).astype(np.int64)
@@ -429,10 +430,10 @@ def _hold_out(
         return
     _, dense = np.unique(groups[free], return_inverse=True)
     order = np.argsort(_content_order(index, free, dense, seed))
-    counts = np.bincount(index.labels[free], minlength=len(target))
+    counts = np.bincount(strata[free], minlength=len(target))
     target = np.clip(target, 0, counts)
-    held = _assign(index.labels[free], dense, np.stack([target, counts - target]), order) == 0
-    _hold_smallest(held, index.labels[free], dense, np.flatnonzero((target > 0) & (counts > 0)))
+    held = _assign(strata[free], dense, np.stack([target, counts - target]), order) == 0
+    _hold_smallest(held, strata[free], dense, np.flatnonzero((target > 0) & (counts > 0)))
     parts[free] = np.where(held, "validation", "train")
 
 
@@ -565,9 +566,10 @@ def _deal(
 def _check_classes(split: Split) -> None:
     """Refuse a split in which a class cannot be learnt or cannot be checked."""
     index = split.index
+    members = index.members()
     kind = "photos that belong together" if any(index.groups) else "near-duplicates"
     for number, name in enumerate(index.class_names):
-        rows = np.flatnonzero(index.labels == number)
+        rows = np.flatnonzero(members[:, number])
         if len(rows) < 2:
             raise DataError(
                 f'Class "{name}" in {index.source} has {len(rows)} readable '
@@ -575,7 +577,7 @@ def _check_classes(split: Split) -> None:
                 "Add images, or merge the class."
             )
         for part in ("train", "validation"):
-            if not np.any(index.labels[getattr(split, part)] == number):
+            if not np.any(members[getattr(split, part), number]):
                 raise DataError(
                     f'Class "{name}" in {index.source} has no photo left for {part}: its '
                     f"{len(rows)} images form {len(np.unique(split.groups[rows]))} "

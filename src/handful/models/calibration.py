@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.data.target import softmax
 from handful.errors import UsageError
-from handful.models.heads import LinearHead, fit_head, out_of_fold_logits, softmax
+from handful.models.heads import LinearHead, fit_head, out_of_fold_logits
 from handful.statistics.intervals import allowed_errors, group_shares, highest_rate
 
 # What reports show: "at most 1 wrong answer in 100".

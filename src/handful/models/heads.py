@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from handful.data.splits import can_be_held_out, fold_count, stratified_folds
+from handful.data.target import ONE_CLASS, Target
 
 SKEW_LIMIT = 3.0
 # Inverse strength C as in scikit-learn: sum of losses + |weights|^2 / (2 C). The optimum moves
@@ -51,6 +53,7 @@ class LinearHead:
         strength: Inverse regularisation strength that it was fitted with; None for the last layer
             of a network that was trained in another way.
         scores: Cross-validation of the strengths tried; empty where there were too few photos.
+        target: What it was fitted to.
     """
 
     mean: NDArray[np.float32]
@@ -59,6 +62,7 @@ class LinearHead:
     bias: NDArray[np.float32]
     strength: float | None
     scores: tuple[StrengthScore, ...] = ()
+    target: Target = ONE_CLASS
 
     def predict_proba(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probabilities of the classes.
@@ -67,7 +71,7 @@ class LinearHead:
             embeddings: (N, D) float32.
 
         Returns:
-            (N, C) float64, rows sum to 1.
+            (N, C) float64; rows sum to 1 where each image is of one class.
         """
         weights, bias = self.weights.astype(np.float64), self.bias.astype(np.float64)
         logits = np.empty((len(embeddings), len(bias)))
@@ -77,7 +81,7 @@ class LinearHead:
             logits[first : first + _ROWS_A_BLOCK] = standardised @ weights + bias
         # BLAS sums in an order that depends on the number of rows. Rounding away the last bits of
         # a double makes a photo's answer the same alone and among others.
-        return softmax(logits.astype(np.float32).astype(np.float64))
+        return self.target.probabilities(logits.astype(np.float32).astype(np.float64))
 
     def at_temperature(self, temperature: float) -> "LinearHead":
         """The same head with its logits divided by a number.
@@ -92,38 +96,27 @@ class LinearHead:
         return replace(self, weights=weights, bias=bias)
 
 
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Normalised exponentials along the last axis, without overflow.
-
-    Args:
-        logits: (..., C) float64.
-
-    Returns:
-        (..., C) float64, each row summing to 1.
-    """
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
-
-
-def class_weights(
-    labels: NDArray[np.int64], num_classes: int, class_weight: str = "auto"
-) -> NDArray[np.float64]:
+def class_weights(counts: NDArray[np.int64], class_weight: str = "auto") -> NDArray[np.float64]:
     """Weight of each class in the loss.
 
     Args:
-        labels: (N,) int64.
-        num_classes: Number of classes C.
+        counts: (C,) images of each class.
         class_weight: "balanced", "none", or "auto": balanced when the largest class has over
             3 times the photos of the smallest.
 
     Returns:
         (C,) float64; ones, or N / (C * count) as in scikit-learn's "balanced".
     """
-    counts = np.bincount(labels, minlength=num_classes)
     skewed = counts.max() > SKEW_LIMIT * counts.min()
     if class_weight == "none" or (class_weight == "auto" and not skewed):
-        return np.ones(num_classes)
-    return np.asarray(len(labels) / (num_classes * np.maximum(counts, 1)), dtype=np.float64)
+        return np.ones(len(counts))
+    return np.asarray(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=np.float64)
+
+
+def _image_weights(members: NDArray[np.bool_], class_weight: str) -> NDArray[np.float64]:
+    """Weight (N,) of each image: its class's, or the mean of its classes'."""
+    weights = class_weights(members.sum(axis=0), class_weight)
+    return np.asarray(members @ weights / np.maximum(members.sum(axis=1), 1))
 
 
 def minimise(
@@ -197,13 +190,14 @@ def _newton_like(
 
 def fit_head(
     embeddings: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     num_classes: int,
     *,
     groups: NDArray[np.int64] | None = None,
     class_weight: str = "auto",
     strength: float | None = None,
     seed: int = 0,
+    target: Target = ONE_CLASS,
 ) -> LinearHead:
     """Fit a head, its strength chosen by cross-validation on these embeddings alone.
 
@@ -216,12 +210,14 @@ def fit_head(
     Args:
         embeddings: (N, D) float32, or (N, V, D) with V views of each photo, the photo first:
             views count as 1/V photo each, and only photos themselves are scored.
-        labels: (N,) int64, 0 to C - 1, each class at least once.
+        labels: (N, ...) as `target` has them, each class at least once; (N,) int64, 0 to C - 1,
+            where each image is of one.
         num_classes: Number of classes C, 2 or more.
         groups: (N,) int64, photos with equal numbers are in one fold; None: each on its own.
         class_weight: "auto", "balanced" or "none".
         strength: Inverse regularisation strength to use without cross-validation, or None.
         seed: Seed of the folds.
+        target: What a label is.
 
     Returns:
         The head fitted to all N photos.
@@ -230,10 +226,11 @@ def fit_head(
         ValueError: When shapes disagree or a class has no photo.
 
     Source:
-        Minimises sum_i w_i * -log softmax(x_i W + b)[y_i] + |W|^2 / (2 C) by L-BFGS, as
-        scikit-learn's `LogisticRegression` does.
+        Minimises sum_i w_i * loss(x_i W + b, y_i) + |W|^2 / (2 C) by L-BFGS, as scikit-learn's
+        `LogisticRegression` does; the loss is -log softmax(x_i W + b)[y_i] for one class.
     """
-    embeddings = _with_views(embeddings, labels, num_classes)
+    members = target.members(labels, num_classes)
+    embeddings = _with_views(embeddings, members)
     if groups is None:
         groups = np.arange(len(labels))
     # Matrices this narrow gain nothing from BLAS threads: on a busy machine they wait for one
@@ -241,18 +238,18 @@ def fit_head(
     with threadpool_limits(1, user_api="blas"):
         scores: list[StrengthScore] = []
         if strength is None:
-            rows = _cross_validated_rows(labels, groups, seed)
+            rows = _cross_validated_rows(target.strata(labels), groups, seed)
             scores = _cross_validate(
-                embeddings[rows], labels[rows], groups[rows], class_weight, seed
+                embeddings[rows], labels[rows], groups[rows], class_weight, seed, target
             )
             best = min(scores, key=lambda score: score.log_loss, default=None)
             strength = best.strength if best else DEFAULT_STRENGTH
-        weights_of = class_weights(labels, num_classes, class_weight)[labels]
-        problem = _Problem(embeddings, labels, weights_of[:, np.newaxis])
+        weights_of = _image_weights(members, class_weight)
+        problem = _Problem(embeddings, labels, weights_of[:, np.newaxis], num_classes, target)
         parameters = problem.minimise(strength, None, _MOST_ITERATIONS, 1e-7)
     weights, bias = problem.unpack(parameters)
     return LinearHead(
-        problem.mean, problem.scale, weights[:, 0].copy(), bias[0], strength, tuple(scores)
+        problem.mean, problem.scale, weights[:, 0].copy(), bias[0], strength, tuple(scores), target
     )
 
 
@@ -290,7 +287,8 @@ def out_of_fold_logits(
     Raises:
         ValueError: When shapes disagree or a class has no photo.
     """
-    embeddings = _with_views(embeddings, labels, num_classes)
+    members = ONE_CLASS.members(labels, num_classes)
+    embeddings = _with_views(embeddings, members)
     _, groups = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
     rows = np.flatnonzero(can_be_held_out(labels, groups))
     _, dense = np.unique(labels[rows], return_inverse=True)
@@ -300,10 +298,12 @@ def out_of_fold_logits(
     num_folds = fold_count(dense, held_groups, _most_folds(num_classes, num_folds))
     folds = np.full(len(labels), -1)
     folds[rows] = stratified_folds(dense, held_groups, num_folds, seed)
-    photo_weights = class_weights(labels, num_classes, class_weight)[labels]
+    weights_of = _image_weights(members, class_weight)
     fitted = folds[:, np.newaxis] != np.arange(num_folds)
     with threadpool_limits(1, user_api="blas"):
-        problem = _Problem(embeddings, labels, photo_weights[:, np.newaxis] * fitted)
+        problem = _Problem(
+            embeddings, labels, weights_of[:, np.newaxis] * fitted, num_classes, ONE_CLASS
+        )
         parameters = problem.minimise(strength, None, _MOST_ITERATIONS, 1e-6)
         logits = problem.logits(parameters)[:: embeddings.shape[1]]
     result = np.full((len(labels), num_classes), np.nan)
@@ -311,21 +311,19 @@ def out_of_fold_logits(
     return result
 
 
-def _with_views(
-    embeddings: NDArray[np.float32], labels: NDArray[np.int64], num_classes: int
-) -> NDArray[np.float32]:
-    """Embeddings as (N, V, D), checked against the labels."""
+def _with_views(embeddings: NDArray[np.float32], members: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Embeddings as (N, V, D), checked against the images' classes (N, C)."""
     if embeddings.ndim == 2:
         embeddings = embeddings[:, np.newaxis]
-    if len(embeddings) != len(labels) or embeddings.ndim != 3:
+    num_images, num_classes = members.shape
+    if len(embeddings) != num_images or embeddings.ndim != 3:
         raise ValueError(
-            f"embeddings are {embeddings.shape} and labels {labels.shape}; expected "
-            "(N, D) or (N, V, D) and (N,)."
+            f"embeddings are {embeddings.shape} and labels those of {num_images} images; expected "
+            "(N, D) or (N, V, D) and N labels."
         )
-    if len(np.unique(labels)) != num_classes:
-        raise ValueError(
-            f"labels have {len(np.unique(labels))} classes; expected all {num_classes}."
-        )
+    occurring = int(members.any(axis=0).sum())
+    if occurring != num_classes:
+        raise ValueError(f"labels have {occurring} classes; expected all {num_classes}.")
     return embeddings
 
 
@@ -339,10 +337,12 @@ class _Problem:
     def __init__(
         self,
         embeddings: NDArray[np.float32],
-        labels: NDArray[np.int64],
+        labels: NDArray[Any],
         weights: NDArray[np.float64],
+        num_classes: int,
+        target: Target,
     ) -> None:
-        """Standardise photos (N, V, D) with labels (N,) and weights (N, F)."""
+        """Standardise images (N, V, D) with labels (N, ...) and weights (N, F)."""
         _, num_views, dim = embeddings.shape
         flat = embeddings.reshape(-1, dim)
         self.mean = flat.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -350,11 +350,12 @@ class _Problem:
         self.inputs = flat - self.mean
         self.scale = _scale(self.inputs)
         self.inputs /= self.scale
-        self.labels = np.repeat(labels, num_views)
+        self.labels = np.repeat(labels, num_views, axis=0)
         self.weights = np.repeat(weights / num_views, num_views, axis=0).astype(np.float32)
         # Dividing by the weight keeps the tolerances' meaning for any number of photos.
         self.total = float(self.weights.sum()) / self.weights.shape[1]
-        self.shape = (dim, self.weights.shape[1], int(labels.max()) + 1)
+        self.shape = (dim, self.weights.shape[1], num_classes)
+        self.target = target
 
     def minimise(
         self, strength: float, start: NDArray[np.float64] | None, iterations: int, tolerance: float
@@ -367,17 +368,10 @@ class _Problem:
     def objective(
         self, parameters: NDArray[np.float64], strength: float
     ) -> tuple[float, NDArray[np.float64]]:
-        rows = np.arange(len(self.inputs))
-        logits = self.logits(parameters)  # (R, F, C)
-        logits -= logits.max(axis=2, keepdims=True)
-        true_logits = logits[rows, :, self.labels]
-        np.exp(logits, out=logits)
-        sums = logits.sum(axis=2)
-        loss = float(((np.log(sums) - true_logits) * self.weights).sum(dtype=np.float64))
-        logits /= sums[:, :, np.newaxis]
-        logits[rows, :, self.labels] -= 1.0
-        logits *= self.weights[:, :, np.newaxis]
-        slopes = logits.reshape(len(rows), -1)
+        losses, slopes = self.target.loss(self.logits(parameters), self.labels)  # (R, F), (R, F, C)
+        loss = float((losses * self.weights).sum(dtype=np.float64))
+        slopes *= self.weights[:, :, np.newaxis]
+        slopes = slopes.reshape(len(self.inputs), -1)
         gradient = np.concatenate([self.inputs.T @ slopes, slopes.sum(axis=0, keepdims=True)])
         slope = gradient.ravel().astype(np.float64)
         penalised = parameters[: len(parameters) - slopes.shape[1]]
@@ -442,22 +436,23 @@ def _cross_validated_rows(
 
 def _cross_validate(
     embeddings: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     groups: NDArray[np.int64],
     class_weight: str,
     seed: int,
+    target: Target,
 ) -> list[StrengthScore]:
     """Score the strengths on held-out photos; empty where no class can be held out."""
-    _, labels = np.unique(labels, return_inverse=True)
-    _, groups = np.unique(groups, return_inverse=True)
-    num_classes = int(labels.max(initial=-1)) + 1
+    labels, num_classes = target.compact(labels)
     if num_classes < 2:
         return []
-    num_folds = fold_count(labels, groups, _most_folds(num_classes))
-    folds = stratified_folds(labels, groups, num_folds, seed)
-    photo_weights = class_weights(labels, num_classes, class_weight)[labels]
+    _, groups = np.unique(groups, return_inverse=True)
+    _, strata = np.unique(target.strata(labels), return_inverse=True)
+    num_folds = fold_count(strata, groups, _most_folds(num_classes))
+    folds = stratified_folds(strata, groups, num_folds, seed)
+    weights_of = _image_weights(target.members(labels, num_classes), class_weight)
     fitted = folds[:, np.newaxis] != np.arange(num_folds)
-    problem = _Problem(embeddings, labels, photo_weights[:, np.newaxis] * fitted)
+    problem = _Problem(embeddings, labels, weights_of[:, np.newaxis] * fitted, num_classes, target)
     parameters = None
     scores: list[StrengthScore] = []
     rows = np.arange(len(labels))
@@ -465,11 +460,10 @@ def _cross_validate(
         parameters = problem.minimise(strength, parameters, _FOLD_ITERATIONS, 1e-4)
         # The first of a photo's views is the photo itself.
         logits = problem.logits(parameters)[:: embeddings.shape[1]][rows, folds]
-        probabilities = softmax(logits.astype(np.float64))
-        losses = -np.log(np.maximum(probabilities[rows, labels], 1e-12))
-        right = probabilities.argmax(axis=1) == labels
-        loss = float(losses @ photo_weights / photo_weights.sum())
-        scores.append(StrengthScore(strength, loss, float(right.mean())))
+        probabilities = target.probabilities(logits.astype(np.float64))
+        loss = float(target.log_loss(probabilities, labels) @ weights_of / weights_of.sum())
+        accuracy = float(target.correct(probabilities, labels).mean())
+        scores.append(StrengthScore(strength, loss, accuracy))
         # Past the optimum the loss only rises; weak regularisation is also the slowest to fit.
         if len(scores) > 2 and scores[-1].log_loss > scores[-2].log_loss > scores[-3].log_loss:
             break

@@ -125,8 +125,8 @@ class TrainingJob:
 
     def class_weights(self) -> NDArray[np.float64] | None:
         """Weights of the classes in the loss; None where they are all 1."""
-        labels = self.split.index.labels[self.split.train]
-        weights = class_weights(labels, len(self.split.index.class_names), self.config.class_weight)
+        counts = self.split.index.members()[self.split.train].sum(axis=0)
+        weights = class_weights(counts, self.config.class_weight)
         return None if np.all(weights == 1) else weights
 
 
