@@ -80,7 +80,7 @@ def serving(run: Path, log: Path, *options: str) -> Iterator[Server]:
         line = process.stdout.readline()
         if not line:
             raise SystemExit(f"the server did not start: {log.read_text()}")
-        port = int(line.split()[0].rsplit(":", 1)[1])
+        port = int(line.partition("http://")[2].split()[0].rsplit(":", 1)[1])
         server = Server(process, port, 0.0, log)
         while b"ready" not in server.get("/readyz"):
             time.sleep(0.01)

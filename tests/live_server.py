@@ -11,22 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 
 from handful.config import ServeConfig
 from handful.models.classifier import Classifier
-from handful.serving.application import Service
 from handful.serving.batching import Batcher
+from handful.serving.connections import make_server
 from handful.serving.guards import LOOPBACK_NAMES
 from handful.serving.model_card import make_card
-from handful.serving.server import make_server
+from handful.serving.service import Service
 from handful.serving.uploads import UploadLimits
 
 
 class Live:
     """A running server, what it works with, and a client of it."""
 
-    def __init__(self, service: Service, port: int, client: httpx.Client) -> None:
+    def __init__(
+        self, service: Service, server: uvicorn.Server, port: int, client: httpx.Client
+    ) -> None:
         self.service, self.port, self.client = service, port, client
+        self.connections = server.server_state.connections
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
@@ -58,7 +62,6 @@ def live(
         token=token,
         is_ready=is_ready,
     )
-    batcher.on_batch = service.metrics.batch_size.observe
     server = make_server(service, ServeConfig(drain_seconds=5))
     server.config.load()
     for name, value in protocol.items():
@@ -73,7 +76,7 @@ def live(
             base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20
         ) as client:
             wait_until(lambda: server.started)
-            yield Live(service, port, client)
+            yield Live(service, server, port, client)
     finally:
         server.should_exit = True
         thread.join()

@@ -93,9 +93,9 @@ def test_a_server_for_all_prints_an_address_that_opens_and_a_code_on_terminals(
     ) as process:
         os.close(theirs)
         text = ""
-        while "▀" not in text if is_terminal else "stops it" not in text:
+        while "▀" not in text if is_terminal else "to stop" not in text:
             text += os.read(mine, 65536).decode()
-        address = re.match(r"http://[0-9.]+:\d+", text)
+        address = re.search(r"http://[0-9.]+:\d+", text)
         assert address and "0.0.0.0" not in address[0]
         assert httpx.get(f"{address[0]}/healthz", trust_env=False).status_code == 200
         process.terminate()

@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 
 from handful.cli.commands import app as command_line
 from handful.models.classifier import Classifier
-from handful.serving import predict_endpoint
 from handful.serving.guards import LOOPBACK_NAMES, SECURITY_HEADERS
 from handful.serving.problems import KINDS, MEDIA_TYPE
 from handful.serving.uploads import HeldBytes, UploadLimits, printable
@@ -488,7 +487,7 @@ def test_before_it_is_ready_and_when_it_stops_photos_are_refused(
         assert server.client.get("/healthz").json() == {"status": "alive"}
         server.service.is_ready = True
         assert server.client.get("/readyz").json() == {"status": "ready"}
-        server.service.is_stopping = True
+        server.service.stop()
         check_problem(server.client.get("/readyz"), "stopping")
         check_problem(server.client.post("/predict", files={"file": photo}), "stopping")
 
@@ -520,10 +519,13 @@ def test_an_option_that_cannot_be_followed_is_refused_before_the_work(
     check_problem(answer, "option", detail)
 
 
-def test_of_several_options_the_last_counts() -> None:
-    assert predict_endpoint.read_options(b"") == (None, None)
-    assert predict_endpoint.read_options(b"error_rate=0.1&other=1") == (0.1, None)
-    assert predict_endpoint.read_options(b"coverage=0.5&coverage=0.9") == (None, 0.9)
+def test_of_several_options_the_last_counts(server: Live, photo: bytes) -> None:
+    def ask(query: str) -> dict[str, Any]:
+        answer = server.client.post(f"/predict{query}", files={"file": photo})
+        return answer.raise_for_status().json()
+
+    assert ask("?coverage=0.5&coverage=0.9") == ask("?coverage=0.9") != ask("")
+    assert ask("?error_rate=0.1&other=1") == ask("?error_rate=0.1") != ask("")
 
 
 @pytest.mark.parametrize("name", ["error_rate", "coverage"])
@@ -752,6 +754,45 @@ def test_programs_are_told_of_refusals_and_of_the_token(server: Live) -> None:
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     problem = predict["responses"]["422"]["content"][MEDIA_TYPE]["schema"]["properties"]
     assert set(problem["errors"]["items"]["properties"]) == {"path", "reason"}
+
+
+def test_programs_are_told_of_fields_limits_and_errors_as_they_are(
+    tiny_run: Path, photo: bytes
+) -> None:
+    limits = UploadLimits(body_bytes=100_000, num_files=3, body_seconds=7, decode_seconds=9)
+    with live(tiny_run, limits=limits) as server:
+        described = server.client.get("/openapi.json").json()
+        schemas, operation = described["components"]["schemas"], described["paths"]["/predict"]
+        predict = operation["post"]
+        for parameter in predict["parameters"]:
+            schema = parameter["schema"]
+            assert (schema["exclusiveMinimum"], schema["exclusiveMaximum"]) == (0, 1)
+        body = predict["requestBody"]
+        form = body["content"]["multipart/form-data"]["schema"]
+        assert form["required"] == ["file"] and form["properties"]["file"]["maxItems"] == 3
+        assert body["content"]["image/*"]["schema"]["maxLength"] == 100_000
+        for limit in ("100,000 bytes", "7 s", "3 files", "9 s to decode"):
+            assert limit in body["description"]
+
+        def check_fields(found: dict[str, Any], schema: dict[str, Any], *, is_whole: bool) -> None:
+            assert set(schema["required"]) <= set(found) <= set(schema["properties"])
+            assert not is_whole or set(found) == set(schema["properties"])
+
+        (answered,) = predict["responses"]["200"]["content"].values()
+        assert answered["schema"]["$ref"].rpartition("/")[2] == "Predictions"
+        files = [("file", ("a.jpg", photo)), ("file", ("b.txt", b"words"))]
+        for query in ("", "?error_rate=0.2&coverage=0.8"):
+            answer = server.client.post(f"/predict{query}", files=files).json()
+            check_fields(answer, schemas["Predictions"], is_whole=bool(query))
+            check_fields(answer["predictions"][0], schemas["Prediction"], is_whole=bool(query))
+            check_fields(answer["errors"][0], schemas["FileError"], is_whole=True)
+        check_fields(answer["abstaining"], schemas["Abstention"], is_whole=True)
+        problem = server.client.post("/predict", files=files[1:]).json()
+        refused = {code: entry for code, entry in predict["responses"].items() if code != "200"}
+        assert set(refused) == {str(code) for code, _ in KINDS.values()} - {"404", "405"}
+        for entry in refused.values():
+            assert list(entry["content"]) == [MEDIA_TYPE] and entry["description"]
+            assert set(entry["content"][MEDIA_TYPE]["schema"]["properties"]) == set(problem)
 
 
 def test_a_head_request_is_answered_as_a_get_without_the_body(server: Live) -> None:

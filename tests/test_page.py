@@ -142,8 +142,9 @@ def test_three_photos_and_a_text_give_three_answers_and_one_clear_error(
 
 def test_the_page_says_what_the_classifier_knows_and_how_well(watch: Watch) -> None:
     about = watch.page.locator("#about").inner_text()
-    assert "This classifier knows: round, square." in about
-    assert re.search(r"It named [0-9.]+ % of 10 photos right", about)
+    assert re.fullmatch(
+        r"Classes: round, square\. Correct on \d+ of 10 photos it had not seen in training\.", about
+    )
 
 
 def test_bars_are_as_long_as_the_probabilities(watch: Watch, photos: dict[str, bytes]) -> None:
@@ -270,19 +271,22 @@ def test_not_sure_and_unlike_are_said(
 ) -> None:
     page = watch.page
     choices = page.locator("#error-rate option").all_inner_texts()
-    assert choices[-1] == "never mind, always answer" and "1 in 10" in choices
+    assert choices[-1] == "off, always answer" and "1 in 10" in choices
+    sentence = page.locator("#options").inner_text().split()
+    assert sentence[-4:] == ["answers", "would", "be", "wrong"]
     reference = server.service.batcher.classifier.reference
     monkeypatch.setattr(type(reference), "unlike", lambda self, distances: distances > -1)
     drop(page, dict(list(photos.items())[:1]))
     wait_for_status(page, "1 file done.")
     text = page.locator("#results > li").inner_text()
-    assert "Not sure – perhaps round" in text and "Unlike the photos it learnt from" in text
+    assert "Not sure – perhaps round" in text and "Looks unlike the training photos" in text
     page.select_option("#error-rate", "")
+    assert page.get_by_text("answers would be wrong").is_hidden()
     page.get_by_role("button", name="Remove all results").click()
     drop(page, dict(list(photos.items())[:1]))
     wait_for_status(page, "1 file done.")
     text = page.locator("#results > li").inner_text()
-    assert "Not sure" not in text and "Unlike the photos it learnt from" in text
+    assert "Not sure" not in text and "Looks unlike the training photos" in text
 
 
 def test_hostile_names_and_classes_are_shown_as_text(
@@ -315,7 +319,7 @@ def test_too_large_a_photo_is_not_even_sent(watch: Watch) -> None:
     )
     wait_for_status(page, "1 file done, 1 of them could not be read.")
     text = page.locator("#results > li").inner_text()
-    assert "large.jpg is larger than the 20 MB that are taken" in text
+    assert "large.jpg is larger than the limit of 20 MB" in text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -345,7 +349,7 @@ def test_the_page_asks_for_the_token_and_keeps_it_for_the_visit(
         page.goto(watch.own)
         page.get_by_label("This server asks for a token").fill("wrong")
         page.keyboard.press("Enter")
-        page.get_by_role("alert").get_by_text("That is not this server's token.").wait_for()
+        page.get_by_role("alert").get_by_text("This is not the server's token.").wait_for()
         assert page.locator("#work").is_hidden()
         page.get_by_label("This server asks for a token").fill(TOKEN)
         page.keyboard.press("Enter")
@@ -368,8 +372,8 @@ def test_the_page_works_below_a_path_of_a_proxy_that_hides_the_name(
         watch.page.locator("#work").wait_for()
         drop(watch.page, photos)
         wait_for_status(watch.page, "3 files done.")
-        watch.page.get_by_role("link", name="For programs").click()
-        watch.page.get_by_role("link", name="Back to the page").click()
+        watch.page.get_by_role("link", name="API").click()
+        watch.page.get_by_role("link", name="Back to the photo page").click()
         watch.page.locator("#work").wait_for()
         assert watch.faults == []
 

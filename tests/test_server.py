@@ -29,7 +29,8 @@ from handful.models.classifier import Classifier
 from handful.serving import server as server_module
 from handful.serving.batching import Batcher
 from handful.serving.connections import raise_file_limit
-from handful.serving.server import LogWriter, json_log, read_token
+from handful.serving.log import LogWriter, json_log
+from handful.serving.server import read_token
 from live_server import Live, live, read_answer, wait_until
 
 HEAD = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
@@ -51,9 +52,11 @@ def serving(run: Path, log: Path, *options: str, **environment: str) -> Iterator
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, log.read_text()
-        match = re.match(r"http://(127\.0\.0\.1):(\d+) names photos as round, square", line)
+        match = re.match(
+            r"serving at (http://127\.0\.0\.1:(\d+)) \(round, square\); press Ctrl-C", line
+        )
         assert match
-        yield SimpleNamespace(process=process, port=int(match[2]), url=match[0].split()[0])
+        yield SimpleNamespace(process=process, port=int(match[2]), url=match[1])
     finally:
         process.kill()
         process.wait()
@@ -187,7 +190,7 @@ def test_whatever_is_being_decoded_it_ends_two_seconds_after_the_time_to_drain(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdout is not None
-        port = int(process.stdout.readline().split()[0].rsplit(":", 1)[1])
+        port = int(process.stdout.readline().split()[2].rsplit(":", 1)[1])
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
                 data = picture.getvalue()
@@ -388,10 +391,7 @@ def test_names_are_checked_at_the_loopback_and_where_some_are_given(tiny_run: Pa
 
 
 def test_nothing_is_imported_that_serving_does_not_need() -> None:
-    code = (
-        "import sys; from handful.serving import application, connections, server; "
-        "print(*sys.modules)"
-    )
+    code = "import sys; from handful.serving import connections, server; print(*sys.modules)"
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
@@ -647,7 +647,7 @@ def test_a_client_that_reads_no_answers_is_let_go(tiny_run: Path) -> None:
         with suppress(OSError):  # nothing is taken any more, or it is closed
             for _ in range(30):
                 connection.sendall(one * 100)
-        time.sleep(1.0)
+        wait_until(lambda: not server.connections, 30)
         answers = b""
         with connection, suppress(ConnectionError):
             while more := connection.recv(65536):
@@ -740,7 +740,7 @@ def test_the_log_holds_what_is_said_by_anyone_and_is_put_back(
     out = io.StringIO()
     monkeypatch.setattr(sys, "stderr", out)
     before = logging.getLogger().handlers[:]
-    with json_log(ServeConfig()):
+    with json_log():
         logging.getLogger("handful.serve").info("request", extra={"facts": {"status": 200}})
         logging.getLogger("somebody").warning('forged\n{"event": "x"}')
         logging.getLogger("somebody").info("unimportant")
@@ -763,7 +763,7 @@ def test_the_log_holds_what_is_said_by_anyone_and_is_put_back(
 def test_quiet_logs_no_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr(sys, "stderr", out)
-    with json_log(ServeConfig(quiet=True)):
+    with json_log(is_quiet=True):
         logging.getLogger("handful.serve").info("request")
         logging.getLogger("handful.serve").warning("exposed")
     assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["exposed"]
@@ -775,12 +775,13 @@ def test_a_log_that_nobody_reads_drops_lines_and_says_how_many() -> None:
     for number in range(5):
         writer.handle(logging.makeLogRecord({"msg": f"line {number}"}))
     assert out.getvalue() == ""
-    writer.write_out()
+    writer.start()
+    wait_until(lambda: out.getvalue().count("\n") == 2)
     writer.handle(logging.makeLogRecord({"msg": "after"}))
-    writer.write_out()
+    writer.stop()
     entries = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [entry["event"] for entry in entries] == ["line 0", "line 1", "after"]
-    assert [entry.get("dropped_lines") for entry in entries] == [3, None, None]
+    assert [entry.get("dropped_lines") for entry in entries] == [None, None, 3]
 
 
 def test_a_record_that_cannot_be_written_is_named_and_the_log_goes_on() -> None:
@@ -799,7 +800,8 @@ def test_a_record_that_cannot_be_written_is_named_and_the_log_goes_on() -> None:
 
 def test_a_log_that_nobody_reads_is_known_to_be_stuck() -> None:
     reading, writing = os.pipe()
-    writer = LogWriter(os.fdopen(writing, "w"))
+    stream = os.fdopen(writing, "w")
+    writer = LogWriter(stream)
     writer.start()
     assert not writer.is_stuck
     writer.handle(logging.makeLogRecord({"msg": "x" * 200_000}))
@@ -807,19 +809,18 @@ def test_a_log_that_nobody_reads_is_known_to_be_stuck() -> None:
     assert writer.is_stuck
     with os.fdopen(reading) as pipe:
         assert len(pipe.readline()) > 200_000
-    writer._thread.join()
-    assert not writer.is_stuck
-    writer._stream.close()
+    wait_until(lambda: not writer.is_stuck)
+    stream.close()
 
 
-def test_a_log_whose_reader_has_gone_does_no_harm() -> None:
+def test_a_log_whose_reader_has_gone_does_no_harm(capsys: pytest.CaptureFixture[str]) -> None:
     out = io.StringIO()
     writer = LogWriter(out)
     writer.start()
     out.close()
     writer.handle(logging.makeLogRecord({"msg": "lost"}))
     writer.stop()
-    assert not writer._records and not writer._thread.is_alive()
+    assert not writer.is_stuck and capsys.readouterr().err == ""
 
 
 def test_a_standard_error_that_stands_still_does_not_stop_the_server(
@@ -829,7 +830,7 @@ def test_a_standard_error_that_stands_still_does_not_stop_the_server(
     command = [sys.executable, "-m", "handful", "serve", str(tiny_run), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writing, text=True) as process:
         assert process.stdout is not None
-        url = process.stdout.readline().split()[0]
+        url = process.stdout.readline().split()[2]
         with httpx.Client(base_url=url, trust_env=False) as client:
             for _ in range(600):  # 64 KB of log fill the pipe
                 assert client.get("/" + "x" * 150).status_code == 404

@@ -1,28 +1,30 @@
 """uvicorn, held to limits: what a connection may do before it is a request, and how serving ends.
 
 uvicorn waits for a request's head as long as the client likes, takes heads and trailers of any
-size, trailers among the headers, and messages that a proxy may have understood otherwise.
+size, trailers among the headers, and messages that a proxy may have understood otherwise. None of
+its settings bounds these; with h11 in place of httptools the head is bounded, but folded headers
+and lone line ends are taken.
 """
 
-import asyncio
 import contextlib
 import logging
 import re
 import signal
 import socket
-import threading
-import time
+from asyncio import TimerHandle
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from handful.config import ServeConfig
+from handful.serving.application import create_app
 from handful.serving.problems import KINDS, MEDIA_TYPE, Problem
 from handful.serving.service import Service
 
+_KEEP_ALIVE_SECONDS = 15
 _LINGER_SECONDS = 1.0
 # So many bytes of frames and trailers a chunked body may have for each of its own.
 _FRAMING = 8
@@ -36,7 +38,85 @@ _HOST = re.compile(rb"([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 logger = logging.getLogger("handful.serve")
 
 
-class GuardedProtocol(HttpToolsProtocol):
+def make_server(
+    service: Service, config: ServeConfig, on_started: Callable[[], None] | None = None
+) -> uvicorn.Server:
+    """Make the HTTP server around a service, without starting it.
+
+    Args:
+        service: What it serves; told when it ends.
+        config: Its limits in time.
+        on_started: Called once connections are taken.
+
+    Returns:
+        A server that ends with success when it was told to; `run(sockets=[...])` starts it.
+    """
+    raise_file_limit(_Protocol.max_connections + 200)
+    settings = uvicorn.Config(
+        create_app(service),
+        # One for each server, so that its limits can be set without setting those of others.
+        http=type("Protocol", (_Protocol,), {}),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        # uvicorn takes whole seconds.
+        timeout_graceful_shutdown=max(1, round(config.drain_seconds)),
+    )
+    return _Server(settings, service, on_started)
+
+
+def raise_file_limit(wanted: int) -> None:
+    """Let the process have more open connections, as far as the system allows.
+
+    Args:
+        wanted: Open files.
+    """
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which tells the service of its beginning and end."""
+
+    def __init__(
+        self, config: uvicorn.Config, service: Service, on_started: Callable[[], None] | None
+    ) -> None:
+        super().__init__(config)
+        self.service = service
+        self.on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.on_started is not None:
+            self.on_started()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        # Nothing is logged here: the signal may have come while the log's lock was held. uvicorn's
+        # own would have the signal raised again after the end.
+        self.service.stop()
+        self.force_exit |= self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.service.stop()
+        facts = {"connections": len(self.server_state.connections)}
+        logger.info("stopping", extra={"facts": facts})
+        await super().shutdown(sockets)
+
+
+class _Protocol(HttpToolsProtocol):
     """uvicorn's HTTP, with limits on a request's head and framing and on connections."""
 
     head_seconds = 10.0
@@ -46,23 +126,17 @@ class GuardedProtocol(HttpToolsProtocol):
     write_seconds = 30.0
     max_connections = 2000
 
-    _timer: asyncio.TimerHandle | None = None
-    _write_timer: asyncio.TimerHandle | None = None
+    _timer: TimerHandle | None = None
+    _write_timer: TimerHandle | None = None
     _answered: Any = None  # the request that is being answered
     _reads_head = True
     _num_bytes = 0  # that came for this message,
     _num_body_bytes = 0  # and those of them that are its body
-    _num_head_bytes = 0
     _fault: Problem | None = None
     _postponed: Problem | None = None
     _is_refused = False
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for a head.
-
-        Args:
-            transport: The connection.
-        """
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:
             self.connections.discard(self)
@@ -71,11 +145,6 @@ class GuardedProtocol(HttpToolsProtocol):
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more.
-
-        Args:
-            exc: Why it was lost.
-        """
         self._stop_timer()
         if self._write_timer is not None:
             self._write_timer.cancel()
@@ -86,11 +155,6 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, of which a head may have so many, and what is around a body's.
-
-        Args:
-            data: What came.
-        """
         if self.parser is None or self.transport.is_closing():
             return
         if self._is_refused or self._postponed is not None:
@@ -103,47 +167,29 @@ class GuardedProtocol(HttpToolsProtocol):
         others = self._num_bytes - self._num_body_bytes
         if others > self.head_bytes + _FRAMING * self._num_body_bytes:
             if self._reads_head:
-                self._refuse(*self._too_large_a_head)
+                self._refuse(self._too_large_a_head)
             else:
-                self._refuse(
-                    "too-large", f"{others:,} bytes of the body are chunks' frames or trailers."
-                )
+                detail = f"{others:,} bytes of the body are chunks' frames or trailers."
+                self._refuse(Problem("too-large", detail))
 
     def on_message_begin(self) -> None:
-        """A head begins."""
         self._reads_head = True
-        self._num_head_bytes = 0
         self._start_timer()
         super().on_message_begin()
 
-    def on_url(self, url: bytes) -> None:
-        """A part of the address came.
-
-        Args:
-            url: The part.
-        """
-        self._count_head(len(url))
-        super().on_url(url)
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header is whole; a trailer is dropped, for it must not pass for a header.
-
-        Args:
-            name: Its name.
-            value: Its value.
-        """
-        if not self._reads_head:
-            return
-        self._count_head(len(name) + len(value) + len(b": \r\n"))
-        if len(self.headers) >= self.max_headers:
-            self._fail("head-too-large", f"the head has more than {self.max_headers} headers.")
-        super().on_header(name, value)
+        if self._reads_head:  # a trailer is dropped, for it must not pass for a header
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """A head is whole."""
         self._reads_head = False
         self._stop_timer()
-        reason = why_ambiguous(self.parser.get_http_version(), self.url, self.headers)
+        if len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers) > self.head_bytes:
+            self._fail(self._too_large_a_head)
+        if len(self.headers) > self.max_headers:
+            detail = f"the head has more than {self.max_headers} headers."
+            self._fail(Problem("head-too-large", detail))
+        reason = _why_ambiguous(self.parser.get_http_version(), self.url, self.headers)
         wants_other = self.parser.should_upgrade()
         has_body = {name for name, _ in self.headers} & {b"content-length", b"transfer-encoding"}
         if wants_other and has_body:  # the parser takes the body for that protocol's
@@ -151,25 +197,24 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= self.max_pipelined:
             reason = f"more than {self.max_pipelined} requests came before their answers"
         if reason:
-            self._fail("bad-request", f"{reason}.")
+            self._fail(Problem("bad-request", f"{reason}."))
         super().on_headers_complete()
         if wants_other:  # nothing behind such a request is understood any more
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """A part of a body came.
-
-        Args:
-            body: The part.
-        """
         self._num_body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """A request is whole; what follows is the next one's head."""
         self._reads_head = True
         self._num_bytes = self._num_body_bytes = 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._postponed is not None and self._is_idle:
+            self._write(self._postponed)
 
     def pause_writing(self) -> None:
         """The client does not read its answers; it has so long to begin."""
@@ -177,11 +222,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self._write_timer = self.loop.call_later(self.write_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The client reads."""
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
         super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, or what `_fail` stopped the parser for."""
+        self._refuse(self._fault or Problem("bad-request", f"{msg} Expected HTTP/1.1."))
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._answered = cycle
@@ -191,39 +239,18 @@ class GuardedProtocol(HttpToolsProtocol):
         """Ignore the wish for another protocol, as HTTP allows; each would be two lines of log."""
 
     @property
-    def _too_large_a_head(self) -> tuple[str, str]:
-        return "head-too-large", f"the head has more than {self.head_bytes} bytes; shorten it."
-
-    def _count_head(self, num_bytes: int) -> None:
-        self._num_head_bytes += num_bytes
-        if self._num_head_bytes > self.head_bytes:
-            self._fail(*self._too_large_a_head)
-
-    def _fail(self, kind: str, detail: str) -> NoReturn:
-        """Stop the parser, which ends in `send_400_response`."""
-        self._fault = Problem(kind, detail)
-        raise self._fault
-
-    def on_response_complete(self) -> None:
-        """A request is answered; now what came behind it may be refused."""
-        super().on_response_complete()
-        if self._postponed is not None and self._is_idle:
-            self._write(self._postponed)
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP.
-
-        Args:
-            msg: What is wrong.
-        """
-        if self._fault is not None:
-            self._refuse(self._fault.kind, self._fault.detail)
-        else:
-            self._refuse("bad-request", f"{msg} Expected HTTP/1.1.")
+    def _too_large_a_head(self) -> Problem:
+        detail = f"the head has more than {self.head_bytes} bytes; shorten it."
+        return Problem("head-too-large", detail)
 
     @property
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    def _fail(self, problem: Problem) -> NoReturn:
+        """Stop the parser, which ends in `send_400_response`."""
+        self._fault = problem
+        raise problem
 
     def _start_timer(self) -> None:
         self._stop_timer()
@@ -238,18 +265,15 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._is_idle:
-            self._refuse("too-slow", f"no whole head came in {self.head_seconds:g} s.")
+            self._refuse(Problem("too-slow", f"no whole head came in {self.head_seconds:g} s."))
         else:  # the answer to an earlier request comes first
             self._start_timer()
 
-    def _refuse(self, kind: str, detail: str) -> None:
-        problem = Problem(kind, detail)
-        if self._is_idle:
+    def _refuse(self, problem: Problem) -> None:
+        if self._is_idle or (self.cycle.more_body and not self.cycle.response_started):
             self._write(problem)
         elif self.cycle.response_started:  # to the same request: it is refused already
             self.transport.close()
-        elif self.cycle.more_body:
-            self._write(problem)
         else:  # the answers to earlier requests, which came whole, are sent first
             self._postponed = problem
 
@@ -275,21 +299,13 @@ class GuardedProtocol(HttpToolsProtocol):
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
 
-def why_ambiguous(
+def _why_ambiguous(
     version: str, address: bytes, headers: Sequence[tuple[bytes, bytes]]
 ) -> str | None:
-    """Look for what two programs on the way may understand differently.
+    """What two programs on the way may understand differently in a head; or None.
 
     What the parser refuses by itself (several lengths, a length beside chunks, folded lines, lone
     line ends, control characters) is not looked for.
-
-    Args:
-        version: Of HTTP, such as "1.1".
-        address: As it came, whole.
-        headers: Names in lower case, and values.
-
-    Returns:
-        What is wrong, or None.
 
     Source:
         RFC 9112, 3.2, 6.1 and 6.3; RFC 9110, 5.3.
@@ -316,93 +332,3 @@ def why_ambiguous(
         if rest.partition(b"/")[0].lower() != (host or b"").lower():
             return "the address names another host than the header host"
     return None
-
-
-class Server(uvicorn.Server):
-    """uvicorn's, which ends with success when it was told to end.
-
-    Args:
-        config: uvicorn's.
-        service: Told when it ends.
-        on_started: Called once connections are taken; or None.
-
-    Attributes:
-        told_at: When it was told to end, on the monotonic clock; None before.
-    """
-
-    def __init__(
-        self, config: uvicorn.Config, service: Service, on_started: Callable[[], None] | None
-    ) -> None:
-        super().__init__(config)
-        self.service = service
-        self.on_started = on_started
-        self.told_at: float | None = None
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Take signals for as long as the block lasts, and do not raise them again after it.
-
-        Yields:
-            Nothing.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        names = (signal.SIGINT, signal.SIGTERM)
-        before = {name: signal.signal(name, self.handle_exit) for name in names}
-        try:
-            yield
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to take connections.
-
-        Args:
-            sockets: Where.
-        """
-        await super().startup(sockets)
-        if self.on_started is not None:
-            self.on_started()
-
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        """Begin to stop.
-
-        Args:
-            sig: The signal that came.
-            frame: What it interrupted.
-        """
-        # Nothing is logged here: the signal may have come while the log's lock was held.
-        self.service.is_stopping = True
-        if self.told_at is None:
-            self.told_at = time.monotonic()
-        super().handle_exit(sig, frame)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what is under way, and close.
-
-        Args:
-            sockets: Where connections were taken.
-        """
-        self.service.is_stopping = True
-        facts = {"connections": len(self.server_state.connections)}
-        logger.info("stopping", extra={"facts": facts})
-        await super().shutdown(sockets)
-
-
-def raise_file_limit(wanted: int) -> None:
-    """Let the process have more open connections, as far as the system allows.
-
-    Args:
-        wanted: Open files.
-    """
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -1,8 +1,4 @@
-"""What every request passes, whatever it asks: who may ask, what is logged, what is sent along.
-
-A plain ASGI layer around the application. It gives the request an id, refuses other hosts, other
-sites' pages and wrong tokens, turns failures into problems, and writes one line to the log.
-"""
+"""What every request passes, whatever it asks: who may ask, what is logged, what is sent along."""
 
 import asyncio
 import hmac
@@ -10,16 +6,15 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from handful.serving.problems import MEDIA_TYPE, Problem, busy
-from handful.serving.uploads import Message, Receive
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-Observer = Callable[[str, str, int, float], None]
+from handful.serving.problems import MEDIA_TYPE, Problem, busy
+from handful.serving.service import Service
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 # The pages are the same for everyone; a probe has no token.
@@ -47,50 +42,38 @@ logger = logging.getLogger("handful.serve")
 
 
 class Guard:
-    """An application with the guards around it.
+    """ASGI middleware around the application.
+
+    It gives each request an id, refuses other hosts, other sites' pages and wrong tokens, turns
+    failures into problems, and writes one line to the log.
 
     Args:
         app: The application.
-        allowed_hosts: Names that the Host header may have, without the port; empty allows all.
-        public_names: Names that a proxy in front is called by, which may hide them from Host.
-        root_path: Path that a proxy in front leaves before the server's own, such as "/photos".
-        token: What a client must send as "Authorization: Bearer ..."; None asks for nothing.
-        observe: Told of each request's method, path, status and seconds.
+        service: Says who may ask.
     """
 
-    def __init__(
-        self,
-        app: Application,
-        *,
-        allowed_hosts: tuple[str, ...] = (),
-        public_names: tuple[str, ...] = (),
-        root_path: str = "",
-        token: str | None = None,
-        observe: Observer | None = None,
-    ) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
-        self.allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
-        self.public_names = frozenset(name.lower() for name in public_names)
-        self.root_path = root_path
-        self.token = None if token is None else token.encode()
-        self.observe = observe
+        self.service = service
+        self.allowed_hosts = frozenset(name.lower() for name in service.allowed_hosts)
+        self.public_names = frozenset(name.lower() for name in service.public_names)
+        self.token = None if service.token is None else service.token.encode()
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, as ASGI has it.
 
         Args:
-            scope: What is asked.
+            scope: What is asked; handlers add to its `facts` what the log tells.
             receive: Gives the body.
             send: Takes the response.
         """
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        if self.root_path and scope["path"].startswith(f"{self.root_path}/"):
-            scope["path"] = scope["path"].removeprefix(self.root_path)
+        root_path = self.service.root_path
+        if root_path and scope["path"].startswith(f"{root_path}/"):
+            scope["path"] = scope["path"].removeprefix(root_path)
+        scope["facts"] = {}
         exchange = _Exchange(scope, receive, send)
-        scope["request_id"] = exchange.request_id
-        scope["header_texts"] = exchange.headers
+        if scope["method"] == "HEAD":  # uvicorn leaves the body out
+            scope = {**scope, "method": "GET"}
         try:
             self._check(scope["path"], exchange.headers)
             await self.app(scope, exchange.receive, exchange.send)
@@ -101,15 +84,15 @@ class Guard:
             await exchange.refuse(busy("stopping", "the server is stopping; try again later."))
         except Exception as error:
             logger.error("failed", exc_info=error, extra={"facts": exchange.facts()})
-            await exchange.refuse(
-                Problem("internal", "the server has failed; its log has the reason.")
-            )
+            detail = "the server has failed; its log has the reason."
+            await exchange.refuse(Problem("internal", detail))
         finally:
             facts = exchange.facts()
             logger.info("request", extra={"facts": facts})
-            if self.observe is not None:
-                seconds = facts["milliseconds"] / 1000
-                self.observe(scope["method"], scope["path"], exchange.status, seconds)
+            seconds = facts["milliseconds"] / 1000
+            self.service.metrics.observe_request(
+                facts["method"], scope["path"], exchange.status, seconds
+            )
 
     def _check(self, path: str, headers: Mapping[str, str]) -> None:
         host = headers.get("host", "")
@@ -177,7 +160,7 @@ def _without_port(host: str) -> str:
 class _Exchange:
     """One request and its response, as they pass by."""
 
-    def __init__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self._receive, self._send = receive, send
         # Headers that count are there once; the connection sees to it.
@@ -186,7 +169,6 @@ class _Exchange:
         self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         self.started = time.perf_counter()
         self.status = 0
-        self.is_complete = False
         self.is_gone = False
         length = self.headers.get("content-length", "0")
         self.body_left = length != "0" or "transfer-encoding" in self.headers
@@ -203,7 +185,7 @@ class _Exchange:
             "status": self.status or None,
             "bytes": self.num_bytes,
             "milliseconds": round(1000 * (time.perf_counter() - self.started), 2),
-            **self.scope.get("facts", {}),
+            **self.scope["facts"],
         }
 
     async def receive(self) -> Message:
@@ -220,10 +202,7 @@ class _Exchange:
         """Pass a message of the response on, with the headers that all have."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            own = [
-                *SECURITY_HEADERS,
-                (b"x-request-id", self.request_id.encode()),
-            ]
+            own = [*SECURITY_HEADERS, (b"x-request-id", self.request_id.encode())]
             if self.body_left:
                 own.append((b"connection", b"close"))
             names = {name for name, _ in message.get("headers", ())}
@@ -231,7 +210,6 @@ class _Exchange:
                 own.append((b"cache-control", b"no-store"))
             message = {**message, "headers": [*message.get("headers", ()), *own]}
         elif not message.get("more_body"):
-            self.is_complete = True
             if self.body_left and not self.is_gone:
                 await self._send({**message, "more_body": True})
                 await self._linger()
@@ -240,18 +218,10 @@ class _Exchange:
 
     async def refuse(self, problem: Problem) -> None:
         """Answer with a problem, if nothing was answered yet."""
-        if self.status:
-            return
-        body = problem.body(self.request_id)
-        headers = [
-            (b"content-type", MEDIA_TYPE.encode()),
-            (b"content-length", str(len(body)).encode()),
-            *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
-        ]
-        await self.send(
-            {"type": "http.response.start", "status": problem.status, "headers": headers}
-        )
-        await self.send({"type": "http.response.body", "body": body})
+        if not self.status:
+            body = problem.body(self.request_id)
+            response = Response(body, problem.status, problem.headers, MEDIA_TYPE)
+            await response(self.scope, self.receive, self.send)
 
     async def _linger(self) -> None:
         """Take and drop what is still being sent: closed at once, the response would be lost."""

@@ -1,7 +1,5 @@
-"""The process that serves a classifier: its socket, its signals, its log."""
+"""The process that serves a classifier: its socket, its signals, its end."""
 
-import contextlib
-import json
 import logging
 import os
 import signal
@@ -9,13 +7,11 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
@@ -24,21 +20,18 @@ from handful.errors import HandfulError, MissingExtraError, ModelFileError, Outp
 from handful.models.classifier import Classifier
 from handful.serving.addresses import invitation, open_at
 from handful.serving.batching import Batcher
+from handful.serving.log import json_log
 from handful.serving.model_card import make_card
 from handful.serving.watchdog import watchdog
 
 if TYPE_CHECKING:
-    from handful.serving.connections import Server
     from handful.serving.service import Service
 
 TOKEN_VARIABLE = "HANDFUL_TOKEN"
 _LEAST_TOKEN = 16
-_KEEP_ALIVE_SECONDS = 15
 # Beyond the time to drain: what decoding has to end in, and when the process is killed instead.
 _LAST_SECONDS = 0.8
 _KILL_SECONDS = 1.6
-_LOG_LINES = 10_000
-_LOG_SECONDS = 0.1
 _M_MMAP_THRESHOLD = -3  # of malloc.h
 
 logger = logging.getLogger("handful.serve")
@@ -63,26 +56,25 @@ def serve(run: Path, config: ServeConfig, announce: Callable[[str], None] | None
         _noting_interrupts() as interrupts,
         _listening(config) as listener,
         threadpool_limits(1, user_api="blas"),
-        json_log(config) as log,
+        json_log(config.quiet) as log,
         watchdog(config.drain_seconds + _KILL_SECONDS) as watch_signals,
+        ThreadPoolExecutor(1, "compile") as pool,
     ):
         classifier = Classifier.load(run)
         card = make_card(classifier, run)
         batcher = Batcher(classifier, max_waiting=config.max_waiting)
         # The network is compiled in a thread while FastAPI is imported.
-        preparation = _Preparation(batcher)
+        compiled = pool.submit(batcher.warm_up)
         try:
             service = _make_service(batcher, card, config, token)
             _warn_of_exposure(config, token)
-            server = _run_server(
-                service, preparation, listener, config, announce, interrupts, watch_signals
-            )
+            _run_server(service, compiled, listener, config, announce, interrupts, watch_signals)
+            ends_at = (service.told_at or 0.0) + max(1.0, config.drain_seconds) + _LAST_SECONDS
         except BaseException:
-            preparation.thread.join()
+            pool.shutdown()
             batcher.close()
             raise
-        preparation.thread.join()
-        if not batcher.close(_seconds_left(server, config)):
+        if not batcher.close(max(0.2, ends_at - time.monotonic())):
             # Threads cannot be ended, and the interpreter's own end waits for them.
             logger.warning("ended in the middle of decoding")
             log.stop()
@@ -90,14 +82,6 @@ def serve(run: Path, config: ServeConfig, announce: Callable[[str], None] | None
     if log.is_stuck:
         # The interpreter's own end would wait for standard error, which nobody reads.
         os._exit(0)
-
-
-def _seconds_left(server: "Server", config: ServeConfig) -> float | None:
-    """Time that decoding still has after the server's end; None where nobody told it to end."""
-    if server.told_at is None:
-        return None
-    end = server.told_at + max(1.0, config.drain_seconds) + _LAST_SECONDS
-    return max(0.2, end - time.monotonic())
 
 
 @contextmanager
@@ -165,29 +149,11 @@ def read_token() -> str | None:
     return token
 
 
-class _Preparation:
-    """A batcher being warmed up in a thread; `error` is why that failed."""
-
-    def __init__(self, batcher: Batcher) -> None:
-        self.batcher = batcher
-        self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self._run, name="compile")
-        self.thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.batcher.warm_up()
-        except BaseException as error:  # raised again by the main thread
-            self.error = error
-
-
 def _make_service(
     batcher: Batcher, card: dict[str, Any], config: ServeConfig, token: str | None
 ) -> "Service":
     try:
-        import_module(
-            "handful.serving.application"
-        )  # all that is needed later, so that it is said now
+        import handful.serving.connections  # noqa: F401 - all that is needed later, said now
         from handful.serving.guards import LOOPBACK_NAMES
         from handful.serving.service import Service
         from handful.serving.uploads import UploadLimits
@@ -206,7 +172,7 @@ def _make_service(
         decode_seconds=config.decode_seconds,
         held_bytes=max(256_000_000, int(4e6 * config.max_body_megabytes)),
     )
-    service = Service(
+    return Service(
         batcher,
         card,
         limits,
@@ -215,8 +181,6 @@ def _make_service(
         root_path=config.root_path,
         token=token,
     )
-    batcher.on_batch = service.metrics.batch_size.observe
-    return service
 
 
 def _warn_of_exposure(config: ServeConfig, token: str | None) -> None:
@@ -260,217 +224,47 @@ def _listening(config: ServeConfig) -> Iterator[socket.socket]:
 
 def _run_server(
     service: "Service",
-    preparation: _Preparation,
+    compiled: Future[None],
     listener: socket.socket,
     config: ServeConfig,
     announce: Callable[[str], None] | None,
-    interrupts: Sequence[int],
+    interrupts: list[int],
     watch_signals: Callable[[], None],
-) -> "Server":
-    addresses = open_at(config.host, listener)
-    url = addresses[0]
+) -> None:
+    from handful.serving.connections import make_server
 
-    def wait_until_ready() -> None:
-        preparation.thread.join()
-        if preparation.error is not None:
+    def on_compiled(_: Future[None]) -> None:
+        if compiled.exception() is not None:
             server.should_exit = True
             return
         service.is_ready = True
-        logger.info("ready", extra={"facts": {"url": url}})
+        addresses = open_at(config.host, listener)
+        logger.info("ready", extra={"facts": {"url": addresses[0]}})
         if announce is not None:
-            announce(f"{url} names photos as {_some(service.card['class_names'])}; Ctrl-C stops it")
-            if not config.is_loopback and sys.stdout.isatty():
-                for line in invitation(addresses, sys.stdout.encoding).splitlines():
-                    announce(line)
+            for line in _welcome(addresses, service, config):
+                announce(line)
 
     def begin() -> None:
         watch_signals()
         if interrupts:  # it came while the server was being made
             server.handle_exit(interrupts[0], None)
         else:
-            threading.Thread(target=wait_until_ready).start()
+            compiled.add_done_callback(on_compiled)
 
     server = make_server(service, config, begin)
     server.run(sockets=[listener])
-    error = preparation.error
+    error = compiled.exception()
     if isinstance(error, HandfulError):
         raise error
     if error is not None:
         raise ModelFileError(f"the network cannot be compiled: {error!r}") from error
     logger.info("stopped")
-    return server
 
 
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - 5
-    return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")
-
-
-def make_server(
-    service: "Service", config: ServeConfig, on_started: Callable[[], None] | None = None
-) -> "Server":
-    """Make the HTTP server around a service, without starting it.
-
-    Args:
-        service: What it serves.
-        config: Its limits in time.
-        on_started: Called once connections are taken.
-
-    Returns:
-        uvicorn's server; `run(sockets=[...])` starts it.
-    """
-    import uvicorn
-
-    from handful.serving.application import create_app
-    from handful.serving.connections import GuardedProtocol, Server, raise_file_limit
-
-    raise_file_limit(GuardedProtocol.max_connections + 200)
-    # One for each server, so that its limits can be set without setting those of others.
-    protocol = type("Protocol", (GuardedProtocol,), {})
-    return Server(
-        uvicorn.Config(
-            create_app(service),
-            http=protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            # uvicorn takes whole seconds.
-            timeout_graceful_shutdown=max(1, round(config.drain_seconds)),
-        ),
-        service,
-        on_started,
-    )
-
-
-@contextmanager
-def json_log(config: ServeConfig) -> Iterator["LogWriter"]:
-    """Write the log as JSON lines on standard error, for as long as the block lasts.
-
-    A thread writes them: a reader of standard error that stands still does not make the server
-    stand still; lines that find no room are counted and dropped.
-
-    Args:
-        config: Whether requests are logged.
-
-    Yields:
-        What writes it.
-    """
-    writer = LogWriter(sys.stderr)
-    root = logging.getLogger()
-    before = root.handlers[:], root.level, logger.level
-    root.handlers[:] = [writer]
-    root.setLevel(logging.WARNING)
-    logger.setLevel(logging.WARNING if config.quiet else logging.INFO)
-    logging.captureWarnings(True)
-    # Each malformed form is a problem to its sender, and logged as a request already.
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
-    writer.start()
-    try:
-        yield writer
-    finally:
-        writer.stop()
-        logging.captureWarnings(False)
-        root.handlers[:] = before[0]
-        root.setLevel(before[1])
-        logger.setLevel(before[2])
-
-
-class LogWriter(logging.Handler):
-    """Writes records out from a thread of its own, a few times a second, many at once.
-
-    Args:
-        stream: Where lines go.
-        most: Lines that may wait for the stream; more are counted and dropped.
-    """
-
-    def __init__(self, stream: TextIO, most: int = _LOG_LINES) -> None:
-        super().__init__()
-        self.setFormatter(JsonFormatter())
-        self._stream, self._most = stream, most
-        # Appending takes no lock that a signal's handler could find taken.
-        self._records: deque[logging.LogRecord] = deque()
-        self._num_dropped = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record, or drop it; never wait.
-
-        Args:
-            record: What is logged.
-        """
-        if len(self._records) < self._most:
-            self._records.append(record)
-        else:
-            self._num_dropped += 1
-
-    def start(self) -> None:
-        """Begin to write."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Write what is left, for a second at most: nobody may be reading."""
-        self._ended.set()
-        self._thread.join(1.0)
-
-    @property
-    def is_stuck(self) -> bool:
-        """Whether it still waits for its stream, though it was stopped."""
-        return self._ended.is_set() and self._thread.is_alive()
-
-    def _run(self) -> None:
-        while not self._ended.wait(_LOG_SECONDS):
-            self.write_out()
-        self.write_out()
-
-    def write_out(self) -> None:
-        """Write all that is kept."""
-        lines = []
-        while self._records:
-            record = self._records.popleft()
-            record.dropped, self._num_dropped = self._num_dropped, 0
-            lines.append(self._line(record) + "\n")
-        if lines:
-            with contextlib.suppress(OSError, ValueError):  # the reader has gone
-                self._stream.write("".join(lines))
-                self._stream.flush()
-
-    def _line(self, record: logging.LogRecord) -> str:
-        try:
-            return self.format(record)
-        except Exception as error:  # one record must not end the thread that writes all
-            facts = {"place": f"{record.pathname}:{record.lineno}", "error": type(error).__name__}
-            values = {"msg": "unwritable record", "args": (), "exc_info": None, "facts": facts}
-            return self.format(logging.makeLogRecord({**record.__dict__, **values}))
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line, in ASCII, so that nothing in it can pass for another line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Write a record out.
-
-        Args:
-            record: Its message is the event; `facts` are added to it.
-
-        Returns:
-            One line.
-        """
-        entry: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **getattr(record, "facts", {}),
-        }
-        if record.name != logger.name:
-            entry["from"] = record.name
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
-        if getattr(record, "dropped", 0):
-            entry["dropped_lines"] = record.dropped  # type: ignore[attr-defined]
-        return json.dumps(entry)
+def _welcome(addresses: list[str], service: "Service", config: ServeConfig) -> list[str]:
+    names = service.card["class_names"]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    line = f"serving at {addresses[0]} ({', '.join(names[:5])}{more}); press Ctrl-C to stop"
+    if config.is_loopback or not sys.stdout.isatty():
+        return [line]
+    return [line, *invitation(addresses, sys.stdout.encoding).splitlines()]

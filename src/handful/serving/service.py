@@ -1,7 +1,8 @@
 """What a server works with, and what it refuses before any work is done."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from handful.data.decoding import MAX_BYTES, MAX_SECONDS, Cost
@@ -9,7 +10,7 @@ from handful.errors import UsageError
 from handful.serving.batching import Batcher
 from handful.serving.problems import Problem, busy
 from handful.serving.serving_metrics import ServingMetrics
-from handful.serving.uploads import UploadLimits
+from handful.serving.uploads import HeldBytes, UploadLimits
 
 
 @dataclass(eq=False)
@@ -21,12 +22,15 @@ class Service:
         card: What /model gives.
         limits: Of requests.
         metrics: What /metrics gives.
-        allowed_hosts: As for `Guard`.
-        public_names: As for `Guard`.
-        root_path: As for `Guard`.
-        token: As for `Guard`.
+        allowed_hosts: Names that the Host header may have, without the port; empty allows all.
+        public_names: Names that a proxy in front is called by, which may hide them from Host.
+        root_path: Path that a proxy in front leaves before the server's own, such as "/photos".
+        token: What a client must send as "Authorization: Bearer ..."; None asks for nothing.
         is_ready: Whether the network is compiled.
-        is_stopping: Whether the server is about to end.
+        told_at: When it was told to end, on the monotonic clock; None before.
+
+    Attributes:
+        held: Counts the bytes of requests in memory.
     """
 
     batcher: Batcher
@@ -38,7 +42,15 @@ class Service:
     root_path: str = ""
     token: str | None = None
     is_ready: bool = False
-    is_stopping: bool = False
+    told_at: float | None = None
+
+    def __post_init__(self) -> None:
+        self.held = HeldBytes(self.limits.held_bytes)
+        self.batcher.on_batch = self.metrics.batch_size.observe
+
+    def stop(self) -> None:
+        """Take no more, from now on."""
+        self.told_at = self.told_at or time.monotonic()
 
     def check_ready(self) -> None:
         """Refuse while there can be no answer.
@@ -46,7 +58,7 @@ class Service:
         Raises:
             Problem: When the network is not compiled yet, or the server is stopping.
         """
-        if self.is_stopping:
+        if self.told_at is not None:
             raise busy("stopping", "the server is stopping; try again later.")
         if not self.is_ready:
             raise busy("not-ready", "the network is being compiled; try again in 1 s.")
@@ -89,14 +101,3 @@ class Service:
             self.batcher.classifier.check_promises(error_rate, coverage)
         except UsageError as error:
             raise Problem("option", str(error)) from error
-
-    def abstaining(self, error_rate: float) -> dict[str, Any]:
-        """The rule behind `is_sure`.
-
-        Args:
-            error_rate: As for `Classifier.predict`.
-
-        Returns:
-            As `handful predict --json` has it.
-        """
-        return asdict(self.batcher.classifier.abstain_at(error_rate))

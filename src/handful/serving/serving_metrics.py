@@ -1,6 +1,7 @@
 """Figures of a running server, as Prometheus reads them."""
 
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from handful.wording import printable
 
 if TYPE_CHECKING:
     from handful.models.classifier import Prediction
-    from handful.serving.batching import Batcher
+    from handful.serving.service import Service
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PATHS = ("/", "/predict", "/model", "/metrics", "/healthz", "/readyz", "/docs", "/openapi.json")
@@ -34,54 +35,44 @@ class ServingMetrics:
         registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         Info("handful", "What is running.", registry=registry).info({"version": version("handful")})
-        self.requests = Counter(
-            "handful_requests",
-            "Requests answered.",
-            ("method", "path", "status"),
-            registry=registry,
+        count, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self.requests = count(
+            "handful_requests", "Requests answered.", ("method", "path", "status")
         )
-        self.request_seconds = Histogram(
+        self.request_seconds = histogram(
             "handful_request_seconds",
             "Time from a request's head to its whole answer.",
             ("path",),
             buckets=_SECONDS,
-            registry=registry,
         )
-        self.pictures = Counter(
+        self.pictures = count(
             "handful_pictures",
             "Pictures that were named, and files that could not be read.",
             ("outcome",),
-            registry=registry,
         )
-        self.labels = Counter(
-            "handful_labels", "Pictures named as each class.", ("label",), registry=registry
-        )
-        self.unlike = Counter(
-            "handful_unlike_training", "Pictures unlike those of training.", registry=registry
-        )
-        self.batch_size = Histogram(
-            "handful_batch_size",
-            "Pictures named together.",
-            buckets=_SIZES,
-            registry=registry,
-        )
-        self.waiting = Gauge("handful_waiting", "Pictures waiting for a thread.", registry=registry)
-        self.working = Gauge("handful_working", "Pictures worked on.", registry=registry)
-        self.held_bytes = Gauge(
-            "handful_held_bytes", "Bytes of requests in memory.", registry=registry
-        )
-        self.ready = Gauge("handful_ready", "1 when requests are answered.", registry=registry)
         for outcome in ("named", "unreadable"):
             self.pictures.labels(outcome)
+        self.labels = count("handful_labels", "Pictures named as each class.", ("label",))
+        self.unlike = count("handful_unlike_training", "Pictures unlike those of training.")
+        self.batch_size = histogram(
+            "handful_batch_size", "Pictures named together.", buckets=_SIZES
+        )
+        self.waiting = gauge("handful_waiting", "Pictures waiting for a thread.")
+        self.working = gauge("handful_working", "Pictures worked on.")
+        self.held_bytes = gauge("handful_held_bytes", "Bytes of requests in memory.")
+        self.ready = gauge("handful_ready", "1 when requests are answered.")
 
-    def watch(self, batcher: "Batcher") -> None:
-        """Read the queue's length when asked.
+    def watch(self, service: "Service") -> None:
+        """Read a server's state when asked.
 
         Args:
-            batcher: The queue.
+            service: What it works with.
         """
-        self.waiting.set_function(lambda: batcher.num_waiting)
-        self.working.set_function(lambda: batcher.num_working)
+        self.waiting.set_function(lambda: service.batcher.num_waiting)
+        self.working.set_function(lambda: service.batcher.num_working)
+        self.held_bytes.set_function(lambda: service.held.num_bytes)
+        self.ready.set_function(lambda: service.is_ready and service.told_at is None)
 
     def observe_request(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count a request. Unknown addresses and methods are one series, whoever makes them up.

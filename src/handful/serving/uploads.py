@@ -5,13 +5,13 @@ not believed; a picture's format is told by its first bytes, later.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.types import Receive
 
 from handful.serving.problems import Problem, busy
 
@@ -20,12 +20,8 @@ RAW_NAME = "picture"
 _MAX_NAME = 255
 _MAX_PARTS = 64  # files and other fields, where no more files than usual are taken
 _MAX_OTHER_PARTS = 32
-_MAX_HEAD_BYTES = 8192  # of one part
 # Parsing a form's headers is slow, byte by byte: other requests get their turn after each piece.
 _PIECE_BYTES = 65536
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,7 @@ async def read_uploads(
     """Read the files of a request: a form's, or the body as one.
 
     Args:
-        headers: The request's, with names in lower case.
+        headers: The request's.
         receive: ASGI's.
         limits: How much is taken.
         add: Told of bytes before they are kept, see `HeldBytes.hold`.
@@ -148,7 +144,7 @@ async def read_uploads(
         parser.close()
 
 
-async def _chunks(receive: Receive) -> Any:
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -213,26 +209,28 @@ class _Raw:
 
 
 class _Form:
-    """A multipart form, of which the parts named "file" are kept."""
+    """A multipart form, of which the parts named "file" are kept.
+
+    Starlette's own writes files to the disk; python-multipart's `FormParser` keeps a field as a
+    list of pieces, which can take twenty times its bytes.
+    """
 
     def __init__(self, boundary: bytes, limits: UploadLimits) -> None:
         self.limits = limits
         self.most_parts = max(_MAX_PARTS, limits.num_files + _MAX_OTHER_PARTS)
         self.uploads: list[Upload] = []
         self.num_parts = 0
-        self.head_bytes = 0
         self.head: dict[bytes, bytes] = {}
-        self.key, self.value = bytearray(), bytearray()
-        self.data: bytearray | None = None
-        self.name = ""
+        self.key, self.value, self.data = bytearray(), bytearray(), bytearray()
+        self.name: str | None = None  # of the file that comes; None of what is dropped
         self.is_whole = False
-        try:
+        with _telling_of_malformed():
             self.parser = MultipartParser(
                 boundary,
                 {
                     "on_part_begin": self._begin,
-                    "on_header_field": self._header_field,
-                    "on_header_value": self._header_value,
+                    "on_header_field": lambda data, a, b: self.key.extend(data[a:b]),
+                    "on_header_value": lambda data, a, b: self.value.extend(data[a:b]),
                     "on_header_end": self._header_end,
                     "on_headers_finished": self._headers_finished,
                     "on_part_data": self._part_data,
@@ -240,14 +238,10 @@ class _Form:
                     "on_end": self._end,
                 },
             )
-        except FormParserError as error:
-            raise _malformed(error) from error
 
     def write(self, piece: bytes) -> None:
-        try:
+        with _telling_of_malformed():
             self.parser.write(piece)
-        except FormParserError as error:
-            raise _malformed(error) from error
 
     def finish(self) -> list[Upload]:
         if not self.is_whole:
@@ -262,27 +256,13 @@ class _Form:
 
     def close(self) -> None:
         # The parser and this refer to each other, and would stay until they are looked for.
-        self.uploads, self.data = [], None
+        self.uploads, self.data = [], bytearray()
 
     def _begin(self) -> None:
         self.num_parts += 1
-        self.head_bytes = 0
         self.head = {}
         if self.num_parts > self.most_parts:
             raise _malformed(f"it has more than {self.most_parts} parts")
-
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._count_head(end - start)
-        self.key += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._count_head(end - start)
-        self.value += data[start:end]
-
-    def _count_head(self, num_bytes: int) -> None:
-        self.head_bytes += num_bytes
-        if self.head_bytes > _MAX_HEAD_BYTES:
-            raise _malformed(f"a part's head has more than {_MAX_HEAD_BYTES} bytes")
 
     def _header_end(self) -> None:
         self.head[bytes(self.key).lower()] = bytes(self.value)
@@ -290,41 +270,44 @@ class _Form:
 
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self.head.get(b"content-disposition", b""))
-        field = options.get(b"name")
-        if field is None:
+        if b"name" not in options:
             raise _malformed('a part has no Content-Disposition with a "name"')
-        is_file = b"filename" in options
-        if field != FIELD.encode():
-            if is_file:
+        field = printable(_text(options[b"name"]))
+        self.data, self.name = bytearray(), None
+        if field == FIELD:
+            self.name = printable(_text(options.get(b"filename", b"")))
+            if len(self.uploads) >= self.limits.num_files:
                 raise Problem(
-                    "bad-form",
-                    f'a file came in the field "{printable(_text(field))}"; expected it in '
-                    f'"{FIELD}".',
+                    "too-many-files",
+                    f"the form has more than {self.limits.num_files} files; send the rest in "
+                    "another request.",
                 )
-            self.data = None
-            return
-        if len(self.uploads) >= self.limits.num_files:
+        elif b"filename" in options:
             raise Problem(
-                "too-many-files",
-                f"the form has more than {self.limits.num_files} files; send the rest in another "
-                "request.",
+                "bad-form", f'a file came in the field "{field}"; expected it in "{FIELD}".'
             )
-        self.name = printable(_text(options.get(b"filename", b"")))
-        self.data = bytearray()
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if self.data is not None:
+        if self.name is not None:
             self.data += data[start:end]
 
     def _part_end(self) -> None:
         # Browsers send a nameless, empty part for a field in which nothing was chosen.
-        if self.data is not None and (self.data or self.name):
+        if self.data or self.name:
             name = self.name or f"{RAW_NAME} {len(self.uploads) + 1}"
             self.uploads.append(Upload(name, bytes(self.data)))
-        self.data = None
+        self.data, self.name = bytearray(), None
 
     def _end(self) -> None:
         self.is_whole = True
+
+
+@contextmanager
+def _telling_of_malformed() -> Iterator[None]:
+    try:
+        yield
+    except FormParserError as error:
+        raise _malformed(error) from error
 
 
 def _malformed(reason: object) -> Problem:

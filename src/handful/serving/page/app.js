@@ -37,18 +37,18 @@ async function begin() {
   try {
     response = await fetch("model", { headers: headers() });
   } catch {
-    $("about").textContent = "The server does not answer. Start it, and load this page again.";
+    $("about").textContent = "The server does not answer. Start it, then reload this page.";
     return;
   }
   if (response.status === 401) {
     $("about").textContent = "";
-    $("token-error").textContent = token ? "That is not this server's token." : "";
+    $("token-error").textContent = token ? "This is not the server's token." : "";
     $("token-form").hidden = false;
     $("token").focus();
     return;
   }
   if (!response.ok) {
-    $("about").textContent = `The server cannot say what it knows (${response.status}).`;
+    $("about").textContent = `The server cannot describe its classifier (status ${response.status}).`;
     return;
   }
   model = await response.json();
@@ -66,10 +66,11 @@ function describe(card) {
   const names = card.class_names;
   const shown = names.slice(0, 8).join(", ") + (names.length > 8 ? ` and ${names.length - 8} more` : "");
   const figures = card.figures;
-  const right = figures
-    ? ` It named ${percent(figures.accuracy)} of ${figures.num_images.toLocaleString("en")} photos right that it had not learnt from.`
-    : "";
-  return `This classifier knows: ${shown}.${right}`;
+  if (!figures) return `Classes: ${shown}.`;
+  const total = figures.num_images;
+  const correct = Math.round(figures.accuracy * total);
+  const [some, all] = [correct, total].map((number) => number.toLocaleString("en"));
+  return `Classes: ${shown}. Correct on ${some} of ${all} photos it had not seen in training.`;
 }
 
 function offerErrorRates(rows) {
@@ -84,7 +85,7 @@ function offerErrorRates(rows) {
   }
   const never = document.createElement("option");
   never.value = "";
-  never.textContent = "never mind, always answer";
+  never.textContent = "off, always answer";
   select.append(never);
   // 1 in 100 where that can be shown, else the smallest that can.
   const usual = rows.findIndex((row) => row.error_rate === 0.01);
@@ -120,7 +121,7 @@ function next() {
   }
 }
 
-// A photo that cannot be named, whoever is asked.
+// A photo that cannot be classified, whoever is asked.
 class Unreadable extends Error {}
 
 async function ask(file) {
@@ -128,7 +129,7 @@ async function ask(file) {
   const address = rate ? `predict?error_rate=${encodeURIComponent(rate)}` : "predict";
   if (file.size > model.limits.max_body_bytes - 4096) {
     const most = model.limits.max_body_bytes / 1e6;
-    throw new Unreadable(`is larger than the ${most} MB that are taken`);
+    throw new Unreadable(`is larger than the limit of ${most} MB`);
   }
   for (let attempt = 1; ; attempt += 1) {
     const form = new FormData();
@@ -178,7 +179,7 @@ function showAnswer({ card }, answer) {
     : `Not sure – perhaps ${answer.label}`;
   const notes = [];
   if (answer.unlike_training) {
-    notes.push("Unlike the photos it learnt from: perhaps none of its names fits.");
+    notes.push("Looks unlike the training photos, it may be none of these classes.");
   }
   card.querySelector(".note").textContent = notes.join(" ");
   card.classList.toggle("unsure", !sure);
