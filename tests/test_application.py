@@ -198,7 +198,7 @@ _PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r
         (b"hello", "malformed"),
         (_PART + b"half a photo", "ends before its closing boundary"),
         (b"--b\r\nno header at all\r\n\r\nx\r\n--b--\r\n", "malformed"),
-        (b"--b\r\nX-Other: 1\r\n\r\nx\r\n--b--\r\n", 'no Content-Disposition with a "name"'),
+        (b"--b\r\nX-Other: 1\r\n\r\nx\r\n--b--\r\n", "name not found in Content-Disposition"),
         (b"--b\r\nX: " + b"y" * 9000 + b"\r\n\r\nx\r\n--b--\r\n", "malformed: .*[Hh]ea"),
         (
             b'--b\r\nContent-Disposition: form-data; name="n"\r\n\r\nx\r\n' * 70 + b"--b--\r\n",

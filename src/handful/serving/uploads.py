@@ -5,12 +5,13 @@ not believed; a picture's format is told by its first bytes, later.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
 from starlette.types import Receive
 
 from handful.serving.problems import Problem, busy
@@ -209,34 +210,22 @@ class _Raw:
 
 
 class _Form:
-    """A multipart form, of which the parts named "file" are kept.
-
-    Starlette's own writes files to the disk; python-multipart's `FormParser` keeps a field as a
-    list of pieces, which can take twenty times its bytes.
-    """
+    """A multipart form, of which the parts named "file" are kept."""
 
     def __init__(self, boundary: bytes, limits: UploadLimits) -> None:
         self.limits = limits
         self.most_parts = max(_MAX_PARTS, limits.num_files + _MAX_OTHER_PARTS)
         self.uploads: list[Upload] = []
         self.num_parts = 0
-        self.head: dict[bytes, bytes] = {}
-        self.key, self.value, self.data = bytearray(), bytearray(), bytearray()
-        self.name: str | None = None  # of the file that comes; None of what is dropped
         self.is_whole = False
         with _telling_of_malformed():
-            self.parser = MultipartParser(
+            self.parser = FormParser(
+                "multipart/form-data",
+                self._take_field,
+                self._take_file,
+                self._end,
                 boundary,
-                {
-                    "on_part_begin": self._begin,
-                    "on_header_field": lambda data, a, b: self.key.extend(data[a:b]),
-                    "on_header_value": lambda data, a, b: self.value.extend(data[a:b]),
-                    "on_header_end": self._header_end,
-                    "on_headers_finished": self._headers_finished,
-                    "on_part_data": self._part_data,
-                    "on_part_end": self._part_end,
-                    "on_end": self._end,
-                },
+                config={"MAX_MEMORY_FILE_SIZE": math.inf},  # nothing is written to the disk
             )
 
     def write(self, piece: bytes) -> None:
@@ -256,47 +245,41 @@ class _Form:
 
     def close(self) -> None:
         # The parser and this refer to each other, and would stay until they are looked for.
-        self.uploads, self.data = [], bytearray()
+        self.uploads = []
 
-    def _begin(self) -> None:
+    def _take_field(self, field: Field) -> None:
+        self._count_part()
+        if field.field_name == FIELD.encode():
+            self._add(b"", field.value or b"")
+
+    def _take_file(self, file: File) -> None:
+        self._count_part()
+        field = file.field_name or b""
+        if field != FIELD.encode():
+            raise Problem(
+                "bad-form",
+                f'a file came in the field "{printable(_text(field))}"; expected it in "{FIELD}".',
+            )
+        data = file.file_object.getvalue()  # type: ignore[union-attr]
+        file.close()  # it refers to the same bytes
+        self._add(file.file_name or b"", data)
+
+    def _count_part(self) -> None:
         self.num_parts += 1
-        self.head = {}
         if self.num_parts > self.most_parts:
             raise _malformed(f"it has more than {self.most_parts} parts")
 
-    def _header_end(self) -> None:
-        self.head[bytes(self.key).lower()] = bytes(self.value)
-        self.key, self.value = bytearray(), bytearray()
-
-    def _headers_finished(self) -> None:
-        _, options = parse_options_header(self.head.get(b"content-disposition", b""))
-        if b"name" not in options:
-            raise _malformed('a part has no Content-Disposition with a "name"')
-        field = printable(_text(options[b"name"]))
-        self.data, self.name = bytearray(), None
-        if field == FIELD:
-            self.name = printable(_text(options.get(b"filename", b"")))
-            if len(self.uploads) >= self.limits.num_files:
-                raise Problem(
-                    "too-many-files",
-                    f"the form has more than {self.limits.num_files} files; send the rest in "
-                    "another request.",
-                )
-        elif b"filename" in options:
+    def _add(self, name: bytes, data: bytes) -> None:
+        if not data and not name:  # browsers send it for a field in which nothing was chosen
+            return
+        if len(self.uploads) >= self.limits.num_files:
             raise Problem(
-                "bad-form", f'a file came in the field "{field}"; expected it in "{FIELD}".'
+                "too-many-files",
+                f"the form has more than {self.limits.num_files} files; send the rest in another "
+                "request.",
             )
-
-    def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if self.name is not None:
-            self.data += data[start:end]
-
-    def _part_end(self) -> None:
-        # Browsers send a nameless, empty part for a field in which nothing was chosen.
-        if self.data or self.name:
-            name = self.name or f"{RAW_NAME} {len(self.uploads) + 1}"
-            self.uploads.append(Upload(name, bytes(self.data)))
-        self.data, self.name = bytearray(), None
+        shown = printable(_text(name)) or f"{RAW_NAME} {len(self.uploads) + 1}"
+        self.uploads.append(Upload(shown, data))
 
     def _end(self) -> None:
         self.is_whole = True
