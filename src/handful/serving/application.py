@@ -53,7 +53,6 @@ def create_app(service: Service) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.add_middleware(Guard, service=service)
-    service.metrics.watch(service)
     _add_predict(app, service)
     _add_health(app, service)
     _add_facts(app, service)

@@ -46,7 +46,12 @@ class Service:
 
     def __post_init__(self) -> None:
         self.held = HeldBytes(self.limits.held_bytes)
-        self.batcher.on_batch = self.metrics.batch_size.observe
+        metrics, batcher = self.metrics, self.batcher
+        batcher.on_batch = metrics.batch_size.observe
+        metrics.waiting.set_function(lambda: batcher.num_waiting)
+        metrics.working.set_function(lambda: batcher.num_working)
+        metrics.held_bytes.set_function(lambda: self.held.num_bytes)
+        metrics.ready.set_function(lambda: self.is_ready and self.told_at is None)
 
     def stop(self) -> None:
         """Take no more, from now on."""

@@ -19,7 +19,6 @@ from handful.wording import printable
 
 if TYPE_CHECKING:
     from handful.models.classifier import Prediction
-    from handful.serving.service import Service
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PATHS = ("/", "/predict", "/model", "/metrics", "/healthz", "/readyz", "/docs", "/openapi.json")
@@ -62,17 +61,6 @@ class ServingMetrics:
         self.working = gauge("handful_working", "Pictures worked on.")
         self.held_bytes = gauge("handful_held_bytes", "Bytes of requests in memory.")
         self.ready = gauge("handful_ready", "1 when requests are answered.")
-
-    def watch(self, service: "Service") -> None:
-        """Read a server's state when asked.
-
-        Args:
-            service: What it works with.
-        """
-        self.waiting.set_function(lambda: service.batcher.num_waiting)
-        self.working.set_function(lambda: service.batcher.num_working)
-        self.held_bytes.set_function(lambda: service.held.num_bytes)
-        self.ready.set_function(lambda: service.is_ready and service.told_at is None)
 
     def observe_request(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count a request. Unknown addresses and methods are one series, whoever makes them up.
