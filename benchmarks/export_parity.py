@@ -24,19 +24,18 @@ import numpy as np
 
 from handful.data.decoding import decode_picture
 from handful.data.index import ImageIndex, load_index
-from handful.data.splits import read_manifest
 from handful.errors import HandfulError
 from handful.exporting.export_jobs import PRECISIONS, export
 from handful.exporting.export_runtime import open_export
 from handful.models.classifier import Classifier
-from handful.runs.store import MANIFEST_FILE, read_run_config
+from handful.runs.store import RunStore
 from pipelines import machine
 
 
 def validation_photos(run: Path, photos: Path | None) -> ImageIndex:
     """The run's validation photos, labelled."""
-    index = load_index(photos or read_run_config(run)[0])
-    parts = read_manifest(run / MANIFEST_FILE)
+    stored = RunStore().read(run)
+    index, parts = load_index(photos or stored.photos), stored.parts
     hashes = enumerate(index.content_hashes)
     return index.select([row for row, name in hashes if parts.get(name) == "validation"])
 

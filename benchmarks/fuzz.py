@@ -211,8 +211,7 @@ def train_small(folder: Path) -> Path:
 def run_folders() -> Iterator[Judge]:
     """A run of which one file is mutated, some with digests that agree again, is loaded."""
     from handful import Classifier
-    from handful.runs.folders import find_run
-    from handful.runs.store import read_history, read_predictions, read_run_config
+    from handful.runs.store import RunStore
 
     with tempfile.TemporaryDirectory() as name:
         run = train_small(Path(name))
@@ -235,10 +234,11 @@ def run_folders() -> Iterator[Judge]:
                 if rng.random() < 0.7:
                     _reseal(run / "classifier" / "classifier.json")
                 classifier = Classifier.load(run)
-                find_run(run, classifier.class_names)
-                read_run_config(run)
-                read_predictions(run / "predictions.csv")
-                read_history(run / "history.csv")
+                store = RunStore(run.parent)
+                store.of(classifier)
+                store.list()
+                for name in ("config", "predictions", "history", "counts", "training_photos"):
+                    getattr(store.read(run), name)
                 return "taken", ""
             finally:
                 for kept, content in contents.items():

@@ -15,7 +15,7 @@ from pathlib import Path
 from handful.data.index import ImageIndex, load_index
 from handful.features.conversion import FrozenNetwork
 from handful.models.classifier import Classifier
-from handful.runs.store import read_run_config
+from handful.runs.store import RunStore
 
 
 def accuracy(run: Path, index: ImageIndex, size: int, mirror: bool) -> float:
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="96,112,128,144,160")
     options = parser.parse_args()
     for run in options.runs:
-        _, config = read_run_config(run)
+        config = RunStore().read(run).config
         if config.strategy not in ("augmented", "distilled") or config.recipe != "handful":
             parser.error(f"{run} is {config.recipe} {config.strategy}; expected handful augmented.")
     index = load_index(options.photos)

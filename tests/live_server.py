@@ -54,7 +54,7 @@ def live(
     batcher.warm_up()
     service = Service(
         batcher,
-        make_card(classifier, run),
+        make_card(classifier),
         limits or UploadLimits(),
         allowed_hosts=allowed_hosts,
         public_names=public_names,

@@ -25,6 +25,7 @@ from handful.cli.commands import app
 from handful.errors import DataError, UsageError
 from handful.features.registry import FrozenNetwork
 from handful.files.tables import read_csv
+from handful.runs.store import checkpoint_path
 from handful.wording import printable
 from handful.workflows import compare as compare_workflow
 from handful.workflows import train as train_workflow
@@ -901,7 +902,7 @@ def test_resume_finds_the_latest_unfinished_run(
 
     monkeypatch.setattr(train_workflow, "train", remember)
     place = Path("runs") / f"{photo_folder.name}-2"
-    train_workflow.checkpoint_path(place).mkdir(parents=True)
+    checkpoint_path(place).mkdir(parents=True)
     invoke("train", photo_folder, "--strategy", "scratch", "--resume")
     assert asked["output"] == place and asked["resume"] is True
 

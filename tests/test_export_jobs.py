@@ -125,7 +125,7 @@ def test_many_photos_are_thinned_out_evenly(
 ) -> None:
     monkeypatch.setattr(export_pictures, "MOST_PICTURES", 5)
     settings = Classifier.load(tiny_run).settings
-    found = find_pictures(None, {}, photo_folder, settings)
+    found = find_pictures(None, photo_folder, settings)
     names = [Path(name).name for name, _ in found]
     assert names == ["000.jpg", "012.jpg", "000.jpg", "011.jpg", "023.jpg"] and len(found) == 5
 

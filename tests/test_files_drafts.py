@@ -217,9 +217,9 @@ import sys
 from pathlib import Path
 from handful.errors import OutputError
 from handful.files.atomic import new_folder
-from handful.runs.store import next_run_path
+from handful.runs.store import RunStore
 parent = Path(sys.argv[1])
-print(next_run_path("photos", parent).name)
+print(RunStore(parent).new_path("photos").name)
 try:
     with new_folder(parent / "photos"):
         print("made twice")

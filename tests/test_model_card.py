@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from handful.errors import DataError
-from handful.models.classifier import Classifier
-from handful.runs.folders import CLASSIFIER_FOLDER, RUN_FILE
+from handful.models.classifier import CLASSIFIER_FOLDER, Classifier
+from handful.runs.files import RUN_FILE
 from handful.serving.model_card import make_card
 
 
@@ -14,13 +14,12 @@ def test_the_figures_are_those_of_the_classifier_s_own_run(tiny_run: Path, tmp_p
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
     shutil.copytree(run / CLASSIFIER_FOLDER, run / "mine")
-    classifier = Classifier.load(run)
     result = json.loads((run / RUN_FILE).read_text())["result"]
     for path in (run, run / CLASSIFIER_FOLDER):
-        figures = make_card(classifier, path)["figures"]
+        figures = make_card(Classifier.load(path))["figures"]
         assert figures["accuracy"] == result["evaluation"]["accuracy"]
         assert figures["num_train"] == result["num_train"]
-    assert make_card(classifier, run / "mine")["figures"] is None
+    assert make_card(Classifier.load(run / "mine"))["figures"] is None
 
 
 def test_a_run_without_figures_is_refused(tiny_run: Path, tmp_path: Path) -> None:
@@ -30,4 +29,4 @@ def test_a_run_without_figures_is_refused(tiny_run: Path, tmp_path: Path) -> Non
     del facts["result"]["evaluation"]["roc_auc"]
     (run / RUN_FILE).write_text(json.dumps(facts))
     with pytest.raises(DataError, match=r"without the figures of a run \('roc_auc' is not in it\)"):
-        make_card(Classifier.load(run), run)
+        make_card(Classifier.load(run))

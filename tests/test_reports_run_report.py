@@ -11,7 +11,7 @@ from conftest import draw_photo, write_photo
 from handful.config import TrainConfig
 from handful.features.registry import FrozenNetwork
 from handful.reports.run_report import report_data
-from handful.runs.store import Run
+from handful.runs.run import Run
 from handful.training import steps
 from handful.workflows import train as train_workflow
 from test_models_activation_maps import planted_network as planted_network  # a fixture

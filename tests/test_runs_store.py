@@ -1,165 +1,166 @@
-import csv
+"""Runs are named, listed and found in one place."""
+
 import json
-import math
-from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError
+import os
+import shutil
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from typer.testing import CliRunner, Result
 
-from conftest import REPOSITORY
-from handful.config import TrainConfig
+import handful
+from handful.cli.commands import app
 from handful.errors import DataError
-from handful.evaluation.evaluation import score
-from handful.runs.store import (
-    HISTORY_FILE,
-    PREDICTIONS_FILE,
-    Run,
-    _write_predictions,
-    read_history,
-    read_predictions,
-    read_run_config,
-)
-from handful.training.loop import COLUMNS
-from handful.workflows import train as train_workflow
-from test_strategies import tiny
-
-# Validation is looked at after the last epoch alone.
-CONFIG = TrainConfig(strategy="scratch", image_size=64, epochs=3, patience=None, seed=2)
+from handful.runs.files import RUN_FILE
+from handful.runs.store import RunStore, checkpoint_path, run_name
 
 
-@pytest.fixture(scope="module")
-def run(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A network's training, written."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    return train_workflow.train(photo_folder, CONFIG, output=folder, network=tiny, use_cache=False)
+@pytest.fixture
+def store(tiny_run: Path, tmp_path: Path) -> RunStore:
+    """Three runs, the last but one the latest, and what is none."""
+    folder = tmp_path / "runs"
+    for age, name in enumerate(("cats", "dogs-2", "dogs")):
+        shutil.copytree(tiny_run, folder / name)
+        day = datetime(2026, 1, (1, 3, 2)[age], 12, tzinfo=UTC).timestamp()
+        os.utime(folder / name / RUN_FILE, (day, day))
+    (folder / "cats-check").mkdir()
+    (folder / "notes.txt").write_text("")
+    return RunStore(folder)
 
 
-def folder_of(run: Run) -> Path:
-    assert run.path is not None
-    return run.path
+def set_stopped(run: Path, training: object) -> None:
+    metadata = json.loads((run / RUN_FILE).read_text())
+    metadata["result"]["training"] = training
+    (run / RUN_FILE).write_text(json.dumps(metadata))
 
 
-def test_everything_is_there(run: Run) -> None:
-    names = {path.name for path in folder_of(run).iterdir()}
-    files = {"history.csv", "predictions.csv", "report.html", "run.json", "split.csv"}
-    assert files | {"classifier"} <= names
+def invoke(*words: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, words)))
 
 
-def test_history_is_read_back_to_the_bit(run: Run) -> None:
-    found = read_history(folder_of(run) / HISTORY_FILE)
-    assert run.trained is not None and found is not None
-    written = run.trained.fitted.history
-    assert tuple(found) == COLUMNS
-    for name in COLUMNS:
-        np.testing.assert_array_equal(found[name], written[name])
-    assert [math.isnan(loss) for loss in found["val_loss"]] == [True, True, False]
-    text = (folder_of(run) / HISTORY_FILE).read_text()
-    assert "nan" not in text and len(text.splitlines()) == 4
+@pytest.mark.parametrize("photos", ["/", "some/photos.zip"])
+def test_runs_are_named_after_their_photos(photos: str) -> None:
+    assert run_name(photos) == "photos" and run_name(photos, "-check") == "photos-check"
+    assert RunStore("a").place(photos, "-check") == Path("a/photos-check")
 
 
-def test_predictions_are_read_back_to_the_bit(run: Run) -> None:
-    found, made = read_predictions(folder_of(run) / PREDICTIONS_FILE), run.evaluation
-    assert np.array_equal(found.probabilities, made.probabilities)
-    assert found.paths == made.paths and np.array_equal(found.labels, made.labels)
-    assert found.to_dict() == made.to_dict()
-    with (folder_of(run) / PREDICTIONS_FILE).open() as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["path", "label", "predicted", "group", "round", "square"]
-    for row in rows:
-        assert row["path"].startswith(row["label"] + "/")
-        assert row["predicted"] == max(("round", "square"), key=lambda name: float(row[name]))
+def test_the_next_run_gets_a_free_name(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "runs")
+    assert store.new_path("some/photos.zip") == store.folder / "photos"
+    (store.folder / "photos").mkdir(parents=True)
+    assert store.new_path("some/photos.zip") == store.folder / "photos-2"
+    (store.folder / "photos-2").mkdir()
+    assert store.new_path("some/photos") == store.folder / "photos-3"
+    assert store.new_path("some/photos", "-curve") == store.folder / "photos-curve"
 
 
-def test_run_json_tells_what_was_trained_and_how(run: Run) -> None:
-    facts = json.loads((folder_of(run) / "run.json").read_text())
-    assert facts["format"] == "handful run" and facts["format_version"] == 1
-    assert facts["config"] == asdict(CONFIG)
-    assert facts["data_digest"] == run.split.index.digest()
-    assert set(facts["versions"]) >= {"handful", "python", "numpy", "keras", "openvino"}
-    result = facts["result"]
-    assert {k: v for k, v in result.items() if k != "evaluation"} == run.to_dict()
-    assert (result["strategy"], result["recipe"], result["backbone"]) == (
-        "scratch",
-        "handful",
-        "tiny",
-    )
-    training = result["training"]
-    assert (training["epochs"], training["planned_epochs"], training["best_epoch"]) == (3, 3, 3)
-    assert training["stopped"] == "" and training["estimated_seconds"] is None
-    assert training["num_parameters"] == training["num_trainable"] == 233
-    assert 0 <= training["waited_share"] < 1 and training["seconds"] > 0
-    assert result["evaluation"]["accuracy"] == run.evaluation.accuracy
-    assert set(result["seconds"]) == {"index", "decode", "train", "evaluate", "report", "total"}
-    assert read_run_config(folder_of(run)) == (run.photos.resolve(), CONFIG)
+def test_runs_are_listed_the_latest_first(store: RunStore, tiny_run: Path) -> None:
+    rows = store.list()
+    assert [row.name for row in rows] == ["dogs-2", "dogs", "cats"]
+    run, row = store.read(tiny_run), rows[0]
+    assert (row.path, row.date) == (store.folder / "dogs-2", datetime(2026, 1, 3, 12, tzinfo=UTC))
+    assert (row.photos, row.strategy) == (run.photos, "transfer")
+    assert (row.accuracy, row.note) == (run.predictions.accuracy, "")
+    assert handful.list_runs(store.folder) == rows
+    assert handful.list_runs(store.folder / "nothing") == ()
 
 
-def test_every_fact_is_documented(run: Run) -> None:
-    documented = (REPOSITORY / "docs" / "file-formats.md").read_text()
-    facts = run.to_dict()
-    assert run.trained is not None
-    names = [*facts, *facts["training"], *facts["seconds"], HISTORY_FILE, PREDICTIONS_FILE]
-    missing = [name for name in (*names, *COLUMNS) if f"`{name}`" not in documented]
-    assert missing == []
+def test_what_is_unfinished_or_damaged_is_listed_with_a_note(store: RunStore) -> None:
+    set_stopped(store.folder / "dogs", {"stopped": "interrupted"})
+    (store.folder / "cats" / RUN_FILE).write_text("{")
+    notes = {row.name: row.note for row in store.list()}
+    assert notes["dogs-2"] == "" and "can be resumed" in notes["dogs"]
+    assert "is not the run.json of a run" in notes["cats"]
 
 
-def test_a_head_without_epochs_has_no_history(tmp_path: Path) -> None:
-    path = tmp_path / "history.csv"
-    path.write_text("strength,log_loss,accuracy\n0.1,0.2,0.9\n")
-    assert read_history(path) is None
-
-
-@pytest.mark.parametrize("text", [None, "", "epoch,loss\n1,much\n", "epoch,loss\n1\n"])
-def test_what_is_no_history_is_named(tmp_path: Path, text: str | None) -> None:
-    path = tmp_path / "history.csv"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(DataError, match=r"history\.csv is not the history\.csv of a run"):
-        read_history(path)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        None,
-        "",
-        "path,label\na.jpg,x\n",
-        "path,label,predicted,x,y\na.jpg,z,x,0.5,0.5\n",
-        "path,label,predicted,x,y\na.jpg,x,x,much,0.5\n",
-        "path,label,predicted,x,y\na.jpg,x,x,0.5\nb.jpg,y,y,0.5,0.5\n",
-    ],
-)
-def test_what_is_no_predictions_file_is_named(tmp_path: Path, text: str | None) -> None:
-    path = tmp_path / "predictions.csv"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(DataError, match=r"predictions\.csv is not the predictions\.csv of a run"):
-        read_predictions(path)
-
-
-def test_class_names_and_paths_may_hold_anything(tmp_path: Path) -> None:
-    names: list[Any] = ['a "quoted", name', "ünïcode\nbreak"]
-    probabilities = np.array([[1 / 3, 2 / 3], [0.1 + 0.2, 0.7]])
-    made = score(probabilities, np.array([1, 0]), names, ["a,b.jpg", 'c"d.jpg'])
-    _write_predictions(made, tmp_path / "predictions.csv")
-    found = read_predictions(tmp_path / "predictions.csv")
-    assert found.class_names == tuple(names) and found.paths == made.paths
-    assert np.array_equal(found.probabilities, made.probabilities)
-
-
-def test_a_package_may_have_another_name_or_none(
-    photo_folder: Path, tiny_backbone: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_is_found_by_its_path_its_name_a_beginning_or_as_the_latest(
+    store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The first Keras for a new Python is "keras-nightly"; OpenCV has four names.
-    def version(name: str) -> str:
-        if name in ("keras", "opencv-python-headless", "opencv-python"):
-            raise PackageNotFoundError(name)
-        return "1.2.dev3" if name == "keras-nightly" else "1.0"
+    dogs, last = store.folder / "dogs", store.folder / "dogs-2"
+    for name in (dogs, dogs / "classifier", dogs / RUN_FILE):
+        assert store.find(name) == name
+    assert store.find("dogs") == dogs and store.find("latest") == last
+    assert store.find("c") == store.folder / "cats"
+    with pytest.raises(DataError, match=r"d may be any of the runs dogs, dogs-2 in .*runs; give"):
+        store.find("d")
+    assert store.find("birds") == Path("birds")
+    # A run there comes before one of that name here; photos of that name do not.
+    monkeypatch.chdir(tmp_path)
+    Path("dogs").mkdir()
+    Path("c").mkdir()
+    assert store.find("dogs") == dogs and store.find("c") == Path("c")
+    shutil.copytree(dogs / "classifier", "dogs", dirs_exist_ok=True)
+    assert store.find("dogs") == Path("dogs")
+    shutil.copytree(dogs, store.folder / "latest")
+    assert store.find("latest") == store.folder / "latest"
 
-    monkeypatch.setattr("handful.runs.store.version", version)
-    train_workflow.train(photo_folder, output=tmp_path / "run")
-    versions = json.loads((tmp_path / "run" / "run.json").read_text())["versions"]
-    assert versions["keras"] == "1.2.dev3" and versions["numpy"] == "1.0"
-    assert "opencv-python-headless" not in versions
+
+def test_commands_take_a_run_by_name(
+    store: RunStore,
+    photo_folder: Path,
+    tiny_backbone: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(store.folder.parent)
+    photo = photo_folder / "round" / "000.jpg"
+    expected = invoke("predict", store.folder / "dogs-2", photo, "--json").stdout
+    for name in ("latest", "dogs-2"):
+        assert invoke("predict", name, photo, "--json").stdout == expected
+    assert json.loads(invoke("evaluate", "cat", photo_folder, "--json").stdout)["num_images"] == 48
+    assert invoke("export", "cat", "--format", "openvino").exit_code == 0
+    assert (store.folder / "cats-openvino" / "model.xml").is_file()
+    assert invoke("train", "--from", "latest", "-o", "again").exit_code == 0
+    assert Path("again", RUN_FILE).is_file()
+    result = invoke("predict", "d", photo)
+    assert result.exit_code == 1 and "may be any of the runs dogs, dogs-2" in result.stderr
+    result = invoke("explain", "birds", photo)
+    assert result.exit_code == 1 and "`handful runs` lists them" in result.stderr
+
+
+def test_the_command_lists_runs(store: RunStore, tmp_path: Path) -> None:
+    lines = invoke("runs", store.folder).stdout.splitlines()
+    assert lines[0].split() == ["name", "date", "accuracy", "strategy", "photos", "note"]
+    assert [line.split()[0] for line in lines[1:]] == ["dogs-2", "dogs", "cats"]
+    assert "transfer" in lines[1] and "2026-01-0" in lines[1]
+    facts = json.loads(invoke("runs", store.folder, "--json").stdout)
+    assert facts == {
+        "folder": str(store.folder),
+        "runs": [row.to_dict() for row in store.list()],
+    }
+    assert facts["runs"][0]["date"] == "2026-01-03T12:00:00+00:00"
+    assert "No runs in" in invoke("runs", tmp_path / "nothing").stdout
+
+
+def test_the_latest_unfinished_run_is_found(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "runs")
+    with pytest.raises(DataError, match=r"no unfinished training on some/photos\.zip in .*runs;"):
+        store.unfinished("some/photos.zip")
+    for age, name in enumerate(("photos-3", "photos", "photos-2", "photos-x", "other")):
+        checkpoint_path(store.folder / name).mkdir(parents=True)
+        os.utime(checkpoint_path(store.folder / name), (0, 1000 + age))
+    (store.folder / "photos-4").mkdir()
+    assert store.unfinished("some/photos.zip") == store.folder / "photos-2"
+    assert store.unfinished("elsewhere/other") == store.folder / "other"
+    checkpoint_path(store.folder / "a.v1").mkdir()
+    assert store.unfinished("elsewhere/a.v1.zip") == store.folder / "a.v1"
+
+
+def test_what_a_killed_process_left_of_a_whole_training_is_removed(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs"
+    for name, training in (
+        ("photos", {"stopped": ""}),
+        ("photos-2", {"stopped": "patience"}),
+        ("photos-3", {"stopped": "interrupted"}),
+        ("photos-4", {"stopped": "time"}),
+        ("photos-5", None),
+    ):
+        checkpoint_path(folder / name).mkdir(parents=True)
+        shutil.copytree(tiny_run, folder / name)
+        set_stopped(folder / name, training)
+    checkpoint_path(folder / "photos-6").mkdir()
+    RunStore(folder).unfinished("photos")
+    left = sorted(path.name for path in folder.glob("*.checkpoint"))
+    assert left == ["photos-3.checkpoint", "photos-4.checkpoint", "photos-6.checkpoint"]

@@ -18,7 +18,8 @@ from handful.data.splits import read_manifest
 from handful.errors import DataError
 from handful.features.registry import FrozenNetwork
 from handful.models.classifier import Classifier
-from handful.runs.training_photos import FINGERPRINTS_FILE, SeenInTraining
+from handful.runs.files import TRAINING_FILE
+from handful.runs.training_photos import SeenInTraining
 from handful.workflows import train as train_workflow
 
 
@@ -85,7 +86,7 @@ def test_an_older_run_knows_copies_alone_and_says_so(
     tiny_run: Path, other_photos: Path, tmp_path: Path, tiny_backbone: FrozenNetwork
 ) -> None:
     old = shutil.copytree(tiny_run, tmp_path / "old")
-    (old / FINGERPRINTS_FILE).unlink()
+    (old / TRAINING_FILE).unlink()
     assert train_workflow.evaluate_and_compare(old, other_photos)[2] == SeenInTraining(
         2, 2, None, 0
     )
@@ -95,8 +96,23 @@ def test_an_older_run_knows_copies_alone_and_says_so(
     assert train_workflow.evaluate_and_compare(tmp_path / "alone", other_photos)[2] is None
 
 
+def test_a_run_that_cannot_tell_says_so(
+    tiny_run: Path, other_photos: Path, tmp_path: Path, tiny_backbone: FrozenNetwork
+) -> None:
+    cannot = "Which of these 10 photos the classifier learnt from cannot be told: "
+    for missing in ("run.json", "split.csv"):
+        run = shutil.copytree(tiny_run, tmp_path / missing)
+        (run / missing).unlink()
+        said = CliRunner().invoke(app, ["evaluate", str(run), str(other_photos)]).stdout
+        assert said.splitlines()[-1].startswith(f"Warning: {cannot}")
+        _, index = handful.evaluate(run, other_photos)
+        assert index.warnings[-1].startswith(cannot)
+    just_trained = handful.train(Path(learnt(tiny_run)[0]).parents[1]).classifier
+    assert handful.evaluate(just_trained, other_photos)[1].warnings == ()
+
+
 def test_a_run_keeps_only_what_it_learnt_from(tiny_run: Path) -> None:
-    kept = load_file(tiny_run / FINGERPRINTS_FILE)["fingerprints"]
+    kept = load_file(tiny_run / TRAINING_FILE)["fingerprints"]
     parts = read_manifest(tiny_run / "split.csv")
     assert kept.shape == (list(parts.values()).count("train"), 1024) and kept.dtype == np.uint8
 
@@ -106,7 +122,7 @@ def test_a_damaged_file_is_named(
     damage: str, tiny_run: Path, other_photos: Path, tmp_path: Path, tiny_backbone: FrozenNetwork
 ) -> None:
     run = shutil.copytree(tiny_run, tmp_path / "run")
-    file = run / FINGERPRINTS_FILE
+    file = run / TRAINING_FILE
     facts = {"format": "handful training photos", "format_version": "1", "groups": "[]"}
     prints = load_file(file)["fingerprints"]
     if damage == "cut":

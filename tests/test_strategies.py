@@ -12,6 +12,7 @@ from handful.data.decoding import DecodeSettings
 from handful.errors import DataError, UsageError
 from handful.features.registry import FrozenNetwork
 from handful.models.classifier import Classifier
+from handful.runs.store import RunStore, checkpoint_path
 from handful.training import batches, jobs
 from handful.training.batches import decode_photos
 from handful.training.loop import COLUMNS, Fitted
@@ -65,7 +66,7 @@ def test_a_network_of_ones_own_beats_chance(photo_folder: Path, tmp_path: Path) 
     assert (trained.fitted.epochs, trained.fitted.stopped) == (5, "")
     assert trained.num_parameters == trained.num_trainable == 8 * (3 * 3 * 3 + 1) + 9
     assert run.classifier.about["backbone"] == "tiny"
-    assert not train_workflow.checkpoint_path(tmp_path / "run").exists()
+    assert not checkpoint_path(tmp_path / "run").exists()
     # What is evaluated is what was trained.
     assert run.evaluation.accuracy == pytest.approx(trained.fitted.history["val_accuracy"][-1])
     loaded = Classifier.load(tmp_path / "run")
@@ -148,7 +149,7 @@ def test_a_network_from_a_file(photo_folder: Path, tmp_path: Path) -> None:
     run = train_workflow.train(photo_folder, config, output=tmp_path / "run", use_cache=False)
     assert run.trained is not None
     assert run.trained.num_parameters == 4 * 28 + (12 * 12 * 4 + 1)
-    _, again = train_workflow.read_run_config(tmp_path / "run")
+    again = RunStore().read(tmp_path / "run").config
     assert again == config
 
 

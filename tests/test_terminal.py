@@ -12,7 +12,7 @@ from handful.data.splits import Split, assign_parts
 from handful.evaluation.evaluation import score
 from handful.models.calibration import Abstention
 from handful.reporting import Reporter
-from handful.runs.store import split_problems
+from handful.runs.run import split_problems
 from handful.statistics.intervals import wilson_interval
 from test_checks_findings import evidence_of
 

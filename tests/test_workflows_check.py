@@ -14,6 +14,7 @@ from handful.config import TrainConfig
 from handful.data.fixes import Fix, read_fixes, write_fixes
 from handful.errors import DataError, OutputError
 from handful.features import embed
+from handful.runs.store import RunStore
 from handful.training import steps
 from handful.workflows import check as check_workflow
 from handful.workflows import train as train_workflow
@@ -144,9 +145,10 @@ def test_a_run_remembers_its_fixes(photo_folder: Path, tmp_path: Path) -> None:
     run = train_workflow.train(photo_folder, config, output=tmp_path / "run")
     assert len(run.split.index) == 47
     assert run.problems()["warnings"] == ["fixes.csv: 1 photos left out, 0 relabelled"]
-    photos, again = train_workflow.read_run_config(tmp_path / "run")
-    assert again == config
-    assert train_workflow.train(photos, again).split.index.digest() == run.split.index.digest()
+    again = RunStore().read(tmp_path / "run")
+    assert again.config == config
+    repeated = train_workflow.train(again.photos, again.config)
+    assert repeated.split.index.digest() == run.split.index.digest()
     evaluation, _ = train_workflow.evaluate(
         run.classifier, photo_folder, fixes=tmp_path / "fixes.csv"
     )

@@ -16,7 +16,7 @@ from handful.data.decoding import DecodeSettings
 from handful.errors import DataError, HandfulError, OutputError
 from handful.evaluation.comparison import Comparison
 from handful.features.registry import FrozenNetwork
-from handful.runs.store import read_predictions
+from handful.runs.store import RunStore
 from handful.training import batches
 from handful.training.batches import decode_photos
 from handful.training.strategies import count_body
@@ -73,7 +73,7 @@ def test_a_comparison_from_start_to_end(
     facts = json.loads((folder / "comparison.json").read_text())
     assert facts["format"] == "handful comparison" and facts["result"] == found.to_dict()
     # One split, and validation photos that no view was ever made of.
-    both = [read_predictions(folder / name / "predictions.csv") for name in names_of(found)]
+    both = [RunStore().read(folder / name).predictions for name in names_of(found)]
     assert both[0].paths == both[1].paths
     for summary in found.summaries:
         (run,) = summary.runs

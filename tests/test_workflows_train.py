@@ -18,7 +18,8 @@ from handful.files.cache import ContentCache
 from handful.models.classifier import Classifier
 from handful.reports import run_report
 from handful.reports.run_report import write_run_report
-from handful.runs.store import read_predictions, run_name
+from handful.runs.run import Run
+from handful.runs.store import RunStore, checkpoint_path
 from handful.statistics.intervals import wilson_interval
 from handful.training import steps
 from handful.training.strategies import Trained, TrainingJob, train_strategy
@@ -77,10 +78,9 @@ def test_a_run_from_start_to_end(photo_folder: Path, tmp_path: Path) -> None:
 def test_run_json_holds_what_repeats_the_run(photo_folder: Path, tmp_path: Path) -> None:
     config = TrainConfig(seed=5, validation_fraction=0.3, views=2)
     first = train_workflow.train(photo_folder, config, output=tmp_path / "first")
-    photos, again = train_workflow.read_run_config(tmp_path / "first" / "run.json")
-    assert again == config and photos == photo_folder
-    assert train_workflow.read_run_config(tmp_path / "first") == (photos, again)
-    second = train_workflow.train(photos, again, output=tmp_path / "second")
+    stored = RunStore().read(tmp_path / "first" / "run.json")
+    assert stored.config == config and stored.photos == photo_folder
+    second = train_workflow.train(stored.photos, stored.config, output=tmp_path / "second")
     assert np.array_equal(first.evaluation.probabilities, second.evaluation.probabilities)
     facts = [json.loads((tmp_path / n / "run.json").read_text()) for n in ("first", "second")]
     assert facts[0]["data_digest"] == facts[1]["data_digest"]
@@ -141,7 +141,8 @@ def test_other_splits_show_how_far_scores_spread(photo_folder: Path, tmp_path: P
     assert run.cache == {"hits": 48, "misses": 0} and run.seconds["resample"] > 0
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["result"]["resampling"] == found.to_dict()
-    assert train_workflow.read_run_config(tmp_path / "run") == (photo_folder, config)
+    stored = RunStore().read(tmp_path / "run")
+    assert (stored.photos, stored.config) == (photo_folder, config)
 
 
 def test_random_splits_have_the_runs_own_share_and_leave_test_alone(tmp_path: Path) -> None:
@@ -375,27 +376,6 @@ def test_a_full_disk_is_named_and_leaves_nothing(
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_the_next_run_gets_a_free_name(tmp_path: Path) -> None:
-    folder = tmp_path / "runs"
-    assert train_workflow.next_run_path("some/photos.zip", folder) == folder / "photos"
-    (folder / "photos").mkdir(parents=True)
-    assert train_workflow.next_run_path("some/photos.zip", folder) == folder / "photos-2"
-    (folder / "photos-2").mkdir()
-    assert train_workflow.next_run_path("some/photos", folder) == folder / "photos-3"
-    assert (
-        train_workflow.next_run_path("some/photos", folder, suffix="-curve")
-        == folder / "photos-curve"
-    )
-
-
-def test_what_is_no_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"run\.json is not the run\.json of a run"):
-        train_workflow.read_run_config(tmp_path)
-    (tmp_path / "run.json").write_text('{"photos": "x", "config": {"speed": 1}}')
-    with pytest.raises(DataError, match=r"is not the run\.json of a run"):
-        train_workflow.read_run_config(tmp_path / "run.json")
-
-
 def test_wrong_weights_are_refused(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -448,12 +428,12 @@ def test_a_network_stops_with_a_usable_run(
     assert (broken.trained.fitted.epochs, broken.trained.fitted.planned_epochs) == (2, 4)
     assert Classifier.load(path).predict([photo_folder / "round" / "000.jpg"])
     assert json.loads((path / "run.json").read_text())["result"]["training"]["epochs"] == 2
-    assert train_workflow.checkpoint_path(path).is_dir()
+    assert checkpoint_path(path).is_dir()
     with pytest.raises(OutputError, match="exists already; choose another `output`"):
         train_workflow.train(photo_folder, config, output=path, network=tiny)
     resumed = train_workflow.train(photo_folder, config, output=path, network=tiny, resume=True)
     whole = train_workflow.train(photo_folder, config, output=tmp_path / "whole", network=tiny)
-    assert resumed.stopped == "" and not train_workflow.checkpoint_path(path).exists()
+    assert resumed.stopped == "" and not checkpoint_path(path).exists()
     for name in ("network.bin", "head.safetensors"):
         files = [folder / "classifier" / name for folder in (path, tmp_path / "whole")]
         assert files[0].read_bytes() == files[1].read_bytes()
@@ -505,38 +485,6 @@ def test_resuming_where_nothing_was_begun_trains_anew(photo_folder: Path, tmp_pa
     assert run.stopped == "" and (tmp_path / "run" / "run.json").exists()
 
 
-def test_the_latest_unfinished_run_is_found(tmp_path: Path) -> None:
-    folder = tmp_path / "runs"
-    with pytest.raises(DataError, match=r"no unfinished training on some/photos\.zip in .*runs;"):
-        train_workflow.unfinished_run_path("some/photos.zip", folder)
-    for age, name in enumerate(("photos-3", "photos", "photos-2", "photos-x", "other")):
-        train_workflow.checkpoint_path(folder / name).mkdir(parents=True)
-        os.utime(train_workflow.checkpoint_path(folder / name), (0, 1000 + age))
-    (folder / "photos-4").mkdir()
-    assert train_workflow.unfinished_run_path("some/photos.zip", folder) == folder / "photos-2"
-    assert train_workflow.unfinished_run_path("elsewhere/other", folder) == folder / "other"
-    assert train_workflow.checkpoint_path(folder / "photos.v1") == folder / "photos.v1.checkpoint"
-
-
-def test_what_a_killed_process_left_of_a_whole_training_is_removed(tmp_path: Path) -> None:
-    folder = tmp_path / "runs"
-    for name, training in (
-        ("photos", {"stopped": ""}),
-        ("photos-2", {"stopped": "patience"}),
-        ("photos-3", {"stopped": "interrupted"}),
-        ("photos-4", {"stopped": "time"}),
-        ("photos-5", None),
-    ):
-        train_workflow.checkpoint_path(folder / name).mkdir(parents=True)
-        (folder / name).mkdir()
-        facts = {"result": {"training": training}}
-        (folder / name / "run.json").write_text(json.dumps(facts))
-    train_workflow.checkpoint_path(folder / "photos-6").mkdir()
-    train_workflow.unfinished_run_path("photos", folder)
-    left = sorted(path.name for path in folder.glob("*.checkpoint"))
-    assert left == ["photos-3.checkpoint", "photos-4.checkpoint", "photos-6.checkpoint"]
-
-
 def test_a_time_budget_shortens_a_training(photo_folder: Path, tmp_path: Path) -> None:
     recorder = Recorder()
     config = TrainConfig(
@@ -580,7 +528,7 @@ def test_a_file_name_that_is_no_valid_text_is_no_obstacle(
         folder, TrainConfig(seed=9), manifest=tmp_path / "run" / "split.csv", output=tmp_path / "b"
     )
     assert again.split.part_names() == run.split.part_names()
-    assert read_predictions(tmp_path / "run" / "predictions.csv").paths == run.evaluation.paths
+    assert RunStore().read(tmp_path / "run").predictions.paths == run.evaluation.paths
     facts = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert facts["data_digest"] == run.split.index.digest()
 
@@ -590,7 +538,7 @@ def test_a_folder_name_that_is_no_valid_text_is_remembered(
 ) -> None:
     folder = shutil.copytree(photo_folder, tmp_path / os.fsdecode(b"p\xff"))
     train_workflow.train(folder, output=tmp_path / "run")
-    assert train_workflow.read_run_config(tmp_path / "run")[0] == folder
+    assert RunStore().read(tmp_path / "run").photos == folder
 
 
 def test_what_a_run_is_made_of_does_not_change_afterwards(
@@ -598,14 +546,14 @@ def test_what_a_run_is_made_of_does_not_change_afterwards(
 ) -> None:
     seen: list[tuple[object, dict[str, float]]] = []
 
-    def watched(run: train_workflow.Run, folder: Path) -> None:
+    def watched(run: Run, folder: Path) -> None:
         seen.append((run, dict(run.seconds)))
         write_run_report(run, folder)
 
     monkeypatch.setattr(train_workflow, "write_run_report", watched)
     made = train_workflow.train(photo_folder, output=tmp_path / "run")
     ((early, seconds),) = seen
-    assert isinstance(early, train_workflow.Run) and early.seconds == seconds
+    assert isinstance(early, Run) and early.seconds == seconds
     assert made.seconds["total"] > early.seconds["total"] and "report" not in early.seconds
 
 
@@ -637,23 +585,22 @@ def test_a_run_on_a_given_split_can_be_repeated(photo_folder: Path, tmp_path: Pa
         photo_folder, config, manifest=manifest, output=tmp_path / "second"
     )
     third = train_workflow.train(second.split, config, output=tmp_path / "third")
-    assert train_workflow.manifest_to_repeat(tmp_path / "first") is None
+    assert RunStore().read(tmp_path / "first").manifest_to_repeat is None
     for name, run in (("second", second), ("third", third)):
         shutil.rmtree(tmp_path / "first", ignore_errors=True)
-        known = train_workflow.manifest_to_repeat(tmp_path / name / "run.json")
+        stored = RunStore().read(tmp_path / name / "run.json")
+        known = stored.manifest_to_repeat
         assert known == tmp_path / name / "split.csv"
-        again = train_workflow.train(
-            *train_workflow.read_run_config(tmp_path / name), manifest=known
-        )
+        again = train_workflow.train(stored.photos, stored.config, manifest=known)
         assert again.split.part_names() == run.split.part_names() == first.split.part_names()
     (tmp_path / "second" / "split.csv").unlink()
     with pytest.raises(DataError, match=r"second has no split\.csv, and was made on a split"):
-        train_workflow.manifest_to_repeat(tmp_path / "second")
+        assert RunStore().read(tmp_path / "second").manifest_to_repeat
     # Runs of before that was written down.
     facts = json.loads((tmp_path / "third" / "run.json").read_text())
     del facts["split_given"]
     (tmp_path / "third" / "run.json").write_text(json.dumps(facts))
-    assert train_workflow.manifest_to_repeat(tmp_path / "third") is None
+    assert RunStore().read(tmp_path / "third").manifest_to_repeat is None
 
 
 def test_dropped_photos_are_dropped_again(photo_folder: Path, tmp_path: Path) -> None:
@@ -677,11 +624,6 @@ def test_dropped_photos_are_dropped_again(photo_folder: Path, tmp_path: Path) ->
     assert len(leaking.split.dropped) == 2
     again = train_workflow.train(folder, config, manifest=tmp_path / "second" / "split.csv")
     assert again.split.part_names() == leaking.split.part_names()
-
-
-@pytest.mark.parametrize("photos", ["/", "some/photos.zip"])
-def test_runs_are_named_after_their_photos(photos: str) -> None:
-    assert run_name(photos) == "photos" and run_name(photos, "-check") == "photos-check"
 
 
 def test_a_class_with_one_training_photo_is_named_and_turns_nothing_off(
@@ -715,7 +657,7 @@ def test_what_intervals_and_thresholds_rest_on_knows_near_duplicates(tmp_path: P
     assert run.evaluation.accuracy == 1 and low == pytest.approx(
         wilson_interval(len(np.unique(groups)), len(np.unique(groups)))[0]
     )
-    again = read_predictions(tmp_path / "run" / "predictions.csv")
+    again = RunStore().read(tmp_path / "run").predictions
     assert again.accuracy_interval == run.evaluation.accuracy_interval
     loaded = Classifier.load(tmp_path / "run")
     for rate in (0.01, 0.2, 0.5):

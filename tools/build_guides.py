@@ -24,7 +24,7 @@ from PIL import Image
 
 from handful.data.augmentation import EXERCISE_POLICY
 from handful.reports.figures import plot_examples, plot_histories, plot_preview, strategy_colours
-from handful.runs.store import read_history
+from handful.runs.store import RunStore
 from handful.training.previews import preview
 
 GUIDES = Path(__file__).resolve().parent.parent / "docs" / "guides"
@@ -143,8 +143,8 @@ def compared_figures(folder: Path) -> Iterator[tuple[str, Any]]:
     """
     histories: dict[str, Mapping[str, Any]] = {}
     for name in STRATEGIES:
-        paths = sorted(folder.glob(f"{name}-*/history.csv"))
-        history = read_history(paths[0]) if paths else None
+        paths = sorted(folder.glob(f"{name}-*/"))
+        history = RunStore().read(paths[0]).history if paths else None
         if history is None:
             sys.exit(f"{folder} has no history of {name}; compare with --strategy {name} too.")
         histories[name] = history

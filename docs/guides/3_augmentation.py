@@ -133,8 +133,6 @@ assert np.array_equal(before, after), "validation photos are always the same"
 # page 2 has not been run, the network without augmentation is trained here first.
 
 # %%
-from handful.runs.store import read_history
-
 scratch_path = guide.FOLDER / "scratch"
 if not scratch_path.exists():
     handful.train(
@@ -158,7 +156,7 @@ print(f"{augmented.evaluation.accuracy:.1%} right, 95 % interval {low:.1%} to {h
 
 # %%
 histories = {
-    "scratch": read_history(scratch_path / "history.csv"),
+    "scratch": handful.RunStore().read(scratch_path).history,
     "augmented": augmented.trained.fitted.history,
 }
 guide.show(figures.plot_histories(histories), "3-curves")

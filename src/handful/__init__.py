@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from handful.evaluation.evaluation import Evaluation
     from handful.models.classifier import Classifier, Prediction
     from handful.reporting import PrintReporter, Reporter
-    from handful.runs.store import Run
+    from handful.runs.run import Run
+    from handful.runs.store import RunStore, list_runs
     from handful.training.batches import batches
     from handful.training.steps import split_index
     from handful.workflows.check import PhotoCheck, check
@@ -48,6 +49,7 @@ __all__ = [
     "PrintReporter",
     "Reporter",
     "Run",
+    "RunStore",
     "Split",
     "TrainConfig",
     "TrainingError",
@@ -57,6 +59,7 @@ __all__ = [
     "check",
     "compare",
     "evaluate",
+    "list_runs",
     "load_index",
     "split_index",
     "train",
@@ -80,7 +83,8 @@ _HOMES = {
     "Prediction": "models.classifier",
     "PrintReporter": "reporting",
     "Reporter": "reporting",
-    "Run": "runs.store",
+    "Run": "runs.run",
+    "RunStore": "runs.store",
     "Split": "data.splits",
     "TrainConfig": "config",
     "TrainingError": "errors",
@@ -90,6 +94,7 @@ _HOMES = {
     "check": "workflows.check",
     "compare": "workflows.compare",
     "evaluate": "workflows.train",
+    "list_runs": "runs.store",
     "load_index": "data.index",
     "split_index": "training.steps",
     "train": "workflows.train",

@@ -19,6 +19,7 @@ _COMPARED = {
     "exercise": ("scratch", "augmented", "transfer"),
     "mnist": ("scratch",),
 }
+RUNS_FOLDER = Path("runs")
 QUICK_MINUTES = 0.4  # for each network of a quick comparison
 
 

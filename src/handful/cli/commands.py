@@ -20,6 +20,7 @@ import typer
 from handful import __version__
 from handful.cli import terminal
 from handful.config import (
+    RUNS_FOLDER,
     CompareConfig,
     ServeConfig,
     TrainConfig,
@@ -54,7 +55,13 @@ Photos = Annotated[
         "path,label[,split][,group]."
     ),
 ]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `train` made.")]
+RunPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="Folder that `train` made; or the name of a run in runs/, its beginning, or latest.",
+    ),
+]
 Resize = Annotated[
     str | None,
     typer.Option(
@@ -213,14 +220,17 @@ def train(
 ) -> None:
     """Make a classifier from labelled photos, with a report of how good it is."""
     with _errors():
+        from handful.runs.store import RunStore
         from handful.workflows import train as train_workflow
 
+        store, repeated = RunStore(), None
         if (photos is None) == (from_run is None):
             raise typer.BadParameter("give either PHOTOS or --from RUN/run.json")
         if from_run is not None:
             _refuse_beside_from(context)
-            photos, config = train_workflow.read_run_config(from_run)
-            split = split or train_workflow.manifest_to_repeat(from_run)
+            repeated = store.read(store.find(from_run))
+            photos, config = repeated.photos, repeated.config
+            split = split or repeated.manifest_to_repeat
         else:
             config = TrainConfig(
                 strategy=strategy,
@@ -251,8 +261,7 @@ def train(
             )
         assert photos is not None
         if output is None:
-            place = train_workflow.unfinished_run_path if resume else train_workflow.next_run_path
-            output = place(photos)
+            output = store.unfinished(photos) if resume else store.new_path(photos)
         with terminal.watch(quiet) as reporter:
             run = train_workflow.train(
                 photos,
@@ -263,9 +272,7 @@ def train(
                 use_cache=not no_cache,
                 reporter=reporter,
             )
-        if from_run is not None and run.split.index.digest() != train_workflow.read_data_digest(
-            from_run
-        ):
+        if repeated is not None and run.split.index.digest() != repeated.data_digest:
             terminal.log(
                 f"Warning: {photos} has changed since the run that is repeated; compare their "
                 "split.csv."
@@ -320,7 +327,7 @@ def compare(
     """Train several strategies on one split: table, curves, and which is better by how much."""
     with _errors("what was trained is kept; the same command with --resume goes on"):
         from handful.reports.comparison_page import COMPARISON_FILE
-        from handful.runs.store import run_name
+        from handful.runs.store import RunStore
         from handful.workflows import compare as compare_workflow
 
         config = CompareConfig(
@@ -338,7 +345,7 @@ def compare(
             seed=seed,
             max_megapixels=max_megapixels,
         )
-        output = output or Path("runs") / run_name(photos, "-compare")
+        output = output or RunStore().place(photos, "-compare")
         with terminal.watch(quiet) as reporter:
             comparison = compare_workflow.compare(
                 photos,
@@ -369,11 +376,12 @@ def evaluate(
 ) -> None:
     """Score a classifier on labelled photos it has not seen."""
     with _errors():
+        from handful.runs.training_photos import seen_warnings
         from handful.workflows import train as train_workflow
 
         with terminal.watch(quiet) as reporter:
             evaluation, index, seen = train_workflow.evaluate_and_compare(
-                run,
+                _find(run),
                 photos,
                 part=part,
                 fixes=apply_fixes,
@@ -387,7 +395,7 @@ def evaluate(
             terminal.print_json({**evaluation.to_dict(), **known, "errors": rejected})
         else:
             terminal.print_evaluation(evaluation)
-            terminal.warn(seen.warnings(len(index)) if seen else ())
+            terminal.warn(seen_warnings(seen, len(index)))
             terminal.warn_rejected(index.rejected)
             terminal.print_verdict(evaluation)
 
@@ -429,7 +437,7 @@ def predict(
             raise typer.BadParameter("--json and --csv exclude each other")
         if abstain and error_rate is None:
             error_rate = 0.01
-        classifier = Classifier.load(run)
+        classifier = Classifier.load(_find(run))
         # What is no error rate or coverage is said before the work.
         classifier.check_promises(error_rate, sets)
         index = load_unlabelled(images)
@@ -484,7 +492,7 @@ def explain(
         from handful.models.activation_maps import write_explanations
         from handful.models.classifier import Classifier
 
-        classifier = Classifier.load(run)
+        classifier = Classifier.load(_find(run))
         with terminal.watch(quiet) as reporter, reporter.phase("explain"):
             written = write_explanations(classifier, images, output, class_name, reporter.progress)
         if as_json:
@@ -522,7 +530,7 @@ def check(
 ) -> None:
     """Find what would spoil a classifier: bad files, copies, leaks, wrong labels, shortcuts."""
     with _errors():
-        from handful.runs.store import run_name
+        from handful.runs.store import RunStore
         from handful.workflows import check as check_workflow
 
         config = TrainConfig(
@@ -537,7 +545,7 @@ def check(
             found = check_workflow.check(
                 photos,
                 config,
-                output=output or Path("runs") / run_name(photos, "-check"),
+                output=output or RunStore().place(photos, "-check"),
                 fix_list=fix_list,
                 use_cache=not no_cache,
                 reporter=reporter,
@@ -570,12 +578,12 @@ def curve(
 ) -> None:
     """Say what more photos would bring: accuracy against their number, measured and to expect."""
     with _errors("finished embeddings are cached"):
+        from handful.runs.store import RunStore
         from handful.workflows import curve as curve_workflow
-        from handful.workflows import train as train_workflow
 
         config = TrainConfig(fixes=_text(apply_fixes), seed=seed, max_megapixels=max_megapixels)
         if output is None:
-            output = train_workflow.next_run_path(photos, suffix="-curve")
+            output = RunStore().new_path(photos, "-curve")
         with terminal.watch(quiet) as reporter:
             found = curve_workflow.curve(
                 photos,
@@ -590,6 +598,22 @@ def curve(
             terminal.print_json(found.to_dict())
         else:
             terminal.print_curve(found)
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Folder that the runs lie in.")] = RUNS_FOLDER,
+    as_json: Json = False,
+) -> None:
+    """List the runs there are, the latest first."""
+    with _errors():
+        from handful.runs.store import RunStore
+
+        found = RunStore(folder).list()
+        if as_json:
+            terminal.print_json({"folder": str(folder), "runs": [row.to_dict() for row in found]})
+        else:
+            terminal.print_runs(found, folder)
 
 
 @app.command()
@@ -635,13 +659,14 @@ def demo(
     """Run the main job on a default data set, fetched if need be."""
     with _errors():
         from handful.datasets.registry import find_demo_data
+        from handful.runs.store import RunStore
         from handful.workflows import train as train_workflow
 
         with terminal.watch(quiet) as reporter:
             found = find_demo_data(data, cache_folder(), reporter)
             run = train_workflow.train(
                 found.path,
-                output=output or train_workflow.next_run_path(found.path),
+                output=output or RunStore().new_path(found.path),
                 reporter=reporter,
             )
         if as_json:
@@ -783,7 +808,7 @@ def serve(
             drain_seconds=drain_seconds,
             quiet=quiet,
         )
-        serve_run(run, config, partial(terminal.show, flush=True))
+        serve_run(_find(run), config, partial(terminal.show, flush=True))
 
 
 @app.command()
@@ -809,7 +834,7 @@ def export(
 
         with terminal.watch(quiet) as reporter:
             made = export_jobs.export(
-                run,
+                _find(run),
                 format,
                 precision=precision,
                 output=output,
@@ -852,7 +877,7 @@ def main() -> None:
     claim_process()
     with suppress(OSError):  # no folder for temporary files
         # What killed commands left where this one may make nothing itself.
-        for folder in (Path(tempfile.gettempdir()), cache_folder() / "networks", Path("runs")):
+        for folder in (Path(tempfile.gettempdir()), cache_folder() / "networks", RUNS_FOLDER):
             remove_leftovers(folder)
     try:
         with _errors():
@@ -864,6 +889,13 @@ def main() -> None:
             app()
     except typer.Exit as ended:  # before a command had begun
         raise SystemExit(ended.exit_code) from None
+
+
+def _find(run: Path) -> Path:
+    """The folder of a run that is called by its path, its name, its beginning, or "latest"."""
+    from handful.runs.store import RunStore
+
+    return RunStore().find(run)
 
 
 class _Printable(logging.Formatter):

@@ -181,7 +181,9 @@ def print_run(run: Any) -> None:
         show(f"Labels of training photos to check: {len(run.label_review.suspected):,}")
     warn(problems["warnings"])
     print_verdict(evaluation)
-    show(f"Report: {run.path / 'report.html'}")
+    from handful.runs.files import REPORT_FILE
+
+    show(f"Report: {run.path / REPORT_FILE}")
 
 
 def print_comparison(comparison: Any) -> None:
@@ -205,10 +207,7 @@ def print_comparison(comparison: Any) -> None:
                 f"{found.photos_per_second:,.0f}",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        first, *rest = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        show("  ".join([f"{first.strip():<{widths[0]}}", *rest]))
+    _show_table(rows)
     if comparison.differences:
         show()
     for difference in comparison.differences:
@@ -218,6 +217,42 @@ def print_comparison(comparison: Any) -> None:
     for caution in comparison.cautions:
         show(caution)
     warn(comparison.warnings)
+
+
+def _show_table(rows: Iterable[tuple[str, ...]], left: int = 1) -> None:
+    """Print lines of cells; the first `left` columns stand at the left, the others right."""
+    rows = [tuple(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            f"{cell:<{width}}" if place < left else f"{cell:>{width}}"
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        show("  ".join(cells).rstrip())
+
+
+def print_runs(runs: Iterable[Any], folder: Any) -> None:
+    """List runs.
+
+    Args:
+        runs: `RunRow`s.
+        folder: The folder that they lie in.
+    """
+    rows = [
+        (
+            run.name,
+            f"{run.date.astimezone():%Y-%m-%d %H:%M}",
+            "-" if run.accuracy is None else format_share(run.accuracy),
+            run.strategy or "-",
+            "-" if run.photos is None else str(run.photos),
+            run.note,
+        )
+        for run in runs
+    ]
+    if not rows:
+        show(f"No runs in {folder}; `handful train PHOTOS` makes one.")
+        return
+    _show_table([("name", "date", "accuracy", "strategy", "photos", "note"), *rows], left=6)
 
 
 def print_evaluation(evaluation: Any) -> None:

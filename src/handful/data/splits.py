@@ -388,6 +388,27 @@ def read_manifest(path: Path, *, dropped: str | None = None) -> dict[str, str]:
     return parts
 
 
+def count_manifest(path: Path) -> dict[str, dict[str, int]]:
+    """Count the photos of a manifest that `write_manifest` wrote.
+
+    Args:
+        path: The CSV file.
+
+    Returns:
+        Part to class to number of photos; those that were dropped are left out.
+
+    Raises:
+        DataError: When the file is missing or not a manifest.
+    """
+    read_manifest(path)
+    counts: dict[str, dict[str, int]] = {}
+    for _, row in read_table(path, "give the split.csv of a run").rows:
+        if part := row["split"]:
+            classes = counts.setdefault(part, {})
+            classes[row["class_name"]] = classes.get(row["class_name"], 0) + 1
+    return counts
+
+
 def _given_parts(index: ImageIndex, manifest: Mapping[str, str]) -> NDArray[np.object_]:
     """Part of each photo as given by the manifest, then by the photos' own folders; "" if not."""
     if manifest and not any(name in manifest for name in index.content_hashes):

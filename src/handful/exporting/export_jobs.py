@@ -12,7 +12,6 @@ import numpy as np
 
 from handful.data.decoding import resize
 from handful.data.index import ImageIndex
-from handful.data.splits import read_manifest
 from handful.errors import DataError, HandfulError, OutputError, UsageError
 from handful.exporting.export_card import CARD_FILE, CardFacts, write_card
 from handful.exporting.export_graph import metadata, whole_graph
@@ -22,11 +21,10 @@ from handful.features.backbones.efficientnet_lite import LITE_VARIANTS
 from handful.features.conversion import save_graph
 from handful.features.registry import find_backbone, frozen_network, int8_digest
 from handful.files.atomic import new_folder, sha256_of
-from handful.files.tables import read_table
 from handful.models.classifier import Classifier
 from handful.reporting import Progress, Reporter
-from handful.runs.folders import find_run
-from handful.runs.store import MANIFEST_FILE
+from handful.runs.store import RunStore
+from handful.runs.stored_run import StoredRun
 from handful.wording import format_share
 
 FORMATS = tuple(FILE_NAMES)
@@ -138,18 +136,16 @@ class Export:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """A classifier and what its run's folder says of it."""
+    """A classifier, and the run that it was loaded from; None for one without its run."""
 
     path: Path
     classifier: Classifier
-    facts: dict[str, Any] | None
-    parts: dict[str, str]
-    counts: dict[str, dict[str, int]]
+    stored: StoredRun | None
 
     @property
     def weights(self) -> Path | None:
         """The weights file that the run was given."""
-        given = None if self.facts is None else self.facts["config"].get("weights")
+        given = None if self.stored is None else self.stored.config.weights
         return Path(given) if given else None
 
 
@@ -192,13 +188,14 @@ def export(
     reporter = Reporter(reporter)
     _check_names(format, precision)
     check_extra(format)
-    read = _read_run(Path(run))
+    classifier = Classifier.load(run)
+    read = _Run(Path(run), classifier, RunStore().of(classifier))
     chosen = precision or _default_precision(read.classifier, format)
     folder = output or _default_output(read.path, format, precision)
     if folder.exists():
         raise OutputError(f"{folder} exists already; choose another `output`, or remove it first.")
     reference = _in_precision(read, chosen)
-    pictures = find_pictures(read.facts, read.parts, photos, read.classifier.settings)
+    pictures = find_pictures(read.stored, photos, classifier.settings)
     accuracy = _checked_accuracy(read, reference, pictures, chosen)
     with new_folder(folder) as temporary:
         facts = model_facts(reference, chosen)
@@ -233,29 +230,6 @@ def _check_names(format: str, precision: str | None) -> None:
             f"{' or '.join(PRECISIONS[format])} for it. {precision} is written for "
             f"{' and '.join(others)}."
         )
-
-
-def _read_run(path: Path) -> _Run:
-    """Read a run's folder; of a classifier's, its run around it."""
-    classifier = Classifier.load(path)
-    folder, facts = find_run(path, classifier.class_names)
-    if folder is None:
-        return _Run(path, classifier, None, {}, {})
-    manifest = folder / MANIFEST_FILE
-    if not manifest.is_file():
-        return _Run(path, classifier, facts, {}, {})
-    return _Run(path, classifier, facts, read_manifest(manifest), _read_counts(manifest))
-
-
-def _read_counts(manifest: Path) -> dict[str, dict[str, int]]:
-    """Part to class to number of photos, of a manifest that has been checked."""
-    counts: dict[str, dict[str, int]] = {}
-    for _, row in read_table(manifest, "give the split.csv of a run").rows:
-        part, class_name = row["split"], row["class_name"]
-        if part:
-            classes = counts.setdefault(part, {})
-            classes[class_name] = classes.get(class_name, 0) + 1
-    return counts
 
 
 def _default_precision(classifier: Classifier, format: str) -> str:
@@ -532,8 +506,8 @@ def _describe(made: Export, run: _Run, facts: Mapping[str, Any], folder: Path) -
         model_format=made.format,
         parity=asdict(made.parity),
         files=files,
-        run=run.facts,
-        counts=run.counts,
+        run=None if run.stored is None else run.stored.metadata,
+        counts={} if run.stored is None else run.stored.counts,
         calibration=None if calibration is None else calibration.to_dict(),
         run_precision=made.run_precision,
     )

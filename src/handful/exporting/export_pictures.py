@@ -1,9 +1,8 @@
 """Pictures to try an exported model on: photos of the run, others, or drawn ones."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from handful.data.decoding import DecodeSettings, decode_picture
 from handful.data.index import ImageIndex, load_index, load_unlabelled
 from handful.errors import DataError
+from handful.runs.stored_run import StoredRun
 
 MOST_PICTURES = 64
 # Height and width of the drawn ones: usual, small, large, narrow, wide.
@@ -51,16 +51,14 @@ class TrialPictures:
 
 
 def find_pictures(
-    facts: Mapping[str, Any] | None,
-    parts: Mapping[str, str],
+    run: StoredRun | None,
     photos: Path | None,
     settings: DecodeSettings,
 ) -> TrialPictures:
     """Find pictures to try a model on, spread over all there are.
 
     Args:
-        facts: The run.json; None for a classifier without its run.
-        parts: Content hash of the run's photos to "train", "validation" or "test".
+        run: The run; None for a classifier without its run.
         photos: Folder, zip or file of other photos; None takes the run's own.
         settings: The classifier's, for the size that is still read.
 
@@ -72,7 +70,7 @@ def find_pictures(
         DataError: When the photos that were given are not there, or none is a picture.
     """
     limit = settings.max_megapixels
-    validation = None if facts is None else _run_photos(Path(facts["photos"]), parts)
+    validation = None if run is None else _run_photos(run)
     if photos is not None:
         index = load_unlabelled([photos])
         if not len(index):
@@ -85,10 +83,11 @@ def find_pictures(
     return replace(found, validation=validation)
 
 
-def _run_photos(source: Path, parts: Mapping[str, str]) -> ImageIndex | None:
+def _run_photos(run: StoredRun) -> ImageIndex | None:
     """The run's validation photos as they were, or as many of them as are left."""
+    parts = run.parts
     try:
-        index = load_index(source)
+        index = load_index(run.photos)
     except DataError:
         return None
     hashes = enumerate(index.content_hashes)

@@ -38,6 +38,8 @@ from handful.models.heads import LinearHead
 from handful.models.novelty import FALSE_ALARM_RATE, TrainingReference
 from handful.reporting import Progress
 
+# The folder of a run's classifier in that of the run.
+CLASSIFIER_FOLDER = "classifier"
 FORMAT = "handful classifier"
 FORMAT_VERSION = 2
 # The first version had no confidence file, and is read all the same.
@@ -453,7 +455,7 @@ class Classifier:
                 classifier's. Nothing in them is ever run.
         """
         folder = _classifier_folder(Path(path))
-        description = _read_description(folder / _DESCRIPTION)
+        description = read_description(folder)
         try:
             for name, facts in description["files"].items():
                 _check_file(folder / name, facts["sha256"])
@@ -596,19 +598,47 @@ def _read_confidence(folder: Path, description: dict[str, Any]) -> dict[str, Any
     return result
 
 
+def is_classifier(path: Path) -> bool:
+    """Tell whether a classifier can be loaded from a folder.
+
+    Args:
+        path: Folder of a run, or of a classifier.
+
+    Returns:
+        Whether there is one, whole or not.
+    """
+    return _folder_in(path) is not None
+
+
+def _folder_in(path: Path) -> Path | None:
+    places = (path, path / CLASSIFIER_FOLDER)
+    return next((place for place in places if os.path.isfile(place / _DESCRIPTION)), None)
+
+
 def _classifier_folder(path: Path) -> Path:
     """The classifier's own folder, given that or its run's."""
-    for folder in (path, path / "classifier"):
-        if os.path.isfile(folder / _DESCRIPTION):
-            return folder
+    if (folder := _folder_in(path)) is not None:
+        return folder
     found = "no classifier.json in it" if os.path.exists(path) else "no such folder"
     raise ModelFileError(
-        f"{path} is not a run or a classifier: {found}. Give the folder that `handful train` made."
+        f"{path} is not a run or a classifier: {found}. Give the folder that `handful train` made; "
+        "`handful runs` lists them."
     )
 
 
-def _read_description(path: Path) -> dict[str, Any]:
-    """Parse and check classifier.json, before any other file is opened."""
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read what a classifier is without opening its network.
+
+    Args:
+        folder: The classifier's own folder.
+
+    Returns:
+        Its classifier.json, described in docs/file-formats.md.
+
+    Raises:
+        ModelFileError: When it cannot be read, was changed, or is of another version.
+    """
+    path = folder / _DESCRIPTION
     try:
         description = read_json(path)
     except (OSError, ValueError) as error:

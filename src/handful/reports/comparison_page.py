@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 from handful.evaluation.comparison import Comparison, History, StrategySummary
 from handful.reports.figures import STRATEGY_COLOURS, history_curve, loss_limit, spread_apart
-from handful.reports.run_page import REPORT_FILE, format_percent, page_environment, write_page
+from handful.reports.run_page import format_percent, page_environment, write_page
+from handful.runs.files import REPORT_FILE
 from handful.wording import format_points
 
 COMPARISON_FILE = "comparison.html"

@@ -18,13 +18,13 @@ from handful.evaluation.resampling import Resampling
 from handful.evaluation.verdict import verdict
 from handful.models.novelty import FALSE_ALARM_RATE
 from handful.reports.figures import root_ticks
+from handful.runs.files import REPORT_FILE
 from handful.statistics.metrics import ReliabilityCurve
 from handful.wording import format_rate, format_share, printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-REPORT_FILE = "report.html"
 _TEMPLATES = Path(__file__).parent / "templates"
 # Up to so many classes everything is laid open; beyond, the weakest come first and the rest fold.
 _MATRIX_CLASSES = 20
@@ -189,7 +189,7 @@ def render_report(data: ReportData) -> str:
     Returns:
         The whole document; it has no script and asks for nothing from outside.
     """
-    return page_environment().get_template(REPORT_FILE).render(_view(data))
+    return page_environment().get_template("report.html").render(_view(data))
 
 
 def page_environment() -> "Environment":

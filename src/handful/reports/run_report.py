@@ -14,7 +14,8 @@ from handful.models.activation_maps import Explainer, overlay_thumbnail
 from handful.models.novelty import FALSE_ALARM_RATE
 from handful.reports.curve_figure import save_curve
 from handful.reports.run_page import ReportData, ReportPicture, TrustData, write_report
-from handful.runs.store import CURVES_FILE, Run
+from handful.runs.files import CURVES_FILE
+from handful.runs.run import Run
 
 LEARNING_CURVE_FILE = "learning_curve.png"
 _PICTURES_A_SECTION = 24

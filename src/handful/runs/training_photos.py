@@ -1,23 +1,14 @@
 """What a run keeps of the photos it learnt from, to know them again."""
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.data.decoding import FINGERPRINT_SIDE
 from handful.data.index import ImageIndex
 from handful.data.near_duplicates import near_duplicates_among
-from handful.data.splits import Split, read_manifest
-from handful.errors import DataError
-from handful.runs.folders import run_around
-from handful.runs.store import MANIFEST_FILE
-
-FINGERPRINTS_FILE = "training.safetensors"
-_FORMAT, _VERSION = "handful training photos", "1"
+from handful.runs.stored_run import StoredRun
 
 
 @dataclass(frozen=True)
@@ -75,47 +66,29 @@ class SeenInTraining:
         return {"num_seen_in_training": facts.pop("num_photos"), "seen_in_training": facts}
 
 
-def write_training_photos(split: Split, fingerprints: NDArray[np.uint8], folder: Path) -> None:
-    """Write the thumbnails of a run's training photos, and the groups that they are of.
-
-    Args:
-        split: Which photos are for training.
-        fingerprints: (N, 1024) uint8 thumbnails of all photos of the split.
-        folder: Existing folder of the run.
-    """
-    from safetensors.numpy import save
-
-    groups = sorted({split.index.groups[row] for row in split.train} - {""})
-    facts = {"format": _FORMAT, "format_version": _VERSION, "groups": json.dumps(groups)}
-    tensors = {"fingerprints": fingerprints[split.train]}
-    # Written here, for `save_file` gives the file to its owner alone.
-    (folder / FINGERPRINTS_FILE).write_bytes(save(tensors, metadata=facts))
-
-
 def seen_in_training(
-    run: str | Path, index: ImageIndex, fingerprints: NDArray[np.uint8]
+    run: StoredRun, index: ImageIndex, fingerprints: NDArray[np.uint8]
 ) -> SeenInTraining | None:
     """Count the photos that a run's classifier learnt from, or from others of the same shot.
 
     Args:
-        run: Folder of a run, or the classifier's own in it.
+        run: The run.
         index: N photos.
         fingerprints: (N, 1024) uint8 thumbnails of them.
 
     Returns:
-        Their numbers; None for a classifier without its run's split.csv.
+        Their numbers; None for a run without its split.csv.
 
     Raises:
         DataError: When a file of the run cannot be read.
     """
-    folder = run_around(Path(run))
-    if folder is None or not (folder / MANIFEST_FILE).is_file():
+    if run.manifest is None:
         return None
-    parts = read_manifest(folder / MANIFEST_FILE)
+    parts = run.parts
     copies = np.array([parts.get(text) == "train" for text in index.content_hashes], dtype=bool)
-    if not (folder / FINGERPRINTS_FILE).is_file():
+    if run.training_photos is None:
         return SeenInTraining(int(copies.sum()), int(copies.sum()), None, 0)
-    known, groups = _read(folder / FINGERPRINTS_FILE)
+    known, groups = run.training_photos
     alike = copies | near_duplicates_among(fingerprints, known)
     return SeenInTraining(
         int(alike.sum()),
@@ -125,21 +98,20 @@ def seen_in_training(
     )
 
 
-def _read(file: Path) -> tuple[NDArray[np.uint8], set[str]]:
-    from safetensors import SafetensorError, safe_open
+def seen_warnings(seen: SeenInTraining | None, num_photos: int) -> tuple[str, ...]:
+    """What makes a classifier's figure flattering, or cannot be told; sentences.
 
-    try:
-        with safe_open(file, framework="numpy") as opened:
-            facts = opened.metadata() or {}
-            found = facts.get("format"), facts.get("format_version")
-            if found != (_FORMAT, _VERSION):
-                raise ValueError(f"its format is {found}")
-            fingerprints = opened.get_tensor("fingerprints")
-        if fingerprints.dtype != np.uint8 or fingerprints.shape[1:] != (FINGERPRINT_SIDE**2,):
-            raise ValueError(f"fingerprints are {fingerprints.dtype} {fingerprints.shape}")
-        return fingerprints, set(map(str, json.loads(facts["groups"])))
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise DataError(
-            f"{file} does not hold a run's training photos ({error}); restore it from a copy, or "
-            "remove it: only exact copies are known again without it."
-        ) from error
+    Args:
+        seen: What was learnt from; None for a classifier whose run is not there to tell.
+        num_photos: All that were scored.
+
+    Returns:
+        None where nothing was seen.
+    """
+    if seen is not None:
+        return seen.warnings(num_photos)
+    return (
+        f"Which of these {num_photos:,} photos the classifier learnt from cannot be told: the "
+        "run.json and split.csv of its run are not there. The figure flatters it where it has "
+        "seen them.",
+    )

@@ -1,13 +1,12 @@
 """What a served classifier is and how good it was found to be, in plain values."""
 
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from handful.errors import DataError
 from handful.files.atomic import MALFORMED, explain_damage
 from handful.models.classifier import Classifier
-from handful.runs.folders import find_run
+from handful.runs.store import RunStore
 
 # Of a run's figures, those that say something to a user of the classifier.
 _FIGURES = (
@@ -22,12 +21,11 @@ _FIGURES = (
 )
 
 
-def make_card(classifier: Classifier, path: Path) -> dict[str, Any]:
+def make_card(classifier: Classifier) -> dict[str, Any]:
     """Describe a classifier.
 
     Args:
-        classifier: The one that is served.
-        path: Folder of its run, or its own; figures are taken from the run.json there.
+        classifier: The one that is served; figures are taken from the run it was loaded from.
 
     Returns:
         Names and values are described in docs/serving.md. No path of this machine is among them.
@@ -50,22 +48,22 @@ def make_card(classifier: Classifier, path: Path) -> dict[str, Any]:
         "test_time_mirror": classifier.test_time_mirror,
         "calibration": None if calibration is None else calibration.to_dict(),
         "tells_unlike_photos": reference is not None,
-        "figures": _read_figures(classifier, path),
+        "figures": _read_figures(classifier),
         "handful_version": version("handful"),
     }
 
 
-def _read_figures(classifier: Classifier, path: Path) -> dict[str, Any] | None:
+def _read_figures(classifier: Classifier) -> dict[str, Any] | None:
     """Scores on the validation photos; None where the classifier came without its run."""
-    folder, facts = find_run(path, classifier.class_names)
-    if facts is None:
+    run = RunStore().of(classifier)
+    if run is None:
         return None
-    result = facts["result"]
+    result = run.result
     try:
         figures = {name: result["evaluation"][name] for name in _FIGURES}
         return {**figures, "num_train": result["num_train"], "cautions": result.get("cautions", [])}
     except MALFORMED as error:
         raise DataError(
-            f"{folder} has a run.json without the figures of a run ({explain_damage(error)}); "
+            f"{run.path} has a run.json without the figures of a run ({explain_damage(error)}); "
             "restore it from a copy."
         ) from error

@@ -61,7 +61,7 @@ def serve(run: Path, config: ServeConfig, announce: Callable[[str], None] | None
         ThreadPoolExecutor(1, "compile") as pool,
     ):
         classifier = Classifier.load(run)
-        card = make_card(classifier, run)
+        card = make_card(classifier)
         batcher = Batcher(classifier, max_waiting=config.max_waiting)
         # The network is compiled in a thread while FastAPI is imported.
         compiled = pool.submit(batcher.warm_up)

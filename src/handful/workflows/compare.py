@@ -9,24 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from handful.config import CompareConfig, TrainConfig
-from handful.errors import DataError, HandfulError, OutputError
+from handful.errors import DataError, ModelFileError, OutputError
 from handful.evaluation.comparison import Comparison, StrategyRun, build_comparison
 from handful.features.keras_runtime import prepare_keras
-from handful.files.atomic import MALFORMED, explain_damage, new_folder, read_json, write_json
+from handful.files.atomic import MALFORMED, explain_damage, new_folder, write_json
+from handful.models.classifier import read_description
 from handful.reporting import Reporter
 from handful.reports.comparison_page import write_comparison_report
 from handful.reports.figures import save_comparison_figures
-from handful.runs.folders import RUN_FILE
-from handful.runs.store import (
-    HISTORY_FILE,
-    MANIFEST_FILE,
-    PREDICTIONS_FILE,
-    read_history,
-    read_predictions,
-    run_name,
-)
+from handful.runs.files import MANIFEST_FILE
+from handful.runs.store import RunStore, checkpoint_path, run_name
+from handful.runs.stored_run import StoredRun
 from handful.training.strategies import count_body
-from handful.workflows.train import checkpoint_path, freeze_split, train
+from handful.workflows.train import freeze_split, train
 
 COMPARISON_JSON = "comparison.json"
 
@@ -132,22 +127,20 @@ def read_strategy_run(path: Path) -> StrategyRun:
         DataError: When files are missing or not a run's.
     """
     with _whole_run(path):
-        return _read_strategy_run(path)
+        return _read_strategy_run(RunStore().read(path))
 
 
-def _read_strategy_run(path: Path) -> StrategyRun:
-    facts = _facts(path)
-    result, config = facts["result"], facts["config"]
+def _read_strategy_run(run: StoredRun) -> StrategyRun:
+    result, evaluation = run.result, run.predictions
     training = result["training"]
-    evaluation = read_predictions(path / PREDICTIONS_FILE)
     if training is None:
-        training = _head_facts(path, result["backbone"], len(evaluation.class_names))
+        training = _head_facts(run, len(evaluation.class_names))
     seconds = result["seconds"]
     return StrategyRun(
-        strategy=config["strategy"],
-        seed=config["seed"],
+        strategy=run.config.strategy,
+        seed=run.config.seed,
         evaluation=evaluation,
-        history=read_history(path / HISTORY_FILE),
+        history=run.history,
         # A resumed training's earlier part counts; the one-time conversion and the report do not.
         seconds=seconds["total"]
         - seconds.get("convert", 0.0)
@@ -155,26 +148,21 @@ def _read_strategy_run(path: Path) -> StrategyRun:
         + max(training.get("seconds", 0.0) - seconds.get("train", 0.0), 0.0),
         num_parameters=training["num_parameters"],
         num_trainable=training["num_trainable"],
-        num_bytes=sum(file.stat().st_size for file in (path / "classifier").iterdir()),
+        num_bytes=sum(file.stat().st_size for file in run.classifier_path.iterdir()),
         photos_per_second=result["photos_per_second"] or 0.0,
         epochs=training["epochs"],
-        path=path,
+        path=run.path,
         note=training.get("note", ""),
     )
 
 
-def _head_facts(path: Path, backbone: str, num_classes: int) -> dict[str, Any]:
+def _head_facts(run: StoredRun, num_classes: int) -> dict[str, Any]:
     """What `training` tells of a network, of a head that was fitted without epochs."""
-    network = read_json(path / "classifier" / "classifier.json")["backbone"]
+    network = read_description(run.classifier_path)["backbone"]
     embedding_dim, image_size = int(network["embedding_dim"]), int(network["image_size"])
     head = (embedding_dim + 1) * num_classes
-    num_parameters = count_body(backbone, image_size) + head
+    num_parameters = count_body(run.result["backbone"], image_size) + head
     return {"num_parameters": num_parameters, "num_trainable": head, "epochs": 0}
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    with _whole_run(path):
-        return read_json(path / RUN_FILE)
 
 
 @contextmanager
@@ -182,40 +170,39 @@ def _whole_run(path: Path) -> Iterator[None]:
     """Name the run that something is wrong with."""
     try:
         yield
-    except HandfulError:
-        raise
+    except (DataError, ModelFileError) as error:
+        what = str(error).rstrip(".")
     except MALFORMED as error:
-        raise DataError(
-            f"{path} is not a whole run ({explain_damage(error)}); remove it and compare again."
-        ) from error
+        what = explain_damage(error)
+    else:
+        return
+    raise DataError(f"{path} is not a whole run ({what}); remove it and compare again.")
 
 
 def _is_whole(path: Path, asked: TrainConfig, photos: Path) -> bool:
     """Whether a run is there and finished; DataError when it is another one."""
     if not path.is_dir():
         return False
-    facts = _facts(path)
     with _whole_run(path):
-        training = facts["result"]["training"]
-        interrupted = training is not None and training["stopped"] == "interrupted"
-        config, source = facts["config"], facts["photos"]
-    if source != str(photos.resolve()):
+        run = RunStore().read(path)
+        config, source, stopped = run.config, run.photos, run.stopped
+    if source != photos.resolve():
         raise DataError(
             f"{path} was trained on other photos, {source}; give the same ones to resume, "
             "or choose another `output`."
         )
-    if config != asdict(asked):
+    if config != asked:
         raise DataError(
             f"{path} was trained with other options; give the same ones to resume, or choose "
             "another `output`."
         )
-    return not interrupted
+    return stopped != "interrupted"
 
 
 def _split_facts(path: Path) -> tuple[int, tuple[str, ...]]:
     """Training photos of a run, and what is odd about its photos and their split."""
     with _whole_run(path):
-        result = _facts(path)["result"]
+        result = RunStore().read(path).result
         return int(result["num_train"]), tuple(map(str, result["problems"]["warnings"]))
 
 

@@ -22,7 +22,7 @@ from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
 from handful.models.novelty import TrainingReference, reference_of
 from handful.reporting import Reporter
-from handful.runs.store import Run
+from handful.runs.run import Run
 from handful.training.steps import (
     PhotoEmbedder,
     keep_readable,

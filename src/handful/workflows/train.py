@@ -1,10 +1,8 @@
 """The jobs behind the commands: from photos to a run, or to an evaluation."""
 
-import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from handful.data.splits import Split, duplicate_groups, read_manifest, write_ma
 from handful.errors import DataError, UsageError
 from handful.evaluation.evaluation import Evaluation, score
 from handful.features.embed import embed_index
-from handful.files.atomic import new_file, new_folder
+from handful.files.atomic import new_file
 from handful.files.cache import ContentCache
 from handful.models.calibration import keep_answers
 from handful.models.classifier import Classifier
@@ -29,23 +27,10 @@ from handful.reporting import Reporter
 from handful.reports.figure_process import FigureProcess
 from handful.reports.figures import save_history
 from handful.reports.run_report import write_run_report
-from handful.runs.store import (
-    CURVES_FILE,
-    Run,
-    manifest_to_repeat,
-    next_run_path,
-    read_data_digest,
-    read_run_config,
-    read_stopped,
-    run_name,
-    write_facts,
-    write_run,
-)
-from handful.runs.training_photos import (
-    SeenInTraining,
-    seen_in_training,
-    write_training_photos,
-)
+from handful.runs.files import CURVES_FILE
+from handful.runs.run import Run
+from handful.runs.store import RunStore
+from handful.runs.training_photos import SeenInTraining, seen_in_training, seen_warnings
 from handful.training.steps import (
     embedding_cache_path,
     open_cache,
@@ -55,19 +40,7 @@ from handful.training.steps import (
 from handful.training.strategies import TrainingJob, chosen_recipe, train_strategy
 from handful.workflows.head import HeadJob, train_head
 
-__all__ = [
-    "Run",
-    "evaluate",
-    "manifest_to_repeat",
-    "next_run_path",
-    "read_data_digest",
-    "read_run_config",
-    "train",
-]
-
 _PHOTOS_TIMED = 256
-# Why a training stopped that can be gone on with.
-_UNFINISHED = ("interrupted", "time")
 
 
 def train(
@@ -136,79 +109,21 @@ def train(
     task = _Task(source, config, manifest, given, use_cache, measure_speed, network)
     if output is None:
         return _train(task, reporter, None, resume)
-    _remove_done_checkpoints(Path(output).parent)
-    checkpoint = checkpoint_path(Path(output)) if recipe is not None else None
-    goes_on = resume and checkpoint is not None and checkpoint.is_dir()
     # Making the folder first: an output that cannot be written is found before the work.
-    with (
-        new_folder(Path(output), replace=goes_on, keep_others=True) as folder,
-        FigureProcess() as figures,
-    ):
-        run = _train(task, reporter, checkpoint, resume)
+    begun = RunStore().new(Path(output), resume=resume and recipe is not None)
+    with begun as draft, FigureProcess() as figures:
+        run = _train(task, reporter, None if recipe is None else draft.checkpoint, resume)
         with reporter.phase("report"):
-            figures.start(run.evaluation, folder)
-            write_run(run, folder)
+            figures.start(run.evaluation, draft.folder)
+            draft.write(run)
             if run.trained is not None:
                 history = run.trained.fitted.history
-                save_history(history, run.config.strategy, folder / CURVES_FILE)
-            if run.fingerprints is not None:
-                write_training_photos(run.split, run.fingerprints, folder)
-            write_run_report(run, folder)
+                save_history(history, run.config.strategy, draft.folder / CURVES_FILE)
+            write_run_report(run, draft.folder)
             figures.finish()
         run = replace(run, path=Path(output), seconds=reporter.timings())
-        write_facts(run, folder)
-    if checkpoint is not None and run.stopped not in _UNFINISHED:
-        shutil.rmtree(checkpoint, ignore_errors=True)
+        draft.finish(run)
     return run
-
-
-def checkpoint_path(output: Path) -> Path:
-    """Folder that keeps the state of the training of a run.
-
-    Args:
-        output: The run's folder.
-
-    Returns:
-        A folder beside it.
-    """
-    return output.with_name(output.name + ".checkpoint")
-
-
-def _remove_done_checkpoints(folder: Path) -> None:
-    """Remove what a process that was killed at its very end did not."""
-    for checkpoint in folder.glob("*.checkpoint"):
-        run = checkpoint.with_name(checkpoint.name.removesuffix(".checkpoint"))
-        with suppress(DataError):
-            if read_stopped(run) not in _UNFINISHED:
-                shutil.rmtree(checkpoint, ignore_errors=True)
-
-
-def unfinished_run_path(photos: str | Path, folder: Path = Path("runs")) -> Path:
-    """Place of the latest run on these photos whose training did not end.
-
-    Args:
-        photos: Path of the photos.
-        folder: Folder of all runs.
-
-    Returns:
-        The run's place, such as runs/photos-2.
-
-    Raises:
-        DataError: When there is none.
-    """
-    _remove_done_checkpoints(folder)
-    name = run_name(photos)
-    found = [
-        path.with_name(path.name.removesuffix(".checkpoint"))
-        for path in folder.glob("*.checkpoint")
-        if re.fullmatch(re.escape(name) + r"(-\d+)?\.checkpoint", path.name)
-    ]
-    if not found:
-        raise DataError(
-            f"There is no unfinished training on {photos} in {folder}; give its place as "
-            "`output`, or leave `resume` out."
-        )
-    return max(found, key=lambda path: checkpoint_path(path).stat().st_mtime)
 
 
 def evaluate(
@@ -242,7 +157,9 @@ def evaluate(
     evaluation, index, seen = evaluate_and_compare(
         classifier, photos, part=part, fixes=fixes, use_cache=use_cache, reporter=reporter
     )
-    lines = () if seen is None else seen.warnings(len(index))
+    # One that was just trained is known to whoever trained it.
+    from_folder = not isinstance(classifier, Classifier) or classifier.folder is not None
+    lines = seen_warnings(seen, len(index)) if seen or from_folder else ()
     return evaluation, replace(index, warnings=(*index.warnings, *lines))
 
 
@@ -287,8 +204,8 @@ def evaluate_and_compare(
     groups, _ = duplicate_groups(found.index, near_duplicate_pairs(found.fingerprints))
     labels, names = found.index.labels, classifier.class_names
     evaluation = score(found.probabilities, labels, names, found.index.paths, groups=groups)
-    folder = classifier.folder
-    seen = None if folder is None else seen_in_training(folder, found.index, found.fingerprints)
+    run = RunStore().of(classifier)
+    seen = None if run is None else seen_in_training(run, found.index, found.fingerprints)
     return evaluation, found.index, seen
 
 

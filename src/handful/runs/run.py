@@ -1,0 +1,168 @@
+"""What `train` made, as a value."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.checks.labels import LabelReview
+from handful.config import TrainConfig
+from handful.data.splits import Split
+from handful.evaluation.comparison import too_few_photos
+from handful.evaluation.evaluation import Evaluation
+from handful.evaluation.guarantees import Promises, check_promises
+from handful.evaluation.learning_curve import LearningCurve
+from handful.evaluation.resampling import Resampling
+from handful.models.classifier import Classifier
+from handful.statistics.intervals import design_effect
+from handful.training.jobs import Trained
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What `train` made.
+
+    Args:
+        classifier: Ready to predict.
+        evaluation: Its scores on the validation photos, which fitting never saw.
+        split: Which photo went where, with near-duplicates and leaks.
+        config: What was asked.
+        photos: The folder, zip or CSV trained on.
+        seconds: Time of each phase and in all; "decode" is summed over threads and overlaps
+            "embed", "convert" is the network's one-time conversion.
+        cache: "hits" and "misses" of the embedding cache.
+        path: The run's folder, or None when nothing was written.
+        trained: History and facts of a network's training; None where a head was fitted.
+        photos_per_second: Speed of prediction from files to probabilities, where it was measured.
+        resampling: Scores of heads on other splits of these photos, where they were asked for.
+        distances: (m,) distance of each validation photo from the training photos, see
+            `TrainingReference`; None where that cannot be told.
+        label_review: Which labels of the training photos are doubtful, in the order of
+            `split.train`; None for a trained network, or where nothing can be held out.
+        learning_curve: Accuracy by number of photos, where it was asked for.
+        fingerprints: (N, 1024) uint8 thumbnails of all photos of the split, by which those learnt
+            from are known again.
+        split_given: Whether the split came from a manifest or ready-made, and follows from the
+            photos and the configuration no more.
+    """
+
+    classifier: Classifier
+    evaluation: Evaluation
+    split: Split
+    config: TrainConfig
+    photos: Path
+    seconds: dict[str, float]
+    cache: dict[str, int]
+    path: Path | None = None
+    trained: Trained | None = None
+    photos_per_second: float | None = None
+    resampling: Resampling | None = None
+    distances: NDArray[np.float64] | None = None
+    label_review: LabelReview | None = None
+    learning_curve: LearningCurve | None = None
+    fingerprints: NDArray[np.uint8] | None = None
+    split_given: bool = False
+
+    @cached_property
+    def promises(self) -> Promises | None:
+        """Error rates and coverages, promised and found; None where nothing was held out."""
+        calibration = self.classifier.calibration
+        if calibration is None:
+            return None
+        reference, unlike = self.classifier.reference, None
+        if reference is not None and self.distances is not None:
+            unlike = reference.unlike(self.distances)
+        return check_promises(calibration, self.evaluation, unlike)
+
+    @property
+    def unlike_training(self) -> NDArray[np.int64] | None:
+        """Places of the validation photos unlike the training photos, the farthest first."""
+        if self.distances is None or self.classifier.reference is None:
+            return None
+        order = np.argsort(-self.distances, kind="stable")
+        return order[self.classifier.reference.unlike(self.distances[order])]
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """That it is no better than guessing; what the validation photos are too few to say."""
+        evaluation, difference = self.evaluation, self.config.difference
+        wrong = len(evaluation) - evaluation.num_right
+        alike = design_effect(evaluation.predicted == evaluation.labels, evaluation.groups)
+        caution = too_few_photos(len(evaluation), wrong, difference, alike)
+        return tuple(filter(None, [evaluation.chance_note, caution]))
+
+    @property
+    def stopped(self) -> str:
+        """Why training ended early: "interrupted", "time", "patience", or ""."""
+        return "" if self.trained is None else self.trained.fitted.stopped
+
+    def problems(self) -> dict[str, Any]:
+        """What was found wrong with the photos.
+
+        Returns:
+            "rejected" (path and reason), "near_duplicates" and "leaks" (pairs of paths),
+            "dropped" (paths), "warnings" (texts).
+        """
+        return split_problems(self.split)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run in plain values, as `handful train --json` prints it.
+
+        Returns:
+            Names and values are described in docs/file-formats.md.
+        """
+        return {
+            "accuracy": self.evaluation.accuracy,
+            "accuracy_interval": list(self.evaluation.accuracy_interval),
+            "num_train": len(self.split.train),
+            "num_validation": len(self.split.validation),
+            "class_names": list(self.classifier.class_names),
+            "strategy": self.config.strategy,
+            "recipe": self.config.recipe,
+            "backbone": self.classifier.about["backbone"],
+            "training": None if self.trained is None else self.trained.to_dict(),
+            "photos_per_second": self.photos_per_second,
+            "resampling": None if self.resampling is None else self.resampling.to_dict(),
+            "cautions": list(self.cautions),
+            "learning_curve": None
+            if self.learning_curve is None
+            else self.learning_curve.to_dict(),
+            "promises": None if self.promises is None else self.promises.to_dict(),
+            "num_unlike_training": None
+            if self.unlike_training is None
+            else len(self.unlike_training),
+            "num_doubtful_labels": None
+            if self.label_review is None
+            else len(self.label_review.suspected),
+            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+            "cache": dict(self.cache),
+            "problems": self.problems(),
+            "run_path": None if self.path is None else str(self.path),
+        }
+
+
+def split_problems(split: Split) -> dict[str, Any]:
+    """What a split's photos have wrong with them, in plain values.
+
+    Args:
+        split: The split.
+
+    Returns:
+        As `Run.problems`.
+    """
+    index = split.index
+
+    def paths(pairs: Sequence[tuple[int, int]]) -> list[list[str]]:
+        return [[index.paths[i], index.paths[j]] for i, j in pairs]
+
+    return {
+        "rejected": [asdict(file) for file in index.rejected],
+        "near_duplicates": paths(split.duplicates),
+        "leaks": paths(split.leaks),
+        "dropped": [index.paths[row] for row in split.dropped],
+        "warnings": list(index.warnings),
+    }

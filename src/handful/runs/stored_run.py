@@ -1,0 +1,140 @@
+"""A run's folder, read."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.config import TrainConfig
+from handful.data.splits import count_manifest, read_manifest
+from handful.errors import DataError
+from handful.evaluation.evaluation import Evaluation
+from handful.files.atomic import MALFORMED
+from handful.models.classifier import CLASSIFIER_FOLDER
+from handful.runs.files import (
+    MANIFEST_FILE,
+    REPORT_FILE,
+    RUN_FILE,
+    no_run,
+    read_history,
+    read_metadata,
+    read_predictions,
+    read_training_photos,
+)
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run's folder; each of its files is read when it is first asked for.
+
+    What is missing or not a run's raises `DataError`, and says which file it is.
+
+    Args:
+        path: The folder.
+    """
+
+    path: Path
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """The run.json, described in docs/file-formats.md."""
+        return read_metadata(self.path)
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The figures among the metadata."""
+        result: dict[str, Any] = self.metadata["result"]
+        return result
+
+    @cached_property
+    def config(self) -> TrainConfig:
+        """What was asked."""
+        config = self.metadata["config"]
+        try:
+            for name, kind in get_type_hints(TrainConfig).items():
+                value = config.get(name)
+                # JSON writes some floats without a dot.
+                whole = int if isinstance(0.5, kind) else kind
+                if value is not None and not isinstance(value, kind | whole):
+                    raise ValueError(f"{name} is {value!r}")
+            return TrainConfig(**config)
+        except MALFORMED as error:
+            raise no_run(self.path / RUN_FILE, error) from error
+
+    @property
+    def photos(self) -> Path:
+        """Where the photos were."""
+        return Path(self.metadata["photos"])
+
+    @property
+    def data_digest(self) -> str:
+        """Identity of the photos, as `ImageIndex.digest` tells it; "" where it is not kept."""
+        return str(self.metadata.get("data_digest", ""))
+
+    @property
+    def stopped(self) -> str:
+        """Why training ended early, see `Run.stopped`."""
+        try:
+            return str((self.result.get("training") or {}).get("stopped", ""))
+        except MALFORMED as error:
+            raise no_run(self.path / RUN_FILE, error) from error
+
+    @property
+    def manifest(self) -> Path | None:
+        """The table that tells which photo went where, for `read_manifest`; None without it."""
+        file = self.path / MANIFEST_FILE
+        return file if file.is_file() else None
+
+    @property
+    def manifest_to_repeat(self) -> Path | None:
+        """The split that the run has to be given when it is repeated.
+
+        None where photos, configuration and seed give the same split again, and for runs that do
+        not tell.
+        """
+        if not self.metadata.get("split_given", False):
+            return None
+        if self.manifest is None:
+            raise DataError(
+                f"{self.path} has no {MANIFEST_FILE}, and was made on a split that it was given; "
+                "restore the file from a copy, or give a split as `manifest`."
+            )
+        return self.manifest
+
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """Content hash of the photos to their part; empty where the split is not kept."""
+        return {} if self.manifest is None else read_manifest(self.manifest)
+
+    @cached_property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Part to class to number of photos; empty where the split is not kept."""
+        return {} if self.manifest is None else count_manifest(self.manifest)
+
+    @cached_property
+    def predictions(self) -> Evaluation:
+        """The probabilities of the validation photos, and how good they are."""
+        return read_predictions(self.path)
+
+    @cached_property
+    def history(self) -> dict[str, list[float]] | None:
+        """Column name to a network's values by epoch; None for a head fitted without epochs."""
+        return read_history(self.path)
+
+    @cached_property
+    def training_photos(self) -> tuple[NDArray[np.uint8], frozenset[str]] | None:
+        """Thumbnails (n, 1024) and groups of what was learnt from; None in older runs."""
+        return read_training_photos(self.path)
+
+    @property
+    def classifier_path(self) -> Path:
+        """The classifier's folder, for `Classifier.load`."""
+        return self.path / CLASSIFIER_FOLDER
+
+    @property
+    def report(self) -> Path:
+        """The page about the run."""
+        return self.path / REPORT_FILE
