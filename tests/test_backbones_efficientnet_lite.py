@@ -129,7 +129,7 @@ def test_openvino_and_keras_build_the_same_network(size):
     found = openvino.Core().compile_model(graph, "CPU", options)(photos)["embeddings"]
     assert found.dtype == np.float32 and found.shape == (2, 1280)
     np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())
-    assert found.std(axis=1).min() > 0.01, "the pictures are told apart"
+    assert found.std(axis=1).min() > 0.01, "the photos are told apart"
 
 
 @pytest.mark.real

@@ -32,7 +32,7 @@ def test_of_two_labels_the_supported_one_stays(
     evidence = evidence_of([0, 0, 1, 1], probabilities=probabilities, alike={2: 0}, **same)
     (found,) = find_two_labels(evidence)
     assert (found.kind, found.severity) == ("same-photo-two-labels", "error")
-    assert found.title == "1 photo is there with different labels"
+    assert found.title == "The same photo appears under two labels"
     assert found.groups == ((0, 2),)
     assert found.lines == ("cat/0.jpg (cat) = dog/2.jpg (dog)",)
     (fix,) = found.fixes
@@ -46,8 +46,8 @@ def test_two_labels_that_nothing_settles_are_left_to_people(judged: bool) -> Non
     evidence = evidence_of([0, 1], hashes=["x", "x"], alike={1: 0}, probabilities=probabilities)
     (found,) = find_two_labels(evidence)
     assert found.fixes == (
-        Fix("cat/0.jpg", "keep", "", "the same photo as dog/1.jpg, labelled dog: remove one"),
-        Fix("dog/1.jpg", "keep", "", "the same photo as cat/0.jpg, labelled cat: remove one"),
+        Fix("cat/0.jpg", "keep", "", "the same photo as dog/1.jpg, labeled dog: remove one"),
+        Fix("dog/1.jpg", "keep", "", "the same photo as cat/0.jpg, labeled cat: remove one"),
     )
 
 
@@ -61,7 +61,7 @@ def test_many_copies_of_one_photo_are_one_group() -> None:
     )
     assert two_label_copies(evidence) == [(0, 3, 5, 1, 2, 4)]
     (found,) = find_two_labels(evidence)
-    assert found.title == "1 photo is there with different labels" and len(found.fixes) == 6
+    assert found.title == "The same photo appears under two labels" and len(found.fixes) == 6
 
 
 def test_alike_but_no_copy_is_a_warning_without_fixes() -> None:

@@ -108,7 +108,7 @@ def test_black_photos_of_one_class_may_be_what_it_means() -> None:
     for rows, action in (((1, 3, 5), "keep"), ((1, 3), "remove"), ((1, 2, 3), "remove")):
         (found,) = find_problems(evidence_of(LABELS, measures=dict.fromkeys(rows, DARK)))
         assert {fix.action for fix in found.fixes} == {action}
-        assert ('All are labelled "dog"' in found.advice) == (action == "keep")
+        assert ('All are labeled "dog"' in found.advice) == (action == "keep")
 
 
 def test_blur_is_doubtful_and_the_worst_is_first() -> None:
@@ -172,7 +172,7 @@ def test_a_few_photos_of_another_colour_mode_are_noted() -> None:
     measures = {3: {"saturation": 0.0}}
     (found,) = find_problems(evidence_of(LABELS, facts=facts, measures=measures))
     assert (found.kind, found.severity) == ("odd-colour-mode", "note")
-    assert found.lines == ("dog/1.jpg is grey", "cat/2.jpg is CMYK", "dog/3.jpg is grey")
+    assert found.lines == ("dog/1.jpg is gray", "cat/2.jpg is CMYK", "dog/3.jpg is gray")
     assert found.fixes == ()
 
 
@@ -227,13 +227,13 @@ def test_shortcuts_are_weighed_by_what_is_certain_of_them(
     interval: tuple[float, float], severity: str | None
 ) -> None:
     shortcut = Shortcut(
-        "picture dimensions", sum(interval) / 2, interval, 0.5, "width", ("cat: median 300",)
+        "photo dimensions", sum(interval) / 2, interval, 0.5, "width", ("cat: median 300",)
     )
     found = find_problems(evidence_of(LABELS, shortcuts=(shortcut,)))
     assert [finding.severity for finding in found] == ([severity] if severity else [])
     if severity == "warning":
         assert found[0].title == (
-            "Picture dimensions alone tell 97 % of the photos' classes (guessing: 50 %)"
+            "Photo dimensions alone tell 97 % of the photos' classes (guessing: 50 %)"
         )
         assert "instead of what they show" in found[0].advice
         assert found[0].lines[1] == "most telling: width (cat: median 300)"
@@ -253,7 +253,7 @@ def test_wrong_labels_are_suggested_to_change_where_it_is_clear() -> None:
     found = only("label-suspect", find_problems(evidence_of(LABELS, probabilities=probabilities)))
     assert found.title == "2 labels may be wrong"
     assert found.groups == ((2,), (3,))
-    assert found.lines[0] == "cat/2.jpg is labelled cat, looks like dog (98 %)"
+    assert found.lines[0] == "cat/2.jpg is labeled cat, looks like dog (98 %)"
     assert found.fixes == (
         Fix("cat/2.jpg", "relabel", "dog", "looks like dog (98 %)"),
         Fix("dog/3.jpg", "relabel", "cat", "looks like cat (97 %)"),

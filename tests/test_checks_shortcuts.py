@@ -51,9 +51,9 @@ def find(
 
 
 SIZE, FORMAT, BORDER = (
-    "picture dimensions",
+    "photo dimensions",
     "file format, encoder and camera",
-    "border colour",
+    "border color",
 )
 
 
@@ -83,7 +83,7 @@ def change(facts: list[FileFacts], labels: np.ndarray, **values: object) -> list
         ({"format": "PNG", "encoder": ""}, FORMAT, "format"),
         ({"camera": "Canon EOS 5D"}, FORMAT, "camera"),
         ({"encoder": "cc"}, FORMAT, "JPEG encoder"),
-        ({"mode": "Gray"}, FORMAT, "colour mode"),
+        ({"mode": "Gray"}, FORMAT, "color mode"),
     ],
 )
 def test_a_class_made_in_another_way_is_told(

@@ -297,7 +297,7 @@ def test_predict_refuses_what_is_no_share_before_the_work(
 def test_predict_goes_on_past_a_bad_photo_and_exits_with_1(
     run_path: Path, photo_folder: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no photo")
     good = photo_folder / "round" / "000.jpg"
     for options in ((), ("--csv",), ("--json",)):
         result = invoke("predict", run_path, tmp_path / "text.jpg", good, *options)
@@ -332,7 +332,7 @@ def test_check_prints_findings_and_where_the_page_is(
         for kind in ("round", "square"):
             write_photo(folder / kind / f"{number}.png", draw_photo(kind, number))
     write_photo(folder / "round" / "copy.png", draw_photo("round", 0))
-    (folder / "round" / "text.jpg").write_text("no picture")
+    (folder / "round" / "text.jpg").write_text("no photo")
     result = invoke("check", folder)
     assert result.exit_code == 0
     assert "25 readable photos: 25 PNG" in result.stdout
@@ -388,7 +388,7 @@ def test_a_fix_list_goes_from_check_to_train(
 
 def test_cache_info_and_clear(run_path: Path, own_cache: Path) -> None:
     result = invoke("cache", "--info")
-    assert "48 embeddings of 48 decoded pictures" in result.stdout
+    assert "48 embeddings of 48 decoded photos" in result.stdout
     assert json.loads(invoke("cache", "--info", "--json").stdout)["embeddings"] == 48
     assert f"Cleared: {own_cache}" in invoke("cache", "--clear").stdout
     assert json.loads(invoke("cache", "--info", "--json").stdout)["embeddings"] == 0
@@ -696,7 +696,7 @@ def test_preview_makes_one_picture(photo_folder: Path, tmp_path: Path) -> None:
     result = invoke("preview", photo, "-o", path)
     assert result.exit_code == 0 and result.stderr == ""
     assert result.stdout.splitlines()[0].split() == ["rotation_range", "−40°", "to", "40°"]
-    assert result.stdout.splitlines()[-1] == f"Picture: {path}" and path.exists()
+    assert result.stdout.splitlines()[-1] == f"Image: {path}" and path.exists()
     result = invoke("preview", photo, "-o", path)
     assert result.exit_code == 1 and result.stderr.count("\n") == 1
     assert "views.png exists already; choose another --output" in result.stderr
@@ -727,8 +727,8 @@ def test_curve_says_what_more_photos_bring(
     assert result.exit_code == 0 and result.stderr == ""
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["photos", "a", "class", "accuracy", "single", "trainings"]
-    assert any(line.startswith("At 24 photos a class expect ") for line in lines)
-    assert any(line.startswith("At 100 photos a class expect ") for line in lines)
+    assert any(line.startswith("Expected accuracy with 24 photos per class: ") for line in lines)
+    assert any(line.startswith("Expected accuracy with 100 photos per class: ") for line in lines)
     name = f"{photo_folder.name}-curve"
     assert lines[-1] == f"Figure: runs/{name}/curve.png" and Path("runs", name).is_dir()
     result = invoke("curve", photo_folder, "--json")
@@ -792,7 +792,7 @@ def test_data_unpacks_and_says_when_it_is_there(
     assert result.exit_code == 0
     assert f"Taking {shared_folder / 'data' / 'mnist_10k.npz'}" in result.stderr
     lines = result.stdout.splitlines()
-    assert lines[0] == f"{folder}: 20,000 pictures."
+    assert lines[0] == f"{folder}: 20,000 photos."
     assert lines[1].startswith("  train: 0 (1,001), 1 (1,127)")
     assert lines[3] == f"Examples: {tmp_path / 'digits-examples.png'}"
     facts = json.loads(invoke("data", "mnist", "-o", folder, "--json", "--quiet").stdout)
@@ -993,7 +993,7 @@ def test_every_compare_option_reaches_the_job(
 def test_evaluate_warns_of_photos_learnt_from(run_path: Path, photo_folder: Path) -> None:
     result = invoke("evaluate", run_path, photo_folder)
     assert (
-        "Warning: 38 of these 48 photos are those the classifier learnt from: the figure flatters "
+        "Warning: 38 of these 48 photos are those the classifier learned from: the figure flatters "
         "it. Give photos that it has not seen."
     ) in result.stdout.splitlines()
     facts = json.loads(invoke("evaluate", run_path, photo_folder, "--json").stdout)
@@ -1007,7 +1007,7 @@ def test_evaluate_is_silent_about_photos_not_learnt_from(run_path: Path, tmp_pat
     for kind in ("round", "square"):
         write_photo(tmp_path / "new" / kind / "1.png", draw_photo(kind, 4321))
     for run in (run_path, run_path / "classifier"):
-        assert "learnt from" not in invoke("evaluate", run, tmp_path / "new").output
+        assert "learned from" not in invoke("evaluate", run, tmp_path / "new").output
         facts = json.loads(invoke("evaluate", run, tmp_path / "new", "--json").stdout)
         assert facts["num_seen_in_training"] == 0
     shutil.copytree(run_path / "classifier", tmp_path / "alone")

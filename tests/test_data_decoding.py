@@ -269,7 +269,7 @@ def test_a_jpeg_cut_at_every_5_percent_is_refused(percent: int, progressive: boo
 @pytest.mark.parametrize("percent", [1, 10, 30, 50, 70, 90, 97])
 def test_other_formats_cut_are_refused_too(name: str, percent: int) -> None:
     data = encode(PICTURE, name)
-    with pytest.raises(DataError, match=r"truncated|damaged|no readable|not a picture"):
+    with pytest.raises(DataError, match=r"truncated|damaged|no readable|not a photo"):
         decode(data[: len(data) * percent // 100], DecodeSettings(32))
 
 
@@ -356,7 +356,7 @@ def test_avif_and_jpeg_2000_are_read(name: str) -> None:
         assert difference(decode_picture(data), PICTURE) < 6
         assert decode(data, DecodeSettings(32)).shape == (32, 32, 3)
         for percent in (10, 30, 50, 70, 90, 97):
-            with pytest.raises(DataError, match=r"truncated|damaged|no readable|not a picture"):
+            with pytest.raises(DataError, match=r"truncated|damaged|no readable|not a photo"):
                 decode(data[: len(data) * percent // 100], DecodeSettings(32))
     clear = decode_picture(encode(rgba, name))
     assert clear[:45].min() > 250 and difference(clear[55:], PICTURE[55:]) < 6
@@ -405,7 +405,7 @@ def test_heic_is_read() -> None:
     for angle in range(4):
         assert np.array_equal(decode_picture(turned_heic(angle)), np.rot90(image, angle))
     for percent in (10, 40, 60, 80, 97):
-        with pytest.raises(DataError, match=r"truncated|damaged|no readable|not a picture"):
+        with pytest.raises(DataError, match=r"truncated|damaged|no readable|not a photo"):
             decode_picture(HEIC[: len(HEIC) * percent // 100])
 
 
@@ -508,7 +508,7 @@ def test_memory_and_time_are_limited_too() -> None:
         decode(webp, DecodeSettings())
     assert decoding_cost(webp).megapixels < 100
     check_cost(decoding_cost(webp), max_megapixels=130)
-    with pytest.raises(DataError, match="is not a picture"):
+    with pytest.raises(DataError, match="is not a photo"):
         decoding_cost(b"hello, world")
 
 
@@ -547,7 +547,7 @@ def test_slivers_are_refused(size: tuple[int, int]) -> None:
     ("data", "reason"),
     [
         (b"", r"is empty \(0 bytes\)"),
-        (b"hello, world", "is not a picture of a known format"),
+        (b"hello, world", "is not a photo of a known format"),
         (b"\xff\xd8\xff", "has no readable JPEG header"),
         (b"\x89PNG\r\n\x1a\n", "has no readable PNG header"),
         (b"GIF89a", "has no readable GIF header"),

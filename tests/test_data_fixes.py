@@ -66,7 +66,7 @@ def test_a_spreadsheets_ways_are_taken(tmp_path: Path) -> None:
     [
         (["a.jpg,delete,,"], r"line 2: the action is 'delete'; expected one of remove, relabel"),
         (["a.jpg,keep,,", ",remove,,"], r"line 3: the path is empty"),
-        (["a.jpg,relabel,,"], r"line 2: a\.jpg is to be relabelled, and the label is empty"),
+        (["a.jpg,relabel,,"], r"line 2: a\.jpg is to be relabeled, and the label is empty"),
         (
             ["a.jpg,remove,,", "b.jpg,keep,,", "a.jpg,relabel,dogs,"],
             r'lines 2 and 4: a\.jpg is to be removed and to get the class "dogs"; keep one',
@@ -120,7 +120,7 @@ def test_photos_leave_and_change_class_and_files_stay(copied_folder: Path) -> No
     assert len(fixed) == 47 and "round/000.jpg" not in fixed.paths
     row = fixed.paths.index("round/001.jpg")
     assert fixed.class_names[fixed.labels[row]] == "square"
-    assert fixed.warnings == ("fixes.csv: 1 photos left out, 1 relabelled",)
+    assert fixed.warnings == ("fixes.csv: 1 photos left out, 1 relabeled",)
     assert len(load_index(copied_folder)) == 48
     assert fixed.read(row) == (copied_folder / "round" / "001.jpg").read_bytes()
 
@@ -147,7 +147,7 @@ def test_a_relabelled_photo_is_other_data(photo_folder: Path) -> None:
 
 
 def test_rejects_are_silenced_by_removing_them(copied_folder: Path) -> None:
-    (copied_folder / "round" / "text.jpg").write_text("no picture")
+    (copied_folder / "round" / "text.jpg").write_text("no photo")
     (copied_folder / "round" / "empty.jpg").write_bytes(b"")
     index = load_index(copied_folder)
     fixed = apply_fixes(index, [fix("round/text.jpg"), fix("round/empty.jpg", "keep")], "f.csv")
@@ -158,7 +158,7 @@ def test_settled_conflicts_are_no_longer_warned_of(copied_folder: Path) -> None:
     shutil.copy(copied_folder / "round" / "000.jpg", copied_folder / "square" / "a.jpg")
     shutil.copy(copied_folder / "round" / "001.jpg", copied_folder / "square" / "b.jpg")
     index = load_index(copied_folder)
-    assert sum("same picture" in line for line in index.warnings) == 2
+    assert sum("same photo" in line for line in index.warnings) == 2
     fixed = apply_fixes(index, [fix("square/a.jpg")], "f.csv")
     (conflict, _) = fixed.warnings
     assert "square/b.jpg" in conflict
@@ -213,7 +213,7 @@ def test_classes_are_counted_after_the_fixes(tmp_path: Path) -> None:
     ):
         image = draw_photo("round", number)
         write_photo(tmp_path / "photos" / part / kind / f"{number}.png", image)
-    with pytest.raises(DataError, match=r'validation part has no picture of "b"'):
+    with pytest.raises(DataError, match=r'validation part has no photo of "b"'):
         load_fixed_index(tmp_path / "photos")
     path = write_list(tmp_path / "fixes.csv", "validation/a/3.png,relabel,b,")
     assert load_fixed_index(tmp_path / "photos", path).counts()["validation"] == {"a": 1, "b": 1}

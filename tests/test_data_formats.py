@@ -32,18 +32,18 @@ def test_formats_are_told_by_their_first_bytes(start: bytes, name: str | None) -
 @pytest.mark.parametrize(
     ("start", "words"),
     [
-        (b"\xff\x0a", "a JPEG XL picture"),
-        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
+        (b"\xff\x0a", "a JPEG XL image"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
         (box(b"crx ", b"isom"), "a camera's raw file (Canon CR3)"),
         (b"FUJIFILMCCD-RAW 0201", "a camera's raw file (Fujifilm RAF)"),
         (b"IIU\0\x18", "a camera's raw file (Panasonic RW2)"),
         (b"8BPS\0\1", "a Photoshop file"),
-        (b"\0\0\2\0\0\0\0\0\0\0\0\0", "a Targa picture"),
+        (b"\0\0\2\0\0\0\0\0\0\0\0\0", "a Targa image"),
         (b"\0\0\2\0\1\0\x20\x20", "a cursor"),
-        (bytes(128) + b"DICM", "a DICOM picture"),
-        (b"P6\n2 2\n255\n", "a Netpbm picture"),
+        (bytes(128) + b"DICM", "a DICOM image"),
+        (b"P6\n2 2\n255\n", "a Netpbm image"),
         (b"<?xml version='1.0'?><svg/>", "an SVG drawing"),
-        (b"v/1\x01\2", "an OpenEXR picture"),
+        (b"v/1\x01\2", "an OpenEXR image"),
     ],
 )
 def test_pictures_that_are_not_read_are_named(start: bytes, words: str) -> None:
@@ -66,4 +66,4 @@ def test_pictures_that_are_not_read_are_named(start: bytes, words: str) -> None:
 def test_what_is_no_picture_is_named_too(start: bytes, words: str) -> None:
     assert looks_like(start).startswith(words)
     if start:
-        assert why_not_read(start).startswith(f"is not a picture: it looks like {words}")
+        assert why_not_read(start).startswith(f"is not a photo: it looks like {words}")

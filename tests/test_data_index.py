@@ -41,7 +41,7 @@ def test_split_folders_by_any_of_their_names(tmp_path: Path, validation: str) ->
 def test_classes_are_mapped_by_name_not_by_place(tmp_path: Path) -> None:
     put(tmp_path, "train/b/1.png", "train/c/2.png", "train/a/0.png")
     put(tmp_path, "test/c/3.png", "test/a/5.png")
-    with pytest.raises(DataError, match='the test part has no picture of "b", which other parts'):
+    with pytest.raises(DataError, match='the test part has no photo of "b", which other parts'):
         load_index(tmp_path)
     put(tmp_path, "test/B/4.png")
     with pytest.raises(DataError, match='The classes "B", "b" differ in capitals or spaces alone'):
@@ -74,7 +74,7 @@ def test_files_beside_the_classes_are_reported(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (b"", r"is empty (0 bytes)"),
-        (b"hello, I am a text\n" * 9, "is not a picture: it looks like text"),
+        (b"hello, I am a text\n" * 9, "is not a photo: it looks like text"),
         (b"<!DOCTYPE html><html>", "it looks like a web page"),
         (b"%PDF-1.7", "it looks like a PDF"),
         (
@@ -85,7 +85,7 @@ def test_files_beside_the_classes_are_reported(tmp_path: Path) -> None:
             b"\0\0\0\x18ftypcrx \0\0",
             "is a camera's raw file (Canon CR3), which handful does not read",
         ),
-        (b"\xff\x0a" + bytes(40), "is a JPEG XL picture, which handful does not read; save it"),
+        (b"\xff\x0a" + bytes(40), "is a JPEG XL image, which handful does not read; save it"),
         (b"\0\0\0\x18ftypisom\0\0", "it looks like a video"),
         (b"PK\x03\x04" + bytes(40), "it looks like a zip archive or office document"),
         (bytes(range(200, 256)) * 9, "it looks like data of an unknown kind"),
@@ -111,7 +111,7 @@ def test_one_picture_in_two_classes_is_a_warning(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "a" / "1.png", tmp_path / "b" / "copy.png")
     shutil.copy(tmp_path / "a" / "1.png", tmp_path / "a" / "copy.png")
     (warning,) = load_index(tmp_path).warnings
-    assert warning == "The same picture is labelled a and b: a/1.png, b/copy.png"
+    assert warning == "The same photo is labeled a and b: a/1.png, b/copy.png"
 
 
 def test_classes_that_differ_in_case_alone_are_said(tmp_path: Path) -> None:
@@ -130,11 +130,11 @@ def test_a_missing_path_is_named_with_what_is_near(tmp_path: Path) -> None:
 
 
 def test_nothing_to_learn_from_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has no pictures\. Expected a folder for each class"):
+    with pytest.raises(DataError, match=r"has no photos\. Expected a folder for each class"):
         load_index(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.jpg").write_text("text")
-    with pytest.raises(DataError, match=r"has 1 files, none of them a usable picture: a/x\.jpg is"):
+    with pytest.raises(DataError, match=r"has 1 files, none of them a usable photo: a/x\.jpg is"):
         load_index(tmp_path)
     put(tmp_path, "a/1.png", "a/2.png")
     with pytest.raises(DataError, match='has one class, "a"; a classifier needs 2'):
@@ -147,13 +147,13 @@ def test_nothing_to_learn_from_is_an_error(tmp_path: Path) -> None:
 
 def test_a_flat_folder_of_pictures_is_told_so(tmp_path: Path) -> None:
     put(tmp_path, "1.png", "2.png")
-    with pytest.raises(DataError, match=r"has 2 pictures that are not sorted .*: 1\.png, 2\.png"):
+    with pytest.raises(DataError, match=r"has 2 photos that are not sorted .*: 1\.png, 2\.png"):
         load_index(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("content", "looks"),
-    [(PNG + b"x", "a single picture"), (b"just words here", "text"), (b"", "data of an unknown")],
+    [(PNG + b"x", "a single photo"), (b"just words here", "text"), (b"", "data of an unknown")],
 )
 def test_a_file_instead_of_a_folder(tmp_path: Path, content: bytes, looks: str) -> None:
     (tmp_path / "photos").write_bytes(content)

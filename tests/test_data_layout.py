@@ -61,11 +61,11 @@ def test_parts_that_are_wrapped_in_folders_of_their_own_names() -> None:
     layout = arrange(find(*tree(*scenes, "seg_pred/seg_pred")))
     assert sorted(set(said(layout).values())) == ["a test", "a train", "b test", "b train"]
     (warning,) = layout.warnings
-    assert '"seg_pred" (2 pictures)' in warning
+    assert '"seg_pred" (2 photos)' in warning
     layout = arrange(find(*tree("x_train/x_train/a", "x_train/x_train/b"), "x_test/x_test/1.jpg"))
     assert sorted(set(said(layout).values())) == ["a train", "b train"]
     (warning,) = layout.warnings
-    assert '"x_test" (1 picture)' in warning
+    assert '"x_test" (1 photo)' in warning
 
 
 @pytest.mark.parametrize("beside", [["models/stage-1.pth"], ["notes/a.jpg"], ["models/plots/1.jpg"],
@@ -169,7 +169,7 @@ def test_what_waits_for_sorting_does_not_hide_the_classes(top: str) -> None:
     layout = arrange(find(*tree(f"{top}/a", f"{top}/b", "unlabelled")))
     assert {file.class_name for file in layout.files} == {"a", "b"}
     assert layout.warnings == [
-        f'Left out: "unlabelled" (2 pictures); the photos are taken from "{top}"'
+        f'Left out: "unlabelled" (2 photos); the photos are taken from "{top}"'
     ]
     layout = arrange(find(*tree("unsorted/a", "unsorted/b")))
     assert {file.class_name for file in layout.files} == {"a", "b"} and layout.warnings == []
@@ -188,7 +188,7 @@ def test_other_names_with_an_underscore_are_classes_and_said() -> None:
 def test_pictures_that_are_not_sorted_yet_are_said_to_be(folders: list[str]) -> None:
     files = find(*(f"{folder}{number}.jpg" for folder in folders for number in range(9)))
     message = (
-        rf"{len(files)} pictures that are not sorted into classes yet: {min(folders)}0\.jpg.*CSV"
+        rf"{len(files)} photos that are not sorted into classes yet: {min(folders)}0\.jpg.*CSV"
     )
     with pytest.raises(DataError, match=message):
         arrange(files)
@@ -198,7 +198,7 @@ def test_a_folder_without_pictures_is_no_class() -> None:
     layout = arrange(find(*tree("a", "b"), "models/stage-1.pth"), ["c", "a/old"])
     assert layout.warnings == [
         'The folder c has no files in it, so "c" is no class',
-        'The folder models has no pictures in it, so "models" is no class',
+        'The folder models has no photos in it, so "models" is no class',
     ]
 
 
@@ -210,14 +210,14 @@ def test_a_part_without_class_folders_is_left_out(test: str, empty: list[str], n
     layout = arrange(find(*parts, *([f"test/{test}", f"test/2{test}"] if test else [])), empty)
     assert len(layout.files) == 8 and layout.outside == []
     assert layout.warnings == [
-        f'Left out: "test" ({num} pictures); the photos are taken from "train", "val"'
+        f'Left out: "test" ({num} photos); the photos are taken from "train", "val"'
     ]
 
 
 def test_a_part_without_labels_is_left_out_and_named() -> None:
     layout = arrange(find(*tree("train/a", "train/b", "test/unknown")))
     assert sorted(said(layout).values()) == ["a train", "b train"]
-    assert layout.warnings == ['Left out: "test" (2 pictures); the photos are taken from "train"']
+    assert layout.warnings == ['Left out: "test" (2 photos); the photos are taken from "train"']
     layout = arrange(find(*tree("train/a", "train/b", "test/A")))  # a class, misspelt
     assert "A test" in said(layout).values()
 

@@ -43,7 +43,7 @@ def test_facts_are_those_of_the_file() -> None:
     assert facts.num_bytes == len(data) and facts.camera == ""
     png = read_facts(encode(image[:, :, 0], "PNG"))
     assert (png.format, png.mode, png.encoder) == ("PNG", "L", "")
-    with pytest.raises(DataError, match="is not a picture of a known format"):
+    with pytest.raises(DataError, match="is not a photo of a known format"):
         read_facts(b"text")
 
 

@@ -100,7 +100,7 @@ def test_a_bomb_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         tmp_path / "z.zip", {"a/nested.zip": inner.read_bytes(), "a/bomb.png": bytes(30_000_000)}
     )
     reader = ZipReader(path)
-    with pytest.raises(DataError, match="is packed too tightly for a picture"):
+    with pytest.raises(DataError, match="is packed too tightly for a photo"):
         reader.read("a/bomb.png")
     # An archive inside is bytes like any others: it is never opened.
     assert reader.read("a/nested.zip")[:2] == b"PK"

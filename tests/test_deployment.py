@@ -132,7 +132,7 @@ def test_the_classifier_says_what_the_network_says(case: str, tmp_path: Path) ->
         expected = (expected + keras_logits(network, recipe, mirrored, offset)) / 2
     found = classifier.predict_proba(images)
     np.testing.assert_allclose(found, softmax(expected), atol=1e-4)
-    assert np.ptp(found, axis=0).max() > 1e-3, "the pictures are told apart"
+    assert np.ptp(found, axis=0).max() > 1e-3, "the photos are told apart"
     assert classifier.test_time_mirror == recipe.mirror
     classifier.save(tmp_path / "saved")
     loaded = Classifier.load(tmp_path / "saved")

@@ -153,7 +153,7 @@ def test_the_verdict_of_a_clear_case() -> None:
 def test_the_verdict_of_equals_and_of_one() -> None:
     same = compare(run("a", first_right(150), seconds=9), run("b", first_right(151), seconds=2))
     assert same.verdict == (
-        "200 validation photos cannot tell b and a apart: named right were 75.5 % and 75.0 %. "
+        "200 validation photos cannot tell b and a apart: they were right for 75.5 % and 75.0 %. "
         "Of these, b is trained fastest."
     )
     one = compare(run("a", first_right(200)))

@@ -254,7 +254,7 @@ def test_a_size_before_the_curve_begins_is_refused_before_fitting(
     smallest = measure_curve(embeddings, labels, 2, num_draws=2, sizes=(4, 50)).smallest
     assert smallest == 4
     monkeypatch.setattr(curve_fitting, "fit_head", pytest.fail)
-    with pytest.raises(DataError, match="3 photos a class are fewer than the 4 that the curve beg"):
+    with pytest.raises(DataError, match="3 photos per class are fewer than the 4 that the curve"):
         measure_curve(embeddings, labels, 2, num_draws=2, sizes=(50, 3))
 
 
@@ -272,7 +272,7 @@ def test_a_curve_in_plain_values() -> None:
     assert [row["photos_a_class"] for row in facts["expected"]] == [20, 40, 80, 160]
     row = facts["expected"][1]
     assert (row["accuracy"], *row["accuracy_interval"]) == curve.predict(40)
-    assert row["sentence"].startswith("At 40 photos a class expect ")
+    assert row["sentence"].startswith("Expected accuracy with 40 photos per class: ")
     assert facts["points"][0]["num_fits"] == 10 and facts["largest_photos_a_class"] == 160
 
 
@@ -290,7 +290,7 @@ def test_too_little_to_hold_out_is_refused() -> None:
     with pytest.raises(DataError, match="Class 1 has 1 different photo, near-duplicates counted"):
         measure_curve(embeddings, labels, 2, groups)
     with pytest.raises(
-        DataError, match=r"12 different photos of 2 classes; .* needs 16, 8 a class"
+        DataError, match=r"12 different photos of 2 classes; .* needs 16, 8 per class"
     ):
         measure_curve(embeddings[:12], labels[:12], 2)
 

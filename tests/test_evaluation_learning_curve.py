@@ -89,7 +89,9 @@ def test_photos_needed_are_those_with_which_it_is_expected() -> None:
     assert needed.low < needed.photos_a_class and needed.chance > 0.95
     assert curve.predict(needed.low)[2] == pytest.approx(0.86, abs=0.005)
     about = f"{float(f'{needed.more_a_class:.2g}'):,.0f}"
-    assert needed.sentence.startswith(f"To reach 86.0 % you need about {about} more photos a class")
+    assert needed.sentence.startswith(
+        f"To reach 86.0 % you need about {about} more photos per class"
+    )
 
 
 def test_the_answer_says_when_there_are_photos_enough() -> None:
@@ -97,7 +99,7 @@ def test_the_answer_says_when_there_are_photos_enough() -> None:
     needed = curve.photos_for(0.75)
     assert needed.more_a_class == 0 and needed.chance == 1
     assert needed.sentence == (
-        "75.0 % is reached with the 100 photos a class there are: expect 82.1 %."
+        "75.0 % is reached with the 100 photos per class there are: expect 82.1 %."
     )
     doubtful = make_curve(np.linspace(0.1, 0.3, 50), 0.0, 0.5).photos_for(0.82)
     assert doubtful.more_a_class == 0 and "though the interval leaves it open" in doubtful.sentence
@@ -115,7 +117,7 @@ def test_the_answer_says_when_it_is_too_far() -> None:
     needed = make_curve(np.full(50, 0.2), 0.0, 0.5).photos_for(0.95)
     assert needed.photos_a_class is None
     assert "95.0 % takes more than 8 times the photos there are" in needed.sentence
-    assert "with 800 a class expect 93.7 %" in needed.sentence
+    assert "with 800 per class expect 93.7 %" in needed.sentence
 
 
 def test_an_open_upper_end_is_said() -> None:
@@ -128,19 +130,21 @@ def test_an_open_upper_end_is_said() -> None:
 def test_nothing_is_said_past_eight_times_the_photos() -> None:
     curve = make_curve(np.full(5, 0.2), 0.0, 0.5)
     assert curve.predict(800)[0] > 0.9 and REACH == 8
-    match = "900 photos a class are 9.0 times the 100 there are.*ask for 800 or fewer"
+    match = "900 photos per class are 9.0 times the 100 there are.*ask for 800 or fewer"
     for ask in (curve.predict, lambda size: curve.band(np.array([20.0, size]))):
         with pytest.raises(DataError, match=match):
             ask(900)
     with pytest.raises(DataError, match="past 8 times its photos nobody can say"):
         check_reach(81, 10)
     check_reach(80, 10)
-    with pytest.raises(DataError, match="9 photos a class are fewer than the 10 that the curve be"):
+    with pytest.raises(DataError, match="9 photos per class are fewer than the 10 that the curve"):
         curve.predict(9)
-    with pytest.raises(DataError, match="1 photo a class is fewer than the 13 that the curve beg"):
+    with pytest.raises(
+        DataError, match="1 photo per class is fewer than the 13 that the curve beg"
+    ):
         check_start(1, 12.5)
     check_start(12.5, 12.5)
-    with pytest.raises(DataError, match="-5 photos a class are asked about; expected 1 to 80"):
+    with pytest.raises(DataError, match="-5 photos per class are asked about; expected 1 to 80"):
         check_reach(-5, 10)
 
 

@@ -116,8 +116,8 @@ def lone_classes(split: Split) -> Split:
         (lambda split: split, 1e-4, "of 38 training photos, held out for that"),
         (lambda split: split, 3.0, "of 38 training photos, held out for that"),
         (lone_class, 1e-4, "of 20 training photos, held out for that"),
-        (lone_classes, 1e-4, "the photos learnt from, for each class has too few to hold any out"),
-        (lone_classes, 3.0, "the photos learnt from, for each class has too few to hold any out"),
+        (lone_classes, 1e-4, "the photos learned from, for each class has too few to hold any out"),
+        (lone_classes, 3.0, "the photos learned from, for each class has too few to hold any out"),
     ],
 )
 def test_the_note_says_what_the_epochs_were_chosen_on(

@@ -487,8 +487,8 @@ def test_bad_arguments_say_what_was_found(classifier: Classifier, tmp_path: Path
         explainer.explain(image.astype(np.float64))  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"absent.jpg cannot be read .* Name another photo"):
         explainer.explain(tmp_path / "absent.jpg")
-    with pytest.raises(DataError, match="The photo is not a picture of a known format; expected a"):
-        explainer.explain(b"no picture")
+    with pytest.raises(DataError, match="The photo is not a photo of a known format; expected a"):
+        explainer.explain(b"no photo")
 
 
 def test_each_photo_gets_a_file_of_its_own(
@@ -498,7 +498,7 @@ def test_each_photo_gets_a_file_of_its_own(
         write_photo(tmp_path / name, scene((0.4, 0.4)))
     with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
         archive.write(tmp_path / "c" / "other.png", "inside/disc.png")
-    (tmp_path / "c" / "text.png").write_text("no picture")
+    (tmp_path / "c" / "text.png").write_text("no photo")
     sources = [tmp_path / name for name in ("a", "b/disc.jpg", "c", "more.zip", "absent.jpg")]
     progress: list[tuple[int, int]] = []
     monkeypatch.chdir(tmp_path)
@@ -549,7 +549,7 @@ def test_the_command_prints_what_it_found(classifier: Classifier, tmp_path: Path
     run = classifier.save(tmp_path / "run")
     photo, out = tmp_path / "disc.png", tmp_path / "out"
     write_photo(photo, scene((0.4, 0.4)))
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no photo")
     arguments = ["explain", str(run), str(photo), str(tmp_path / "text.jpg"), "-o", str(out)]
     result = CliRunner().invoke(app, arguments)
     picture = out / "disc-explained.png"

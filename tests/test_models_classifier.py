@@ -161,7 +161,7 @@ def test_bad_photos_are_all_named_or_passed_over(
     classifier: Classifier, photo_folder: Path, tmp_path: Path
 ) -> None:
     good = photo_folder / "round" / "000.jpg"
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no photo")
     (tmp_path / "cut.jpg").write_bytes(good.read_bytes()[:900])
     sources = [tmp_path / "text.jpg", good, tmp_path / "cut.jpg", tmp_path / "absent.jpg"]
     with pytest.raises(DataError, match=r"3 images cannot be read: .*text\.jpg"):
@@ -243,7 +243,7 @@ def test_gray_arrays_and_any_mode_of_pillow_s_are_photos(classifier: Classifier)
         (iter([]), "no photos were given"),
         (["/"], "/ is the whole disk; name a folder of photos"),
         ("absent.jpg", r"1 images cannot be read: absent.jpg does not exist\.$"),
-        (b"no picture", r"image 0 is not a picture of a known format"),
+        (b"no photo", r"image 0 is not a photo of a known format"),
         ([b""], r"image 0 is empty"),
         (7, r"images is a int; expected a path, a file's bytes, an \(H, W, 3\) uint8 array or"),
         ([None], r"image 0 is a NoneType; expected a path"),

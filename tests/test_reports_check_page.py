@@ -101,8 +101,8 @@ def test_what_is_odd_about_the_whole_is_said_under_the_counts() -> None:
 def test_the_verdict_is_one_look(page: Page) -> None:
     # Rows 3, 4, 103, 104, 7, 8 and the two suspects.
     assert (
-        "1 thing to mend, 1 to consider, 1 to know and 2 labels to look at again. Nothing speaks "
-        "against the other 192 of 200 photos." in page.text
+        "1 thing to fix, 1 worth a look, 1 to know and 2 labels to check. The other "
+        "192 of 200 photos look fine." in page.text
     )
 
 
@@ -120,27 +120,27 @@ def test_the_verdict_is_one_look(page: Page) -> None:
             [FORMATS],
             [],
             {"obstacle": "One class."},
-            "No classifier can be made of these photos yet. 1 thing to know. Nothing speaks "
-            "against any of the 200 photos by itself.",
+            "No classifier can be made of these photos yet. 1 thing to know. Each of "
+            "the 200 photos by itself looks fine.",
         ),
         (
             [FORMATS, FORMATS],
             [],
             {},
-            "2 things to know. Nothing speaks against any of the 200 photos by itself.",
+            "2 things to know. Each of the 200 photos by itself looks fine.",
         ),
         (
             [],
             [suspect(0)],
             {"num_images": 1},
-            "1 label to look at again. Nothing speaks against the other 0 of 1 photo.",
+            "1 label to check.",
         ),
         (
             [LEAK, BLACK],
             [suspect(3)],
             {"num_images": 12345},
-            "1 thing to mend, 1 to consider and 1 label to look at again. Nothing speaks against "
-            "the other 12,339 of 12,345 photos.",
+            "1 thing to fix, 1 worth a look and 1 label to check. The other "
+            "12,339 of 12,345 photos look fine.",
         ),
     ],
 )
@@ -173,15 +173,15 @@ def test_photos_are_shown_together_with_class_split_and_path(html: str, data: Ch
     ]
     embedded = base64.b64decode(str(pair.all("img")[0]["src"]).partition("base64,")[2])
     assert embedded == data.thumbnails[3]
-    assert pair.all("img")[0]["alt"] == "train/cats/003.jpg, labelled cats"
+    assert pair.all("img")[0]["alt"] == "train/cats/003.jpg, labeled cats"
 
 
 def test_suspects_are_ranked_with_what_they_look_like(html: str) -> None:
     section = html[html.index('<section id="labels"') :]
     shown = Page(re.findall(r"<ol.*?</ol>", section, re.S)[0])
     assert shown.text == (
-        "labelled dogs looks like cats 87.5 % train/dogs/150.jpg "
-        "labelled cats looks like dogs 87.5 % train/cats/020.jpg"
+        "labeled dogs looks like cats 87.5 % train/dogs/150.jpg "
+        "labeled cats looks like dogs 87.5 % train/cats/020.jpg"
     )
 
 
@@ -224,7 +224,7 @@ def test_nothing_found_still_tells_what_was_looked_for() -> None:
     assert "<details" not in html[html.index('id="looked"') :]
     for words in ("Leaks", "near-duplicates", "almost black", "Shortcuts", "Labels"):
         assert words in page.text
-    assert "To mend" not in page.text and "Labels to look at again" not in page.text
+    assert "Fix these" not in page.text and "Labels to check" not in page.text
 
 
 def test_an_obstacle_is_no_clean_bill() -> None:
@@ -241,10 +241,10 @@ def test_suspects_are_told_once() -> None:
     assert rows_to_show([label], []) == [5]
     assert rows_to_show([replace(label, groups=((5,), (6,)))], [suspect(5)]) == [5]
     page = Page(render_check(data))
-    assert "1 thing to consider and 1 label to look at again." in page.text
+    assert "1 thing worth a look and 1 label to check." in page.text
     assert label.title not in page.text and label.command in page.text
     alone = Page(render_check(gather([label])))
-    assert label.title in alone.text and "Labels to look at again" not in alone.text
+    assert label.title in alone.text and "Labels to check" not in alone.text
 
 
 def test_backticks_mark_code() -> None:
@@ -332,7 +332,7 @@ def test_thumbnails_are_asked_for_where_they_are_shown(
 
 def test_a_missing_thumbnail_is_no_hole(data: CheckData) -> None:
     html = render_check(replace(data, thumbnails={}))
-    assert "<img" not in html and html.count('<span class="faint">no picture</span>') == 8
+    assert "<img" not in html and html.count('<span class="faint">no preview</span>') == 8
 
 
 def named_page(text: str) -> Page:

@@ -260,8 +260,8 @@ def test_a_preview_is_saved_once(tmp_path: Path) -> None:
 def test_examples_have_their_names_and_replace_older_ones(tmp_path: Path) -> None:
     pictures = [np.full((side, side, 3), side, np.uint8) for side in range(10, 26)]
     names = [f"class {number}" for number in range(16)]
-    figure = plot_examples(pictures, names, "mnist: 16 pictures")
-    assert {"mnist: 16 pictures", *names} <= set(texts(figure))
+    figure = plot_examples(pictures, names, "mnist: 16 photos")
+    assert {"mnist: 16 photos", *names} <= set(texts(figure))
     assert len(tiles(figure)) == 16
     path = tmp_path / "examples.png"
     path.write_text("old")

@@ -88,7 +88,7 @@ def test_a_learning_curve_is_shown_where_it_was_asked_for(
     curve = run.learning_curve
     assert curve is not None and curve.photos_a_class == 24  # train and validation together
     lines = report_data(run).trust.curve_lines
-    assert [line.split(" photos a class")[0] for line in lines] == [
+    assert [line.split(" photos per class")[0] for line in lines] == [
         "At 24", "At 48", "At 96", "At 192",
     ]  # fmt: skip
     page = (tmp_path / "run" / "report.html").read_text()

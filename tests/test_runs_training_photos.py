@@ -54,7 +54,7 @@ def test_near_duplicates_of_training_photos_are_counted(
         assert len(evaluation) == len(index) == 10
     said = CliRunner().invoke(app, ["evaluate", str(tiny_run), str(other_photos)]).stdout
     assert (
-        "Warning: 6 of these 10 photos are those the classifier learnt from, or show the same "
+        "Warning: 6 of these 10 photos are those the classifier learned from, or show the same "
         "shots: the figure flatters it. Give photos that it has not seen."
     ) in said.splitlines()
     facts = CliRunner().invoke(app, ["evaluate", str(tiny_run), str(other_photos), "--json"])
@@ -99,7 +99,7 @@ def test_an_older_run_knows_copies_alone_and_says_so(
 def test_a_run_that_cannot_tell_says_so(
     tiny_run: Path, other_photos: Path, tmp_path: Path, tiny_backbone: FrozenNetwork
 ) -> None:
-    cannot = "Which of these 10 photos the classifier learnt from cannot be told: "
+    cannot = "Which of these 10 photos the classifier learned from cannot be told: "
     for missing in ("run.json", "split.csv"):
         run = shutil.copytree(tiny_run, tmp_path / missing)
         (run / missing).unlink()

@@ -209,8 +209,8 @@ def test_our_recipe_takes_networks_of_a_fixed_size(
     assert {64, *run.trained.fitted.history["image_size"]} >= sizes
     is_fixed = len(sizes) == 1
     assert (set(run.trained.fitted.history["image_size"]) == {64}) == is_fixed
-    assert any("pictures of 64 pixels only" in line for line in recorder.lines) == is_fixed
-    assert ("pictures of 64 pixels only" in run.trained.note) == is_fixed
+    assert any("photos of 64 pixels only" in line for line in recorder.lines) == is_fixed
+    assert ("photos of 64 pixels only" in run.trained.note) == is_fixed
 
 
 def test_a_network_that_cannot_be_converted_is_refused_before_it_is_trained(

@@ -200,7 +200,7 @@ def test_the_users_batches_are_all_seen_too(photo_folder: Path, index: ImageInde
         ({"batch_size": 0}, "batch_size is 0; expected 1 or more"),
         ({"label_kind": "int"}, "labels is 'int'; expected one of binary, sparse, categorical"),
         ({"num_classes": 3}, 'labels is "binary" and there are 3 classes'),
-        ({"labels": np.zeros(3, np.int64)}, "2 pictures and 3 labels"),
+        ({"labels": np.zeros(3, np.int64)}, "2 photos and 3 labels"),
     ],
 )
 def test_wrong_arguments_are_refused(options: dict[str, object], message: str) -> None:

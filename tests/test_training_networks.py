@@ -92,7 +92,7 @@ def test_the_head_has_2049_parameters() -> None:
 
 
 def test_too_small_pictures_and_too_few_classes_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"Pictures are \(32, 32\); this network needs 46 pixels"):
+    with pytest.raises(ValueError, match=r"Photos are \(32, 32\); this network needs 46 pixels"):
         build_scratch((32, 32, 3))
     with pytest.raises(ValueError, match="`num_classes` is 1; expected 2 or more"):
         build_head(10, 1)

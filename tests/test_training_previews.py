@@ -203,6 +203,6 @@ def test_what_is_no_photo_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is a folder; expected one photo\. Name a file"):
         preview_photo(tmp_path)
     (tmp_path / "text.jpg").write_text("hello")
-    expected = r"text\.jpg is not a picture of a known format; expected a whole picture, .*Name a"
+    expected = r"text\.jpg is not a photo of a known format; expected a whole photo, .*Name a"
     with pytest.raises(DataError, match=expected):
         preview_photo(tmp_path / "text.jpg")

@@ -156,10 +156,10 @@ def test_a_network_that_cannot_be_copied_keeps_its_sizes_open(file: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("build_two", "with several inputs or outputs; expected pictures in"),
+        ("build_two", "with several inputs or outputs; expected photos in"),
         ("build_sub", "returned a model whose layers are not known yet"),
         ("build_text", "returned a str; expected a Keras model"),
-        ("build_wrong", r"failed for pictures of shape \(150, 150, 3\) and 2 classes: \w+: .*Mend"),
+        ("build_wrong", r"failed for images of shape \(150, 150, 3\) and 2 classes: \w+: .*Mend"),
         ("build_none", "has no function 'build_none'"),
     ],
 )

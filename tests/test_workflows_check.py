@@ -32,7 +32,7 @@ def messy_folder(tmp_path: Path) -> Path:
     train = folder / "train"
     good = (train / "round" / "5.png").read_bytes()
     (train / "round" / "cut.png").write_bytes(good[: len(good) // 2])
-    (train / "round" / "text.jpg").write_text("no picture")
+    (train / "round" / "text.jpg").write_text("no photo")
     (train / "square" / "empty.jpg").write_bytes(b"")
     write_photo(train / "round" / "black.png", np.zeros((90, 120, 3), np.uint8))
     shutil.copy(train / "round" / "7.png", train / "square" / "copied.png")
@@ -68,7 +68,7 @@ def test_a_check_that_is_cancelled_leaves_nothing(
 
 def test_what_is_wrong_is_found(tmp_path: Path) -> None:
     folder = split_folder(tmp_path / "photos", leak=True)
-    (folder / "train" / "round" / "text.jpg").write_text("no picture")
+    (folder / "train" / "round" / "text.jpg").write_text("no photo")
     image = draw_photo("square", 5000, (300, 400))
     write_photo(folder / "train" / "square" / "large.png", image)
     write_photo(folder / "train" / "square" / "large_again.jpg", image)
@@ -144,7 +144,7 @@ def test_a_run_remembers_its_fixes(photo_folder: Path, tmp_path: Path) -> None:
     config = TrainConfig(fixes=str(tmp_path / "fixes.csv"))
     run = train_workflow.train(photo_folder, config, output=tmp_path / "run")
     assert len(run.split.index) == 47
-    assert run.problems()["warnings"] == ["fixes.csv: 1 photos left out, 0 relabelled"]
+    assert run.problems()["warnings"] == ["fixes.csv: 1 photos left out, 0 relabeled"]
     again = RunStore().read(tmp_path / "run")
     assert again.config == config
     repeated = train_workflow.train(again.photos, again.config)
@@ -240,14 +240,14 @@ def test_photos_that_cannot_be_decoded_are_listed(photo_folder: Path, tmp_path: 
         for number in range(3):
             (tmp_path / "p" / kind / f"{number}.jpg").write_bytes(data + bytes([number]))
     found = check(tmp_path / "p", output=tmp_path / "out")
-    assert found.obstacle.endswith("has no picture that can be decoded.")
+    assert found.obstacle.endswith("has no photo that can be decoded.")
     assert len(found.index) == 0 and found.to_dict()["sizes"] == {}
     assert {"unreadable", "few-photos"} == kinds(found)
 
 
 def test_nothing_to_look_at_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"has no pictures\. Expected a folder for each class"):
+    with pytest.raises(DataError, match=r"has no photos\. Expected a folder for each class"):
         check(tmp_path / "empty", output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -282,9 +282,9 @@ def test_a_shortcut_is_found(photo_folder: Path, tmp_path: Path, how: str) -> No
         cv2.imwrite(str(target), image, options)
     told = {s.name: s for s in check(folder).shortcuts}
     name = {
-        "size": "picture dimensions",
+        "size": "photo dimensions",
         "quality": "file format, encoder and camera",
-        "frame": "border colour",
+        "frame": "border color",
     }[how]
     assert told[name].lift > 0.5
     honest = {s.name: s for s in check(photo_folder).shortcuts}
@@ -312,8 +312,8 @@ def test_conflicts_are_findings_and_other_warnings_remarks(
 ) -> None:
     write_fixes([Fix("train/round/black.png", "remove", "", "")], tmp_path / "fixes.csv")
     found = check(messy_folder, replace(TrainConfig(), fixes=str(tmp_path / "fixes.csv")))
-    assert found.remarks == ("fixes.csv: 1 photos left out, 0 relabelled",)
-    assert any("same picture" in line for line in found.to_dict()["problems"]["warnings"])
+    assert found.remarks == ("fixes.csv: 1 photos left out, 0 relabeled",)
+    assert any("same photo" in line for line in found.to_dict()["problems"]["warnings"])
 
 
 def test_a_fix_list_may_lie_in_the_folder_of_the_check(messy_folder: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_photos_give_a_curve_a_figure_and_answers(
     assert facts["class_names"] == ["round", "square"] and facts["curve"]["num_photos"] == 48
     assert [row["photos_a_class"] for row in facts["at"]] == [50, 100]
     assert facts["target"]["accuracy"] == 0.99
-    assert run.sentences[0].startswith("At 24 photos a class expect ")
+    assert run.sentences[0].startswith("Expected accuracy with 24 photos per class: ")
     assert [re.sub(r"\D.*", "", line[3:]) for line in run.sentences[1:3]] == ["50", "100"]
     assert run.needed is not None and run.sentences[-1] == run.needed.sentence
     assert {"index", "embed", "fit", "report"} <= set(recorder.of("begin"))
@@ -92,11 +92,11 @@ def test_what_cannot_be_answered_leaves_nothing(
     photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:
     output = tmp_path / "curve"
-    with pytest.raises(DataError, match=r"1,000 photos a class are 41\.7 times the 24 there"):
+    with pytest.raises(DataError, match=r"1,000 photos per class are 41\.7 times the 24 there"):
         curve(photo_folder, sizes=(1000,), output=output)
     with pytest.raises(ValueError, match="accuracy wanted is 95; expected a share"):
         curve(photo_folder, target=95, output=output)
-    with pytest.raises(DataError, match="-5 photos a class are asked about; expected 1 to 192"):
+    with pytest.raises(DataError, match="-5 photos per class are asked about; expected 1 to 192"):
         curve(photo_folder, sizes=(30, -5), output=output)
     recorder = Recorder()
     with pytest.raises(DataError, match=r"1 photo a class is fewer than the 4 that the curve beg"):

@@ -276,7 +276,7 @@ def test_bad_photos_are_reported_not_hidden(photo_folder: Path, tmp_path: Path) 
     folder = tmp_path / "photos"
     shutil.copytree(photo_folder, folder)
     good = (folder / "round" / "001.jpg").read_bytes()
-    (folder / "round" / "text.jpg").write_text("no picture")
+    (folder / "round" / "text.jpg").write_text("no photo")
     (folder / "round" / "empty.jpg").write_bytes(b"")
     (folder / "square" / "cut.jpg").write_bytes(good[: len(good) // 2])
     write_photo(folder / "square" / "dot.png", draw_photo("round", 1)[:1, :1])

@@ -40,9 +40,9 @@ def find_two_labels(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "same-photo-two-labels",
             "error",
-            f"{number_of(len(copies))} {are(len(copies))} there with different labels",
+            _under_two_labels(len(copies)),
             "One of the labels is wrong, or the classes overlap. Keep the copy whose label is "
-            "right; the fix list says which one other photos speak for, where they do.",
+            "right; the fix list says which one other photos support, where they do.",
             evidence.fix_command,
             tuple(copies),
             tuple(evidence.line(rows, named=True) for rows in copies),
@@ -108,7 +108,7 @@ def _settle(evidence: Evidence, rows: tuple[int, ...]) -> Iterator[Fix]:
     if kept is None:
         for row in rows:
             other = next(each for each in rows if labels[each] != labels[row])
-            reason = f"the same photo as {paths[other]}, labelled {name(other)}: remove one"
+            reason = f"the same photo as {paths[other]}, labeled {name(other)}: remove one"
             yield Fix(paths[row], "keep", "", reason)
         return
     reason = (
@@ -276,3 +276,9 @@ def _near_groups(evidence: Evidence) -> list[tuple[int, ...]]:
         if len(rows) > 1 and len({evidence.parts[row] for row in rows}) == 1
     ]
     return sorted(groups, key=lambda rows: (-len(rows), rows))
+
+
+def _under_two_labels(number: int) -> str:
+    if number == 1:
+        return "The same photo appears under two labels"
+    return f"{number_of(number)} appear under two labels"

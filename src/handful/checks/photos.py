@@ -61,8 +61,8 @@ _EXTENSIONS = {
     "TIFF": {"tif", "tiff"},
 }
 _MODES = {
-    "colour": {"YCbCr", "RGB", "RGBA", "RGBa", "RGBX", "LAB", "YCCK-RGB"},
-    "grey": {"Gray", "GRAY", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F", "1"},
+    "color": {"YCbCr", "RGB", "RGBA", "RGBa", "RGBX", "LAB", "YCCK-RGB"},
+    "gray": {"Gray", "GRAY", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F", "1"},
     "CMYK": {"CMYK", "YCCK"},
     "palette": {"P", "PA"},
 }
@@ -105,7 +105,7 @@ def _find_unreadable(evidence: Evidence) -> Iterator[Finding]:
             "warning",
             f"{number_of(len(rejected), 'file')} cannot be used",
             "They are left out of everything. Fetch or save them again, or let the fix list "
-            "silence them.",
+            "exclude them.",
             evidence.fix_command,
             (),
             tuple(f"{file.path} {file.reason}" for file in rejected),
@@ -144,7 +144,7 @@ def _find_one_tone(evidence: Evidence) -> Iterator[Finding]:
         is_meant = len(rows) >= ONE_TONE_MEANT and len(classes) == 1
         what = words[kind]
         advice = "With nothing to see in them, a classifier can only learn them by heart. " + (
-            f'All are labelled "{names[classes[0]]}": keep them if being like that is what the '
+            f'All are labeled "{names[classes[0]]}": keep them if being like that is what the '
             "class means, else leave them out."
             if is_meant
             else "Leave them out, unless being like that is what their class means."
@@ -219,7 +219,7 @@ def _find_odd_shapes(evidence: Evidence) -> Iterator[Finding]:
         "note",
         tiny[np.argsort(sides[tiny, 0], kind="stable")],
         "very small",
-        "Enlarged to what a network sees, they are little more than colour. Look for larger "
+        "Enlarged to what a network sees, they are little more than color. Look for larger "
         'versions; or write "remove".',
         "keep",
         lambda row: f"is {facts[row].width} x {facts[row].height} pixels",
@@ -270,7 +270,7 @@ def _find_odd_files(evidence: Evidence) -> Iterator[Finding]:
             "note",
             f"{number_of(len(odd))} {are(len(odd))} not {usual}, as the others are",
             "They are converted, and nothing need be done, but where they are all of one class a "
-            "classifier may learn the colour instead.",
+            "classifier may learn the color instead.",
             "",
             tuple((row,) for row in odd),
             tuple(f"{paths[row]} is {modes[row]}" for row in odd),
@@ -283,7 +283,7 @@ def _colour_modes(evidence: Evidence) -> list[str]:
     found = [names.get(fact.mode, fact.mode) for fact in evidence.facts]
     grey = evidence.measured("saturation") < _GREY_SATURATION
     return [
-        "grey" if name == "colour" and is_grey else name
+        "gray" if name == "color" and is_grey else name
         for name, is_grey in zip(found, grey.tolist(), strict=True)
     ]
 
@@ -410,7 +410,7 @@ def _find_suspects(evidence: Evidence) -> Iterator[Finding]:
         name = evidence.index.class_names[suggested]
         probability = float(review.probabilities[place, suggested])
         looks = f"looks like {name} ({format_share(probability, 0)})"
-        lines.append(f"{path} is labelled {evidence.class_name(row)}, {looks}")
+        lines.append(f"{path} is labeled {evidence.class_name(row)}, {looks}")
         if row not in settled and probability >= CLEAR_PROBABILITY:
             fixes.append(Fix(path, "relabel", name, looks))
         elif row not in settled:
@@ -419,8 +419,8 @@ def _find_suspects(evidence: Evidence) -> Iterator[Finding]:
         "label-suspect",
         "warning",
         f"{number_of(len(rows), 'label')} may be wrong",
-        "Classifiers that were fitted without these photos rather see another class. Some are "
-        "only unusual: look at each, and change the line in the fix list where the label is right.",
+        "A classifier trained without these photos predicts a different class. Some are only "
+        "unusual: look at each, and change the line in the fix list where the label is right.",
         evidence.fix_command,
         tuple((row,) for row in rows),
         tuple(lines),

@@ -40,7 +40,7 @@ class Shortcut:
     """How well one kind of side information tells the classes.
 
     Args:
-        name: What was looked at: "picture dimensions".
+        name: What was looked at: "photo dimensions".
         balanced_accuracy: Mean share of each class's photos named right, out of fold.
         interval: Its 95 % interval, fractions.
         chance: What guessing would get: 1 / number of classes.
@@ -100,7 +100,7 @@ def measure_shortcuts(
     height = np.array([fact.height for fact in facts], np.float64)
     num_bytes = np.array([fact.num_bytes for fact in facts], np.float64)
     kinds: dict[str, Features] = {
-        "picture dimensions": {
+        "photo dimensions": {
             "width": width,
             "height": height,
             "proportions": width / height,
@@ -109,12 +109,12 @@ def measure_shortcuts(
         FILE_SIZE: {"bytes": num_bytes, "bytes a pixel": num_bytes / (width * height)},
         "file format, encoder and camera": {
             "format": [fact.format for fact in facts],
-            "colour mode": [fact.mode for fact in facts],
+            "color mode": [fact.mode for fact in facts],
             "file ending": list(extensions),
             "JPEG encoder": [fact.encoder for fact in facts],
             "camera": [fact.camera for fact in facts],
         },
-        "border colour": {
+        "border color": {
             name.replace("_", " "): measures[:, MEASURES.index(name)] for name in BORDER_MEASURES
         },
     }

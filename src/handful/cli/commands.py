@@ -36,7 +36,7 @@ from handful.wording import printable
 
 app = typer.Typer(
     name="handful",
-    help="Image classifiers you can trust, from a handful of labelled photos, in seconds.",
+    help="Image classifiers you can trust, from a handful of labeled photos, in seconds.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -65,7 +65,7 @@ RunPath = Annotated[
 Resize = Annotated[
     str | None,
     typer.Option(
-        help='"squash" keeps the whole photo, "crop" its proportions, "halfway" half of each '
+        help='"squash" keeps the whole photo, "crop" its proportions, "halfway" is between '
         "[the recipe's own]."
     ),
 ]
@@ -91,19 +91,17 @@ Network = Annotated[
     ),
 ]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training photos [the recipe's].")]
-ImageSize = Annotated[
-    int | None, typer.Option(help="Side that photos are decoded to, in pixels [backbone's own].")
-]
+ImageSize = Annotated[int | None, typer.Option(help="Image side in pixels [backbone's own].")]
 Megapixels = Annotated[
-    float, typer.Option("--max-megapixels", help="Larger pictures are rejected unread.")
+    float, typer.Option("--max-megapixels", help="Larger photos are rejected unread.")
 ]
 ValidationFraction = Annotated[
-    float, typer.Option(help="Share of each class held out, if the photos bring no split.")
+    float, typer.Option(help="Fraction held out for validation if the data has no split.")
 ]
 AskedDifference = Annotated[
     float,
     typer.Option(
-        help="Warn where validation is too small to show such a difference of two accuracies."
+        help="Warn if there are too few validation photos to show such a difference in accuracy."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all that is drawn at random.")]
@@ -145,7 +143,7 @@ def train(
     weights: Weights = None,
     network: Network = None,
     epochs: Epochs = None,
-    batch_size: Annotated[int | None, typer.Option(help="Photos a step [the recipe's].")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Photos per step [the recipe's].")] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Largest learning rate [the recipe's].")
     ] = None,
@@ -160,9 +158,7 @@ def train(
         float | None,
         typer.Option(metavar="MINUTES", help="Plan as many epochs as this allows."),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted training ended.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     image_size: ImageSize = None,
     resize: Resize = TrainConfig.resize,
     precision: Annotated[
@@ -174,12 +170,16 @@ def train(
     views: Annotated[
         int,
         typer.Option(
-            help="Views of each training photo: itself, and others drawn from it by small "
-            "shifts, zooms and mirroring."
+            help="Augmented copies per training photo: itself, and others with small shifts, "
+            "zooms and flips."
         ),
     ] = TrainConfig.views,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Average with the mirror image when predicting.")
+        bool,
+        typer.Option(
+            "--tta",
+            help="Flip at prediction (test-time augmentation): average with the flipped photo.",
+        ),
     ] = TrainConfig.test_time_mirror,
     class_weight: Annotated[
         str, typer.Option(help="auto, balanced or none; auto balances classes skewed past 3:1.")
@@ -201,7 +201,7 @@ def train(
         ),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(help="Random splits to fit a head on, to see how far accuracy spreads.")
+        int, typer.Option(help="Random splits to train on, to see how much the accuracy varies.")
     ] = TrainConfig.num_seeds,
     folds: Annotated[
         int | None,
@@ -209,7 +209,7 @@ def train(
     ] = TrainConfig.num_folds,
     curve: Annotated[
         bool,
-        typer.Option("--curve", help="Measure in the report what more photos would bring."),
+        typer.Option("--curve", help="Show in the report what more photos would bring."),
     ] = TrainConfig.learning_curve,
     difference: AskedDifference = TrainConfig.difference,
     seed: Seed = TrainConfig.seed,
@@ -218,7 +218,7 @@ def train(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a classifier from labelled photos, with a report of how good it is."""
+    """Make a classifier from labeled photos, with a report of how good it is."""
     with _errors():
         from handful.runs.store import RunStore
         from handful.workflows import train as train_workflow
@@ -310,7 +310,7 @@ def compare(
         bool, typer.Option("--quick", help="A first look in under three minutes, no fine-tune.")
     ] = CompareConfig.quick,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted comparison ended.")
+        bool, typer.Option("--resume", help="Resume an interrupted comparison.")
     ] = False,
     backbone: Backbone = CompareConfig.backbone,
     weights: Weights = None,
@@ -374,7 +374,7 @@ def evaluate(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a classifier on labelled photos it has not seen."""
+    """Score a classifier on labeled photos it has not seen."""
     with _errors():
         from handful.runs.training_photos import seen_warnings
         from handful.workflows import train as train_workflow
@@ -407,13 +407,14 @@ def predict(
     abstain: Annotated[
         bool,
         typer.Option(
-            "--abstain", help='Say "not sure" unless so few answers are wrong as --error-rate says.'
+            "--abstain",
+            help='Say "not sure" unless at most --error-rate of the answers would be wrong.',
         ),
     ] = False,
     error_rate: Annotated[
         float | None,
         typer.Option(
-            help="Largest share of wrong answers with --abstain, which it implies; too few "
+            help="Largest fraction of wrong answers with --abstain, which it implies; too few "
             "training photos show a larger one only, which is then named [0.01].",
         ),
     ] = None,
@@ -421,14 +422,14 @@ def predict(
         float | None,
         typer.Option(
             metavar="COVERAGE",
-            help="Name all classes a photo may be of: this share of the sets holds the right one.",
+            help="Answer with all classes that fit: this fraction of the sets holds the right one.",
         ),
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Name what photos show; exits with 1 when some of them could not be read."""
+    """Classify photos; exits with 1 when some of them could not be read."""
     with _errors():
         from handful.data.index import load_unlabelled
         from handful.models.classifier import Classifier
@@ -514,7 +515,7 @@ def check(
         Path | None,
         typer.Option(
             metavar="FILE.csv",
-            help="Write what should be left out or relabelled, for you to go through and for "
+            help="Write what should be left out or relabeled, for you to go through and for "
             "--apply-fixes.",
         ),
     ] = None,
@@ -564,7 +565,7 @@ def curve(
     ] = None,
     at: Annotated[
         list[int] | None,
-        typer.Option(help="Photos a class to expect an accuracy for; once for each."),
+        typer.Option(help="Photos per class to expect an accuracy for; once for each."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to make [runs/NAME-curve].")
@@ -576,7 +577,7 @@ def curve(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what more photos would bring: accuracy against their number, measured and to expect."""
+    """Show what more photos would bring: accuracy by their number, measured and expected."""
     with _errors("finished embeddings are cached"):
         from handful.runs.store import RunStore
         from handful.workflows import curve as curve_workflow
@@ -618,7 +619,7 @@ def runs(
 
 @app.command()
 def cache(
-    info: Annotated[bool, typer.Option("--info", help="Say what is cached and where.")] = False,
+    info: Annotated[bool, typer.Option("--info", help="Show what is cached and where.")] = False,
     clear: Annotated[bool, typer.Option("--clear", help="Remove all of it.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -636,7 +637,7 @@ def cache(
             return
         terminal.show(f"{'Cleared' if clear else 'Cache'}: {cache_folder()}")
         terminal.show(
-            f"  {facts['embeddings']:,} embeddings of {facts['pictures']:,} decoded pictures"
+            f"  {facts['embeddings']:,} embeddings of {facts['pictures']:,} decoded photos"
         )
         terminal.show(
             f"  {len(facts['networks'])} converted networks: {', '.join(facts['networks'])}"
@@ -678,7 +679,7 @@ def demo(
 @app.command()
 def preview(
     photo: Annotated[Path, typer.Argument(help="The photo.")],
-    recipe: Annotated[str, typer.Option(help="Whose views: exercise or handful.")] = "exercise",
+    recipe: Annotated[str, typer.Option(help="exercise or handful.")] = "exercise",
     image_size: Annotated[
         int | None, typer.Option(help="Side of what the network sees, in pixels [recipe's own].")
     ] = None,
@@ -702,7 +703,7 @@ def preview(
         else:
             for strip in shown.strips:
                 terminal.show(f"{strip.name:<20} {strip.range}")
-            terminal.show(f"Picture: {path}")
+            terminal.show(f"Image: {path}")
 
 
 @app.command()
@@ -714,9 +715,9 @@ def summary(
             "efficientnet-lite0; or file.py:build."
         ),
     ],
-    num_classes: Annotated[int | None, typer.Option(help="Classes to tell [2; mnist 10].")] = None,
+    num_classes: Annotated[int | None, typer.Option(help="Classes [2; mnist 10].")] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Side of the pictures, in pixels [network's own].")
+        int | None, typer.Option(help="Image side in pixels [network's own].")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -740,7 +741,7 @@ def data(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Unpack a known data set into a folder, fetched if need be, with a picture of examples."""
+    """Unpack a known data set into a folder, fetched if need be, with a sheet of examples."""
     with _errors():
         from handful.datasets.archives import make_picture_folder
 
@@ -788,7 +789,7 @@ def serve(
         bool, typer.Option("--quiet", "-q", help="Log warnings and errors, not requests.")
     ] = ServeConfig.quiet,
 ) -> None:
-    """Name photos over HTTP, with a page to drop them on; needs the extra "serve".
+    """Classify photos over HTTP, with a page to drop them on; needs the extra "serve".
 
     The log is JSON lines on stderr. Where HANDFUL_TOKEN is set, requests must bring it.
     """

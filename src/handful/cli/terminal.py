@@ -347,7 +347,7 @@ def print_predictions(predictions: list[Any]) -> None:
         line = f"{path:<{width}}  {name:<{label}}  {format_share(p.probability):>8}"
         if p.label_set is not None:
             line += "  {" + ", ".join(p.label_set) + "}"
-        show(line + ("  unlike the training photos" if p.unlike_training else ""))
+        show(line + ("  looks unlike the training photos" if p.unlike_training else ""))
 
 
 def print_abstention(classifier: Any, predictions: list[Any], error_rate: float) -> None:
@@ -362,7 +362,7 @@ def print_abstention(classifier: Any, predictions: list[Any], error_rate: float)
     if rule.threshold is None:
         show(
             f"None answered: {rule.num_photos:,} photos could be held out in training, and cannot "
-            "show any error rate. Train again, with more photos of each class."
+            "show any error rate. Train again, with more photos per class."
         )
         return
     answered = sum(p.is_sure for p in predictions)
@@ -372,7 +372,7 @@ def print_abstention(classifier: Any, predictions: list[Any], error_rate: float)
         less = f"; {format_rate(error_rate)} cannot be shown on {rule.num_photos:,} photos"
     show(
         f"{answered:,} of {len(predictions):,} answered: those with "
-        f"{format_share(rule.threshold)} or more that are like the training photos. With "
+        f"{format_share(rule.threshold)} or more that look like the training photos. With "
         f"{format_rate(rule.confidence)} confidence, at most {shown} of such answers are wrong"
         f"{less}. Of {rule.num_photos:,} {_source(classifier)}, this answers "
         f"{format_share(rule.coverage)}, {format_share(rule.observed_error)} of them wrong."
@@ -382,7 +382,7 @@ def print_abstention(classifier: Any, predictions: list[Any], error_rate: float)
 def _source(classifier: Any) -> str:
     if classifier.calibration.source == "validation":
         return "validation photos"
-    return "training photos, each judged by a head that had not seen it"
+    return "training photos, each judged by a classifier trained without it"
 
 
 def print_explanations(written: Any) -> None:
@@ -397,7 +397,9 @@ def print_explanations(written: Any) -> None:
             f"{format_share(found.probability)}  {picture}"
         )
     if written.pictures:
-        show("Orange speaks for the class, blue for the other one; the dark edge was not seen.")
+        show(
+            "Orange supports the class, blue supports the other; the dark border was cropped away."
+        )
 
 
 def print_curve(found: Any) -> None:
@@ -407,10 +409,10 @@ def print_curve(found: Any) -> None:
         found: A `CurveRun`.
     """
     measured = found.curve
-    show("photos a class  accuracy  single trainings")
+    show("photos per class  accuracy  single trainings")
     for point in measured.points:
         show(
-            f"{point.photos_a_class:>14,.0f}  {format_share(point.accuracy):>8}  "
+            f"{point.photos_a_class:>16,.0f}  {format_share(point.accuracy):>8}  "
             f"± {100 * point.deviation:.1f}"
         )
     show()
@@ -478,7 +480,7 @@ def print_export(made: Any) -> None:
     """
     parity = made.parity
     show(f"{made.file}: {made.num_bytes / 1e6:,.1f} MB, {made.precision}")
-    show(f"Compared with handful on {parity.num_pictures} pictures ({parity.pictures}):")
+    show(f"Compared with handful on {parity.num_pictures} images ({parity.pictures}):")
     show(
         f"  largest difference of a probability {parity.largest_difference:.2g}; "
         f"{parity.num_above} above {parity.allowed:g}"
@@ -487,7 +489,7 @@ def print_export(made: Any) -> None:
     if made.precision != made.run_precision:
         show(
             f"  from the run's own classifier, in {made.run_precision}, "
-            f"{parity.largest_difference_from_run:.2g}; {parity.num_other_answers} named otherwise"
+            f"{parity.largest_difference_from_run:.2g}; {parity.num_other_answers} answers differ"
         )
     if parity.largest_difference_from_files is not None:
         show(
@@ -495,7 +497,7 @@ def print_export(made: Any) -> None:
             f"{parity.largest_difference_from_files:.2g}"
         )
     if made.accuracy is not None:
-        show(f"In 8 bits {format_share(made.accuracy)} of the validation photos are named right")
+        show(f"In 8 bits, {format_share(made.accuracy)} of validation photos classified correctly")
     show(
         f"Speed from arrays, one at a time: {parity.photos_per_second:,.0f} photos/s, the run's "
         f"own {parity.run_photos_per_second:,.0f}"
@@ -510,7 +512,7 @@ def print_picture_folder(found: Any) -> None:
         found: A `PictureFolder`.
     """
     before = "" if found.is_new else " It was there already, and is whole."
-    show(f"{found.path}: {found.num_images:,} pictures.{before}")
+    show(f"{found.path}: {found.num_images:,} photos.{before}")
     for part, classes in found.counts.items():
         show(f"  {part}: " + ", ".join(f"{name} ({count:,})" for name, count in classes.items()))
     show(f"Examples: {found.examples}")

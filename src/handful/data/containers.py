@@ -552,7 +552,7 @@ def lean_gif(data: bytes) -> tuple[bytes, int, int]:
             break
         else:
             place += 1
-    raise DataError("has no picture in it, or is truncated")
+    raise DataError("has no photo in it, or is truncated")
 
 
 def _blocks_end(data: bytes, place: int) -> int:
@@ -638,7 +638,7 @@ def read_webp(data: bytes) -> WebpLayout:
             if size == (0, 0):
                 size, has_alpha = _webp_size(kind, content)
     if not has_picture:
-        raise DataError("has no picture in it, or is truncated")
+        raise DataError("has no photo in it, or is truncated")
     body = b"WEBP" + b"".join(kept)
     lean = b"RIFF" + len(body).to_bytes(4, "little") + body
     return WebpLayout(*size, has_alpha, exif, lean)

@@ -412,7 +412,7 @@ def _parse(data: bytes) -> _Parsed:
 def _take_apart(data: bytes) -> _Parsed:
     name = sniff_format(data)
     if name is None:
-        raise DataError("is empty (0 bytes)" if not data else "is not a picture of a known format")
+        raise DataError("is empty (0 bytes)" if not data else "is not a photo of a known format")
     if name == "JPEG":
         return _parse_jpeg(data)
     if name == "PNG":

@@ -91,7 +91,7 @@ def _read_row(file: Path, line: int, row: Mapping[str, str]) -> Fix | None:
         )
     if action == "relabel" and not label:
         raise DataError(
-            f"{file}, line {line}: {path} is to be relabelled, and the label is empty; write the "
+            f"{file}, line {line}: {path} is to be relabeled, and the label is empty; write the "
             "name of a class there."
         )
     return Fix(path, action, label if action == "relabel" else "", reason)
@@ -181,7 +181,7 @@ def apply_fixes(index: ImageIndex, fixes: Sequence[Fix], source: str | Path) -> 
         warnings=(
             *(line for line in index.warnings if line not in stale),
             *label_conflicts(fixed),
-            f"{Path(source).name}: {len(removed)} photos left out, {num_relabelled} relabelled",
+            f"{Path(source).name}: {len(removed)} photos left out, {num_relabelled} relabeled",
         ),
     )
 

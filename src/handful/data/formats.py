@@ -13,26 +13,26 @@ _JP2_START = b"\0\0\0\x0cjP  \r\n\x87\n"
 
 # First bytes of pictures that are not read, then of what else is found among photos.
 _PICTURES = (
-    (b"\xff\x0a", "a JPEG XL picture"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
-    (b"II\xbc\x01", "a JPEG XR picture"),
+    (b"\xff\x0a", "a JPEG XL image"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
+    (b"II\xbc\x01", "a JPEG XR image"),
     (b"8BPS", "a Photoshop file"),
     (b"gimp xcf", "a GIMP file"),
-    (b"v/1\x01", "an OpenEXR picture"),
-    (b"#?RADIANCE", "a Radiance HDR picture"),
-    (b"#?RGBE", "a Radiance HDR picture"),
+    (b"v/1\x01", "an OpenEXR image"),
+    (b"#?RADIANCE", "a Radiance HDR image"),
+    (b"#?RGBE", "a Radiance HDR image"),
     (b"\0\0\x01\0", "an icon"),
-    *((bytes([0, 0, kind, 0, 0, 0, 0, 0]), "a Targa picture") for kind in (2, 3, 10, 11)),
+    *((bytes([0, 0, kind, 0, 0, 0, 0, 0]), "a Targa image") for kind in (2, 3, 10, 11)),
     (b"\0\0\x02\0", "a cursor"),
-    (b"\x0a\x05\x01\x08", "a PCX picture"),
+    (b"\x0a\x05\x01\x08", "a PCX image"),
     (b"icns", "an icon"),
-    (b"qoif", "a QOI picture"),
+    (b"qoif", "a QOI image"),
     (b"DDS ", "a DDS texture"),
-    (b"BPG\xfb", "a BPG picture"),
-    (b"FLIF", "a FLIF picture"),
-    (b"SIMPLE  =", "a FITS picture"),
+    (b"BPG\xfb", "a BPG image"),
+    (b"FLIF", "a FLIF image"),
+    (b"SIMPLE  =", "a FITS image"),
     (b"\x8aMNG\r\n\x1a\n", "an MNG animation"),
-    (b"\x8bJNG\r\n\x1a\n", "a JNG picture"),
+    (b"\x8bJNG\r\n\x1a\n", "a JNG image"),
     (b"\xd7\xcd\xc6\x9a", "a WMF drawing"),
     (b"AT&TFORM", "a DjVu document"),
     (b"%!PS", "a PostScript drawing"),
@@ -122,7 +122,7 @@ def why_not_read(data: bytes) -> str:
     if sniff_format(data) is not None:
         return ""
     looks = looks_like(data)
-    return f"is {looks}" if looks.endswith(_WAY_OUT) else f"is not a picture: it looks like {looks}"
+    return f"is {looks}" if looks.endswith(_WAY_OUT) else f"is not a photo: it looks like {looks}"
 
 
 def looks_like(data: bytes) -> str:
@@ -136,14 +136,14 @@ def looks_like(data: bytes) -> str:
     """
     start = data[:512]
     if sniff_format(start):
-        return "a single picture"
+        return "a single photo"
     for magic, words in _PICTURES:
         if start.startswith(magic):
             return f"{words}, {_WAY_OUT}"
     if start[128:132] == b"DICM":
-        return f"a DICOM picture, {_WAY_OUT}"
+        return f"a DICOM image, {_WAY_OUT}"
     if re.match(rb"P[1-7][ \t\r\n#]", start):
-        return f"a Netpbm picture, {_WAY_OUT}"
+        return f"a Netpbm image, {_WAY_OUT}"
     brands = _brands(start)
     if b"crx " in brands:
         return f"a camera's raw file (Canon CR3), {_WAY_OUT}"

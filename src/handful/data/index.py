@@ -452,7 +452,7 @@ def label_conflicts(index: ImageIndex) -> list[str]:
         other = first.setdefault(content_hash, row)
         if names[other] != names[row]:
             lines.append(
-                f"The same picture is labelled {names[other]} and {names[row]}: "
+                f"The same photo is labeled {names[other]} and {names[row]}: "
                 f"{index.paths[other]}, {index.paths[row]}"
             )
     return lines
@@ -474,17 +474,17 @@ def check_classes(index: ImageIndex, least_classes: int = 2) -> None:
         first = index.rejected[0]
         notes += f" {len(index.rejected)} files cannot be used: {first.path} {first.reason}."
     if not len(index):
-        found = f"{len(index.rejected)} files, none of them a usable picture"
+        found = f"{len(index.rejected)} files, none of them a usable photo"
         if index.rejected:
             found += f": {index.rejected[0].path} {index.rejected[0].reason}"
         else:
-            found = "no pictures"
+            found = "no photos"
         raise DataError(
-            f"{source} has {found}. Expected a folder for each class with pictures in it.{notes}"
+            f"{source} has {found}. Expected a folder for each class with photos in it.{notes}"
         )
     if len(names) < least_classes:
         raise DataError(
-            f'{source} has one class, "{names[0]}"; a classifier needs 2. Put the pictures of '
+            f'{source} has one class, "{names[0]}"; a classifier needs 2. Put the photos of '
             f"each class in a folder of their own.{notes}"
         )
     if least_classes < 2:
@@ -495,8 +495,8 @@ def check_classes(index: ImageIndex, least_classes: int = 2) -> None:
         absent = [name for name, number in zip(names, numbers, strict=True) if not number]
         if absent:
             raise DataError(
-                f"{source}: the {part} part has no picture of {list_names(absent)}, which other "
-                f"parts have. Add pictures, or take the class out of all parts.{notes}"
+                f"{source}: the {part} part has no photo of {list_names(absent)}, which other "
+                f"parts have. Add photos, or take the class out of all parts.{notes}"
             )
 
 

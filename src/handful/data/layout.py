@@ -273,11 +273,11 @@ def _refuse_unsorted(files: Sequence[FoundFile], top: str) -> None:
     pictures = sorted(file.path for file in files if looks_like_picture(file))
     more = f" and {len(pictures) - 3} more" if len(pictures) > 3 else ""
     raise DataError(
-        f"has {len(pictures)} picture{'s' * (len(pictures) != 1)} that "
+        f"has {len(pictures)} photo{'s' * (len(pictures) != 1)} that "
         f"{'are' if len(pictures) != 1 else 'is'} not sorted into classes yet: "
-        f"{', '.join(pictures[:3])}{more}. Expected a folder for each class with pictures in it"
-        f"{f', such as {top}/CLASS' if top else ''}: make them and move the pictures there, or "
-        "list the pictures in a CSV with path,label."
+        f"{', '.join(pictures[:3])}{more}. Expected a folder for each class with photos in it"
+        f"{f', such as {top}/CLASS' if top else ''}: make them and move the photos there, or "
+        "list the photos in a CSV with path,label."
     )
 
 
@@ -309,8 +309,8 @@ def _refuse_unclear(base: Place, folder: _Folder) -> None:
         raise DataError(
             f"has the folders {names}{where}, and in each of them {inner}; which are the classes? "
             f"If {inner} are, name the folders around them train, validation or test, or give one "
-            f"of them alone. If {names} are, move the pictures out of the folders in them (those "
-            f"of {example} and so on), or list the pictures in a CSV with path,label."
+            f"of them alone. If {names} are, move the photos out of the folders in them (those "
+            f"of {example} and so on), or list the photos in a CSV with path,label."
         )
     for name, inside in nests.items():
         # A folder with those beside it in it once more is a copy of the whole.
@@ -320,7 +320,7 @@ def _refuse_unclear(base: Place, folder: _Folder) -> None:
                 f'has the folder "{name}"{where} with the folders {list_names(sorted(inside))} in '
                 f"it, and beside it {list_names(beside)}; which are the classes? If those in "
                 f"{name} are, give {'/'.join((*base, name))} alone. If {name} is one, move its "
-                "pictures out of the folders in it."
+                "photos out of the folders in it."
             )
 
 
@@ -349,7 +349,7 @@ def _say_left(
         elif not folder.all_files:
             yield f'The folder {path} has no files in it, so "{place[-1]}" is no class'
         elif not folder.all_pictures:
-            yield f'The folder {path} has no pictures in it, so "{place[-1]}" is no class'
+            yield f'The folder {path} has no photos in it, so "{place[-1]}" is no class'
         elif _letters(place[-1]) & _SMALL_COPIES:
             yield (
                 f"The folder {path} is left out: small copies of photos are no class; where it is "
@@ -357,14 +357,14 @@ def _say_left(
             )
         else:
             yield (
-                f"The folder {path} is left out: its pictures ({folder.all_pictures}) are not "
+                f"The folder {path} is left out: its photos ({folder.all_pictures}) are not "
                 "sorted into classes yet; move them into class folders, or give it another name "
                 "if it is a class"
             )
     if beside:
         more = f" and {len(beside) - _NAMED} more" if len(beside) > _NAMED else ""
         names = ", ".join(
-            f'"{path}" ({number} picture{"s" * (number != 1)})' for path, number in beside[:_NAMED]
+            f'"{path}" ({number} photo{"s" * (number != 1)})' for path, number in beside[:_NAMED]
         )
         around = list_names(sorted("/".join(top) for top in tops))
         yield f"Left out: {names}{more}; the photos are taken from {around}"

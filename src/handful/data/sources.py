@@ -122,8 +122,8 @@ def list_zip(path: Path) -> Listing:
     reader = ZipReader(path)
     if "[Content_Types].xml" in reader.members or path.suffix.lower() in (".ods", ".numbers"):
         raise DataError(
-            f"{path} is an office document, whose tables and pictures are not read; save a table "
-            "as CSV UTF-8, and pictures as files."
+            f"{path} is an office document, whose tables and photos are not read; save a table "
+            "as CSV UTF-8, and photos as files."
         )
     files = [FoundFile(name, partial(reader.read, name)) for name in sorted(reader.members)]
     files = [file for file in files if not any(map(is_ignored, file.parts))]

@@ -135,7 +135,7 @@ class ZipReader:
         if info.file_size > MAX_PICTURE_BYTES:
             raise DataError(f"is larger than {MAX_PICTURE_BYTES / 1e6:.0f} MB")
         if info.file_size > 1_000_000 and info.file_size > _MAX_RATIO * info.compress_size:
-            raise DataError("is packed too tightly for a picture; it may be an archive bomb")
+            raise DataError("is packed too tightly for a photo; it may be an archive bomb")
         # One byte more than declared would be read from a member that lies.
         data = self._read(info, info.file_size + 1)
         if len(data) != info.file_size:

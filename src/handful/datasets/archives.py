@@ -228,7 +228,7 @@ def _draw_examples(name: str, folder: Path, counts: Mapping[str, int]) -> Path:
             labels.append(PurePosixPath(place).name)
     whole = folder if folder.name not in ("", "..") else folder.resolve()
     path = whole.with_name(f"{whole.name}-examples.png")
-    save_examples(pictures, labels, f"{name}: {NUM_EXAMPLES} of its training pictures", path)
+    save_examples(pictures, labels, f"{name}: {NUM_EXAMPLES} of its training photos", path)
     return path
 
 

@@ -371,7 +371,7 @@ class Comparison:
             found.append(
                 "Each way was trained once: the intervals allow for the luck of the photos, not "
                 "for that of training. Another seed may move a network by a point or more, and "
-                "turn a small difference round."
+                "reverse a small difference."
             )
         elif once:
             found.append(
@@ -613,7 +613,7 @@ def _best_sentence(comparison: Comparison) -> str:
     names = _listed([summary.name for summary in best])
     rates = _listed([format_share(summary.accuracy) for summary in best])
     if len(best) == len(ranked):
-        return f"{photos} cannot tell {names} apart: named right were {rates}."
+        return f"{photos} cannot tell {names} apart: they were right for {rates}."
     return f"{names} are best and cannot be told apart: of {photos} they name {rates} right."
 
 

@@ -427,7 +427,7 @@ def _check(
     if different.sum() < LEAST_MEAN_A_CLASS * num_classes:
         raise DataError(
             f"There are {different.sum()} different photos of {num_classes} classes; a learning "
-            f"curve needs {LEAST_MEAN_A_CLASS * num_classes}, {LEAST_MEAN_A_CLASS} a class. Add "
+            f"curve needs {LEAST_MEAN_A_CLASS * num_classes}, {LEAST_MEAN_A_CLASS} per class. Add "
             "photos."
         )
 

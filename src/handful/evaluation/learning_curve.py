@@ -217,7 +217,7 @@ class LearningCurve:
             "photos_a_class": photos_a_class,
             "accuracy": accuracy,
             "accuracy_interval": [low, high],
-            "sentence": f"At {_count(photos_a_class)} photos a class expect "
+            "sentence": f"Expected accuracy with {_count(photos_a_class)} photos per class: "
             f"{format_share(accuracy)} (95 % interval {format_share(low)} to "
             f"{format_share(high)}).",
         }
@@ -267,7 +267,7 @@ class LearningCurve:
             sure = high is not None and high <= there
             doubt = "" if sure else ", though the interval leaves it open"
             return (
-                f"{wanted} is reached with the {_count(there)} photos a class there are: expect "
+                f"{wanted} is reached with the {_count(there)} photos per class there are: expect "
                 f"{expected}{doubt}."
             )
         if more is not None:
@@ -275,7 +275,7 @@ class LearningCurve:
             most = f"more than {_count(self.largest - there)}"
             most = most if high is None else about_count(max(high - there, 0.0))
             return (
-                f"To reach {wanted} you need about {about_count(more)} more photos a class "
+                f"To reach {wanted} you need about {about_count(more)} more photos per class "
                 f"(95 % interval {about_count(least)} to {most})."
             )
         middle, lower, upper = self.predict(self.largest)
@@ -289,7 +289,7 @@ class LearningCurve:
             )
         return (
             f"{wanted} takes more than {REACH:.0f} times the photos there are, and nobody can say "
-            f"how many: with {_count(self.largest)} a class expect {end}."
+            f"how many: with {_count(self.largest)} per class expect {end}."
         )
 
 
@@ -305,13 +305,13 @@ def check_reach(photos_a_class: float, there: float) -> None:
     """
     if photos_a_class < 1:
         raise DataError(
-            f"{photos_a_class:g} photos a class are asked about; expected 1 to "
+            f"{photos_a_class:g} photos per class are asked about; expected 1 to "
             f"{math.floor(REACH * there):,}."
         )
     if photos_a_class > REACH * there * (1 + _ROUNDING):
         raise DataError(
-            f"{_count(photos_a_class)} photos a class are {photos_a_class / there:,.1f} times the "
-            f"{_count(there)} there are, and what a learning curve does past {REACH:.0f} times "
+            f"{_count(photos_a_class)} photos per class are {photos_a_class / there:,.1f} times "
+            f"the {_count(there)} there are, and what a learning curve does past {REACH:.0f} times "
             f"its photos nobody can say; ask for {math.floor(REACH * there):,} or fewer."
         )
 
@@ -327,7 +327,7 @@ def check_start(photos_a_class: float, smallest: float) -> None:
         DataError: When it is less.
     """
     if photos_a_class < smallest * (1 - _ROUNDING):
-        what = "photo a class is" if photos_a_class == 1 else "photos a class are"
+        what = "photo per class is" if photos_a_class == 1 else "photos per class are"
         raise DataError(
             f"{_count(photos_a_class)} {what} fewer than the "
             f"{math.ceil(smallest * (1 - _ROUNDING)):,} that the curve begins with; ask for more."

@@ -255,7 +255,7 @@ def read_network(network: FrozenNetwork, batch_size: int = 1) -> Any:
         ) from error
     if dim != network.embedding_dim:
         raise ModelFileError(
-            f"{network.xml_path} gives {dim} numbers a picture; expected {network.embedding_dim}."
+            f"{network.xml_path} gives {dim} numbers a photo; expected {network.embedding_dim}."
         )
     return model
 

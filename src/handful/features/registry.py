@@ -492,7 +492,7 @@ def convert_in_child(order_text: str) -> None:
         if network.output_shape != (None, backbone.embedding_dim):
             raise HandfulError(
                 f"{backbone.name} gives features of shape {network.output_shape}; expected "
-                f"{backbone.embedding_dim} a picture. Try another version of Keras."
+                f"{backbone.embedding_dim} a photo. Try another version of Keras."
             )
         write_network(network, Path(order["folder"]))
     except (HandfulError, ValueError, OSError) as error:

@@ -34,18 +34,22 @@ _PATH_LENGTH = 72
 _EXAMPLES_OF_FIXES = 5
 # Severity -> how a section is called, and what is said of its number in the verdict.
 _SECTIONS = {
-    "error": ("To mend", "to mend", "Training on these photos would fail or mislead."),
-    "warning": ("To consider", "to consider", "Each may cost accuracy, or make it look too good."),
+    "error": ("Fix these", "to fix", "Training on these photos would fail or mislead."),
+    "warning": (
+        "Worth a look",
+        "worth a look",
+        "Each may lower accuracy, or flatter it.",
+    ),
     "note": ("Good to know", "to know", "Nothing has to be done about these."),
 }
 _LOOKED_FOR = {
-    "Files": "empty, damaged or truncated ones, and ones that are no pictures or not what their "
+    "Files": "empty, damaged or truncated ones, and ones that are no photos or not what their "
     "name says",
     "Copies": "the same photo twice, also with two labels, and near-duplicates: bursts, crops, "
     "re-saved copies",
     "Leaks": "the same photo in training and in validation or test, which makes scores too good",
     "Single photos": "almost black, almost white, of a single tone, blurred, very small, very "
-    "long, grey among colour, or unlike all others",
+    "long, gray among color, or unlike all others",
     "Classes": "too few photos, too unequal numbers, names that are almost the same",
     "Shortcuts": "classes that can be told by how the photos were made and saved, so that what "
     "they show need not be learned",
@@ -175,7 +179,7 @@ def describe_check(data: CheckData) -> str:
         data: What was found.
 
     Returns:
-        Such as "3 things to mend and 2 to know. Nothing speaks against 1,991 of 2,000 photos."
+        Such as "3 things to fix and 2 to know. The other 1,991 of 2,000 photos look fine."
     """
     findings = _without_suspects(data.findings, data.suspects)
     numbers: Counter[str] = Counter(finding.severity for finding in findings)
@@ -187,7 +191,7 @@ def describe_check(data: CheckData) -> str:
         parts[0] = f"{first} {'thing' if first == '1' else 'things'} {words}"
     if data.suspects:
         number = len(data.suspects)
-        parts.append(f"{number:,} {'label' if number == 1 else 'labels'} to look at again")
+        parts.append(f"{number:,} {'label' if number == 1 else 'labels'} to check")
     photos = f"{data.num_images:,} {'photo' if data.num_images == 1 else 'photos'}"
     if not parts and not data.obstacle:
         return f"No problems found in {photos}: ready to train on."
@@ -197,8 +201,11 @@ def describe_check(data: CheckData) -> str:
     said = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     free = data.num_images - len(_doubtful_rows(data))
     if free == data.num_images:
-        return f"{hindered}{said}. Nothing speaks against any of the {photos} by itself."
-    return f"{hindered}{said}. Nothing speaks against the other {free:,} of {photos}."
+        return f"{hindered}{said}. Each of the {photos} by itself looks fine."
+    if not free:
+        return f"{hindered}{said}."
+    looks = "looks fine" if free == 1 else "look fine"
+    return f"{hindered}{said}. The other {free:,} of {photos} {looks}."
 
 
 def _without_suspects(findings: Sequence[Finding], suspects: Sequence[Suspect]) -> list[Finding]:

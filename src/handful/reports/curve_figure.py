@@ -67,8 +67,8 @@ def plot_curve(curve: LearningCurve, needed: PhotosNeeded | None = None) -> "Fig
         axes.grid(axis="y", color=FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.set_title("Accuracy against the number of photos", pad=20)
-        axes.set_xlabel("photos a class to learn from")
-        axes.set_ylabel("of new photos named right")
+        axes.set_xlabel("training photos per class")
+        axes.set_ylabel("accuracy on new photos")
         legend_below(figure)
     return figure
 

@@ -158,7 +158,7 @@ def plot_reliability(curve: ReliabilityCurve) -> "Figure":
             color=RIGHT,
             alpha=0.3,
             edgecolor="white",
-            label="share named right",
+            label="share of right answers",
         )
         axes.plot(
             curve.confidence[filled],
@@ -189,7 +189,7 @@ def plot_probabilities(curve: ReliabilityCurve) -> "Figure":
     middles, width = (curve.edges[:-1] + curve.edges[1:]) / 2, np.diff(curve.edges) * 0.42
     with style():
         figure, axes = new_figure(6.0, 4.0)
-        axes.bar(middles - width / 2, curve.num_right, width, color=RIGHT, label="named right")
+        axes.bar(middles - width / 2, curve.num_right, width, color=RIGHT, label="right")
         axes.bar(middles + width / 2, wrong, width, color=WRONG, label="named wrong")
         top = max(int(curve.counts.max()), 1)
         axes.set(xlim=(0, 1), ylim=(0, top * 1.08), xlabel="confidence of the answer")

@@ -42,12 +42,12 @@ class SeenInTraining:
             others = ", or show the same shots" if self.num_photos > self.num_copies else ""
             found.append(
                 f"{self.num_photos:,} of these {num_photos:,} photos are those the classifier "
-                f"learnt from{others}: the figure flatters it. Give photos that it has not seen."
+                f"learned from{others}: the figure flatters it. Give photos that it has not seen."
             )
         if self.num_same_group:
             found.append(
                 f"{self.num_same_group:,} of these {num_photos:,} photos are of groups that the "
-                "classifier learnt from: the figure may flatter it."
+                "classifier learned from: the figure may flatter it."
             )
         if self.num_near_duplicates is None:
             found.append(
@@ -111,7 +111,7 @@ def seen_warnings(seen: SeenInTraining | None, num_photos: int) -> tuple[str, ..
     if seen is not None:
         return seen.warnings(num_photos)
     return (
-        f"Which of these {num_photos:,} photos the classifier learnt from cannot be told: the "
+        f"Which of these {num_photos:,} photos the classifier learned from cannot be told: the "
         "run.json and split.csv of its run are not there. The figure flatters it where it has "
         "seen them.",
     )

@@ -134,8 +134,8 @@ class BatchSource:
         count = len(images) if rows is None else len(rows)
         if count != len(labels) or not count:
             raise UsageError(
-                f"There are {count} pictures and {len(labels)} labels; expected one label "
-                "for each of 1 or more pictures."
+                f"There are {count} photos and {len(labels)} labels; expected one label "
+                "for each of 1 or more photos."
             )
         if label_kind not in LABEL_KINDS:
             raise UsageError(f"labels is {label_kind!r}; expected one of {', '.join(LABEL_KINDS)}.")

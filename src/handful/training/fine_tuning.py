@@ -100,7 +100,7 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
     parts = _Parts(job, backbone, table, *_lower_maps(job, backbone, probe))
     learnt, watched = _inner_parts(job)
     if np.array_equal(learnt, watched):
-        where = "the photos learnt from, for each class has too few to hold any out"
+        where = "the photos learned from, for each class has too few to hold any out"
     else:
         where = f"{len(watched):,} of {len(split.train):,} training photos, held out for that"
     chosen = _train_upper(parts, recipe, learnt, watched, "choose")

@@ -252,7 +252,7 @@ def check_network(network: Any, input_shape: Shape, num_classes: int) -> None:
     # Pictures of different brightness: on plain noise two sigmoids may happen to add up to 1.
     rng = np.random.default_rng(0)
     pictures = rng.normal(0, 3, (4, *input_shape)) + np.array([-9, -3, 3, 9])[:, None, None, None]
-    with _words("The network fails on pictures of noise"):
+    with _words("The network fails on images of noise"):
         values = np.asarray(network(pictures.astype(np.float32), training=False), np.float64)
     sums = values.sum(axis=1) if output[1] > 1 else np.ones(4)
     # Written so that what is no number is no probability either.
@@ -308,7 +308,7 @@ def takes_sizes(network: "keras.Model", sizes: Iterable[int]) -> bool:
 
 def _check_side(input_shape: Shape, least: int) -> None:
     if min(input_shape[:2]) < least:
-        raise UsageError(f"Pictures are {input_shape[:2]}; this network needs {least} pixels.")
+        raise UsageError(f"Photos are {input_shape[:2]}; this network needs {least} pixels.")
 
 
 def _layers() -> Any:

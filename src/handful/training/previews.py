@@ -168,7 +168,7 @@ def _read_photo(path: Path, settings: DecodeSettings) -> NDArray[np.uint8]:
         return decode(read_file(path), settings)
     except DataError as error:
         raise DataError(
-            f"{path} {error}; expected a whole picture, such as a JPEG or PNG. Name another photo."
+            f"{path} {error}; expected a whole photo, such as a JPEG or PNG. Name another photo."
         ) from error
 
 

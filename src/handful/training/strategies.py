@@ -86,7 +86,7 @@ def _train_pictures(job: TrainingJob, recipe: Recipe) -> Trained:
     note = ""
     if recipe.sizes and not takes_sizes(network, [size for _, size in recipe.sizes]):
         note = (
-            f"The network takes pictures of {recipe.image_size} pixels only, so it was not trained "
+            f"The network takes photos of {recipe.image_size} pixels only, so it was not trained "
             "on smaller ones first, as the recipe would; that takes longer."
         )
         recipe = replace(recipe, sizes=())
@@ -127,7 +127,7 @@ def _build(job: TrainingJob, recipe: Recipe, num_classes: int) -> "keras.Model":
     except Exception as error:
         raise DataError(
             f"The network's function failed: {type(error).__name__}: {error}. It is called with "
-            f"the pictures' shape {shape} and the number of classes {num_classes}."
+            f"the photos' shape {shape} and the number of classes {num_classes}."
         ) from error
     check_network(network, shape, num_classes)
     check_deployment(network, recipe)

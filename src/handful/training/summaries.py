@@ -177,7 +177,7 @@ def _build(name: str, input_shape: tuple[int, int, int], num_classes: int) -> "k
     if not (network.built and all(isinstance(shape, tuple) for shape in shapes)):
         raise DataError(
             f"{name} returned a model whose layers are not known yet, or with several inputs or "
-            "outputs; expected pictures in and probabilities out. Return "
+            "outputs; expected photos in and probabilities out. Return "
             "keras.Model(inputs, outputs)."
         )
     return _with_sizes(network, input_shape)

@@ -409,7 +409,7 @@ def _try_split(
     """The split that training would make, or what stands in its way."""
     try:
         if not len(index):
-            raise DataError(f"{index.source} has no picture that can be decoded.")
+            raise DataError(f"{index.source} has no photo that can be decoded.")
         check_classes(index)
         return split_photos(index, table, config, {}), ""
     except DataError as error:

@@ -226,8 +226,8 @@ def _write(comparison: Comparison, config: CompareConfig, photos: str | Path, fo
 
 
 NOTES = (
-    "All strategies learnt from the same training photos and are scored on the same validation "
-    "photos, which none of them learnt from. Times are of a first training, nothing cached, with "
+    "All strategies learned from the same training photos and are scored on the same validation "
+    "photos, which none of them learned from. Times are of a first training, nothing cached, with "
     "the one-time conversion of a pretrained network left out.",
 )
 
