@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,9 +13,12 @@ from typer.testing import CliRunner, Result
 
 import handful
 from handful.cli.commands import app
-from handful.errors import DataError
+from handful.config import TrainConfig
+from handful.errors import DataError, OutputError
 from handful.runs.files import RUN_FILE
-from handful.runs.store import RunStore, checkpoint_path, run_name
+from handful.runs.run import Run
+from handful.runs.store import PageWriter, RunDraft, RunStore, checkpoint_path, run_name
+from test_strategies import tiny
 
 
 @pytest.fixture
@@ -37,6 +42,63 @@ def set_stopped(run: Path, training: object) -> None:
 
 def invoke(*words: object) -> Result:
     return CliRunner().invoke(app, list(map(str, words)))
+
+
+class MemoryStore:
+    """Keeps runs as they are; a run without its end is none."""
+
+    def __init__(self) -> None:
+        self.runs: dict[Path, Run] = {}
+
+    @contextmanager
+    def new(self, path: Path, *, resume: bool = False) -> Iterator[RunDraft]:
+        draft = MemoryDraft()
+        yield draft
+        assert draft.finished is not None
+        self.runs[path] = draft.finished
+
+
+class MemoryDraft:
+    checkpoint = None
+    finished: Run | None = None
+
+    def write(self, run: Run, write_page: PageWriter | None = None) -> None:
+        assert run.path is None and write_page is not None
+
+    def finish(self, run: Run) -> None:
+        self.finished = run
+
+
+@pytest.mark.parametrize("strategy", ["transfer", "scratch"])
+def test_a_run_can_be_kept_without_a_file(
+    photo_folder: Path,
+    tiny_backbone: object,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: str,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    store, config = MemoryStore(), TrainConfig()
+    if strategy == "scratch":
+        config = TrainConfig(strategy=strategy, recipe="exercise", image_size=48, epochs=1)
+    network = tiny if strategy == "scratch" else None
+    run = handful.train(photo_folder, config, output="first", network=network, store=store)
+    assert store.runs == {Path("first"): run} and run.path == Path("first")
+    assert run.seconds["report"] >= 0 and list(Path.cwd().iterdir()) == []
+    # Whoever wants it in a folder after all can have it.
+    stored = RunStore().write(run, "second")
+    assert stored.predictions.paths == run.evaluation.paths and stored.config == config
+    assert stored.result["run_path"] == "second"
+    with pytest.raises(OutputError, match="second exists already"):
+        RunStore().write(run, "second")
+
+
+def test_a_run_that_fails_is_not_kept(tmp_path: Path) -> None:
+    store = MemoryStore()
+    with pytest.raises(DataError):
+        handful.train(tmp_path / "nothing", output="run", store=store)
+    assert store.runs == {}
 
 
 @pytest.mark.parametrize("photos", ["/", "some/photos.zip"])

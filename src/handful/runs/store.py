@@ -2,12 +2,12 @@
 
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from handful.config import RUNS_FOLDER, TrainConfig
 from handful.data.splits import write_manifest
@@ -29,6 +29,7 @@ from handful.runs.stored_run import StoredRun
 if TYPE_CHECKING:
     from handful.runs.run import Run
 
+PageWriter = Callable[["Run", Path], None]
 LATEST = "latest"
 _CHECKPOINT = ".checkpoint"
 # Why a training stopped that can be gone on with.
@@ -74,38 +75,63 @@ class RunRow:
         }
 
 
-@dataclass
-class RunDraft:
-    """A run's folder, while it is made; it gets its name when it is whole.
+class RunDraft(Protocol):
+    """A run's place while the run is made."""
 
-    Args:
-        folder: Where it is made.
-        checkpoint: Folder for the state of a network's training.
-    """
+    @property
+    def checkpoint(self) -> Path | None:
+        """Folder for the state of a network's training; None where none is kept."""
+
+    def write(self, run: "Run", write_page: PageWriter | None = None) -> None:
+        """Keep all of a run but its figures and times, which are not over yet.
+
+        Args:
+            run: The run.
+            write_page: Writes the page about it into a folder.
+        """
+
+    def finish(self, run: "Run") -> None:
+        """Keep the run's figures and times.
+
+        Args:
+            run: The run, done.
+        """
+
+
+class RunKeeper(Protocol):
+    """Where `train` leaves a run: a `RunStore`, or whatever else gives runs a place."""
+
+    def new(self, path: Path, *, resume: bool = False) -> AbstractContextManager[RunDraft]:
+        """Begin a run, before the work: a place that cannot be had is found first.
+
+        Args:
+            path: The run's place.
+            resume: Whether a training that did not end there is gone on with.
+
+        Returns:
+            The draft; no run is left of a block that ends with an error.
+        """
+
+
+@dataclass
+class _FolderDraft:
+    """A folder that gets its name when it is whole."""
 
     folder: Path
     checkpoint: Path
     stopped: str = ""
 
-    def write(self, run: "Run") -> None:
-        """Write all of a run but its times, which are not over yet.
-
-        Args:
-            run: The run.
-        """
+    def write(self, run: "Run", write_page: PageWriter | None = None) -> None:
         run.classifier.save(self.folder / CLASSIFIER_FOLDER)
         write_manifest(run.split, self.folder / MANIFEST_FILE)
         write_predictions(run.evaluation, self.folder)
         write_history(run, self.folder)
         if run.fingerprints is not None:
             write_training_photos(run.split, run.fingerprints, self.folder)
+        if write_page is not None:
+            write_page(run, self.folder)
 
     def finish(self, run: "Run") -> None:
-        """Write the run's figures and times.
-
-        Args:
-            run: The run, done.
-        """
         write_metadata(run, self.folder)
         self.stopped = run.stopped
 
@@ -177,10 +203,28 @@ class RunStore:
         checkpoint = checkpoint_path(path)
         goes_on = resume and checkpoint.is_dir()
         with new_folder(path, replace=goes_on, keep_others=True) as folder:
-            draft = RunDraft(folder, checkpoint)
+            draft = _FolderDraft(folder, checkpoint)
             yield draft
         if draft.stopped not in _UNFINISHED:
             shutil.rmtree(checkpoint, ignore_errors=True)
+
+    def write(self, run: "Run", path: str | Path) -> StoredRun:
+        """Write a run that was made without a place; there is no page about it.
+
+        Args:
+            run: The run.
+            path: Folder to make.
+
+        Returns:
+            The run, to be read.
+
+        Raises:
+            OutputError: When the folder exists or cannot be written.
+        """
+        with self.new(Path(path)) as draft:
+            draft.write(run)
+            draft.finish(replace(run, path=Path(path)))
+        return self.read(path)
 
     def read(self, path: str | Path) -> StoredRun:
         """Read a run's folder.

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from handful.reports.figures import save_history
 from handful.reports.run_report import write_run_report
 from handful.runs.files import CURVES_FILE
 from handful.runs.run import Run
-from handful.runs.store import RunStore
+from handful.runs.store import RunKeeper, RunStore
 from handful.runs.training_photos import SeenInTraining, seen_in_training, seen_warnings
 from handful.training.steps import (
     embedding_cache_path,
@@ -54,6 +55,7 @@ def train(
     use_cache: bool = True,
     measure_speed: bool = False,
     reporter: Reporter | None = None,
+    store: RunKeeper | None = None,
 ) -> Run:
     """Make a classifier from labelled photos.
 
@@ -73,6 +75,7 @@ def train(
         measure_speed: Time prediction too, see `Run.photos_per_second`.
         reporter: Told how far it is, and how long training will take, before it begins. Cancelled
             once an epoch is done, it gives the run of an interrupted training.
+        store: What keeps the run at `output`; None takes `RunStore`, which writes folders.
 
     Returns:
         The run: `run.classifier`, `run.evaluation`, `run.split`.
@@ -110,20 +113,23 @@ def train(
     if output is None:
         return _train(task, reporter, None, resume)
     # Making the folder first: an output that cannot be written is found before the work.
-    begun = RunStore().new(Path(output), resume=resume and recipe is not None)
+    begun = (store or RunStore()).new(Path(output), resume=resume and recipe is not None)
     with begun as draft, FigureProcess() as figures:
         run = _train(task, reporter, None if recipe is None else draft.checkpoint, resume)
         with reporter.phase("report"):
-            figures.start(run.evaluation, draft.folder)
-            draft.write(run)
-            if run.trained is not None:
-                history = run.trained.fitted.history
-                save_history(history, run.config.strategy, draft.folder / CURVES_FILE)
-            write_run_report(run, draft.folder)
-            figures.finish()
+            draft.write(run, partial(_write_page, figures))
         run = replace(run, path=Path(output), seconds=reporter.timings())
         draft.finish(run)
     return run
+
+
+def _write_page(figures: FigureProcess, run: Run, folder: Path) -> None:
+    """Write a run's report and figures."""
+    figures.start(run.evaluation, folder)
+    if run.trained is not None:
+        save_history(run.trained.fitted.history, run.config.strategy, folder / CURVES_FILE)
+    write_run_report(run, folder)
+    figures.finish()
 
 
 def evaluate(
