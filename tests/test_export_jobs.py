@@ -11,9 +11,9 @@ from typer.testing import CliRunner, Result
 from conftest import write_photo
 from handful.cli.commands import app
 from handful.errors import DataError, HandfulError, ModelFileError, OutputError
-from handful.exporting import export_jobs, export_pictures
+from handful.exporting import export_jobs, trial_images
 from handful.exporting.export_jobs import Export, export
-from handful.exporting.export_pictures import draw_pictures, find_pictures
+from handful.exporting.trial_images import draw_images, find_images
 from handful.features.registry import Backbone, FrozenNetwork, int8_digest
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
@@ -110,7 +110,7 @@ def test_photos_that_are_gone_are_made_up_for(own_run: Path, tmp_path: Path) -> 
     change_run(own_run, photos=str(tmp_path / "gone"))
     made = export(own_run, "openvino", output=tmp_path / "out")
     assert made.parity.pictures == "drawn pictures, for the run's photos are gone"
-    assert made.parity.num_pictures == len(list(draw_pictures()))
+    assert made.parity.num_pictures == len(list(draw_images()))
 
 
 def test_other_photos_can_be_given(tiny_run: Path, photo_folder: Path, tmp_path: Path) -> None:
@@ -123,16 +123,16 @@ def test_other_photos_can_be_given(tiny_run: Path, photo_folder: Path, tmp_path:
 def test_many_photos_are_thinned_out_evenly(
     tiny_run: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export_pictures, "MOST_PICTURES", 5)
+    monkeypatch.setattr(trial_images, "MAX_IMAGES", 5)
     settings = Classifier.load(tiny_run).settings
-    found = find_pictures(None, photo_folder, settings)
+    found = find_images(None, photo_folder, settings)
     names = [Path(name).name for name, _ in found]
     assert names == ["000.jpg", "012.jpg", "000.jpg", "011.jpg", "023.jpg"] and len(found) == 5
 
 
 def test_photos_that_cannot_be_read_are_passed_over(tiny_run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "some"
-    write_photo(folder / "good.jpg", next(draw_pictures())[1])
+    write_photo(folder / "good.jpg", next(draw_images())[1])
     (folder / "bad.jpg").write_bytes((folder / "good.jpg").read_bytes()[:900])
     made = export(tiny_run, "openvino", output=tmp_path / "out", photos=folder)
     assert made.parity.num_pictures == 1

@@ -306,7 +306,7 @@ def test_an_operation_without_a_like_is_named(tmp_path: Path) -> None:
     import openvino
     from openvino import opset13 as ops
 
-    from handful.exporting.export_keras import _Network
+    from handful.exporting.export_keras import network_layers
 
     images = ops.parameter(openvino.PartialShape([-1, SIDE, SIDE, 3]), np.uint8, name="images")
     images.output(0).set_names({"images"})
@@ -320,7 +320,7 @@ def test_an_operation_without_a_like_is_named(tmp_path: Path) -> None:
     import keras
 
     with pytest.raises(HandfulError, match=r"operation Asinh \(the odd one\).*`format` openvino"):
-        _Network(model).apply(keras.Input((SIDE, SIDE, 3)))
+        network_layers(model, keras.Input((SIDE, SIDE, 3)))
     assert not (tmp_path / "model.onnx").exists()
 
 

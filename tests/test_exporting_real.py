@@ -8,7 +8,7 @@ import pytest
 
 from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
-from handful.exporting import export_jobs
+from handful.exporting import parity
 from handful.exporting.export_jobs import export
 from handful.features.keras_runtime import prepare_keras
 from handful.features.registry import build_body
@@ -61,7 +61,7 @@ def test_every_format_answers_as_handful_does(
 ) -> None:
     if (format, precision) in (("openvino", "bf16"), ("onnx", "int8")):
         # A head fitted to 100 photos is sensitive: more than 5 % of the answers move by 1e-2.
-        monkeypatch.setattr(export_jobs, "LARGEST_SHARE_ABOVE", 0.12)
+        monkeypatch.setattr(parity, "MAX_SHARE_ABOVE", 0.12)
     run = real_runs[precision if precision == "int8" else "f32"]
     made = export(run, format, precision=precision, output=tmp_path / "out")
     images = pictures(SIZES)
@@ -91,7 +91,7 @@ def test_keras_applications_can_be_exported(
     name: str, format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Networks that were not trained make much of a pixel that is rounded the other way.
-    monkeypatch.setattr(export_jobs, "LARGEST_SHARE_OF_DRAWN", 0.5)
+    monkeypatch.setattr(parity, "MAX_SHARE_OF_DRAWN", 0.5)
     size = 96
     (tmp_path / "body").mkdir()
     network = frozen(stirred(build_body(name, size)), tmp_path / "body", size)

@@ -1,5 +1,3 @@
-from typing import Any
-
 import cv2
 import numpy as np
 import pytest
@@ -9,63 +7,32 @@ from numpy.typing import NDArray
 
 from conftest import draw_photo
 from handful.data.decoding import DecodeSettings, resize
-from handful.exporting.export_graph import OpenVinoDialect
-from handful.exporting.square_graph import square
+from handful.exporting.export_graph import openvino_ops
+from handful.exporting.square_graph import Ops, square
 
 SIZES = [(32, 32), (20, 27), (100, 80), (200, 12), (9, 300), (64, 64), (96, 64), (33, 31), (8, 8)]
 
 
-class NumpyDialect:
-    """The formula's operations in NumPy: what it says, without any graph."""
-
-    def ramp(self, images: Any, axis: int) -> Any:
-        return np.arange(images.shape[axis], dtype=np.int32)
-
-    def to_float(self, value: Any) -> Any:
-        return np.asarray(value, np.float32)
-
-    def to_int(self, value: Any) -> Any:
-        return np.asarray(value).astype(np.int32)
-
-    def most(self, value: Any) -> Any:
-        return value.max(keepdims=True)
-
-    def floor_divide(self, value: Any, by: Any) -> Any:
-        return value // by
-
-    def minimum(self, first: Any, second: Any) -> Any:
-        return np.minimum(first, second)
-
-    def maximum(self, first: Any, second: Any) -> Any:
-        return np.maximum(first, second)
-
-    def equal(self, first: Any, second: Any) -> Any:
-        return first == second
-
-    def at_least(self, first: Any, second: Any) -> Any:
-        return first >= second
-
-    def choose(self, condition: Any, first: Any, second: Any) -> Any:
-        return np.where(condition, first, second)
-
-    def square_root(self, value: Any) -> Any:
-        return np.sqrt(value)
-
-    def round(self, value: Any) -> Any:
-        return np.round(value)
-
-    def row(self, value: Any) -> Any:
-        return value[np.newaxis]
-
-    def turn(self, value: Any, axes: tuple[int, ...]) -> Any:
-        return value.transpose(axes)
-
-    def product(self, first: Any, second: Any) -> Any:
-        return first @ second
+# The formula's operations in NumPy: what it says, without any graph.
+NUMPY_OPS = Ops(
+    arange=lambda images, axis: np.arange(images.shape[axis], dtype=np.int32),
+    cast=lambda value, dtype: np.asarray(value).astype(dtype),
+    max=lambda value: value.max(keepdims=True),
+    floor_divide=np.floor_divide,
+    minimum=np.minimum,
+    maximum=np.maximum,
+    equal=np.equal,
+    greater_equal=np.greater_equal,
+    where=np.where,
+    sqrt=np.sqrt,
+    round=np.round,
+    transpose=np.transpose,
+    matmul=np.matmul,
+)
 
 
 def squared(image: NDArray[np.uint8], how: DecodeSettings) -> NDArray[np.float32]:
-    return np.asarray(square(NumpyDialect(), image[np.newaxis], how))[0]
+    return np.asarray(square(NUMPY_OPS, image[np.newaxis], how))[0]
 
 
 def check(found: NDArray[np.float32], image: NDArray[np.uint8], how: DecodeSettings) -> None:
@@ -110,7 +77,7 @@ def test_the_kept_side_is_exact_for_the_largest_pictures() -> None:
     for height, width in sides.tolist():
         shorter = np.array([min(height, width)], np.int32)
         found = [
-            _kept_side(NumpyDialect(), np.array([side], np.int32), shorter, "halfway").item()
+            _kept_side(NUMPY_OPS, np.array([side], np.int32), shorter, "halfway").item()
             for side in (height, width)
         ]
         assert tuple(found) == _kept(height, width, "halfway")
@@ -133,7 +100,7 @@ def test_openvino_computes_the_same(how: str) -> None:
     from openvino import opset13
 
     images = opset13.parameter(openvino.PartialShape([-1, -1, -1, 3]), np.uint8)
-    graph = openvino.Model([square(OpenVinoDialect(), images, DecodeSettings(32, how))], [images])
+    graph = openvino.Model([square(openvino_ops(), images, DecodeSettings(32, how))], [images])
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(graph, "CPU", options)
     for size in SIZES:

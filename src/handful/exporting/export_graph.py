@@ -1,4 +1,4 @@
-"""A classifier as one OpenVINO graph: from pictures of any size to probabilities."""
+"""A classifier as one OpenVINO graph: from images of any size to probabilities."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.exporting.square_graph import Dialect, square
+from handful.exporting.square_graph import Ops, square
 from handful.features.conversion import read_network
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
@@ -18,121 +18,35 @@ OUTPUT_NAME = "probabilities"
 _FEW = 256
 
 
-class OpenVinoDialect(Dialect):
-    """The operations of `square_graph.Dialect` as nodes of an OpenVINO graph."""
+def openvino_ops() -> Ops:
+    """The operations of `square` as nodes of an OpenVINO graph.
 
-    def __init__(self) -> None:
-        from handful.features.runtime import ops
+    Returns:
+        The operations.
+    """
+    from handful.features.runtime import ops
 
-        self._ops: Any = ops
-
-    def ramp(self, images: Any, axis: int) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            images: (N, H, W, 3).
-            axis: 1 or 2.
-
-        Returns:
-            (n,) int32.
-        """
+    def arange(images: Any, axis: int) -> Any:
         zero, one = (np.array(number, np.int32) for number in (0, 1))
-        shape = self._ops.shape_of(images, "i32")
-        length = self._ops.gather(shape, np.array(axis, np.int32), zero)
-        return self._ops.range(zero, length, one, "i32")
+        shape = ops.shape_of(images, "i32")
+        length = ops.gather(shape, np.array(axis, np.int32), zero)
+        return ops.range(zero, length, one, "i32")
 
-    def to_float(self, value: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: A node.
-
-        Returns:
-            float32.
-        """
-        return self._ops.convert(value, "f32")
-
-    def to_int(self, value: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: A node.
-
-        Returns:
-            int32.
-        """
-        return self._ops.convert(value, "i32")
-
-    def most(self, value: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: (n,) int32.
-
-        Returns:
-            (1,) int32.
-        """
-        return self._ops.reduce_max(value, np.array([0], np.int32), True)
-
-    def floor_divide(self, value: Any, by: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: int32 of 0 or more.
-            by: int32, positive.
-
-        Returns:
-            int32.
-        """
-        return self._ops.divide(value, by)
-
-    def choose(self, condition: Any, first: Any, second: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            condition: bool.
-            first: float32.
-            second: float32.
-
-        Returns:
-            float32.
-        """
-        return self._ops.select(condition, first, second)
-
-    def round(self, value: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: float32.
-
-        Returns:
-            float32.
-        """
-        return self._ops.round(value, "half_to_even")
-
-    def turn(self, value: Any, axes: tuple[int, ...]) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: A node.
-            axes: Their new order.
-
-        Returns:
-            The node with its axes in that order.
-        """
-        return self._ops.transpose(value, np.array(axes, np.int32))
-
-    def product(self, first: Any, second: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            first: (..., A, B) float32.
-            second: (..., B, C) float32.
-
-        Returns:
-            (..., A, C) float32.
-        """
-        return self._ops.matmul(first, second, False, False)
+    return Ops(
+        arange=arange,
+        cast=lambda value, dtype: ops.convert(value, {"float32": "f32", "int32": "i32"}[dtype]),
+        max=lambda value: ops.reduce_max(value, np.array([0], np.int32), True),
+        floor_divide=ops.divide,
+        minimum=ops.minimum,
+        maximum=ops.maximum,
+        equal=ops.equal,
+        greater_equal=ops.greater_equal,
+        where=ops.select,
+        sqrt=ops.sqrt,
+        round=lambda value: ops.round(value, "half_to_even"),
+        transpose=lambda value, axes: ops.transpose(value, np.array(axes, np.int32)),
+        matmul=lambda first, second: ops.matmul(first, second, False, False),
+    )
 
 
 def folded_head(head: LinearHead) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -168,7 +82,7 @@ def whole_graph(classifier: Classifier, facts: Mapping[str, Any], bf16: bool = F
 
     images = ops.parameter(openvino.PartialShape([-1, -1, -1, 3]), np.uint8, name=INPUT_NAME)
     images.output(0).set_names({INPUT_NAME})
-    squares = square(OpenVinoDialect(), images, classifier.settings)
+    squares = square(openvino_ops(), images, classifier.settings)
     if classifier.test_time_mirror:
         backwards = np.arange(classifier.settings.image_size - 1, -1, -1, dtype=np.int32)
         mirrored = ops.gather(squares, backwards, np.array(2, np.int32))
@@ -225,7 +139,7 @@ def network_graph(classifier: Classifier) -> Any:
 
 
 def _attach_network(classifier: Classifier, squares: Any) -> Any:
-    """The network's output node, fed by float pictures instead of its own input."""
+    """The network's output node, fed by float images instead of its own input."""
     model = network_graph(classifier)
     (parameter,) = model.get_parameters()
     for consumer in list(parameter.output(0).get_target_inputs()):

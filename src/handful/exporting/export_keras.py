@@ -2,7 +2,7 @@
 
 The frozen network is rebuilt from OpenVINO's graph, operation by operation: that is all a run keeps
 of it, and it works for networks trained from scratch as well. OpenVINO has channels in the second
-axis, Keras and LiteRT in the last: pictures are kept with channels last all the way through.
+axis, Keras and LiteRT in the last: images are kept with channels last all the way through.
 """
 
 import json
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from handful.errors import HandfulError
 from handful.exporting.export_graph import INPUT_NAME, OUTPUT_NAME, folded_head, network_graph
-from handful.exporting.export_onnx import biased_convolution, unknown_operation
-from handful.exporting.square_graph import Dialect, square
+from handful.exporting.graph_visitor import GraphVisitor, kind_of, unknown_operation
+from handful.exporting.square_graph import Ops, square
 from handful.features.keras_runtime import prepare_keras, usual_keras
 from handful.files.drafts import Draft
 from handful.models.classifier import Classifier
@@ -29,137 +29,51 @@ if TYPE_CHECKING:
     import keras
 
 METADATA_FILE = "handful.json"
-# Place of OpenVINO's axes (pictures, channels, rows, columns) where channels are last.
+# Place of OpenVINO's axes (images, channels, rows, columns) where channels are last.
 _AXES = {0: 0, 1: 3, 2: 1, 3: 2}
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 _PAIRS = {
     "Add": "add", "Subtract": "subtract", "Multiply": "multiply", "Divide": "divide",
     "Maximum": "maximum", "Minimum": "minimum", "Power": "power",
-    "SquaredDifference": "subtract",
 }  # fmt: skip
 _SINGLES = {
     "Sigmoid": "sigmoid", "Tanh": "tanh", "Exp": "exp", "Log": "log", "Sqrt": "sqrt",
     "Erf": "erf", "Swish": "silu", "HSwish": "hard_silu", "HSigmoid": "hard_sigmoid",
     "SoftPlus": "softplus", "Abs": "absolute", "Negative": "negative",
 }  # fmt: skip
-_REDUCTIONS = {"ReduceMean": "mean", "ReduceMax": "max", "ReduceSum": "sum"}
 
 
-class KerasDialect(Dialect):
-    """The operations of `square_graph.Dialect` as Keras'."""
+def keras_ops() -> Ops:
+    """The operations of `square` as Keras'.
 
-    def __init__(self) -> None:
-        import keras
+    Returns:
+        The operations.
+    """
+    import keras
 
-        self._ops: Any = keras.ops
+    ops: Any = keras.ops
 
-    def ramp(self, images: Any, axis: int) -> Any:
-        """As in `Dialect`; a symbolic shape has no numbers, so ones are added up.
+    def arange(images: Any, axis: int) -> Any:
+        # A symbolic shape has no numbers, so ones are added up.
+        line = ops.take(ops.take(images, 0, axis=0), 0, axis=2 - axis)
+        ones = ops.ones_like(ops.take(line, 0, axis=1), dtype="int32")
+        return ops.cumsum(ones) - np.array([1], np.int32)
 
-        Args:
-            images: (N, H, W, 3).
-            axis: 1 or 2.
-
-        Returns:
-            (n,) int32.
-        """
-        line = self._ops.take(images, 0, axis=0)
-        line = self._ops.take(line, 0, axis=2 - axis)
-        ones = self._ops.ones_like(self._ops.take(line, 0, axis=1), dtype="int32")
-        return self._ops.cumsum(ones) - np.array([1], np.int32)
-
-    def to_float(self, value: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: A tensor.
-
-        Returns:
-            float32.
-        """
-        return self._ops.cast(value, "float32")
-
-    def to_int(self, value: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: float32 or bool.
-
-        Returns:
-            int32.
-        """
-        return self._ops.cast(value, "int32")
-
-    def most(self, value: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: (n,) int32.
-
-        Returns:
-            (1,) int32.
-        """
-        return self._ops.max(value, axis=0, keepdims=True)
-
-    def floor_divide(self, value: Any, by: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: int32 of 0 or more.
-            by: int32, positive.
-
-        Returns:
-            int32.
-        """
-        return self._ops.floor_divide(value, by)
-
-    def choose(self, condition: Any, first: Any, second: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            condition: bool.
-            first: float32.
-            second: float32.
-
-        Returns:
-            float32.
-        """
-        return self._ops.where(condition, first, second)
-
-    def round(self, value: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: float32.
-
-        Returns:
-            float32.
-        """
-        return self._ops.round(value)
-
-    def turn(self, value: Any, axes: tuple[int, ...]) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            value: A tensor.
-            axes: Their new order.
-
-        Returns:
-            The tensor with its axes in that order.
-        """
-        return self._ops.transpose(value, axes)
-
-    def product(self, first: Any, second: Any) -> Any:
-        """As in `Dialect`.
-
-        Args:
-            first: (..., A, B) float32.
-            second: (..., B, C) float32.
-
-        Returns:
-            (..., A, C) float32.
-        """
-        return self._ops.matmul(first, second)
+    return Ops(
+        arange=arange,
+        cast=ops.cast,
+        max=lambda value: ops.max(value, axis=0, keepdims=True),
+        floor_divide=ops.floor_divide,
+        minimum=ops.minimum,
+        maximum=ops.maximum,
+        equal=ops.equal,
+        greater_equal=ops.greater_equal,
+        where=ops.where,
+        sqrt=ops.sqrt,
+        round=ops.round,
+        transpose=ops.transpose,
+        matmul=ops.matmul,
+    )
 
 
 def whole_model(classifier: Classifier) -> "keras.Model":
@@ -186,10 +100,10 @@ def _whole_model(classifier: Classifier) -> "keras.Model":
 
     ops: Any = keras.ops
     images = keras.Input((None, None, 3), dtype="uint8", name=INPUT_NAME)
-    squares = square(KerasDialect(), images, classifier.settings)
+    squares = square(keras_ops(), images, classifier.settings)
     if classifier.test_time_mirror:
         squares = ops.concatenate([squares, ops.flip(squares, axis=2)], axis=0)
-    embeddings = _Network(network_graph(classifier)).apply(squares)
+    embeddings = network_layers(network_graph(classifier), squares)
     if classifier.test_time_mirror:
         both = ops.reshape(embeddings, (2, -1, classifier.network.embedding_dim))
         embeddings = ops.mean(both, axis=0)
@@ -201,132 +115,106 @@ def _whole_model(classifier: Classifier) -> "keras.Model":
     return keras.Model(images, probabilities, name="classifier")
 
 
+def network_layers(model: Any, squares: Any) -> Any:
+    """Apply OpenVINO's network as Keras layers.
+
+    Args:
+        model: `openvino.Model` from (N, S, S, 3) to (N, D).
+        squares: (N, S, S, 3) float32 Keras tensor.
+
+    Returns:
+        (N, D) float32 Keras tensor.
+
+    Raises:
+        HandfulError: When the network has an operation that has no like in Keras.
+    """
+    visitor = _KerasVisitor(squares)
+    visitor.visit_all(model)
+    return visitor.result
+
+
 @dataclass(frozen=True)
 class _Value:
-    """A Keras tensor; `turned` ones are OpenVINO's with their channels moved last."""
+    """A Keras tensor; `is_last` ones are OpenVINO's with their channels moved last."""
 
     tensor: Any
-    turned: bool = False
+    is_last: bool = False
 
     @property
-    def plain(self) -> Any:
+    def first(self) -> Any:
         """With OpenVINO's order of axes."""
         import keras
 
-        return keras.ops.transpose(self.tensor, _TO_FIRST) if self.turned else self.tensor
+        return keras.ops.transpose(self.tensor, _TO_FIRST) if self.is_last else self.tensor
 
     @property
-    def pictures(self) -> Any:
+    def last(self) -> Any:
         """With channels last."""
         import keras
 
-        return self.tensor if self.turned else keras.ops.transpose(self.tensor, _TO_LAST)
+        return self.tensor if self.is_last else keras.ops.transpose(self.tensor, _TO_LAST)
 
 
-class _Network:
-    """OpenVINO's network as Keras layers: `apply` runs through its operations in order."""
+class _KerasVisitor(GraphVisitor[_Value]):
+    """OpenVINO's network as Keras layers: `result` is its output."""
 
-    def __init__(self, model: Any) -> None:
+    same = _PAIRS | _SINGLES
+    result: Any = None
+
+    def __init__(self, squares: Any) -> None:
         import keras
 
+        super().__init__()
         self._layers: Any = keras.layers
         self._ops: Any = keras.ops
-        self._model = model
-        self._values: dict[str, _Value] = {}
-        self._errors: dict[str, HandfulError] = {}
-        self._rules: dict[str, Callable[[Any], _Value]] = {
-            "Convert": lambda node: self._value(node, 0),
-            "Transpose": self._transpose,
-            "Convolution": self._convolution,
-            "GroupConvolution": self._convolution,
-            "MaxPool": self._pool,
-            "AvgPool": self._pool,
-            "Relu": lambda node: self._like(node, self._layers.ReLU()),
-            "Clamp": self._clamp,
-            "Elu": lambda node: self._like(node, self._layers.ELU(_facts(node)["alpha"])),
-            "Gelu": self._gelu,
-            "MVN": self._normalise,
-            "Softmax": self._softmax,
-            "Concat": self._concatenate,
-            "Reshape": self._reshape,
-            "MatMul": self._product,
-            "Pad": self._pad,
-            "ReverseSequence": self._reverse,
-        }
+        self._squares = squares
 
-    def apply(self, squares: Any) -> Any:
-        """The network's output for pictures.
+    def _value(self, node: Any, place: int = 0) -> _Value:
+        value = self.find(node.input_value(place))
+        if value is None:
+            raise unknown_operation(node.input_value(place).get_node())
+        return value
 
-        Args:
-            squares: (N, S, S, 3) float32 tensor.
-
-        Returns:
-            (N, D) float32 tensor.
-        """
-        for node in self._model.get_ordered_ops():
-            kind = node.get_type_name()
-            if kind == "Result":
-                return self._value(node, 0).plain
-            if kind == "Constant":
-                continue  # read where it is used
-            try:
-                value = _Value(squares) if kind == "Parameter" else self._rewritten(node, kind)
-            except HandfulError as error:
-                # No harm unless it is asked for: a rule may have read what it computes.
-                self._errors[node.get_name()] = error
-                continue
-            if value is not None:
-                self._values[node.get_name()] = value
-        raise AssertionError("a network has an output")
-
-    def _rewritten(self, node: Any, kind: str) -> _Value | None:
-        """An operation's output; None for what is written together with another one."""
-        if kind == "Add" and (parts := biased_convolution(node)) is not None:
-            return self._convolution(*parts)
-        if kind.endswith("Convolution") and _bias_follows(node):
-            return None
-        if kind in _PAIRS:
-            return self._pair(node)
-        if kind in _SINGLES:
-            return self._like(node, getattr(self._ops, _SINGLES[kind]))
-        if kind in _REDUCTIONS:
-            return self._reduce(node)
-        if kind in self._rules:
-            return self._rules[kind](node)
-        raise unknown_operation(node)
-
-    def _value(self, node: Any, place: int) -> _Value:
-        source = node.input_value(place).get_node()
-        if source.get_name() not in self._values:
-            raise self._errors.get(source.get_name()) or unknown_operation(source)
-        return self._values[source.get_name()]
-
-    def _like(self, node: Any, function: Callable[[Any], Any]) -> _Value:
+    def _map(self, node: Any, function: Callable[[Any], Any]) -> _Value:
         """A function of each number by itself."""
-        value = self._value(node, 0)
-        return _Value(function(value.tensor), value.turned)
+        value = self._value(node)
+        return _Value(function(value.tensor), value.is_last)
 
-    def _transpose(self, node: Any) -> _Value:
-        value, order = self._value(node, 0), tuple(_constant(node, 1).tolist())
-        if order == _TO_FIRST and not value.turned:
-            return _Value(value.tensor, turned=True)
-        if order == _TO_LAST and value.turned:
+    def visit_result(self, node: Any) -> None:
+        self.result = self._value(node).first
+
+    def visit_same(self, node: Any, name: str) -> _Value:
+        function = getattr(self._ops, name)
+        is_pair = node.get_type_name() in _PAIRS
+        return self._pair(node, function) if is_pair else self._map(node, function)
+
+    def visit_Parameter(self, node: Any) -> _Value:
+        return _Value(self._squares)
+
+    def visit_Convert(self, node: Any) -> _Value:
+        return self._value(node)
+
+    def visit_Transpose(self, node: Any) -> _Value:
+        value, order = self._value(node), tuple(_constant(node, 1).tolist())
+        if order == _TO_FIRST and not value.is_last:
+            return _Value(value.tensor, is_last=True)
+        if order == _TO_LAST and value.is_last:
             return _Value(value.tensor)
-        return _Value(self._ops.transpose(value.plain, order))
+        return _Value(self._ops.transpose(value.first, order))
 
-    def _convolution(self, node: Any, bias: NDArray[np.float32] | None = None) -> _Value:
-        facts, weights = _facts(node), _constant(node, 1)
-        pictures = self._value(node, 0).pictures
-        same = facts["auto_pad"] == "same_upper"
+    def visit_convolution(self, node: Any, bias: NDArray[np.float32] | None) -> _Value:
+        attributes, weights = node.get_attributes(), _constant(node, 1)
+        images = self._value(node).last
+        same = attributes["auto_pad"] == "same_upper"
         options: dict[str, Any] = {
             "kernel_size": weights.shape[-2:],
-            "strides": tuple(facts["strides"]),
+            "strides": tuple(attributes["strides"]),
             "padding": "same" if same else "valid",
-            "dilation_rate": tuple(facts["dilations"]),
+            "dilation_rate": tuple(attributes["dilations"]),
             "use_bias": bias is not None,
         }
         if not same:
-            pictures = self._padded(pictures, facts["pads_begin"], facts["pads_end"])
+            images = self._padded(images, attributes["pads_begin"], attributes["pads_end"])
         if node.get_type_name() == "Convolution":
             layer = self._layers.Conv2D(len(weights), **options)
             kernel = weights.transpose(2, 3, 1, 0)
@@ -337,157 +225,153 @@ class _Network:
             groups, outputs = weights.shape[:2]
             layer = self._layers.Conv2D(groups * outputs, groups=groups, **options)
             kernel = weights.reshape(-1, *weights.shape[2:]).transpose(2, 3, 1, 0)
-        result = layer(pictures)
-        layer.set_weights([kernel] if bias is None else [kernel, bias.reshape(-1)])
-        return _Value(result, turned=True)
+        result = layer(images)
+        layer.set_weights([kernel] if bias is None else [kernel, bias])
+        return _Value(result, is_last=True)
 
-    def _padded(self, pictures: Any, begin: Any, end: Any) -> Any:
+    def _padded(self, images: Any, begin: Any, end: Any) -> Any:
         if not any([*begin, *end]):
-            return pictures
-        sides = tuple(zip(begin, end, strict=True))
-        return self._layers.ZeroPadding2D(tuple(map(tuple, sides)))(pictures)
+            return images
+        sides = tuple(zip(map(int, begin), map(int, end), strict=True))
+        return self._layers.ZeroPadding2D(sides)(images)
 
-    def _pool(self, node: Any) -> _Value:
-        facts = _facts(node)
-        same = facts["auto_pad"] == "same_upper"
-        padded = any([*facts["pads_begin"], *facts["pads_end"]])
-        is_mean = node.get_type_name() == "AvgPool"
-        if (padded and not same) or facts["rounding_type"] != "floor":
-            raise unknown_operation(node)
-        if padded and is_mean and not facts["exclude-pad"]:
-            raise unknown_operation(node)
-        kind = self._layers.AveragePooling2D if is_mean else self._layers.MaxPooling2D
-        layer = kind(
-            tuple(facts["kernel"]),
-            strides=tuple(facts["strides"]),
-            padding="same" if same else "valid",
-        )
-        return _Value(layer(self._value(node, 0).pictures), turned=True)
+    def visit_MaxPool(self, node: Any) -> _Value:
+        return self._pool(node, self._layers.MaxPooling2D)
 
-    def _clamp(self, node: Any) -> _Value:
-        low, high = _facts(node)["min"], _facts(node)["max"]
+    def visit_AvgPool(self, node: Any) -> _Value:
+        return self._pool(node, self._layers.AveragePooling2D)
+
+    def _pool(self, node: Any, layer: Callable[..., Any]) -> _Value:
+        attributes = node.get_attributes()
+        same = attributes["auto_pad"] == "same_upper"
+        padded = any([*attributes["pads_begin"], *attributes["pads_end"]])
+        # A mean over the padding's zeros as well; OpenVINO spells it with a hyphen.
+        is_other = padded and not (same and attributes.get("exclude-pad", True))
+        if is_other or attributes["rounding_type"] != "floor":
+            raise unknown_operation(node)
+        size, strides = tuple(attributes["kernel"]), tuple(attributes["strides"])
+        pool = layer(size, strides=strides, padding="same" if same else "valid")
+        return _Value(pool(self._value(node).last), is_last=True)
+
+    def visit_Relu(self, node: Any) -> _Value:
+        return self._map(node, self._layers.ReLU())
+
+    def visit_Elu(self, node: Any) -> _Value:
+        return self._map(node, self._layers.ELU(node.get_attributes()["alpha"]))
+
+    def visit_Clamp(self, node: Any) -> _Value:
+        low, high = (node.get_attributes()[name] for name in ("min", "max"))
         if low == 0:
-            return self._like(node, self._layers.ReLU(max_value=high))
-        return self._like(node, lambda tensor: self._ops.clip(tensor, low, high))
+            return self._map(node, self._layers.ReLU(max_value=high))
+        return self._map(node, lambda tensor: self._ops.clip(tensor, low, high))
 
-    def _gelu(self, node: Any) -> _Value:
-        approximate = _facts(node)["approximation_mode"].lower() == "tanh"
-        return self._like(node, lambda tensor: self._ops.gelu(tensor, approximate=approximate))
+    def visit_Gelu(self, node: Any) -> _Value:
+        approximate = node.get_attributes()["approximation_mode"].lower() == "tanh"
+        return self._map(node, lambda tensor: self._ops.gelu(tensor, approximate=approximate))
 
-    def _softmax(self, node: Any) -> _Value:
-        axis = _facts(node)["axis"]
-        return _Value(self._ops.softmax(self._value(node, 0).plain, axis=axis))
+    def visit_Softmax(self, node: Any) -> _Value:
+        axis = node.get_attributes()["axis"]
+        return _Value(self._ops.softmax(self._value(node).first, axis=axis))
 
-    def _pair(self, node: Any) -> _Value:
+    def visit_SquaredDifference(self, node: Any) -> _Value:
+        difference = self._pair(node, self._ops.subtract)
+        return _Value(self._ops.square(difference.tensor), difference.is_last)
+
+    def _pair(self, node: Any, function: Callable[[Any, Any], Any]) -> _Value:
         """A function of two numbers each; one may be a constant."""
-        kind = node.get_type_name()
-        function = getattr(self._ops, _PAIRS[kind])
-        sides = [value.get_node() for value in node.input_values()]
-        found = [self._values.get(side.get_name()) for side in sides]
+        values = [self.find(source) for source in node.input_values()]
         rank = node.output(0).get_partial_shape().rank.get_length()
-        turned = rank == 4 and any(value is not None and value.turned for value in found)
+        is_last = rank == 4 and any(value is not None and value.is_last for value in values)
         tensors = []
-        for place, value in enumerate(found):
-            if value is None and sides[place].get_name() in self._errors:
-                raise self._errors[sides[place].get_name()]
+        for place, value in enumerate(values):
             if value is None:
-                tensors.append(_spread(_constant(node, place), rank, turned))
-            elif turned and len(value.tensor.shape) == rank:
-                tensors.append(value.pictures)
+                tensors.append(_spread(_constant(node, place), rank, is_last))
             else:
-                tensors.append(value.plain)
-        result = function(*tensors)
-        return _Value(self._ops.square(result) if kind == "SquaredDifference" else result, turned)
+                is_image = is_last and len(value.tensor.shape) == rank
+                tensors.append(value.last if is_image else value.first)
+        return _Value(function(*tensors), is_last)
 
-    def _reduce(self, node: Any) -> _Value:
-        function = getattr(self._ops, _REDUCTIONS[node.get_type_name()])
-        value, keep = self._value(node, 0), bool(_facts(node)["keep_dims"])
+    def visit_ReduceMean(self, node: Any) -> _Value:
+        return self._reduce(node, self._ops.mean)
+
+    def visit_ReduceMax(self, node: Any) -> _Value:
+        return self._reduce(node, self._ops.max)
+
+    def visit_ReduceSum(self, node: Any) -> _Value:
+        return self._reduce(node, self._ops.sum)
+
+    def _reduce(self, node: Any, function: Callable[..., Any]) -> _Value:
+        value, keep = self._value(node), bool(node.get_attributes()["keep_dims"])
         rank = len(value.tensor.shape)
         axes = [axis % rank for axis in _constant(node, 1).reshape(-1).tolist()]
         # Without the axes of rows and columns, channels are the last axis either way.
-        if value.turned and (keep or sorted(axes) == [2, 3]):
+        if value.is_last and (keep or sorted(axes) == [2, 3]):
             axes = [_AXES[axis] for axis in axes]
-            return _Value(function(value.tensor, axis=axes, keepdims=keep), turned=keep)
-        return _Value(function(value.plain, axis=axes, keepdims=keep))
+            return _Value(function(value.tensor, axis=axes, keepdims=keep), is_last=keep)
+        return _Value(function(value.first, axis=axes, keepdims=keep))
 
-    def _normalise(self, node: Any) -> _Value:
-        facts, value = _facts(node), self._value(node, 0).plain
+    def visit_MVN(self, node: Any) -> _Value:
+        attributes, value = node.get_attributes(), self._value(node).first
         axes = _constant(node, 1).tolist()
-        centred = value - self._ops.mean(value, axis=axes, keepdims=True)
-        if not facts["normalize_variance"]:
-            return _Value(centred)
-        variance = self._ops.mean(self._ops.square(centred), axis=axes, keepdims=True)
-        if facts["eps_mode"].lower() == "inside_sqrt":
-            return _Value(centred / self._ops.sqrt(variance + facts["eps"]))
-        return _Value(centred / (self._ops.sqrt(variance) + facts["eps"]))
+        centered = value - self._ops.mean(value, axis=axes, keepdims=True)
+        if not attributes["normalize_variance"]:
+            return _Value(centered)
+        variance = self._ops.mean(self._ops.square(centered), axis=axes, keepdims=True)
+        if attributes["eps_mode"].lower() == "inside_sqrt":
+            return _Value(centered / self._ops.sqrt(variance + attributes["eps"]))
+        return _Value(centered / (self._ops.sqrt(variance) + attributes["eps"]))
 
-    def _concatenate(self, node: Any) -> _Value:
+    def visit_Concat(self, node: Any) -> _Value:
         values = [self._value(node, place) for place in range(len(node.inputs()))]
-        rank = len(values[0].tensor.shape)
-        axis = _facts(node)["axis"] % rank
-        if any(value.turned for value in values):
-            pictures = [value.pictures for value in values]
-            return _Value(self._ops.concatenate(pictures, axis=_AXES[axis]), turned=True)
+        axis = node.get_attributes()["axis"] % len(values[0].tensor.shape)
+        if any(value.is_last for value in values):
+            images = [value.last for value in values]
+            return _Value(self._ops.concatenate(images, axis=_AXES[axis]), is_last=True)
         return _Value(self._ops.concatenate([value.tensor for value in values], axis=axis))
 
-    def _reshape(self, node: Any) -> _Value:
-        value = self._value(node, 0).plain
-        # Each picture keeps its own numbers: the first axis is never given.
+    def visit_Reshape(self, node: Any) -> _Value:
+        # Each image keeps its own numbers: the first axis is never given.
         shape = node.output(0).get_partial_shape()
         sizes = [dimension.get_length() for dimension in list(shape)[1:]]
-        return _Value(self._layers.Reshape(sizes)(value))
+        return _Value(self._layers.Reshape(sizes)(self._value(node).first))
 
-    def _product(self, node: Any) -> _Value:
-        facts, value, weights = _facts(node), self._value(node, 0).plain, _constant(node, 1)
-        if facts["transpose_a"] or weights.ndim != 2:
+    def visit_MatMul(self, node: Any) -> _Value:
+        attributes, weights = node.get_attributes(), _constant(node, 1)
+        value = self._value(node).first
+        if attributes["transpose_a"] or weights.ndim != 2:
             raise unknown_operation(node)
-        kernel = weights.T if facts["transpose_b"] else weights
+        kernel = weights.T if attributes["transpose_b"] else weights
         layer = self._layers.Dense(kernel.shape[1], use_bias=False)
         result = layer(value)
         layer.set_weights([kernel])
         return _Value(result)
 
-    def _pad(self, node: Any) -> _Value:
+    def visit_Pad(self, node: Any) -> _Value:
         begin, end = (_constant(node, place).tolist() for place in (1, 2))
         value = _constant(node, 3).item() if len(node.inputs()) > 3 else 0.0
         outside = [*begin[:2], *end[:2], value]
-        if len(begin) != 4 or any(outside) or _facts(node)["pad_mode"] != "constant":
+        if len(begin) != 4 or any(outside) or node.get_attributes()["pad_mode"] != "constant":
             raise unknown_operation(node)
-        pictures = self._value(node, 0).pictures
-        return _Value(self._padded(pictures, begin[2:], end[2:]), turned=True)
+        return _Value(self._padded(self._value(node).last, begin[2:], end[2:]), is_last=True)
 
-    def _reverse(self, node: Any) -> _Value:
-        value, axis = self._value(node, 0), _facts(node)["seq_axis"]
-        axis = _AXES[axis] if value.turned else axis
-        return _Value(self._ops.flip(value.tensor, axis=axis), value.turned)
-
-
-def _facts(node: Any) -> dict[str, Any]:
-    facts: dict[str, Any] = node.get_attributes()
-    return facts
+    def visit_ReverseSequence(self, node: Any) -> _Value:
+        value, axis = self._value(node), node.get_attributes()["seq_axis"]
+        axis = _AXES[axis] if value.is_last else axis
+        return _Value(self._ops.flip(value.tensor, axis=axis), value.is_last)
 
 
 def _constant(node: Any, place: int) -> NDArray[Any]:
-    source = node.input_value(place).get_node()
-    if source.get_type_name() != "Constant":
-        raise unknown_operation(source)
-    return np.array(source.data)
+    source = node.input_value(place)
+    if kind_of(source) != "Constant":
+        raise unknown_operation(source.get_node())
+    return np.array(source.get_node().data)
 
 
-def _spread(values: NDArray[Any], rank: int, turned: bool) -> NDArray[Any]:
+def _spread(values: NDArray[Any], rank: int, is_last: bool) -> NDArray[Any]:
     """A constant to compute with tensors of this rank."""
-    if not turned:
+    if not is_last:
         return values
     return values.reshape([1] * (rank - values.ndim) + list(values.shape)).transpose(_TO_LAST)
-
-
-def _bias_follows(node: Any) -> bool:
-    """Whether a convolution is written with the sum that takes it."""
-    consumers = [target.get_node() for target in node.output(0).get_target_inputs()]
-    return any(
-        consumer.get_type_name() == "Add" and biased_convolution(consumer) is not None
-        for consumer in consumers
-    )
 
 
 def write_keras(model: "keras.Model", path: Path, facts: Mapping[str, str]) -> None:

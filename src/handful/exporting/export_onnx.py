@@ -5,7 +5,7 @@ is rewritten as its like; one without a like is refused by name. Eight-bit netwo
 QuantizeLinear and DequantizeLinear, which ONNX Runtime computes in whole numbers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import HandfulError
+from handful.exporting.graph_visitor import GraphVisitor, kind_of, unknown_operation
 
 # Of 2022 and 2023: old runtimes read them.
 _OPSET, _IR_VERSION = 18, 8
@@ -22,9 +23,9 @@ _SAME = {
     "Select": "Where", "Range": "Range", "Relu": "Relu", "Sigmoid": "Sigmoid", "Tanh": "Tanh",
     "Exp": "Exp", "Log": "Log", "Sqrt": "Sqrt", "Round": "Round", "Erf": "Erf",
     "Negative": "Neg", "Floor": "Floor", "Abs": "Abs", "HSwish": "HardSwish",
-    "SoftPlus": "Softplus",
+    "SoftPlus": "Softplus", "Concat": "Concat", "Softmax": "Softmax", "Elu": "Elu",
 }  # fmt: skip
-_REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceSum")
+_ATTRIBUTES = {"Concat": "axis", "Softmax": "axis", "Elu": "alpha"}
 _LEVELS = 256
 
 
@@ -41,9 +42,8 @@ def write_onnx(model: Any, path: Path, facts: Mapping[str, str]) -> None:
     """
     import onnx
 
-    graph = _Graph()
-    for node in model.get_ordered_ops():
-        graph.add(node)
+    graph = _OnnxVisitor()
+    graph.visit_all(model)
     graph.drop_unused()
     made = onnx.helper.make_graph(
         graph.nodes, "classifier", graph.inputs, graph.outputs, graph.constants
@@ -57,75 +57,22 @@ def write_onnx(model: Any, path: Path, facts: Mapping[str, str]) -> None:
     onnx.save(written, path)
 
 
-class _Graph:
-    """The ONNX graph as it grows: `add` takes OpenVINO's operations in order."""
+class _OnnxVisitor(GraphVisitor[str]):
+    """The ONNX graph as it grows; a value is the name of an output."""
+
+    same = _SAME
 
     def __init__(self) -> None:
         import onnx
 
+        super().__init__()
         self._onnx: Any = onnx
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
-        # Where each of OpenVINO's outputs is: (operation's number, output) -> name.
-        self._names: dict[Any, str] = {}
-        self._errors: dict[Any, HandfulError] = {}
+        self._constant_names: dict[str, str] = {}
         self._count = 0
-        self._rules: dict[str, Callable[[Any], str]] = {
-            "Convert": self._convert,
-            "Transpose": self._transpose,
-            "Convolution": self._convolution,
-            "GroupConvolution": self._convolution,
-            "MaxPool": self._pool,
-            "AvgPool": self._pool,
-            "Clamp": self._clamp,
-            "Swish": self._swish,
-            "HSigmoid": lambda node: self._emit("HardSigmoid", node, alpha=1 / 6, beta=0.5),
-            "Elu": lambda node: self._emit("Elu", node, alpha=node.get_attributes()["alpha"]),
-            "Gelu": self._gelu,
-            "MVN": self._normalise,
-            "SquaredDifference": self._squared_difference,
-            "ShapeOf": self._shape,
-            "Gather": self._gather,
-            "Concat": lambda node: self._emit("Concat", node, axis=node.get_attributes()["axis"]),
-            "Softmax": lambda node: self._emit("Softmax", node, axis=node.get_attributes()["axis"]),
-            "Reshape": self._reshape,
-            "Squeeze": lambda node: self._emit("Squeeze", node, wide=(1,)),
-            "Unsqueeze": lambda node: self._emit("Unsqueeze", node, wide=(1,)),
-            "MatMul": self._product,
-            "Pad": self._pad,
-            "StridedSlice": self._slice,
-            "FakeQuantize": self._quantise,
-            "ReverseSequence": self._reverse,
-        }
-
-    def add(self, node: Any) -> None:
-        """Write one operation of OpenVINO's."""
-        kind = node.get_type_name()
-        if kind == "Result":
-            self._output(node)
-        elif kind != "Constant":  # which are written where they are used
-            try:
-                self._names[_key(node.output(0))] = self._rewritten(node, kind)
-            except HandfulError as error:
-                # No harm unless it is asked for: a rule may have read what it computes.
-                self._errors[_key(node.output(0))] = error
-
-    def _rewritten(self, node: Any, kind: str) -> str:
-        """Name of an operation's output."""
-        if kind == "Parameter":
-            return self._input(node)
-        if kind == "Add" and (parts := biased_convolution(node)) is not None:
-            return self._convolution(*parts)
-        if kind in _SAME:
-            return self._emit(_SAME[kind], node)
-        if kind in _REDUCTIONS:
-            keep = int(node.get_attributes()["keep_dims"])
-            return self._emit(kind, node, wide=(1,), keepdims=keep)
-        if kind in self._rules:
-            return self._rules[kind](node)
-        raise unknown_operation(node)
 
     def drop_unused(self) -> None:
         """Leave out what no output needs."""
@@ -138,14 +85,14 @@ class _Graph:
         self.nodes = kept[::-1]
         self.constants = [value for value in self.constants if value.name in needed]
 
-    def _input(self, node: Any) -> str:
+    def visit_Parameter(self, node: Any) -> str:
         (name,) = node.output(0).get_names()
         shape = ["N", "H", "W", 3]
         kind = self._onnx.TensorProto.UINT8
         self.inputs.append(self._onnx.helper.make_tensor_value_info(name, kind, shape))
         return str(name)
 
-    def _output(self, node: Any) -> None:
+    def visit_result(self, node: Any) -> None:
         source = node.input_value(0)
         name = next(iter(source.get_names()))
         self.nodes.append(self._onnx.helper.make_node("Identity", [self._name(source)], [name]))
@@ -178,12 +125,14 @@ class _Graph:
 
     def _name(self, value: Any) -> str:
         """Name of a value of OpenVINO's; a constant is written at its first use."""
-        key, node = _key(value), value.get_node()
-        if key not in self._names:
-            if node.get_type_name() != "Constant":
-                raise self._errors.get(key) or unknown_operation(node)
-            self._names[key] = self._constant(node.data.copy())
-        return self._names[key]
+        name = self.find(value)
+        if name is not None:
+            return name
+        node = value.get_node()
+        key = node.get_name()
+        if key not in self._constant_names:
+            self._constant_names[key] = self._constant(node.data.copy())
+        return self._constant_names[key]
 
     def _integers(self, value: Any) -> str:
         return self._constant(_fixed(value).astype(np.int64))
@@ -195,14 +144,14 @@ class _Graph:
         )
         return kind
 
-    def _convert(self, node: Any) -> str:
+    def visit_Convert(self, node: Any) -> str:
         return self._node("Cast", [self._name(node.input_value(0))], to=self._type(node.output(0)))
 
-    def _transpose(self, node: Any) -> str:
+    def visit_Transpose(self, node: Any) -> str:
         order = _fixed(node.input_value(1)).tolist()
         return self._node("Transpose", [self._name(node.input_value(0))], perm=order)
 
-    def _convolution(self, node: Any, bias: NDArray[np.float32] | None = None) -> str:
+    def visit_convolution(self, node: Any, bias: NDArray[np.float32] | None) -> str:
         value, source = node.input_value(1), node.input_value(0)
         grouped = node.get_type_name() == "GroupConvolution"
         shape = list(value.get_shape())
@@ -210,19 +159,19 @@ class _Graph:
         # OpenVINO has (groups, outputs, inputs, ...), ONNX all outputs in one axis.
         merged = [shape[0] * shape[1], *shape[2:]] if grouped else shape
         parts = _eight_bits(value)
-        if parts is not None and _kind(source) == "FakeQuantize":
-            rest = self._eight_bit_weights(*parts, merged, bias, steps_of(source.get_node())[0])
+        if parts is not None and kind_of(source) == "FakeQuantize":
+            rest = self._eight_bit_weights(*parts, merged, bias, _steps_of(source.get_node())[0])
         else:
             rest = [self._constant(_fixed(value).reshape(merged))]
-            rest += [] if bias is None else [self._constant(bias.reshape(-1))]
-        facts = node.get_attributes()
+            rest += [] if bias is None else [self._constant(bias)]
+        attributes = node.get_attributes()
         return self._node(
             "Conv",
             [self._name(source), *rest],
             group=groups,
-            strides=facts["strides"],
-            dilations=facts["dilations"],
-            pads=[*facts["pads_begin"], *facts["pads_end"]],
+            strides=attributes["strides"],
+            dilations=attributes["dilations"],
+            pads=[*attributes["pads_begin"], *attributes["pads_end"]],
         )
 
     def _eight_bit_weights(
@@ -238,7 +187,7 @@ class _Graph:
         Those steps are fine enough to change nothing; with a bias in floating point ONNX Runtime
         would compute the convolution in floating point.
         """
-        bias = np.zeros(shape[0], np.float32) if bias is None else bias.reshape(-1)
+        bias = np.zeros(shape[0], np.float32) if bias is None else bias
         own = np.broadcast_to(scales.reshape(-1), shape[:1]).astype(np.float64)
         # A channel whose weights are next to nothing needs coarser steps for its bias to fit.
         coarse = np.maximum(own, np.abs(bias) / (step * 2**30)).astype(np.float32)
@@ -251,33 +200,58 @@ class _Graph:
             for part, scale in ((whole, coarse), (biases, steps))
         ]
 
-    def _pool(self, node: Any) -> str:
-        facts = node.get_attributes()
-        options: dict[str, Any] = {
-            "kernel_shape": facts["kernel"],
-            "strides": facts["strides"],
-            "pads": [*facts["pads_begin"], *facts["pads_end"]],
-            "ceil_mode": int(facts["rounding_type"] == "ceil"),
-        }
-        if node.get_type_name() == "AvgPool":
-            # OpenVINO spells it with a hyphen.
-            options["count_include_pad"] = int(not facts["exclude-pad"])
-        kind = {"MaxPool": "MaxPool", "AvgPool": "AveragePool"}[node.get_type_name()]
-        return self._node(kind, [self._name(node.input_value(0))], **options)
+    def visit_MaxPool(self, node: Any) -> str:
+        return self._pool(node, "MaxPool")
 
-    def _clamp(self, node: Any) -> str:
-        facts = node.get_attributes()
-        limits = [self._constant(np.float32(facts[name])) for name in ("min", "max")]
+    def visit_AvgPool(self, node: Any) -> str:
+        # OpenVINO spells it with a hyphen.
+        include = int(not node.get_attributes()["exclude-pad"])
+        return self._pool(node, "AveragePool", count_include_pad=include)
+
+    def _pool(self, node: Any, kind: str, **options: Any) -> str:
+        attributes = node.get_attributes()
+        return self._node(
+            kind,
+            [self._name(node.input_value(0))],
+            kernel_shape=attributes["kernel"],
+            strides=attributes["strides"],
+            pads=[*attributes["pads_begin"], *attributes["pads_end"]],
+            ceil_mode=int(attributes["rounding_type"] == "ceil"),
+            **options,
+        )
+
+    def visit_ReduceMean(self, node: Any) -> str:
+        keep = int(node.get_attributes()["keep_dims"])
+        return self._emit(node.get_type_name(), node, wide=(1,), keepdims=keep)
+
+    visit_ReduceMax = visit_ReduceSum = visit_ReduceMean
+
+    def visit_Squeeze(self, node: Any) -> str:
+        return self._emit(node.get_type_name(), node, wide=(1,))
+
+    visit_Unsqueeze = visit_Squeeze
+
+    def visit_HSigmoid(self, node: Any) -> str:
+        return self._emit("HardSigmoid", node, alpha=1 / 6, beta=0.5)
+
+    def visit_same(self, node: Any, name: str) -> str:
+        attribute = _ATTRIBUTES.get(name)
+        copied = {attribute: node.get_attributes()[attribute]} if attribute else {}
+        return self._emit(name, node, **copied)
+
+    def visit_Clamp(self, node: Any) -> str:
+        attributes = node.get_attributes()
+        limits = [self._constant(np.float32(attributes[name])) for name in ("min", "max")]
         return self._node("Clip", [self._name(node.input_value(0)), *limits])
 
-    def _swish(self, node: Any) -> str:
+    def visit_Swish(self, node: Any) -> str:
         x = self._name(node.input_value(0))
         steep = x
         if len(node.inputs()) > 1:
             steep = self._node("Mul", [x, self._name(node.input_value(1))])
         return self._node("Mul", [x, self._node("Sigmoid", [steep])])
 
-    def _gelu(self, node: Any) -> str:
+    def visit_Gelu(self, node: Any) -> str:
         x = self._name(node.input_value(0))
         half, one = self._constant(np.float32(0.5)), self._constant(np.float32(1))
         if node.get_attributes()["approximation_mode"].lower() == "tanh":
@@ -291,35 +265,35 @@ class _Graph:
             share = self._node("Erf", [self._node("Mul", [x, root])])
         return self._node("Mul", [self._node("Mul", [x, half]), self._node("Add", [share, one])])
 
-    def _normalise(self, node: Any) -> str:
+    def visit_MVN(self, node: Any) -> str:
         x, axes = self._name(node.input_value(0)), self._integers(node.input_value(1))
-        facts = node.get_attributes()
-        centred = self._node("Sub", [x, self._node("ReduceMean", [x, axes], keepdims=1)])
-        if not facts["normalize_variance"]:
-            return centred
-        squares = self._node("Mul", [centred, centred])
+        attributes = node.get_attributes()
+        centered = self._node("Sub", [x, self._node("ReduceMean", [x, axes], keepdims=1)])
+        if not attributes["normalize_variance"]:
+            return centered
+        squares = self._node("Mul", [centered, centered])
         variance = self._node("ReduceMean", [squares, axes], keepdims=1)
-        epsilon = self._constant(np.float32(facts["eps"]))
-        if facts["eps_mode"].lower() == "inside_sqrt":
+        epsilon = self._constant(np.float32(attributes["eps"]))
+        if attributes["eps_mode"].lower() == "inside_sqrt":
             spread = self._node("Sqrt", [self._node("Add", [variance, epsilon])])
         else:
             spread = self._node("Add", [self._node("Sqrt", [variance]), epsilon])
-        return self._node("Div", [centred, spread])
+        return self._node("Div", [centered, spread])
 
-    def _squared_difference(self, node: Any) -> str:
+    def visit_SquaredDifference(self, node: Any) -> str:
         difference = self._emit("Sub", node)
         return self._node("Mul", [difference, difference])
 
-    def _shape(self, node: Any) -> str:
+    def visit_ShapeOf(self, node: Any) -> str:
         shape = self._node("Shape", [self._name(node.input_value(0))])
         return self._node("Cast", [shape], to=self._type(node.output(0)))
 
-    def _gather(self, node: Any) -> str:
+    def visit_Gather(self, node: Any) -> str:
         inputs = [self._name(node.input_value(place)) for place in (0, 1)]
         axis = int(_fixed(node.input_value(2)).reshape(()))
         return self._node("Gather", inputs, axis=axis)
 
-    def _reshape(self, node: Any) -> str:
+    def visit_Reshape(self, node: Any) -> str:
         shape = list(node.output(0).get_partial_shape())
         sizes = [-1 if size.is_dynamic else size.get_length() for size in shape]
         if sizes.count(-1) > 1:
@@ -327,20 +301,20 @@ class _Graph:
         target = self._constant(np.array(sizes, np.int64))
         return self._node("Reshape", [self._name(node.input_value(0)), target])
 
-    def _product(self, node: Any) -> str:
-        facts = node.get_attributes()
+    def visit_MatMul(self, node: Any) -> str:
+        attributes = node.get_attributes()
         inputs = []
         for place, flag in enumerate(("transpose_a", "transpose_b")):
             value = node.input_value(place)
             name = self._name(value)
-            if facts[flag]:
+            if attributes[flag]:
                 rank = value.get_partial_shape().rank.get_length()
                 order = [*range(rank - 2), rank - 1, rank - 2]
                 name = self._node("Transpose", [name], perm=order)
             inputs.append(name)
         return self._node("MatMul", inputs)
 
-    def _pad(self, node: Any) -> str:
+    def visit_Pad(self, node: Any) -> str:
         begin, end = (_fixed(node.input_value(place)) for place in (1, 2))
         pads = self._constant(np.concatenate([begin, end]).astype(np.int64))
         inputs = [self._name(node.input_value(0)), pads]
@@ -348,78 +322,43 @@ class _Graph:
             inputs.append(self._name(node.input_value(3)))
         return self._node("Pad", inputs, mode=node.get_attributes()["pad_mode"])
 
-    def _slice(self, node: Any) -> str:
-        starts, ends, steps = slice_of(node)
-        axes = np.arange(len(starts), dtype=np.int64)
-        bounds = [self._constant(np.array(part, np.int64)) for part in (starts, ends)]
-        rest = [self._constant(axes), self._constant(np.array(steps, np.int64))]
-        return self._node("Slice", [self._name(node.input_value(0)), *bounds, *rest])
+    def visit_StridedSlice(self, node: Any) -> str:
+        attributes = node.get_attributes()
+        if any(any(attributes[f"{name}_mask"]) for name in ("new_axis", "shrink_axis", "ellipsis")):
+            raise unknown_operation(node)
+        bounds = [_fixed(node.input_value(place)).astype(np.int64) for place in (1, 2)]
+        for values, name, open_end in zip(bounds, ("begin", "end"), (0, 2**31 - 1), strict=True):
+            mask = np.array(attributes[f"{name}_mask"], bool)
+            values[: len(mask)][mask[: len(values)]] = open_end
+        axes = np.arange(len(bounds[0]))
+        has_steps = len(node.inputs()) > 3
+        steps = _fixed(node.input_value(3)).astype(np.int64) if has_steps else np.ones_like(axes)
+        rest = [self._constant(values) for values in (*bounds, axes, steps)]
+        return self._node("Slice", [self._name(node.input_value(0)), *rest])
 
-    def _reverse(self, node: Any) -> str:
+    def visit_ReverseSequence(self, node: Any) -> str:
         axis = node.get_attributes()["seq_axis"]
         length = node.input_value(0).get_partial_shape()[axis].get_length()
         backwards = self._constant(np.arange(length - 1, -1, -1, dtype=np.int64))
         return self._node("Gather", [self._name(node.input_value(0)), backwards], axis=axis)
 
-    def _quantise(self, node: Any) -> str:
-        scale, zero = steps_of(node)
+    def visit_FakeQuantize(self, node: Any) -> str:
+        scale, zero = _steps_of(node)
         parts = [self._constant(np.float32(scale)), self._constant(np.uint8(zero))]
         source = node.input_value(0)
-        facts = source.get_node().get_attributes() if _kind(source) == "Clamp" else None
+        attributes = source.get_node().get_attributes() if kind_of(source) == "Clamp" else None
         limits = [_fixed(node.input_value(place)).item() for place in (1, 2)]
-        if facts is not None and [facts["min"], facts["max"]] == limits:
+        if attributes is not None and [attributes["min"], attributes["max"]] == limits:
             # The steps end where the clamp does; a convolution right before them runs in 8 bits.
             source = source.get_node().input_value(0)
         whole = self._node("QuantizeLinear", [self._name(source), *parts])
         return self._node("DequantizeLinear", [whole, *parts])
 
 
-def _key(value: Any) -> tuple[str, int]:
-    return value.get_node().get_name(), value.get_index()
-
-
-def biased_convolution(node: Any) -> tuple[Any, NDArray[np.float32]] | None:
-    """Tell whether a sum is a convolution and its bias.
-
-    Args:
-        node: OpenVINO's Add.
-
-    Returns:
-        The convolution, whose output nothing else takes, and a bias (1, C, 1, 1); or None.
-    """
-    values = sorted(node.input_values(), key=lambda value: _kind(value) == "Constant")
-    if not _kind(values[0]).endswith("Convolution") or _kind(values[1]) != "Constant":
-        return None
-    channels = values[0].get_partial_shape()[1].get_length()
-    bias = np.array(values[1].get_node().data)
-    if list(bias.shape) != [1, channels, 1, 1] or len(values[0].get_target_inputs()) != 1:
-        return None
-    return values[0].get_node(), bias
-
-
-def _kind(value: Any) -> str:
-    return str(value.get_node().get_type_name())
-
-
-def unknown_operation(node: Any) -> HandfulError:
-    """The error for an operation that another format has no like of.
-
-    Args:
-        node: OpenVINO's operation.
-
-    Returns:
-        The error, to be raised.
-    """
-    return HandfulError(
-        f"The network has an operation {node.get_type_name()} ({node.get_friendly_name()}), which "
-        "handful cannot write for this format. Export it with `format` openvino."
-    )
-
-
 def _fixed(value: Any) -> NDArray[Any]:
-    """A value that does not depend on the pictures: a constant, or one made of constants."""
+    """A value that does not depend on the images: a constant, or one made of constants."""
     node = value.get_node()
-    if _kind(value) == "Constant":
+    if kind_of(value) == "Constant":
         return np.array(node.data)
     parts = _eight_bits(value)
     if parts is not None:
@@ -444,18 +383,8 @@ def _eight_bits(value: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]] | No
     return numbers.data.copy(), scales.data.copy()
 
 
-def steps_of(node: Any) -> tuple[float, int]:
-    """Scale and zero point of a FakeQuantize with 256 levels.
-
-    Args:
-        node: OpenVINO's FakeQuantize.
-
-    Returns:
-        Width of a step, and the uint8 number that stands for 0.
-
-    Raises:
-        HandfulError: When it is no plain 8-bit quantisation.
-    """
+def _steps_of(node: Any) -> tuple[float, int]:
+    """Width of a step of a FakeQuantize with 256 levels, and the uint8 number that stands for 0."""
     low, high, *others = (_fixed(node.input_value(place)) for place in range(1, 5))
     plain = low.size == high.size == 1 and node.get_attributes()["levels"] == _LEVELS
     if plain and [low.item(), high.item()] == [other.item() for other in others]:
@@ -464,33 +393,6 @@ def steps_of(node: Any) -> tuple[float, int]:
         if abs(zero - round(zero)) < 1e-3:
             return scale, round(zero)
     raise HandfulError(
-        f"The network quantises {node.get_friendly_name()} in a way that handful cannot write for "
+        f"The network quantizes {node.get_friendly_name()} in a way that handful cannot write for "
         "this format. Export it with `format` openvino, or with `precision` f32."
     )
-
-
-def slice_of(node: Any) -> tuple[list[int], list[int], list[int]]:
-    """Starts, ends and steps of a StridedSlice without new or dropped axes.
-
-    Args:
-        node: OpenVINO's StridedSlice.
-
-    Returns:
-        One number an axis that the operation names.
-
-    Raises:
-        HandfulError: When it adds or drops axes.
-    """
-    facts = node.get_attributes()
-    masks = [facts[name] for name in ("new_axis_mask", "shrink_axis_mask", "ellipsis_mask")]
-    if any(any(mask) for mask in masks):
-        raise HandfulError(
-            f"The network slices {node.get_friendly_name()} in a way that handful cannot write for "
-            "this format. Export it with `format` openvino."
-        )
-    starts, ends = (_fixed(node.input_value(place)).tolist() for place in (1, 2))
-    steps = _fixed(node.input_value(3)).tolist() if len(node.inputs()) > 3 else [1] * len(starts)
-    for place, (begin, end) in enumerate(zip(facts["begin_mask"], facts["end_mask"], strict=False)):
-        starts[place] = 0 if begin else starts[place]
-        ends[place] = 2**31 - 1 if end else ends[place]
-    return starts, ends, steps

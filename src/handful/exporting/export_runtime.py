@@ -16,7 +16,7 @@ from handful.exporting.export_graph import INPUT_NAME
 from handful.features.embed import available_cores
 from handful.features.keras_runtime import prepare_keras
 
-# From one picture (H, W, 3) uint8 RGB to its probabilities (C,).
+# From one image (H, W, 3) uint8 RGB to its probabilities (C,).
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 FILE_NAMES = {
     "openvino": "model.xml",
@@ -58,7 +58,7 @@ def open_export(path: Path, format: str) -> Runner:
         format: "openvino", "onnx", "litert" or "keras".
 
     Returns:
-        A function from one picture, (H, W, 3) uint8 RGB, to its probabilities, (C,) float32.
+        A function from one image, (H, W, 3) uint8 RGB, to its probabilities, (C,) float32.
     """
     return _OPENERS[format](path)
 

@@ -1,12 +1,14 @@
-"""`pixels.resize` as a formula: any picture to the network's square, inside a graph.
+"""`pixels.resize` as a formula: any image to the network's square, inside a graph.
 
 One formula for every format: it is written in the few operations that NumPy, OpenVINO and Keras
-have in common, and a `Dialect` says them in each. Resizing is two matrix products, with weights
-that follow from the picture's height and width, so a graph takes pictures of any size. All that
+have in common, and `Ops` gives them for each. Resizing is two matrix products, with weights
+that follow from the image's height and width, so a graph takes images of any size. All that
 decides which pixels are used is whole-number arithmetic, and exact.
 """
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,212 +20,85 @@ _CUBIC = -0.75
 _TIE = 1e-3
 
 
-class Dialect(Protocol):
-    """The operations that the formula needs; values are the dialect's own, or NumPy's.
+@dataclass(frozen=True)
+class Ops:
+    """The operations that the formula needs, named as NumPy and Keras name them.
 
-    `+`, `-`, `*`, `/` and comparisons by name work on them as in NumPy, with broadcasting. What
-    OpenVINO and Keras name alike is taken from `_ops`, the module of either's operations.
-    """
-
-    _ops: Any
-
-    def ramp(self, images: Any, axis: int) -> Any:
-        """Numbers 0 to n - 1, int32, for the n rows (axis 1) or columns (axis 2) of pictures.
-
-        Args:
-            images: (N, H, W, 3).
-            axis: 1 or 2.
-
-        Returns:
-            (n,) int32.
-        """
-
-    def to_float(self, value: Any) -> Any:
-        """As float32.
-
-        Args:
-            value: int32, uint8 or bool.
-
-        Returns:
-            float32 of the same shape.
-        """
-
-    def to_int(self, value: Any) -> Any:
-        """As int32, cut off towards zero.
-
-        Args:
-            value: float32 or bool.
-
-        Returns:
-            int32 of the same shape.
-        """
-
-    def most(self, value: Any) -> Any:
-        """Largest entry.
-
-        Args:
-            value: (n,) int32.
-
-        Returns:
-            (1,) int32.
-        """
-
-    def floor_divide(self, value: Any, by: Any) -> Any:
-        """Whole-number division of numbers of 0 or more.
-
-        Args:
-            value: int32.
-            by: int32, positive.
-
-        Returns:
-            int32.
-        """
-
-    def minimum(self, first: Any, second: Any) -> Any:
-        """The smaller of each pair.
-
-        Args:
-            first: Numbers.
-            second: Numbers of the same type.
-
-        Returns:
-            Numbers of that type.
-        """
-        return self._ops.minimum(first, second)
-
-    def maximum(self, first: Any, second: Any) -> Any:
-        """The larger of each pair.
-
-        Args:
-            first: Numbers.
-            second: Numbers of the same type.
-
-        Returns:
-            Numbers of that type.
-        """
-        return self._ops.maximum(first, second)
-
-    def equal(self, first: Any, second: Any) -> Any:
-        """Whether they are equal.
-
-        Args:
-            first: int32.
-            second: int32.
-
-        Returns:
-            bool.
-        """
-        return self._ops.equal(first, second)
-
-    def at_least(self, first: Any, second: Any) -> Any:
-        """Whether the first is the second or more.
-
-        Args:
-            first: int32.
-            second: int32.
-
-        Returns:
-            bool.
-        """
-        return self._ops.greater_equal(first, second)
-
-    def choose(self, condition: Any, first: Any, second: Any) -> Any:
-        """The first where the condition holds, else the second.
-
-        Args:
-            condition: bool.
-            first: float32.
-            second: float32.
-
-        Returns:
-            float32.
-        """
-
-    def square_root(self, value: Any) -> Any:
-        """Square root.
-
-        Args:
-            value: float32.
-
-        Returns:
-            float32.
-        """
-        return self._ops.sqrt(value)
-
-    def round(self, value: Any) -> Any:
-        """The nearest whole number, of two the even one.
-
-        Args:
-            value: float32.
-
-        Returns:
-            float32.
-        """
-
-    def turn(self, value: Any, axes: tuple[int, ...]) -> Any:
-        """Transpose.
-
-        Args:
-            value: Any array.
-            axes: Their new order.
-
-        Returns:
-            The array with its axes in that order.
-        """
-
-    def product(self, first: Any, second: Any) -> Any:
-        """Matrix product of the last two axes.
-
-        Args:
-            first: (..., A, B) float32.
-            second: (..., B, C) float32.
-
-        Returns:
-            (..., A, C) float32.
-        """
-
-
-def square(dialect: Dialect, images: Any, settings: DecodeSettings) -> Any:
-    """Make pictures squares, as `pixels.resize` does.
+    Values are the library's own, or NumPy's; `+`, `-`, `*` and `/` work on them with broadcasting.
 
     Args:
-        dialect: Whose operations to use.
+        arange: (images (N, H, W, 3), axis 1 or 2) -> 0 to n - 1, one for each row or column, (n,)
+            int32.
+        cast: (value, "float32" or "int32") -> of that type, cut off towards zero.
+        max: (n,) int32 -> the largest, (1,) int32.
+        floor_divide: (int32 of 0 or more, positive int32) -> int32.
+        minimum: The smaller of each pair.
+        maximum: The larger of each pair.
+        equal: int32 pairs -> bool.
+        greater_equal: int32 pairs -> bool.
+        where: (bool, float32, float32) -> the first where it holds, else the second.
+        sqrt: float32 -> float32.
+        round: float32 -> the nearest whole number, of two the even one.
+        transpose: (value, order of its axes) -> value.
+        matmul: (..., A, B) and (..., B, C) float32 -> (..., A, C).
+    """
+
+    arange: Callable[[Any, int], Any]
+    cast: Callable[[Any, str], Any]
+    max: Callable[[Any], Any]
+    floor_divide: Callable[[Any, Any], Any]
+    minimum: Callable[[Any, Any], Any]
+    maximum: Callable[[Any, Any], Any]
+    equal: Callable[[Any, Any], Any]
+    greater_equal: Callable[[Any, Any], Any]
+    where: Callable[[Any, Any, Any], Any]
+    sqrt: Callable[[Any], Any]
+    round: Callable[[Any], Any]
+    transpose: Callable[[Any, tuple[int, ...]], Any]
+    matmul: Callable[[Any, Any], Any]
+
+
+def square(ops: Ops, images: Any, settings: DecodeSettings) -> Any:
+    """Make images squares, as `pixels.resize` does.
+
+    Args:
+        ops: Whose operations to use.
         images: (N, H, W, 3) uint8 RGB; H and W may be open.
         settings: Size S and proportions.
 
     Returns:
         (N, S, S, 3) float32, whole numbers 0 to 255. They are those of `pixels.resize`, but that a
         pixel that lies just between two numbers may become the other: OpenCV adds up rounded
-        numbers. Of most photos that is no pixel or a handful. Where a picture grows on a processor
+        numbers. Of most photos that is no pixel or a handful. Where an image grows on a processor
         for which OpenCV rounds the curve to 11 bits, one in thirty may differ by 1.
     """
     size = settings.image_size
-    rows, columns = dialect.ramp(images, 1), dialect.ramp(images, 2)
+    rows, columns = ops.arange(images, 1), ops.arange(images, 2)
     one = _whole(1)
-    height, width = dialect.most(rows) + one, dialect.most(columns) + one
-    shorter = dialect.minimum(height, width)
-    kept_height = _kept_side(dialect, height, shorter, settings.resize)
-    kept_width = _kept_side(dialect, width, shorter, settings.resize)
-    # (N, 3, H, W): rows and columns are matrices for every picture and colour.
-    planes = dialect.to_float(dialect.turn(images, (0, 3, 1, 2)))
-    shrinks = dialect.at_least(dialect.minimum(kept_height, kept_width), _whole(size))
+    height, width = ops.max(rows) + one, ops.max(columns) + one
+    shorter = ops.minimum(height, width)
+    kept_height = _kept_side(ops, height, shorter, settings.resize)
+    kept_width = _kept_side(ops, width, shorter, settings.resize)
+    # (N, 3, H, W): rows and columns are matrices for every image and color.
+    planes = ops.cast(ops.transpose(images, (0, 3, 1, 2)), "float32")
+    shrinks = ops.greater_equal(ops.minimum(kept_height, kept_width), _whole(size))
     weights = [
-        dialect.choose(
+        ops.where(
             shrinks,
-            _area_weights(dialect, ramp, side, kept, size),
-            _cubic_weights(dialect, ramp, side, kept, size),
+            _area_weights(ops, indices, side, kept, size),
+            _cubic_weights(ops, indices, side, kept, size),
         )
-        for ramp, side, kept in ((rows, height, kept_height), (columns, width, kept_width))
+        for indices, side, kept in ((rows, height, kept_height), (columns, width, kept_width))
     ]
-    summed = dialect.product(dialect.product(weights[0], planes), dialect.turn(weights[1], (1, 0)))
-    pixels = summed / _divisor(dialect, shrinks, kept_height, kept_width, size)
-    pixels = pixels + _tie(dialect, kept_height, kept_width, size)
+    summed = ops.matmul(ops.matmul(weights[0], planes), ops.transpose(weights[1], (1, 0)))
+    pixels = summed / _divisor(ops, shrinks, kept_height, kept_width, size)
+    pixels = pixels + _tie(ops, kept_height, kept_width, size)
     # Cubic curves overshoot.
-    whole = dialect.minimum(dialect.maximum(dialect.round(pixels), _real(0)), _real(255))
-    return dialect.turn(whole, (0, 2, 3, 1))
+    whole = ops.minimum(ops.maximum(ops.round(pixels), _real(0)), _real(255))
+    return ops.transpose(whole, (0, 2, 3, 1))
 
 
-def _kept_side(dialect: Dialect, side: Any, shorter: Any, how: str) -> Any:
+def _kept_side(ops: Ops, side: Any, shorter: Any, how: str) -> Any:
     """Length of the middle part that is kept, of one side."""
     if how == "squash":
         return side
@@ -231,22 +106,22 @@ def _kept_side(dialect: Dialect, side: Any, shorter: Any, how: str) -> Any:
         return shorter
     # The square root of side * shorter to the nearest whole number, from float32's estimate.
     area = side * shorter
-    estimate = dialect.to_int(dialect.square_root(dialect.to_float(area)))
+    estimate = ops.cast(ops.sqrt(ops.cast(area, "float32")), "int32")
     one = _whole(1)
     kept = estimate - one
     for candidate in (estimate, estimate + one):
         # sqrt(n) > c - 1/2 just where n > c * c - c + 1/4.
-        enough = dialect.at_least(area, candidate * candidate - candidate + one)
-        kept = kept + dialect.to_int(enough)
+        enough = ops.greater_equal(area, candidate * candidate - candidate + one)
+        kept = kept + ops.cast(enough, "int32")
     return kept
 
 
-def _positions(dialect: Dialect, ramp: Any, side: Any, kept: Any) -> Any:
+def _positions(ops: Ops, indices: Any, side: Any, kept: Any) -> Any:
     """(1, n) int32: each pixel's number within the part that is kept."""
-    return ramp - dialect.floor_divide(side - kept, _whole(2))
+    return indices - ops.floor_divide(side - kept, _whole(2))
 
 
-def _area_weights(dialect: Dialect, ramp: Any, side: Any, kept: Any, size: int) -> Any:
+def _area_weights(ops: Ops, indices: Any, side: Any, kept: Any, size: int) -> Any:
     """(S, n) float32: how much of each pixel lies in each output pixel, in whole numbers.
 
     On a scale where a pixel is S long and an output pixel `kept`, all borders are whole numbers.
@@ -254,47 +129,47 @@ def _area_weights(dialect: Dialect, ramp: Any, side: Any, kept: Any, size: int) 
     wherever they can lie just between two numbers.
     """
     outputs = np.arange(size, dtype=np.int32)[:, np.newaxis]
-    positions, one = _positions(dialect, ramp, side, kept), _whole(1)
-    begin = dialect.maximum(kept * outputs, positions * _whole(size))
-    end = dialect.minimum(kept * (outputs + one), (positions + one) * _whole(size))
-    overlap = dialect.maximum(end - begin, _whole(0))
-    return dialect.to_float(dialect.floor_divide(overlap, _common(dialect, kept, size)))
+    positions, one = _positions(ops, indices, side, kept), _whole(1)
+    begin = ops.maximum(kept * outputs, positions * _whole(size))
+    end = ops.minimum(kept * (outputs + one), (positions + one) * _whole(size))
+    overlap = ops.maximum(end - begin, _whole(0))
+    return ops.cast(ops.floor_divide(overlap, _common(ops, kept, size)), "float32")
 
 
-def _common(dialect: Dialect, kept: Any, size: int) -> Any:
+def _common(ops: Ops, kept: Any, size: int) -> Any:
     """The largest power of two that divides both lengths."""
     common: Any = None
     power = 1
     while size % power == 0:
-        divided = dialect.equal(dialect.floor_divide(kept, _whole(power)) * _whole(power), kept)
+        divided = ops.equal(ops.floor_divide(kept, _whole(power)) * _whole(power), kept)
         # 1, and then 1, 2, 4, ... more add up to 2, 4, 8, ...
-        part = dialect.to_int(divided) * _whole(max(power // 2, 1))
+        part = ops.cast(divided, "int32") * _whole(max(power // 2, 1))
         common = part if common is None else common + part
         power *= 2
     return common
 
 
-def _cubic_weights(dialect: Dialect, ramp: Any, side: Any, kept: Any, size: int) -> Any:
+def _cubic_weights(ops: Ops, indices: Any, side: Any, kept: Any, size: int) -> Any:
     """(S, n) float32: the cubic curve's weights of the four pixels around each output pixel.
 
     Source: Keys, "Cubic Convolution Interpolation for Digital Image Processing" (1981), with
     OpenCV's parameter; past the border the border's pixel is taken again.
     """
     outputs = np.arange(size, dtype=np.int32)[:, np.newaxis]
-    # The centre of an output pixel, in pixels: (2 i + 1) kept / 2 S - 1 / 2.
+    # The center of an output pixel, in pixels: (2 i + 1) kept / 2 S - 1 / 2.
     unit, one = _whole(2 * size), _whole(1)
-    centre = kept * (2 * outputs + one) - _whole(size)
-    before = dialect.floor_divide(centre + unit, unit) - one
-    x = dialect.to_float(centre - before * unit) / _real(2 * size)
+    center = kept * (2 * outputs + one) - _whole(size)
+    before = ops.floor_divide(center + unit, unit) - one
+    x = ops.cast(center - before * unit, "float32") / _real(2 * size)
     minus = x * _real(-1)
     near = _near(x), _near(minus + _real(1))
     far = _far(x + _real(1)), _far(minus + _real(2))
-    positions = _positions(dialect, ramp, side, kept)
+    positions = _positions(ops, indices, side, kept)
     weights: Any = None
     for step, weight in zip((-1, 0, 1, 2), (far[0], *near, far[1]), strict=True):
-        place = dialect.maximum(before + _whole(step), _whole(0))
-        place = dialect.minimum(place, kept - one)
-        part = dialect.to_float(dialect.equal(place, positions)) * weight
+        place = ops.maximum(before + _whole(step), _whole(0))
+        place = ops.minimum(place, kept - one)
+        part = ops.cast(ops.equal(place, positions), "float32") * weight
         weights = part if weights is None else weights + part
     return weights
 
@@ -310,19 +185,19 @@ def _far(x: Any) -> Any:
     return inner * x - _real(4 * _CUBIC)
 
 
-def _divisor(dialect: Dialect, shrinks: Any, kept_height: Any, kept_width: Any, size: int) -> Any:
+def _divisor(ops: Ops, shrinks: Any, kept_height: Any, kept_width: Any, size: int) -> Any:
     """What an output pixel's weights add up to."""
     sums = [
-        dialect.to_float(dialect.floor_divide(kept, _common(dialect, kept, size)))
+        ops.cast(ops.floor_divide(kept, _common(ops, kept, size)), "float32")
         for kept in (kept_height, kept_width)
     ]
-    return dialect.choose(shrinks, sums[0] * sums[1], _real(1))
+    return ops.where(shrinks, sums[0] * sums[1], _real(1))
 
 
-def _tie(dialect: Dialect, kept_height: Any, kept_width: Any, size: int) -> Any:
-    """OpenCV rounds halves up where it halves a picture exactly, and to even elsewhere."""
+def _tie(ops: Ops, kept_height: Any, kept_width: Any, size: int) -> Any:
+    """OpenCV rounds halves up where it halves an image exactly, and to even elsewhere."""
     double = _whole(2 * size)
-    halves = [dialect.to_float(dialect.equal(kept, double)) for kept in (kept_height, kept_width)]
+    halves = [ops.cast(ops.equal(kept, double), "float32") for kept in (kept_height, kept_width)]
     return halves[0] * halves[1] * _real(_TIE)
 
 

@@ -1,4 +1,4 @@
-"""Pictures to try an exported model on: photos of the run, others, or drawn ones."""
+"""Images to try an exported model on: photos of the run, others, or drawn ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,19 +13,19 @@ from handful.data.index import ImageIndex, load_index, load_unlabelled
 from handful.errors import DataError
 from handful.runs.stored_run import StoredRun
 
-MOST_PICTURES = 64
+MAX_IMAGES = 64
 # Height and width of the drawn ones: usual, small, large, narrow, wide.
 _DRAWN_SIZES = ((375, 500), (120, 100), (768, 1024), (500, 60), (48, 640), (333, 333))
 _NUM_DRAWN = 12
 
 
 @dataclass(frozen=True, eq=False)
-class TrialPictures:
-    """Pictures, read one at a time: photos of full size take much memory.
+class TrialImages:
+    """Images, read one at a time: photos of full size take much memory.
 
     Args:
         source: Where they come from, in words.
-        index: The photos; None for drawn pictures.
+        index: The photos; None for drawn images.
         max_megapixels: Larger photos are not read.
         validation: All validation photos of the run, labelled; None where they are not there.
     """
@@ -40,7 +40,7 @@ class TrialPictures:
 
     def __iter__(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         if self.index is None:
-            yield from draw_pictures()
+            yield from draw_images()
             return
         for row, path in enumerate(self.index.paths):
             try:
@@ -50,12 +50,12 @@ class TrialPictures:
                 continue
 
 
-def find_pictures(
+def find_images(
     run: StoredRun | None,
     photos: Path | None,
     settings: DecodeSettings,
-) -> TrialPictures:
-    """Find pictures to try a model on, spread over all there are.
+) -> TrialImages:
+    """Find images to try a model on, spread over all there are.
 
     Args:
         run: The run; None for a classifier without its run.
@@ -63,11 +63,11 @@ def find_pictures(
         settings: The classifier's, for the size that is still read.
 
     Returns:
-        Up to 64 pictures: the photos that were given, else validation photos of the run, else
+        Up to 64 images: the photos that were given, else validation photos of the run, else
         drawn ones.
 
     Raises:
-        DataError: When the photos that were given are not there, or none is a picture.
+        DataError: When the photos that were given are not there, or none is an image.
     """
     limit = settings.max_megapixels
     validation = None if run is None else _run_photos(run)
@@ -75,11 +75,11 @@ def find_pictures(
         index = load_unlabelled([photos])
         if not len(index):
             raise DataError(f"{photos} has no readable photos; give others as `photos`.")
-        found = TrialPictures(f"photos given: {photos.name}", _some(index), limit)
+        found = TrialImages(f"photos given: {photos.name}", _some(index), limit)
     elif validation is not None:
-        found = TrialPictures("validation photos of the run", _some(validation), limit)
+        found = TrialImages("validation photos of the run", _some(validation), limit)
     else:
-        found = TrialPictures("drawn pictures, for the run's photos are gone", None, limit)
+        found = TrialImages("drawn pictures, for the run's photos are gone", None, limit)
     return replace(found, validation=validation)
 
 
@@ -96,12 +96,12 @@ def _run_photos(run: StoredRun) -> ImageIndex | None:
 
 
 def _some(index: ImageIndex) -> ImageIndex:
-    rows = np.linspace(0, len(index) - 1, min(MOST_PICTURES, len(index))).round()
+    rows = np.linspace(0, len(index) - 1, min(MAX_IMAGES, len(index))).round()
     return index.select(np.unique(rows.astype(np.int64)))
 
 
-def draw_pictures() -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Coloured clouds under noise, of several sizes; the same at each call.
+def draw_images() -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Colored clouds under noise, of several sizes; the same at each call.
 
     Yields:
         A name, and (H, W, 3) uint8 RGB.
