@@ -209,8 +209,8 @@ def test_names_are_checked_first(tiny_run: Path, tmp_path: Path) -> None:
     for format, precision, message in (
         ("caffe", None, r"`format` is 'caffe'; expected openvino, onnx, litert, keras"),
         ("onnx", "fp8", r"`precision` is 'fp8'; expected f32, bf16, int8"),
-        ("keras", "int8", r"'int8' and format 'keras'; expected f32 .* for openvino and onnx"),
-        ("onnx", "bf16", r"'bf16' and format 'onnx'; expected f32 or int8 .* for openvino\."),
+        ("keras", "int8", r"'int8' and `format` 'keras'; expected f32 .* for openvino and onnx"),
+        ("onnx", "bf16", r"'bf16' and `format` 'onnx'; expected f32 or int8 .* for openvino\."),
     ):
         with pytest.raises(ValueError, match=message):
             export(tiny_run, format, precision=precision, output=tmp_path / "out")
