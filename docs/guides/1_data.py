@@ -2,7 +2,7 @@
 # # 1. The data
 #
 # A computer is to tell cats from dogs. Nobody can write down rules for that, so it will learn
-# them from examples: 2,000 photos to learn from, and 1,000 others to see what it has learned.
+# them from examples: 2,000 training photos, and 1,000 validation photos to see what it has learned.
 # Before any network is built, this page looks at the photos. Most classifiers that fail do so
 # because nobody did.
 #
@@ -81,7 +81,7 @@ assert len(index.class_names) == 2, "these pages tell two classes from each othe
 # %%
 split = handful.split_index(index)
 train, validation = split.part("train"), split.part("validation")
-print(f"{len(train):,} photos to learn from, {len(validation):,} to look at")
+print(f"{len(train):,} training photos, {len(validation):,} validation photos")
 
 assert not set(split.train) & set(split.validation)
 assert not set(train.content_hashes) & set(validation.content_hashes)
@@ -111,12 +111,12 @@ assert len(batches) == np.ceil(len(train) / 64)
 
 # %% [markdown]
 # Four numbers describe the images: which photo of the minibatch, which row, which column, which
-# colour (red, green, blue).
+# color (red, green, blue).
 #
 # ## Look at them
 #
 # Sixteen photos with their labels. Do the labels fit? What differs between two photos of the same
-# class: the size of the animal, where it sits, the light, the background, people in the picture?
+# class: the size of the animal, where it sits, the light, the background, people in the photo?
 
 # %%
 from handful.reports import figures
@@ -126,10 +126,10 @@ names = [index.class_names[int(label)] for label in labels[:16]]
 guide.show(figures.plot_examples(pictures, names, "16 training photos"), "1-photos")
 
 # %% [markdown]
-# The page writes this sheet with your photos into `runs/guides`. Here it is with drawn pictures
+# The page writes this sheet with your photos into `runs/guides`. Here it is with drawn images
 # of two simple classes, so that no one's photos are copied:
 #
-# ![Sixteen drawn pictures in rows of four, each with its class below: round or square](figures/1-pictures.png)
+# ![Sixteen drawn images in rows of four, each with its class below: round or square](figures/1-pictures.png)
 #
 # The photos are wide or tall, and these are square: `batches` squashes them, as the exercise
 # does. `handful.batches(..., resize="crop")` cuts the edges off instead.
@@ -194,7 +194,7 @@ for one, other in found.split.duplicates:
 #
 # <details><summary>Answer</summary>
 #
-# 150 · 150 · 3 = 67,500: one for each pixel and colour.
+# 150 · 150 · 3 = 67,500: one for each pixel and color.
 #
 # </details>
 #

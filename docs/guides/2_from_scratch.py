@@ -27,8 +27,8 @@ PHOTOS = guide.find_photos()
 # In the functional API each layer is called with what the layer before it returned. Four times
 # the same three steps follow each other:
 #
-# - **convolution**: small filters of 3 x 3 pixels slide over the picture, and each answers where
-#   it finds its pattern; the first ones find edges and colours, later ones what these make up;
+# - **convolution**: small filters of 3 x 3 pixels slide over the photo, and each answers where
+#   it finds its pattern; the first ones find edges and colors, later ones what these make up;
 # - **max-pooling**: of each 2 x 2 answers the largest is kept, so that height and width halve;
 # - **dropout**: while training, a fifth of the answers is set to zero at random, so that the
 #   network cannot rely on any single one.
@@ -89,7 +89,8 @@ assert [w.shape for w in build_scratch().weights] == [w.shape for w in network.w
 # Three things must be chosen. The **loss** says how wrong the network is; for one probability it
 # is the binary cross-entropy, which punishes being sure and wrong. The **optimizer**, Adam,
 # changes the weights a little after each minibatch so that the loss falls; its **learning rate**
-# of 0.0005 says how much. The **metric**, accuracy, is for us: the share of photos named right.
+# of 0.0005 says how much. The **metric**, accuracy, is for us: the share of photos
+# classified correctly.
 #
 # For the validation photos no order is drawn, and nothing is changed but the values' range.
 
@@ -140,7 +141,7 @@ assert len(history["val_accuracy"]) == guide.epochs(30)
 #   ever surer of itself, and where it is wrong, it is wrong with conviction;
 # - the accuracy may stay where it is meanwhile; so look at the loss first.
 #
-# What helps? More photos; views of the photos one has ([page 3](3_augmentation.md)); a network
+# What helps? More photos; augmented copies of those one has ([page 3](3_augmentation.md)); a network
 # that has seen millions of others ([page 4](4_transfer.md)); dropout, as here; a smaller network;
 # stopping early.
 #
@@ -158,7 +159,7 @@ run = handful.train(
     reporter=handful.PrintReporter(),
 )
 low, high = run.evaluation.accuracy_interval
-print(f"{run.evaluation.accuracy:.1%} of {len(run.evaluation):,} validation photos named right,")
+print(f"{run.evaluation.accuracy:.1%} of {len(run.evaluation):,} validation photos correct,")
 print(f"95 % interval {low:.1%} to {high:.1%}; {run.trained.fitted.seconds:.0f} s of training")
 print(f"Report: {run.path / 'report.html'}")
 guide.show(figures.plot_history(run.trained.fitted.history, "from scratch"), "2-curves")
@@ -251,7 +252,7 @@ assert own.trained.num_parameters < run.trained.num_parameters / 15
 # <details><summary>Answer</summary>
 #
 # The dense layer of 512 neurons: 1,606,144 of 1,667,169, over 96 %. Each of its neurons has a
-# weight of its own for every place in the picture, so what it learned about the left ear says
+# weight of its own for every place in the photo, so what it learned about the left ear says
 # nothing to it about the right one.
 #
 # </details>

@@ -28,7 +28,7 @@ split = handful.split_index(handful.load_index(PHOTOS))
 # %% [markdown]
 # ## A policy
 #
-# A policy says from which ranges views are drawn. This is the exercise's:
+# A policy says from which ranges augmented copies (views, in code) are drawn. This is the exercise's:
 
 # %%
 policy = AugmentationPolicy(
@@ -50,11 +50,11 @@ assert policy == EXERCISE_POLICY
 # | `height_shift_range=0.2` | share of the height | moved up to 20 % of the height up or down |
 # | `shear_range=0.2` | **degrees** | slanted by an angle between -0.2° and 0.2° |
 # | `zoom_range=0.2` | factor | width and height each by a factor of 0.8 to 1.2, each on its own |
-# | `horizontal_flip=True` | | half of the views are mirrored |
-# | `fill_mode="nearest"` | | where the view shows what lies outside the photo: the colour of its edge |
+# | `horizontal_flip=True` | | half of the copies are flipped |
+# | `fill_mode="nearest"` | | where the copy shows what lies outside the photo: the color of its edge |
 #
 # Keras gives these parameters the same names and meanings. Seeing is better than reading. The
-# left picture is a photo as the network sees it, beside it are sixteen random views, and below
+# left image is a photo as the network sees it, beside it are sixteen random copies, and below
 # each parameter by itself, from one end of its range to the other.
 
 # %%
@@ -66,13 +66,13 @@ guide.show(figures.plot_preview(preview), "3-views")
 assert preview.views.shape == (16, 150, 150, 3)
 
 # %% [markdown]
-# ![A drawn house, sixteen random views of it, and a row of eight views for each parameter](figures/3-views.png)
+# ![A drawn house, sixteen random copies of it, and a row of eight copies for each parameter](figures/3-views.png)
 #
 # `handful preview PHOTO` draws the same for any photo.
 #
 # ## Shear is in degrees
 #
-# Look at the row of `shear_range`: eight times the same picture, it seems. Many people read 0.2
+# Look at the row of `shear_range`: eight times the same photo, it seems. Many people read 0.2
 # as "20 %", like the shifts beside it, or as radians, which were 11°. It is 0.2 *degrees*:
 
 # %%
@@ -95,7 +95,7 @@ assert 75 * np.tan(np.radians(0.2)) < 0.3
 #
 # Validation answers one question: how good is the network on photos as they will come? Those will
 # not be turned by 40°. Augmented validation photos would answer another question, and would
-# answer it otherwise each time, since the views are drawn at random. In code: the training photos
+# answer it otherwise each time, since the copies are drawn at random. In code: the training photos
 # get the policy, the validation photos `rescale` alone.
 
 # %%
@@ -199,7 +199,7 @@ assert augmented.trained.num_parameters == 1_667_169
 # ```
 #
 # and with `--recipe handful` another network and a gentler policy are taken, with changes of
-# light and colour: see `handful preview PHOTO --recipe handful`.
+# light and color: see `handful preview PHOTO --recipe handful`.
 #
 # ## Questions
 #
@@ -208,7 +208,7 @@ assert augmented.trained.num_parameters == 1_667_169
 # <details><summary>Answer</summary>
 #
 # Cats and dogs are seldom photographed upside down. Views should look like photos that may come.
-# For pictures from a microscope or a satellite, where up and down mean nothing, it is a good
+# For photos from a microscope or a satellite, where up and down mean nothing, it is a good
 # parameter.
 #
 # </details>
@@ -227,16 +227,16 @@ assert augmented.trained.num_parameters == 1_667_169
 #
 # <details><summary>Answer</summary>
 #
-# No. The training accuracy is measured on turned, moved and zoomed views, and with dropout at
+# No. The training accuracy is measured on turned, moved and zoomed copies, and with dropout at
 # work; the validation accuracy on plain photos without. The first task is harder.
 #
 # </details>
 #
-# **4. A hundred views of each of 2,000 photos: is that as good as 200,000 photos?**
+# **4. A hundred augmented copies of each of 2,000 photos: is that as good as 200,000 photos?**
 #
 # <details><summary>Answer</summary>
 #
-# By no means. All views of a photo show the same animal in the same pose, on the same sofa. What
+# By no means. All copies of a photo show the same animal in the same pose, on the same sofa. What
 # the 2,000 photos do not show, a black poodle say, no view will show.
 #
 # </details>

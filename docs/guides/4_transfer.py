@@ -287,7 +287,7 @@ assert (guide.FOLDER / "compare" / "comparison.html").exists()
 # <details><summary>Answer</summary>
 #
 # A frozen body gives the same features for the same pixels. With augmentation the pixels are
-# others in each epoch, so each view must go through the body. A compromise: a few fixed views of
+# others in each epoch, so each copy must go through the body. A compromise: a few fixed copies of
 # each photo, computed once (`handful train --views 4`).
 #
 # </details>

@@ -28,7 +28,7 @@ prepare_keras()
 
 
 def find_photos() -> Path:
-    """Find the photos to learn from.
+    """Find the photos to train on.
 
     Returns:
         A folder or zip; when QUICK is set, a folder with a few of its photos.
