@@ -232,8 +232,8 @@ except OutputError as error:
         )
     assert found.stdout.splitlines() == [
         "photos-2",
-        f"{tmp_path}/photos is being made by another process; choose another place with "
-        "--output, or wait for it.",
+        f"{tmp_path}/photos is being made by another process; choose another `output`, "
+        "or wait for it.",
     ]
     kill_in(tmp_path, "with new_folder(parent / 'other'): os.kill(os.getpid(), signal.SIGKILL)")
     with new_folder(tmp_path / "other"):
