@@ -1,3 +1,5 @@
+import asyncio
+import gc
 import io
 import json
 import logging
@@ -6,8 +8,10 @@ import struct
 import sys
 import threading
 import time
+import tracemalloc
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -21,7 +25,13 @@ from handful.cli.commands import app as command_line
 from handful.models.classifier import Classifier
 from handful.serving.guards import LOOPBACK_NAMES, SECURITY_HEADERS
 from handful.serving.problems import KINDS, MEDIA_TYPE
-from handful.serving.uploads import HeldBytes, UploadLimits, printable
+from handful.serving.uploads import (
+    Disconnected,
+    HeldBytes,
+    UploadLimits,
+    printable,
+    read_uploads,
+)
 from live_server import Live, behind_proxy, live, read_answer, wait_until
 
 TOKEN = "a-token-that-is-long-enough"
@@ -293,6 +303,36 @@ def test_bytes_are_held_for_as_long_as_the_block_lasts() -> None:
             add_more(41)
         assert held.num_bytes == 60
     assert held.num_bytes == 0
+
+
+@pytest.mark.parametrize("name", ["", '; filename="a.jpg"'])
+def test_what_came_of_a_broken_upload_is_let_go_at_once(name: str) -> None:
+    head = f'--b\r\nContent-Disposition: form-data; name="file"{name}\r\n\r\n'.encode()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": next(kinds), "body": head + bytes(1_000_000), "more_body": True}
+
+    async def read() -> None:
+        with suppress(Disconnected):
+            await read_uploads(
+                {"content-type": "multipart/form-data; boundary=b"},
+                receive,
+                UploadLimits(),
+                lambda _: None,
+            )
+
+    with asyncio.Runner() as runner:
+        gc.disable()
+        try:
+            for _ in range(2):  # the first time, something is imported or kept for the next
+                kinds = iter(["http.request", "http.disconnect"])
+                tracemalloc.start()
+                runner.run(read())
+                left, most = tracemalloc.get_traced_memory()
+                tracemalloc.stop()
+        finally:
+            gc.enable()
+    assert left < 100_000 < 1_000_000 < most
 
 
 def test_a_slow_body_is_given_up(tiny_run: Path, photo: bytes) -> None:

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from handful.config import ServeConfig
 from handful.serving.application import create_app
-from handful.serving.problems import KINDS, MEDIA_TYPE, Problem
+from handful.serving.problems import MEDIA_TYPE, Problem
 from handful.serving.service import Service
 
 _KEEP_ALIVE_SECONDS = 15
@@ -287,10 +287,9 @@ class _Protocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        status, title = KINDS[problem.kind]
         body = problem.body()
         head = (
-            f"HTTP/1.1 {status} {title}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+            f"HTTP/1.1 {problem.status} {problem.title}\r\ncontent-type: {MEDIA_TYPE}\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from handful.serving.problems import MEDIA_TYPE, Problem, busy
-from handful.serving.service import Service
+from handful.serving.problems import MEDIA_TYPE, Problem
+from handful.serving.service import STOPPING, Service
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 # The pages are the same for everyone; a probe has no token.
@@ -81,7 +81,7 @@ class Guard:
             await exchange.refuse(problem)
         except asyncio.CancelledError:
             # The time to stop has come, and this one was not done.
-            await exchange.refuse(busy("stopping", "the server is stopping; try again later."))
+            await exchange.refuse(Problem("stopping", STOPPING))
         except Exception as error:
             logger.error("failed", exc_info=error, extra={"facts": exchange.facts()})
             detail = "the server has failed; its log has the reason."

@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from handful.errors import DataError
 from handful.models.classifier import Prediction
 from handful.serving.batching import Answer, QueueFullError
-from handful.serving.problems import Problem, busy, encode_json
+from handful.serving.problems import Problem, encode_json
 from handful.serving.service import Service
 from handful.serving.uploads import Disconnected, read_uploads
 
@@ -45,7 +45,7 @@ async def predict(
         service.batcher.check_room()
         names, results = await _embed_all(service, request)
     except QueueFullError as error:
-        raise busy("queue-full", str(error), error.retry_seconds) from error
+        raise Problem("queue-full", str(error), retry_seconds=error.retry_seconds) from error
     except Disconnected:
         # Nobody reads this; the log gets the status that proxies use for it.
         return Response(status_code=499)

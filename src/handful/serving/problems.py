@@ -38,6 +38,7 @@ class Problem(Exception):
         detail: What was found, what was expected, what to do; a sentence.
         errors: The files it is about: "path" and "reason" of each.
         headers: Response headers that belong to it.
+        retry_seconds: When to try again, where the problem passes (503).
     """
 
     def __init__(
@@ -47,50 +48,34 @@ class Problem(Exception):
         *,
         errors: Sequence[Mapping[str, str]] = (),
         headers: Mapping[str, str] | None = None,
+        retry_seconds: int = 1,
     ) -> None:
         super().__init__(detail)
         self.kind = kind
-        self.detail = detail
-        self.errors = [dict(error) for error in errors]
+        self.status, self.title = KINDS[kind]
+        self.errors = errors
         self.headers = dict(headers or {})
+        if self.status == 503:
+            self.headers["Retry-After"] = str(retry_seconds)
 
-    @property
-    def status(self) -> int:
-        """HTTP status code."""
-        return KINDS[self.kind][0]
-
-    def to_dict(self, request_id: str = "") -> dict[str, Any]:
-        """The problem in plain values.
+    def body(self, request_id: str = "") -> bytes:
+        """The problem as JSON.
 
         Args:
             request_id: Of the request, to find it in the log.
 
         Returns:
             "type", "title", "status", "detail" as RFC 9457 has them, "request_id", and "errors"
-            where files are at fault.
+            where files are at fault, in UTF-8.
         """
-        status, title = KINDS[self.kind]
-        facts: dict[str, Any] = {
+        facts = {
             "type": f"/docs#{self.kind}",
-            "title": title,
-            "status": status,
-            "detail": self.detail,
+            "title": self.title,
+            "status": self.status,
+            "detail": str(self),
             "request_id": request_id,
         }
-        if self.errors:
-            facts["errors"] = self.errors
-        return facts
-
-    def body(self, request_id: str = "") -> bytes:
-        """The problem as JSON.
-
-        Args:
-            request_id: As for `to_dict`.
-
-        Returns:
-            UTF-8.
-        """
-        return encode_json(self.to_dict(request_id))
+        return encode_json({**facts, "errors": self.errors} if self.errors else facts)
 
 
 def encode_json(value: Any) -> bytes:
@@ -103,17 +88,3 @@ def encode_json(value: Any) -> bytes:
         UTF-8; what a class's name has that is no text stands as JSON's own escapes.
     """
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
-
-
-def busy(kind: str, detail: str, retry_seconds: int = 1) -> Problem:
-    """Make a problem that passes: the client is told when to try again.
-
-    Args:
-        kind: "queue-full", "not-ready" or "stopping".
-        detail: As in `Problem`.
-        retry_seconds: Value of Retry-After.
-
-    Returns:
-        The problem.
-    """
-    return Problem(kind, detail, headers={"Retry-After": str(retry_seconds)})

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from threadpoolctl import threadpool_limits
 
 from handful.config import ServeConfig
-from handful.errors import HandfulError, MissingExtraError, ModelFileError, OutputError, UsageError
+from handful.errors import HandfulError, ModelFileError, OutputError, UsageError
+from handful.extras import missing_extra
 from handful.models.classifier import Classifier
 from handful.serving.addresses import invitation, open_at
 from handful.serving.batching import Batcher
@@ -158,10 +159,8 @@ def _make_service(
         from handful.serving.service import Service
         from handful.serving.uploads import UploadLimits
     except ImportError as error:
-        raise MissingExtraError(
-            f"serving needs {error.name}, which is not installed; "
-            "in handful's folder, python -m pip install -e '.[serve]' installs all it needs."
-        ) from error
+        found = f"serving needs {error.name}, which is not installed."
+        raise missing_extra("serve", found) from error
     hosts = config.allowed_hosts
     if config.is_loopback or hosts:
         hosts = (*hosts, *LOOPBACK_NAMES, config.host)

@@ -8,9 +8,11 @@ from typing import Any
 from handful.data.decoding import MAX_BYTES, MAX_SECONDS, Cost
 from handful.errors import UsageError
 from handful.serving.batching import Batcher
-from handful.serving.problems import Problem, busy
+from handful.serving.problems import Problem
 from handful.serving.serving_metrics import ServingMetrics
 from handful.serving.uploads import HeldBytes, UploadLimits
+
+STOPPING = "the server is stopping; try again later."
 
 
 @dataclass(eq=False)
@@ -64,9 +66,9 @@ class Service:
             Problem: When the network is not compiled yet, or the server is stopping.
         """
         if self.told_at is not None:
-            raise busy("stopping", "the server is stopping; try again later.")
+            raise Problem("stopping", STOPPING)
         if not self.is_ready:
-            raise busy("not-ready", "the network is being compiled; try again in 1 s.")
+            raise Problem("not-ready", "the network is being compiled; try again in 1 s.")
 
     def check_costs(self, costs: Sequence[Cost]) -> None:
         """Refuse, before the work, a request whose pictures take too much to decode.

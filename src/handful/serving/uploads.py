@@ -14,7 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 from starlette.types import Receive
 
-from handful.serving.problems import Problem, busy
+from handful.serving.problems import Problem
 
 FIELD = "file"
 RAW_NAME = "picture"
@@ -84,7 +84,7 @@ class HeldBytes:
         def add(num_bytes: int) -> None:
             nonlocal held
             if self.num_bytes + num_bytes > self.limit:
-                raise busy(
+                raise Problem(
                     "queue-full",
                     f"{self.num_bytes / 1e6:,.0f} MB of photos are in memory; at most "
                     f"{self.limit / 1e6:,.0f} MB may be. Try again in 1 s.",
@@ -244,8 +244,9 @@ class _Form:
         return self.uploads
 
     def close(self) -> None:
-        # The parser and this refer to each other, and would stay until they are looked for.
-        self.uploads = []
+        # Parsers and this refer to each other, and to what has come of a file: all of it would
+        # stay until it is looked for.
+        self.uploads, self.parser.parser = [], None
 
     def _take_field(self, field: Field) -> None:
         self._count_part()
