@@ -538,16 +538,16 @@ def test_before_it_is_ready_and_when_it_stops_photos_are_refused(
         ("error_rate=2", "`error_rate` is 2.0; expected 0 to 1"),
         ("coverage=0", "`coverage` is 0.0; expected 0 to 1"),
         ("error_rate=nan", "`error_rate` is nan"),
-        ("error_rate=often", 'error_rate is "often"; expected a number'),
-        ("error_rate=", 'error_rate is ""; expected a number'),
-        ("coverage=0.9&coverage=high", 'coverage is "high"'),
+        ("error_rate=often", '`error_rate` is "often"; expected a number'),
+        ("error_rate=", '`error_rate` is ""; expected a number'),
+        ("coverage=0.9&coverage=high", '`coverage` is "high"'),
         *[
-            (f"{name}={value}", f"{name} is ")
+            (f"{name}={value}", f"`{name}` is ")
             for name in ("error_rate", "coverage")
             for value in ("inf", "-inf", "NaN", "0", "1", "-0.1", "1e400", "1e-400", "0x1p-3", ".")
         ],
-        ("coverage=%000.5", "coverage is"),
-        ("coverage=" + "a" * 30_000, 'coverage is "aaaa'),
+        ("coverage=%000.5", "`coverage` is"),
+        ("coverage=" + "a" * 30_000, '`coverage` is "aaaa'),
         ("coverage=" + "9" * 30_000, "`coverage` is inf"),
         ("&".join(["coverage=0.5"] * 3000 + ["coverage=2"]), "`coverage` is 2.0"),
     ],

@@ -156,4 +156,6 @@ def _add_refusals(app: FastAPI) -> None:
     async def of_options(request: Request, error: RequestValidationError) -> Response:
         found = error.errors()[0]
         given = printable(str(found["input"])[:40])
-        raise Problem("option", f'{found["loc"][-1]} is "{given}"; expected a number such as 0.01.')
+        raise Problem(
+            "option", f'`{found["loc"][-1]}` is "{given}"; expected a number such as 0.01.'
+        )
