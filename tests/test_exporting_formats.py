@@ -346,6 +346,6 @@ def test_a_missing_package_is_named_before_the_work(
 
     check_extra(format)
     monkeypatch.setattr(export_runtime, "find_spec", lambda name: None)
-    message = rf"--format {format} needs {package}.*pip install -e '\.\[export\]'"
+    message = rf"`format` {format} needs {package}.*pip install -e '\.\[export\]'"
     with pytest.raises(MissingExtraError, match=message):
         check_extra(format)
