@@ -382,7 +382,7 @@ def test_the_command_prints_what_was_found(tiny_run: Path, tmp_path: Path) -> No
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].startswith(f"{tmp_path / 'out' / 'model.xml'}: ")
-    assert "Compared with handful on 10 pictures (validation photos of the run):" in lines
+    assert "Compared with handful on 10 images (validation photos of the run):" in lines
     assert lines[-1] == f"Model card: {tmp_path / 'out' / 'model_card.md'}"
 
 
