@@ -337,15 +337,18 @@ def test_litert_needs_tensorflow_below_keras(
 
 
 @pytest.mark.parametrize(
-    ("format", "package"), [("onnx", "onnx and onnxruntime"), ("litert", "ai-edge-litert")]
+    ("format", "package", "extra"),
+    [
+        ("onnx", "onnxruntime", "export"),
+        ("litert", "ai-edge-litert", "export"),
+        ("litert", "tensorflow", "tensorflow"),
+    ],
 )
 def test_a_missing_package_is_named_before_the_work(
-    format: str, package: str, monkeypatch: pytest.MonkeyPatch
+    format: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from handful.exporting import export_runtime
-
     check_extra(format)
-    monkeypatch.setattr(export_runtime, "find_spec", lambda name: None)
-    message = rf"`format` {format} needs {package}.*pip install -e '\.\[export\]'"
+    monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)
+    message = rf"Format {format} needs {package}, .*pip install 'handful\[{extra}\]'"
     with pytest.raises(MissingExtraError, match=message):
         check_extra(format)

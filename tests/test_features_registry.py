@@ -225,6 +225,19 @@ def test_a_body_is_converted_in_an_odd_environment(networks_folder, tmp_path, mo
 
 
 @pytest.mark.real
+def test_a_body_is_converted_alike_without_tensorflow(tmp_path, monkeypatch):
+    prepare_keras()
+    path = tmp_path / "small.weights.h5"
+    build_body("mobilenetv3small", 96).save_weights(path)
+    backbone = find_backbone("mobilenetv3small", path, image_size=96)
+    expected = compiled(backbone, tmp_path / "with")(sample_photos(96))["embeddings"]
+    monkeypatch.setattr(registry, "is_installed", lambda name: name != "tensorflow")
+    found = compiled(backbone, tmp_path / "without")(sample_photos(96))["embeddings"]
+    assert expected.shape == (2, 576) and expected.std() > 0
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.real
 def test_an_image_size_that_the_network_cannot_take(shared_folder, tmp_path):
     path = shared_folder / "weights" / "xception_imagenet_notop.weights.h5"
     with pytest.raises(ValueError, match="at least 71x71"):

@@ -353,7 +353,7 @@ def test_without_the_extra_it_says_how_to_install_it(
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     with pytest.raises(
-        MissingExtraError, match=r"serving needs fastapi.*pip install 'handful\[serve\]'"
+        MissingExtraError, match=r"Serving needs fastapi, .*pip install 'handful\[serve\]'"
     ):
         server_module.serve(tiny_run, ServeConfig(port=0))
 

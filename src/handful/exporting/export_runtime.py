@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.config import default_variables
-from handful.errors import MissingExtraError
 from handful.exporting.export_graph import INPUT_NAME
+from handful.extras import require
 from handful.features.embed import available_cores
-from handful.features.keras_runtime import prepare_keras
+from handful.features.keras_runtime import prepare_keras, require_keras
 
 # From one image (H, W, 3) uint8 RGB to its probabilities (C,).
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -24,12 +23,12 @@ FILE_NAMES = {
     "litert": "model.tflite",
     "keras": "model.keras",
 }
-# What each format needs besides what handful needs itself, as modules and as packages.
-_EXTRAS = {
-    "openvino": {},
-    "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime"},
-    "litert": {"ai_edge_litert": "ai-edge-litert"},
-    "keras": {},
+# What each format needs besides what handful needs itself: the extra, and modules of it.
+_EXTRAS: dict[str, list[tuple[str, ...]]] = {
+    "openvino": [],
+    "onnx": [("export", "onnx", "onnxruntime")],
+    "litert": [("export", "ai_edge_litert"), ("tensorflow", "tensorflow", "keras")],
+    "keras": [],
 }
 
 
@@ -42,12 +41,10 @@ def check_extra(format: str) -> None:
     Raises:
         MissingExtraError: When it is not.
     """
-    missing = [package for module, package in _EXTRAS[format].items() if find_spec(module) is None]
-    if missing:
-        raise MissingExtraError(
-            f"`format` {format} needs {' and '.join(missing)}, which this installation lacks. "
-            "In handful's folder: python -m pip install -e '.[export]'"
-        )
+    for extra, *modules in _EXTRAS[format]:
+        require(extra, f"Format {format}", *modules)
+    if format == "keras":
+        require_keras("Format keras")
 
 
 def open_export(path: Path, format: str) -> Runner:

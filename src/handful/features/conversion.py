@@ -1,7 +1,6 @@
 """Networks written in OpenVINO's format, and a folder that keeps them with their digests."""
 
 import atexit
-import importlib
 import logging
 import os
 import shutil
@@ -22,6 +21,7 @@ from handful.features.backbones.efficientnet_lite import (
     build_graph,
     lite_convolutions,
 )
+from handful.features.keras_conversion import convert_keras
 from handful.features.quantization import quantise
 from handful.files.atomic import (
     MALFORMED,
@@ -78,7 +78,7 @@ class FrozenNetwork:
 
 
 def write_network(network: "keras.Model", folder: Path) -> None:
-    """Convert a Keras network on TensorFlow and check that the result computes the same.
+    """Convert a Keras network and check that the result computes the same.
 
     Args:
         network: Model from RGB pictures (N, S, S, 3) in [0, 255] to features (N, D).
@@ -87,10 +87,15 @@ def write_network(network: "keras.Model", folder: Path) -> None:
     Raises:
         HandfulError: When the converted network gives other features.
     """
+    import keras
+
     picture = _check_picture(network.input_shape[1])
-    expected = np.asarray(network(picture.astype(np.float32), training=False))
-    # A function of its own: its copies of the weights are gone before the next ones are made.
-    _save(_convert_keras(network, folder), folder)
+    values = network(picture.astype(np.float32), training=False)
+    expected = keras.ops.convert_to_numpy(values)
+    graph = convert_keras(network, folder)
+    for port, name in ((graph.input(0), INPUT_NAME), (graph.output(0), OUTPUT_NAME)):
+        port.get_tensor().set_names({name})
+    _save(graph, folder)
     check_features(_features(folder / "network.xml", picture), expected)
 
 
@@ -194,40 +199,6 @@ def save_graph(graph: "openvino.Model", path: Path) -> None:
         with path.with_suffix(".bin").open("ab") as file:
             file.write(bytes(4_000_000))
         raise
-
-
-def _convert_keras(network: "keras.Model", folder: Path) -> "openvino.Model":
-    """Freeze a network into a file of TensorFlow's and let OpenVINO's compiled reader take it.
-
-    `openvino.convert_model` would go through Python code that runs `exec("del tensorflow")`,
-    which Python 3.13 and later do not allow inside a function.
-    """
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
-
-    from handful.features.runtime import openvino
-
-    signature = [tf.TensorSpec([None, *network.input_shape[1:]], tf.uint8, name=INPUT_NAME)]
-
-    # Autograph would write a file for temporary use, which a killed process leaves.
-    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
-    def embed(images: Any) -> Any:
-        return network(tf.cast(images, tf.float32), training=False)
-
-    frozen = convert_variables_to_constants_v2(embed.get_concrete_function())
-    path = folder / "frozen.pb"
-    path.write_bytes(frozen.graph.as_graph_def().SerializeToString())
-    reader = openvino.frontend.FrontEndManager().load_by_framework("tf")
-    graph = reader.convert(reader.load(path))
-    # Folds batch norm into the convolutions; a test counts what is left.
-    folding = importlib.import_module("openvino._offline_transformations")
-    folding.apply_moc_transformations(graph, cf=True)
-    path.unlink()
-    for port, name in ((graph.input(0), INPUT_NAME), (graph.output(0), OUTPUT_NAME)):
-        port.get_tensor().set_names({name})
-    return graph
 
 
 def read_network(network: FrozenNetwork, batch_size: int = 1) -> Any:

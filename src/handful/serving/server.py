@@ -159,7 +159,7 @@ def _make_service(
         from handful.serving.service import Service
         from handful.serving.uploads import UploadLimits
     except ImportError as error:
-        found = f"serving needs {error.name}, which is not installed."
+        found = f"Serving needs {error.name}, which is not installed."
         raise missing_extra("serve", found) from error
     hosts = config.allowed_hosts
     if config.is_loopback or hosts:

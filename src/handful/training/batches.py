@@ -18,7 +18,7 @@ from handful.data.decoding import DecodeSettings, decode
 from handful.data.index import ImageIndex, load_index
 from handful.errors import DataError, UsageError
 from handful.features.embed import available_cores
-from handful.features.keras_runtime import prepare_keras
+from handful.features.keras_runtime import prepare_keras, require_keras
 from handful.files.tensors import empty_array
 from handful.forks import start_anew_in_children
 from handful.reporting import Progress
@@ -390,6 +390,7 @@ def batches(
         A `keras.utils.PyDataset`; `next(iter(it))` gives (B, H, W, 3) float32 and labels.
 
     Raises:
+        MissingExtraError: When Keras, or what it computes with, is not installed.
         DataError: When photos cannot be used.
         ValueError: When an argument is out of its range.
 
@@ -399,6 +400,7 @@ def batches(
         images, labels = next(iter(batches("photos/train", batch_size=20, policy=policy)))
         ```
     """
+    require_keras("handful.batches")
     height, width = image_size
     if height != width:
         raise UsageError(f"image_size is {image_size}; expected equal height and width.")

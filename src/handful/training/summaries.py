@@ -10,7 +10,7 @@ import numpy as np
 from handful.errors import DataError, UsageError
 from handful.features.backbones.efficientnet_lite import LITE_VARIANTS, build_lite
 from handful.features.backbones.keras_applications import KERAS_BODIES
-from handful.features.keras_runtime import prepare_keras
+from handful.features.keras_runtime import prepare_keras, require_keras
 from handful.features.registry import backbone_names
 from handful.training.networks import NETWORKS, build_transfer, load_builder
 
@@ -106,12 +106,14 @@ def summarise(
 
     Raises:
         ValueError: For an unknown name, fewer than two classes, or pictures too small.
+        MissingExtraError: When Keras, or what it computes with, is not installed.
         DataError: When the user's file or function gives no network.
     """
     if image_size is not None and image_size < 1:
         raise UsageError(f"`image_size` is {image_size}; expected a number of pixels.")
     if num_classes is not None and num_classes < 2:
         raise UsageError(f"`num_classes` is {num_classes}; expected 2 or more.")
+    require_keras("The summary of a network")
     body = None
     if name.lower() in backbone_names():
         network, body = _build_with_body(name.lower(), num_classes or 2, image_size)

@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -11,7 +12,7 @@ from typing import Any
 from handful.config import CompareConfig, TrainConfig
 from handful.errors import DataError, ModelFileError, OutputError
 from handful.evaluation.comparison import Comparison, StrategyRun, build_comparison
-from handful.features.keras_runtime import prepare_keras
+from handful.features.keras_runtime import require_keras
 from handful.files.atomic import MALFORMED, explain_damage, new_folder, write_json
 from handful.models.classifier import read_description
 from handful.reporting import Reporter
@@ -55,9 +56,11 @@ def compare(
 
     Raises:
         DataError: When the photos cannot be used, or the folder is another comparison's.
+        MissingExtraError: When Keras, or what it computes with, is not installed.
         OutputError: When the output exists or cannot be written.
         KeyboardInterrupt: When interrupted or cancelled; what was trained stays, for `resume`.
     """
+    require_keras("Comparing strategies")
     config, folder, reporter = config or CompareConfig(), Path(output), Reporter(reporter)
     manifest = folder / MANIFEST_FILE
     if folder.exists() and not resume:
@@ -208,10 +211,8 @@ def _split_facts(path: Path) -> tuple[int, tuple[str, ...]]:
 
 def _forget_networks() -> None:
     """Give back the memory of networks that are finished with."""
-    prepare_keras()
-    import keras
-
-    keras.backend.clear_session()
+    if "keras" in sys.modules:
+        sys.modules["keras"].backend.clear_session()
 
 
 def _write(comparison: Comparison, config: CompareConfig, photos: str | Path, folder: Path) -> None:

@@ -19,6 +19,7 @@ from handful.data.splits import Split, duplicate_groups, read_manifest, write_ma
 from handful.errors import DataError, UsageError
 from handful.evaluation.evaluation import Evaluation, score
 from handful.features.embed import embed_index
+from handful.features.keras_runtime import require_keras
 from handful.files.atomic import new_file
 from handful.files.cache import ContentCache
 from handful.models.calibration import keep_answers
@@ -82,6 +83,8 @@ def train(
 
     Raises:
         DataError: When no classifier can be made of the photos; says why.
+        MissingExtraError: When the strategy needs Keras, or what it computes with, and it is not
+            installed.
         WeightsError: When the backbone's weights are missing or wrong.
         TrainingError: When training diverges.
         OutputError: When the output exists or cannot be written.
@@ -94,6 +97,8 @@ def train(
     """
     config = config or TrainConfig()
     recipe = chosen_recipe(config)  # Wrong options are found before the work.
+    if recipe is not None:
+        require_keras(f"Strategy {config.strategy} of recipe {config.recipe}")
     if network is not None and config.strategy not in ("scratch", "augmented"):
         raise UsageError(
             f"network is given and strategy {config.strategy!r}; a network of one's own is "
