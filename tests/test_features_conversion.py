@@ -146,11 +146,11 @@ def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path):
     code = f"""
 import os, pathlib
 from handful.features import registry
-backbones._convert = lambda backbone, folder, int8: [
+registry._convert = lambda backbone, folder, int8: [
     (folder / name).write_text("") for name in ("network.xml", "network.bin")]
 for _ in range(2):
-    network = backbones.frozen_network(
-        backbones.find_backbone(), pathlib.Path({str(tmp_path / "cache")!r}))
+    network = registry.frozen_network(
+        registry.find_backbone(), pathlib.Path({str(tmp_path / "cache")!r}))
     assert network.xml_path.is_file()
 os._exit(0) if os.fork() == 0 else os.wait()
 assert network.xml_path.is_file()
