@@ -139,7 +139,7 @@ class Lab:
     def command(self) -> list[str]:
         """What is begun; where something unfinished is there, it goes on."""
         words = {
-            "head": "train photos --apply-fixes fixes.csv -o runs/new",
+            "head": "train photos --fixes fixes.csv -o runs/new",
             "network": "train photos --strategy scratch --network net.py:build --epochs 2 "
             "--image-size 64 -o runs/net",
             "check": "check photos -o runs/check",

@@ -31,8 +31,8 @@ def find_photos(given: Path | None) -> Path:
     """The photos given, or those that `handful demo` would take."""
     if given is not None:
         return given
-    from handful.config import cache_folder
     from handful.datasets.registry import find_demo_data
+    from handful.environment import cache_folder
 
     return find_demo_data(None, cache_folder()).path
 

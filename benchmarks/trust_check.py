@@ -27,11 +27,12 @@ from PIL import Image
 
 from handful.checks.findings import Evidence
 from handful.checks.photos import find_problems
-from handful.config import TrainConfig, cache_folder
+from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings, decode, decode_picture
 from handful.data.index import ImageIndex, load_index
 from handful.data.metadata import MEASURES, measure
 from handful.datasets.solar_cells import fetch_solar_cells
+from handful.environment import cache_folder
 from handful.features.embed import EmbeddingTable, scan_index
 from handful.training.steps import choose_network, keep_readable, open_cache
 from handful.workflows.check import PhotoCheck, check

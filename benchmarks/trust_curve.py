@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.config import TrainConfig, cache_folder
+from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
 from handful.data.index import load_index
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import duplicate_groups, stratified_folds
 from handful.datasets.solar_cells import fetch_solar_cells
+from handful.environment import cache_folder
 from handful.evaluation.curve_fitting import measure_curve
 from handful.features.embed import Embedder, embed_index
 from handful.models.heads import fit_head

@@ -24,12 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.checks.labels import LabelReview, review_embeddings
-from handful.config import TrainConfig, cache_folder
+from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings, decode_picture
 from handful.data.index import ImageIndex, load_index
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, assign_parts
 from handful.datasets.solar_cells import SOLAR_CELLS, fetch_solar_cells
+from handful.environment import cache_folder
 from handful.features.embed import Embedder, embed_index
 from handful.models.heads import fit_head
 from handful.training.steps import choose_network, keep_readable, open_cache

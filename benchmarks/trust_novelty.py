@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.config import cache_folder
 from handful.data.decoding import resize
 from handful.data.index import ImageIndex, load_index
 from handful.datasets.digits import find_digits, read_digits
 from handful.datasets.solar_cells import fetch_solar_cells
+from handful.environment import cache_folder
 from handful.features.embed import embed_index
 from handful.models.classifier import Classifier
 from handful.models.novelty import reference_of

@@ -103,7 +103,7 @@ def test_a_leaks_command_is_the_fix_list_or_drop_leaks() -> None:
     parts = ["train", "validation"]
     with_list = evidence_of([0, 0], parts=parts, pairs=[(0, 1)])
     without = evidence_of([0, 0], parts=parts, pairs=[(0, 1)], fix_list="")
-    assert next(find_leaks(with_list)).command == "handful train photos --apply-fixes fixes.csv"
+    assert next(find_leaks(with_list)).command == "handful train photos --fixes fixes.csv"
     assert next(find_leaks(without)).command == "handful train photos --drop-leaks"
 
 
@@ -120,7 +120,7 @@ def test_what_was_never_learnt_from_is_not_said_to_have_been() -> None:
     assert chosen.command == "handful check photos --fix-list fixes.csv"
     with_list = evidence_of([0] * 5, parts=parts, pairs=pairs)
     assert [found.command for found in find_leaks(with_list)] == [
-        "handful train photos --apply-fixes fixes.csv"
+        "handful train photos --fixes fixes.csv"
     ] * 2
 
 

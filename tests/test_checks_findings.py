@@ -92,7 +92,7 @@ def evidence_of(
 
 def test_commands_can_be_pasted() -> None:
     evidence = evidence_of([0, 1])
-    assert evidence.fix_command == "handful train photos --apply-fixes fixes.csv"
+    assert evidence.fix_command == "handful train photos --fixes fixes.csv"
     assert evidence_of([0, 1], fix_list="").fix_command == (
         "handful check photos --fix-list fixes.csv"
     )
@@ -101,15 +101,13 @@ def test_commands_can_be_pasted() -> None:
 
 def test_commands_keep_the_list_that_the_photos_were_checked_with() -> None:
     evidence = evidence_of([0, 1], fix_list="", applied="old.csv")
-    assert evidence.fix_command == (
-        "handful check photos --fix-list fixes.csv --apply-fixes old.csv"
-    )
+    assert evidence.fix_command == ("handful check photos --fix-list fixes.csv --fixes old.csv")
     assert evidence.command("train", "--drop-leaks") == (
-        "handful train photos --drop-leaks --apply-fixes old.csv"
+        "handful train photos --drop-leaks --fixes old.csv"
     )
     # A new list holds what the old one says.
     again = evidence_of([0, 1], fix_list="new.csv", applied="old.csv")
-    assert again.fix_command == "handful train photos --apply-fixes new.csv"
+    assert again.fix_command == "handful train photos --fixes new.csv"
 
 
 def test_long_groups_are_cut() -> None:

@@ -186,7 +186,7 @@ def test_every_train_option_reaches_the_job(
     )  # fmt: skip
     assert result.exit_code == 1
     changes |= {"recipe": "exercise", "time_budget_minutes": 1.5}
-    expected = train_workflow.TrainConfig(**changes, test_time_mirror=True, drop_leaks=True)  # type: ignore[arg-type]
+    expected = train_workflow.TrainConfig(**changes, tta=True, drop_leaks=True)  # type: ignore[arg-type]
     assert asked["config"] == expected
     assert asked["use_cache"] is False and asked["manifest"] == Path("s.csv")
     assert asked["resume"] is True and asked["output"] == Path("run")
@@ -196,7 +196,7 @@ def test_every_train_option_reaches_the_job(
         strategy="scratch", network="mine.py:build"
     )
     invoke("train", photo_folder, "--seeds", 4, "--folds", 3, "-o", "run")
-    assert asked["config"] == train_workflow.TrainConfig(num_seeds=4, num_folds=3)
+    assert asked["config"] == train_workflow.TrainConfig(seeds=4, folds=3)
 
 
 def test_train_says_how_far_accuracy_spreads(
@@ -370,18 +370,16 @@ def test_a_fix_list_goes_from_check_to_train(
     write_photo(Path("photos/round/copy.png"), draw_photo("round", 0))
     result = invoke("check", "photos", "--fix-list", "fixes.csv")
     assert re.search(r"Fix list: fixes\.csv, \d+ to go through", result.stdout)
-    assert "$ handful train photos --apply-fixes fixes.csv" in result.stdout
+    assert "$ handful train photos --fixes fixes.csv" in result.stdout
     assert Path("fixes.csv").read_text().startswith("path,action,label,reason\n")
     again = invoke("check", "photos", "--fix-list", "fixes.csv")
     assert again.exit_code == 1
     assert "fixes.csv exists already, and may hold decisions of yours" in again.stderr
-    fixed = invoke("train", "photos", "--apply-fixes", "fixes.csv", "-o", "run")
+    fixed = invoke("train", "photos", "--fixes", "fixes.csv", "-o", "run")
     assert fixed.exit_code == 0 and "fixes.csv: 1 photos left out" in fixed.stdout
-    facts = json.loads(
-        invoke("evaluate", "run", "photos", "--apply-fixes", "fixes.csv", "--json").stdout
-    )
+    facts = json.loads(invoke("evaluate", "run", "photos", "--fixes", "fixes.csv", "--json").stdout)
     assert facts["num_images"] == 24
-    missing = invoke("train", "photos", "--apply-fixes", "none.csv", "-o", "other")
+    missing = invoke("train", "photos", "--fixes", "none.csv", "-o", "other")
     assert missing.exit_code == 1 and not Path("other").exists()
     assert "none.csv cannot be read (No such file or directory)" in missing.stderr
 
@@ -524,7 +522,7 @@ def test_names_cannot_act_on_a_terminal(tiny_backbone: FrozenNetwork, tmp_path: 
         ("evaluate", run, photos),
         ("predict", run, photos),
         ("explain", run, photos / hostile[0] / "\x1b[2J\n\u202e-1.png", "-o", tmp_path / "seen"),
-        ("train", photos, "--apply-fixes", tmp_path / "no\x1bne.csv", "-o", tmp_path / "other"),
+        ("train", photos, "--fixes", tmp_path / "no\x1bne.csv", "-o", tmp_path / "other"),
     ]
     for command in commands:
         result = invoke(*command)
@@ -545,7 +543,7 @@ def test_names_cannot_act_on_a_terminal(tiny_backbone: FrozenNetwork, tmp_path: 
     assert not any(cell.startswith(("=", "+", "-", "@")) for cell in seen)
     for page in (run / "report.html", tmp_path / "check" / "check.html"):
         assert not set("\u202e\x1b\x07\x9b") & set(page.read_text(encoding="utf-8"))
-    again = invoke("train", photos, "--apply-fixes", fixes, "-o", tmp_path / "again")
+    again = invoke("train", photos, "--fixes", fixes, "-o", tmp_path / "again")
     assert again.exit_code == 0, again.stderr
 
 
@@ -973,9 +971,9 @@ def test_every_compare_option_reaches_the_job(
         "Error: interrupted; what was trained is kept; the same command"
     )
     assert asked["config"] == compare_workflow.CompareConfig(
-        strategies=("transfer", "scratch"),
+        strategy=("transfer", "scratch"),
         recipe="exercise",
-        num_seeds=2,
+        seeds=2,
         quick=True,
         backbone="xception",
         weights="w.h5",

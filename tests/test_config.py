@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from handful.config import CompareConfig, TrainConfig, cache_folder
+from handful.config import CompareConfig, TrainConfig
+from handful.environment import cache_folder
 
 
 def test_the_cache_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +91,7 @@ def test_a_head_without_epochs_refuses_their_options(name: str, value: float) ->
 
 def test_a_head_is_resampled_when_asked() -> None:
     assert not TrainConfig().is_resampled
-    assert TrainConfig(num_seeds=2).is_resampled and TrainConfig(num_folds=2).is_resampled
+    assert TrainConfig(seeds=2).is_resampled and TrainConfig(folds=2).is_resampled
     assert not TrainConfig(strategy="scratch").fits_head and TrainConfig().fits_head
 
 
@@ -124,7 +125,7 @@ def test_a_recipe_knows_what_is_compared() -> None:
     assert CompareConfig(recipe="exercise").chosen == ("scratch", "augmented", "transfer")
     assert CompareConfig(recipe="mnist").chosen == ("scratch",)
     assert CompareConfig().chosen[:3] == ("scratch", "augmented", "transfer")
-    assert CompareConfig(strategies=("augmented",)).chosen == ("augmented",)
+    assert CompareConfig(strategy=("augmented",)).chosen == ("augmented",)
 
 
 def test_each_training_gets_the_options_that_are_its_own() -> None:
@@ -157,6 +158,6 @@ def test_a_comparison_passes_its_fixes_on() -> None:
 
 
 def test_a_learning_curve_is_for_a_head_that_is_fitted() -> None:
-    assert TrainConfig(learning_curve=True).learning_curve
+    assert TrainConfig(curve=True).learning_curve
     with pytest.raises(ValueError, match="does not use `learning_curve`; leave it out"):
-        TrainConfig(strategy="scratch", learning_curve=True)
+        TrainConfig(strategy="scratch", curve=True)

@@ -142,7 +142,7 @@ def test_the_classifier_says_what_the_network_says(case: str, tmp_path: Path) ->
 
 def test_it_says_what_it_is_and_its_files_go_with_it() -> None:
     network = own(2, "activation")
-    config = TrainConfig(strategy="scratch", recipe="exercise", test_time_mirror=True)
+    config = TrainConfig(strategy="scratch", recipe="exercise", tta=True)
     classifier = deployed(network, RECIPE, 2, config)
     about = {
         "backbone": network.name,

@@ -199,7 +199,7 @@ def test_one_unnamed_split_is_a_column_of_photos() -> None:
 
 
 def test_the_fix_list_is_explained(page: Page) -> None:
-    assert "handful train 'my photos' --apply-fixes fixes.csv" in page.text
+    assert "handful train 'my photos' --fixes fixes.csv" in page.text
     for words in ("remove", "relabel", "keep", "No photo is deleted, moved or written to"):
         assert words in page.text
     assert "a mistake" in page.text and "proposals" not in page.text
@@ -207,7 +207,7 @@ def test_the_fix_list_is_explained(page: Page) -> None:
 
 def test_without_a_fix_list_none_is_mentioned(data: CheckData) -> None:
     page = Page(render_check(replace(data, fix_list="")))
-    assert "fix list" not in page.text.lower() and "--apply-fixes" not in page.text
+    assert "fix list" not in page.text.lower() and "--fixes" not in page.text
 
 
 def test_examples_of_fixes_are_of_every_action() -> None:

@@ -66,7 +66,7 @@ def test_mistakes_show_where_the_network_looked(
     monkeypatch.setattr(steps, "frozen_network", lambda backbone, precision: planted_network)
     # A blue box on a round's label is a mistake that is sure to be made.
     write_photo(odd_photos / "validation/round/blue.png", draw_photo("square", 5))
-    run = train_workflow.train(odd_photos, TrainConfig(num_folds=3), use_cache=False)
+    run = train_workflow.train(odd_photos, TrainConfig(folds=3), use_cache=False)
     data = report_data(run)
     mistake = next(one for one in data.mistakes if one.path.endswith("blue.png"))
     assert mistake.predicted == "square"
@@ -83,7 +83,7 @@ def test_mistakes_show_where_the_network_looked(
 def test_a_learning_curve_is_shown_where_it_was_asked_for(
     photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:
-    config = TrainConfig(learning_curve=True)
+    config = TrainConfig(curve=True)
     run = train_workflow.train(photo_folder, config, output=tmp_path / "run", use_cache=False)
     curve = run.learning_curve
     assert curve is not None and curve.photos_a_class == 24  # train and validation together
@@ -105,7 +105,7 @@ def test_a_run_is_kept_where_no_learning_curve_can_be_measured(
         for seed in range(4):
             image = draw_photo(kind, 1000 * number + seed)
             write_photo(tmp_path / "photos" / kind / f"{seed}.png", image)
-    config = TrainConfig(learning_curve=True)
+    config = TrainConfig(curve=True)
     run = train_workflow.train(
         tmp_path / "photos", config, output=tmp_path / "run", use_cache=False
     )

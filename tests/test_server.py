@@ -371,7 +371,7 @@ def test_an_address_that_others_reach_is_warned_of(
     for message in caplog.messages:
         assert message.endswith("Any Host header is taken; --allow-host NAME restricts it.")
     caplog.clear()
-    server_module._warn_of_exposure(ServeConfig(host="0.0.0.0", allowed_hosts=("a.example",)), None)
+    server_module._warn_of_exposure(ServeConfig(host="0.0.0.0", allow_host=("a.example",)), None)
     assert "Host header" not in caplog.text and "0.0.0.0 is reached" in caplog.text
 
 
@@ -385,7 +385,7 @@ def test_names_are_checked_at_the_loopback_and_where_some_are_given(tiny_run: Pa
     assert hosts() == {"localhost", "127.0.0.1", "[::1]"}
     assert hosts(host="0.0.0.0") == set()
     assert hosts(host="127.0.0.7") > {"127.0.0.7", "localhost"}
-    named = hosts(host="0.0.0.0", allowed_hosts=("photos.example",))
+    named = hosts(host="0.0.0.0", allow_host=("photos.example",))
     assert named > {"photos.example", "localhost"}
     batcher.close()
 

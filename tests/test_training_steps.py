@@ -216,7 +216,7 @@ def doors(source: Path, folder: Path) -> Iterator[Split]:
     run = train_workflow.train(source, output=folder / "run")
     yield run.split
     yield train_workflow.train(
-        source, TrainConfig(seed=5), manifest=folder / "run" / "split.csv"
+        source, TrainConfig(seed=5), split=folder / "run" / "split.csv"
     ).split
     # A manifest that knows of none of this.
     careless = "".join(
@@ -226,14 +226,14 @@ def doors(source: Path, folder: Path) -> Iterator[Split]:
         )
     )
     (folder / "careless.csv").write_text("content_hash,split,class_name,path\n" + careless)
-    yield train_workflow.train(source, manifest=folder / "careless.csv").split
+    yield train_workflow.train(source, split=folder / "careless.csv").split
     rows = np.arange(len(index))
     held = np.isin(rows, run.split.validation[::2])
     yield train_workflow.train(
         Split(index, rows[~held], rows[held], rows[:0], rows, (), (), rows[:0])
     ).split
     train_workflow.freeze_split(source, TrainConfig(seed=2), folder / "frozen.csv")
-    yield train_workflow.train(source, manifest=folder / "frozen.csv").split
+    yield train_workflow.train(source, split=folder / "frozen.csv").split
     found = check(source).split
     assert found is not None
     yield found

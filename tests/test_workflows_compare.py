@@ -26,7 +26,7 @@ from handful.workflows.compare import command_line, compare, read_strategy_run
 from reporters import Recorder, Stopper
 from test_strategies import tiny
 
-PICTURES = CompareConfig(recipe="exercise", strategies=("scratch", "augmented"), epochs=2)
+PICTURES = CompareConfig(recipe="exercise", strategy=("scratch", "augmented"), epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_what_a_given_split_divides_is_named(
         write_photo(folder / part / "square" / f"{number}.png", draw_photo("square", 900 + number))
     again = cv2.resize(cv2.imread(str(folder / "train/round/0.png")), None, fx=0.5, fy=0.5)
     assert cv2.imwrite(str(folder / "validation/round/again.png"), again)
-    asked = CompareConfig(recipe="handful", strategies=("transfer",))
+    asked = CompareConfig(recipe="handful", strategy=("transfer",))
     found = compare(folder, asked, output=tmp_path / "out")
     (warning,) = found.warnings
     assert warning.endswith(": train/round/0.png = validation/round/again.png")
@@ -128,7 +128,7 @@ def test_an_interrupted_comparison_goes_on(photos: Path, tmp_path: Path, way: st
     first = (folder / "scratch-0" / "run.json").read_bytes()
     with pytest.raises(OutputError, match=r"out exists already; .* go on in it with `resume`"):
         compare(photos, PICTURES, output=folder, network=tiny)
-    other = CompareConfig(recipe="exercise", strategies=PICTURES.strategies, epochs=3)
+    other = CompareConfig(recipe="exercise", strategy=PICTURES.strategy, epochs=3)
     with pytest.raises(DataError, match="scratch-0 was trained with other options; give the same"):
         compare(photos, other, output=folder, network=tiny, resume=True)
     recorder = Recorder()
@@ -165,7 +165,7 @@ def test_a_whole_comparison_has_no_checkpoints(photos: Path, tmp_path: Path) -> 
 def test_a_head_without_epochs_is_compared_too(
     photos: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:
-    config = CompareConfig(strategies=("transfer",), num_seeds=2)
+    config = CompareConfig(strategy=("transfer",), seeds=2)
     found = compare(photos, config, output=tmp_path / "out")
     (summary,) = found.summaries
     assert [run.seed for run in summary.runs] == [0, 1]
@@ -201,8 +201,8 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
         PICTURES,
         CompareConfig(
             recipe="exercise",
-            strategies=("transfer",),
-            num_seeds=3,
+            strategy=("transfer",),
+            seeds=3,
             quick=True,
             backbone="xception",
             weights="my weights.h5",

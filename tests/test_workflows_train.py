@@ -111,7 +111,7 @@ def test_nothing_is_written_without_an_output(photo_folder: Path, tmp_path: Path
     "config",
     [
         TrainConfig(views=3),
-        TrainConfig(test_time_mirror=True),
+        TrainConfig(tta=True),
         TrainConfig(resize="crop"),
         TrainConfig(precision="f32", class_weight="balanced"),
     ],
@@ -129,7 +129,7 @@ def test_options_reach_the_saved_classifier(
 
 def test_other_splits_show_how_far_scores_spread(photo_folder: Path, tmp_path: Path) -> None:
     plain = train_workflow.train(photo_folder)
-    config = TrainConfig(num_seeds=2, num_folds=3)
+    config = TrainConfig(seeds=2, folds=3)
     run = train_workflow.train(photo_folder, config, output=tmp_path / "run")
     assert plain.resampling is None and plain.to_dict()["resampling"] is None
     found = run.resampling
@@ -151,20 +151,18 @@ def test_random_splits_have_the_runs_own_share_and_leave_test_alone(tmp_path: Pa
             for number in numbers:
                 photo = draw_photo(kind, first + number)
                 write_photo(tmp_path / "photos" / part / kind / f"{number}.png", photo)
-    run = train_workflow.train(tmp_path / "photos", TrainConfig(num_seeds=3))
+    run = train_workflow.train(tmp_path / "photos", TrainConfig(seeds=3))
     assert run.resampling is not None
     sizes = {(row.num_fit, row.num_held_out) for row in run.resampling.resamples}
     assert sizes == {(16, 12)} and len(run.split.test) == 4
 
 
 def test_views_of_all_photos_are_there_for_other_splits(photo_folder: Path) -> None:
-    run = train_workflow.train(
-        photo_folder, TrainConfig(num_folds=2, views=3, test_time_mirror=True)
-    )
+    run = train_workflow.train(photo_folder, TrainConfig(folds=2, views=3, tta=True))
     # Each photo and its mirror image, and two more views of it.
     assert run.cache == {"hits": 0, "misses": 48 * 4}
     assert run.resampling is not None and run.resampling.num_held_out == 24
-    alone = train_workflow.train(photo_folder, TrainConfig(views=3, test_time_mirror=True))
+    alone = train_workflow.train(photo_folder, TrainConfig(views=3, tta=True))
     assert alone.evaluation.log_loss == run.evaluation.log_loss
 
 
@@ -264,7 +262,7 @@ def test_a_manifest_keeps_photos_in_place(photo_folder: Path, tmp_path: Path) ->
     for number in range(12):
         write_photo(folder / "round" / f"new{number}.jpg", draw_photo("round", 700 + number))
     second = train_workflow.train(
-        folder, TrainConfig(seed=9), manifest=tmp_path / "run" / "split.csv"
+        folder, TrainConfig(seed=9), split=tmp_path / "run" / "split.csv"
     )
     parts = dict(zip(second.split.index.content_hashes, second.split.part_names(), strict=True))
     for key, part in zip(first.split.index.content_hashes, first.split.part_names(), strict=True):
@@ -492,7 +490,7 @@ def test_a_time_budget_shortens_a_training(photo_folder: Path, tmp_path: Path) -
         recipe="exercise",
         image_size=48,
         epochs=3000,
-        time_budget_minutes=0.03,
+        time_budget=0.03,
     )
     run = train_workflow.train(photo_folder, config, network=tiny, reporter=recorder)
     assert run.trained is not None and 1 <= run.trained.fitted.planned_epochs < 3000
@@ -510,7 +508,7 @@ def test_prediction_is_timed_when_asked(photo_folder: Path) -> None:
 def test_a_split_can_be_frozen_before_training(photo_folder: Path, tmp_path: Path) -> None:
     train_workflow.freeze_split(photo_folder, TrainConfig(seed=3), tmp_path / "split.csv")
     expected = train_workflow.train(photo_folder, TrainConfig(seed=3)).split
-    run = train_workflow.train(photo_folder, TrainConfig(seed=8), manifest=tmp_path / "split.csv")
+    run = train_workflow.train(photo_folder, TrainConfig(seed=8), split=tmp_path / "split.csv")
     assert np.array_equal(run.split.train, expected.train)
 
 
@@ -525,7 +523,7 @@ def test_a_file_name_that_is_no_valid_text_is_no_obstacle(
     assert "round/000\udcff.jpg" in run.split.index.paths
     assert any("\udcff" in path for path in run.evaluation.paths)
     again = train_workflow.train(
-        folder, TrainConfig(seed=9), manifest=tmp_path / "run" / "split.csv", output=tmp_path / "b"
+        folder, TrainConfig(seed=9), split=tmp_path / "run" / "split.csv", output=tmp_path / "b"
     )
     assert again.split.part_names() == run.split.part_names()
     assert RunStore().read(tmp_path / "run").predictions.paths == run.evaluation.paths
@@ -582,7 +580,7 @@ def test_a_run_on_a_given_split_can_be_repeated(photo_folder: Path, tmp_path: Pa
     first = train_workflow.train(photo_folder, TrainConfig(seed=3), output=tmp_path / "first")
     config, manifest = TrainConfig(seed=8), tmp_path / "first" / "split.csv"
     second = train_workflow.train(
-        photo_folder, config, manifest=manifest, output=tmp_path / "second"
+        photo_folder, config, split=manifest, output=tmp_path / "second"
     )
     third = train_workflow.train(second.split, config, output=tmp_path / "third")
     assert RunStore().read(tmp_path / "first").manifest_to_repeat is None
@@ -591,7 +589,7 @@ def test_a_run_on_a_given_split_can_be_repeated(photo_folder: Path, tmp_path: Pa
         stored = RunStore().read(tmp_path / name / "run.json")
         known = stored.manifest_to_repeat
         assert known == tmp_path / name / "split.csv"
-        again = train_workflow.train(stored.photos, stored.config, manifest=known)
+        again = train_workflow.train(stored.photos, stored.config, split=known)
         assert again.split.part_names() == run.split.part_names() == first.split.part_names()
     (tmp_path / "second" / "split.csv").unlink()
     with pytest.raises(DataError, match=r"second has no split\.csv, and was made on a split"):
@@ -619,10 +617,10 @@ def test_dropped_photos_are_dropped_again(photo_folder: Path, tmp_path: Path) ->
     (tmp_path / "leaking.csv").write_text(text)
     config = TrainConfig(drop_leaks=True)
     leaking = train_workflow.train(
-        folder, config, manifest=tmp_path / "leaking.csv", output=tmp_path / "second"
+        folder, config, split=tmp_path / "leaking.csv", output=tmp_path / "second"
     )
     assert len(leaking.split.dropped) == 2
-    again = train_workflow.train(folder, config, manifest=tmp_path / "second" / "split.csv")
+    again = train_workflow.train(folder, config, split=tmp_path / "second" / "split.csv")
     assert again.split.part_names() == leaking.split.part_names()
 
 

@@ -161,7 +161,7 @@ assert transfer.trained.num_parameters == network.count_params()
 ours = handful.train(
     PHOTOS,
     TrainConfig(strategy="transfer", recipe="handful"),
-    manifest=transfer.path / "split.csv",
+    split=transfer.path / "split.csv",
     output=guide.fresh("handful"),
 )
 low, high = ours.evaluation.accuracy_interval
@@ -225,7 +225,7 @@ assert mcnemar_test(0, 0) == 1 and mcnemar_test(0, 10) == 2 / 2**10
 comparison = handful.compare(
     PHOTOS,
     CompareConfig(
-        strategies=("scratch", "transfer"),
+        strategy=("scratch", "transfer"),
         recipe="exercise",
         quick=True,
         backbone=backbone.name,

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import handful
-from handful.config import cache_folder
 from handful.datasets.registry import find_demo_data
+from handful.environment import cache_folder
 from handful.features.keras_runtime import prepare_keras
 
 QUICK = os.environ.get("HANDFUL_GUIDE_QUICK", "") not in ("", "0")

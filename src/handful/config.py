@@ -1,12 +1,10 @@
 """What a job is asked to do: plain values, checked once, when they are put together."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from handful.errors import UsageError
+from handful.options import Options, option
 
 PRECISIONS = ("auto", "bf16", "f32", "int8")
 RESIZES = ("squash", "crop", "halfway")
@@ -23,148 +21,204 @@ RUNS_FOLDER = Path("runs")
 QUICK_MINUTES = 0.4  # for each network of a quick comparison
 
 
-def cache_folder() -> Path:
-    """Folder for everything that can be made again: embeddings and converted networks.
-
-    Returns:
-        The environment variable `HANDFUL_CACHE` where it is set, else the user's cache folder
-        of the platform. Nothing is created. A place where nothing can be for a user without a
-        home folder: such a job goes on without a cache.
-    """
-    given = os.environ.get("HANDFUL_CACHE")
-    if given:
-        return Path(given).expanduser()
-    # platformdirs costs a few milliseconds that a set variable saves.
-    from platformdirs import user_cache_path
-
-    found = user_cache_path("handful")
-    return found if found.is_absolute() else Path(os.devnull) / "handful"
-
-
-def own_environment() -> dict[str, str]:
-    """Variables with which other libraries write to our cache and send nothing.
-
-    They are for processes of ours; in a host program, its user decides.
-
-    Returns:
-        Name -> value of those that are not set: matplotlib's list of fonts and Keras' settings
-        go to `cache_folder`, where the user has no folder of Keras' yet; ONNX Runtime's telemetry
-        is off.
-    """
-    wanted = {"MPLCONFIGDIR": cache_folder() / "matplotlib", "ORT_DISABLE_TELEMETRY": "1"}
-    if not Path("~/.keras").expanduser().exists():
-        wanted["KERAS_HOME"] = cache_folder() / "keras"
-    return {name: str(value) for name, value in wanted.items() if name not in os.environ}
-
-
-@contextmanager
-def default_variables(**values: str) -> Iterator[None]:
-    """Set environment variables that are not set, for as long as a block lasts.
-
-    For libraries that read them once, when they are imported: they are the host program's.
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(Options):
+    """Which photos are learned from.
 
     Args:
-        **values: Name -> value.
+        fixes: Fix list of the photos, a CSV as `handful check --fix-list` writes it, or None.
+        validation_fraction: Fraction of each class held out when the photos bring no split.
+        drop_leaks: Leave out training photos that near-duplicate a held-out one.
+        max_megapixels: Larger photos are rejected before they are decoded.
+        seed: Seed of everything drawn at random.
     """
-    missing = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(missing)
-    try:
-        yield
-    finally:
-        for name in missing:
-            os.environ.pop(name, None)
+
+    heading = "Data"
+
+    fixes: str | None = option(
+        None,
+        "Fix list that `check` wrote: leave out and relabel what it says; files stay.",
+        metavar="FILE",
+    )
+    validation_fraction: float = option(
+        0.2,
+        "Fraction held out for validation if the data has no split.",
+        above=0,
+        below=1,
+        is_common=True,
+    )
+    drop_leaks: bool = option(False, "Leave out training photos that leak.")
+    max_megapixels: float = option(
+        100.0, "Larger photos are rejected unread.", least=0.001, most=4_000
+    )
+    seed: int = option(
+        0, "Seed of all that is drawn at random.", least=0, most=2**32 - 1, is_common=True
+    )
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """Everything that decides what `train` makes from a set of photos.
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(Options):
+    """Which network is used.
 
     Args:
-        strategy: "transfer" fits a head to a pretrained network's features; "scratch" trains a
-            network on the photos alone, "augmented" on ever new views of them; "fine-tune" trains
-            the pretrained network on; "distilled" has the small network imitate it.
         recipe: "handful" is our way, "exercise" the well-known exercise's, "mnist" its way for
             handwritten digits; see `handful.training.recipes`.
         backbone: Name of the pretrained network, see `handful.features.registry`; None takes the
             recipe's: efficientnet-lite0, or xception in the exercise.
         weights: Weights file to use instead of the backbone's own, or None.
         network: "file.py:build" for a network of the user's own instead of the recipe's.
+    """
+
+    heading = "Network"
+
+    recipe: str = option(
+        "handful", "handful (ours), exercise (the well-known one's), or mnist.", choices=RECIPES
+    )
+    backbone: str | None = option(
+        None,
+        "Pretrained network: efficientnet-lite0, -lite1, -lite2, or a Keras Applications name such "
+        "as xception [the recipe's].",
+        is_common=True,
+    )
+    weights: str | None = option(
+        None, "Weights file to use instead of the backbone's own.", metavar="FILE"
+    )
+    network: str | None = option(
+        None,
+        "A network of your own for scratch and augmented: build(input_shape, num_classes) returns "
+        "a Keras model.",
+        metavar="FILE.py:FUNCTION",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(Options):
+    """How it is trained.
+
+    Args:
+        strategy: "transfer" fits a head to a pretrained network's features; "scratch" trains a
+            network on the photos alone, "augmented" on ever new views of them; "fine-tune" trains
+            the pretrained network on; "distilled" has the small network imitate it.
         epochs: Passes over the training photos; None takes the recipe's, as do the next three.
-        batch_size: Photos a step.
+        batch_size: Photos per step.
         learning_rate: The largest one.
         patience: Epochs without a better validation loss after which training stops, and goes
             back to the best.
-        time_budget_minutes: Time that training may take: as many epochs are planned as fit.
+        time_budget: Minutes that training may take: as many epochs are planned as fit.
         image_size: Side in pixels that photos are decoded to; None takes the network's own.
         resize: "squash" keeps the whole photo and not its proportions, "crop" the reverse,
-            "halfway" does half of each; None takes the recipe's, which is "halfway" in our way.
+            "halfway" is a compromise between both; None takes the recipe's, which is "halfway" in
+            our way.
         precision: "int8", "bf16" or "f32" arithmetic in the network; "auto" takes int8 for the
             EfficientNet-Lites, which alone have it, and for others bf16 where the processor has
             matrix units for it, else f32; networks trained from scratch compute in f32.
-        views: Views of each training photo to fit the head on: the photo itself, and others drawn
-            from `handful.data.augmentation.VIEWS_POLICY`; 1 is the photo alone.
-        test_time_mirror: Average a photo's and its mirror image's embedding when predicting.
+        views: Augmented copies of each training photo to fit the head on: the photo itself, and
+            others drawn from `handful.data.augmentation.VIEWS_POLICY`; 1 is the photo alone.
+        tta: Average a photo's and its mirror image's embedding when predicting.
         class_weight: "balanced" weighs classes by inverse frequency, "none" does not, "auto"
             does when the largest class has over 3 times the photos of the smallest.
-        validation_fraction: Share of each class held out when the photos bring no split, in (0, 1).
-        drop_leaks: Leave out training photos that near-duplicate a held-out one.
-        fixes: Fix list of the photos, a CSV as `handful check --fix-list` writes it, or None.
-        num_seeds: Random splits on which a head is fitted anew, to see how far its scores spread;
-            with folds, how often these are drawn. 1 is the run's own split alone.
-        num_folds: Folds of a cross-validation that shows the same, or None for none.
-        learning_curve: Measure how accuracy grows with the number of photos, for the report.
-        difference: Difference of two accuracies that the validation photos should be able to
-            show, a fraction in (0, 1]; too few of them are warned of.
-        seed: Seed of everything drawn at random, 0 or more.
-        max_megapixels: Larger pictures are rejected before they are decoded.
-
-    Raises:
-        ValueError: When a value is outside its range, or is of no use to what is trained.
     """
 
-    strategy: str = "transfer"
-    recipe: str = "handful"
-    backbone: str | None = None
-    weights: str | None = None
-    network: str | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    patience: int | None = None
-    time_budget_minutes: float | None = None
-    image_size: int | None = None
-    resize: str | None = None
-    precision: str = "auto"
-    views: int = 1
-    test_time_mirror: bool = False
-    class_weight: str = "auto"
-    validation_fraction: float = 0.2
-    drop_leaks: bool = False
-    fixes: str | None = None
-    num_seeds: int = 1
-    num_folds: int | None = None
-    learning_curve: bool = False
-    difference: float = 0.02
-    seed: int = 0
-    max_megapixels: float = 100.0
+    heading = "Training"
+
+    strategy: str = option(
+        "transfer",
+        "transfer (a head on a pretrained network), scratch, augmented, fine-tune or distilled.",
+        choices=STRATEGIES,
+        is_common=True,
+    )
+    epochs: int | None = option(
+        None,
+        "Passes over the training photos [the recipe's].",
+        least=1,
+        most=100_000,
+        is_common=True,
+    )
+    batch_size: int | None = option(None, "Photos per step [the recipe's].", least=1, most=4096)
+    learning_rate: float | None = option(None, "Largest learning rate [the recipe's].", above=0)
+    patience: int | None = option(
+        None,
+        "Stop after so many epochs without a better validation loss, and go back to the best.",
+        least=1,
+        most=100_000,
+    )
+    time_budget: float | None = option(
+        None, "Plan as many epochs as this allows.", above=0, metavar="MINUTES", is_common=True
+    )
+    image_size: int | None = option(
+        None, "Image side in pixels [the network's own].", least=32, most=1024
+    )
+    resize: str | None = option(
+        None,
+        '"squash" keeps the whole photo, "crop" its proportions, "halfway" is a compromise '
+        "between both [the recipe's].",
+        choices=RESIZES,
+    )
+    precision: str = option(
+        "auto",
+        "auto, int8, bf16 or f32 arithmetic in the network; int8 is efficientnet-lite's.",
+        choices=PRECISIONS,
+    )
+    views: int = option(
+        1,
+        "Augmented copies per training photo: itself, and others with small shifts, zooms and "
+        "flips.",
+        least=1,
+        most=64,
+    )
+    tta: bool = option(
+        False, "Flip at prediction (test-time augmentation): average with the flipped photo."
+    )
+    class_weight: str = option(
+        "auto",
+        "auto, balanced or none; auto balances classes skewed past 3:1.",
+        choices=CLASS_WEIGHTS,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustOptions(Options):
+    """How far its figures can be trusted.
+
+    Args:
+        seeds: Random splits on which a head is fitted anew, to see how far its scores spread;
+            with folds, how often these are drawn. 1 is the run's own split alone.
+        folds: Folds of a cross-validation that shows the same, or None for none.
+        curve: Measure how accuracy grows with the number of photos, for the report.
+        difference: Difference of two accuracies that the validation photos should be able to
+            show; too few of them are warned of.
+    """
+
+    heading = "Trust"
+
+    seeds: int = option(
+        1, "Random splits to train on, to see how much the accuracy varies.", least=1, most=1000
+    )
+    folds: int | None = option(
+        None,
+        "Folds of a cross-validation for the same; with several seeds repeated.",
+        least=2,
+        most=1000,
+    )
+    curve: bool = option(False, "Show in the report what more photos would bring.")
+    difference: float = option(
+        0.02,
+        "Warn if there are too few validation photos to show such a difference in accuracy.",
+        above=0,
+        most=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(TrustOptions, NetworkOptions, TrainingOptions, DataOptions):
+    """Everything that decides what `train` makes from a set of photos.
+
+    Raises:
+        UsageError: When a value is outside its range, or is of no use to what is trained.
+    """
 
     def __post_init__(self) -> None:
-        _check_choice("strategy", self.strategy, STRATEGIES)
-        _check_choice("recipe", self.recipe, RECIPES)
-        _check_choice("resize", self.resize or "halfway", RESIZES)
-        _check_choice("precision", self.precision, PRECISIONS)
-        _check_choice("class_weight", self.class_weight, CLASS_WEIGHTS)
-        _check_range("image_size", self.image_size or 224, 32, 1024)
-        _check_range("epochs", self.epochs or 1, 1, 100_000)
-        _check_range("batch_size", self.batch_size or 1, 1, 4096)
-        _check_range("patience", self.patience or 1, 1, 100_000)
-        for name in ("learning_rate", "time_budget_minutes"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"`{name}` is {value}; expected more than 0.")
-        for name in ("epochs", "batch_size", "patience", "image_size"):
-            if getattr(self, name) == 0:
-                raise UsageError(f"`{name}` is 0; expected 1 or more.")
+        super().__post_init__()
         if self.precision == "int8" and self.strategy != "transfer":
             raise UsageError(
                 f"`precision` is 'int8' and `strategy` {self.strategy!r}; 8 bits are for transfer."
@@ -174,15 +228,6 @@ class TrainConfig:
                 f"`network` is {self.network!r} and `strategy` {self.strategy!r}; a network of "
                 "one's own is trained by the strategies scratch and augmented."
             )
-        _check_range("views", self.views, 1, 64)
-        _check_range("seed", self.seed, 0, 2**32 - 1)
-        _check_range("max_megapixels", self.max_megapixels, 0.001, 4_000)
-        if not 0.0 < self.validation_fraction < 1.0:
-            raise UsageError(
-                f"`validation_fraction` is {self.validation_fraction}; expected a fraction "
-                "between 0 and 1, such as 0.2."
-            )
-        _check_difference(self.difference)
         _check_resampling(self)
         if self.fits_head:
             _check_epochless(self)
@@ -195,7 +240,7 @@ class TrainConfig:
     @property
     def is_resampled(self) -> bool:
         """Whether the head is fitted on other splits too, to see how far its scores spread."""
-        return self.num_seeds > 1 or self.num_folds is not None
+        return self.seeds > 1 or self.folds is not None
 
     @property
     def decode_resize(self) -> str:
@@ -203,51 +248,54 @@ class TrainConfig:
         return self.resize or "halfway"
 
 
-@dataclass(frozen=True)
-class CompareConfig:
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig(NetworkOptions, DataOptions):
     """What `compare` trains.
 
     Args:
-        strategies: Which ones, in this order; empty takes those of the recipe.
-        recipe: As in `TrainConfig`.
-        num_seeds: Trainings of each strategy, with the seeds `seed`, `seed` + 1, ...
+        strategy: Which ones, in this order; empty takes those of the recipe.
+        seeds: Trainings of each strategy, with the seeds `seed`, `seed` + 1, ...
         quick: Cut training short to have a first look in a few minutes, without "fine-tune"
             unless it is named.
-        backbone: As in `TrainConfig`, as are the rest.
-        weights: Weights file to use instead of the backbone's own, or None.
-        network: "file.py:build" for a network of the user's own in scratch and augmented.
         epochs: Passes over the training photos, for all networks; None takes the recipe's.
-        validation_fraction: Share of each class held out when the photos bring no split.
-        difference: As in `TrainConfig`.
-        fixes: As in `TrainConfig`.
-        seed: First seed; the split's too.
-        max_megapixels: Larger pictures are rejected before they are decoded.
+        difference: As in `TrustOptions`.
 
     Raises:
-        ValueError: When a value is outside its range.
+        UsageError: When a value is outside its range.
     """
 
-    strategies: tuple[str, ...] = ()
-    recipe: str = "handful"
-    num_seeds: int = 1
-    quick: bool = False
-    backbone: str | None = None
-    weights: str | None = None
-    network: str | None = None
-    epochs: int | None = None
-    validation_fraction: float = 0.2
-    difference: float = 0.02
-    fixes: str | None = None
-    seed: int = 0
-    max_megapixels: float = 100.0
+    heading = "Comparison"
+
+    strategy: tuple[str, ...] = option(
+        (),
+        "Strategy to train; once for each [those of the recipe].",
+        choices=STRATEGIES,
+        is_common=True,
+    )
+    seeds: int = option(
+        1,
+        "Trainings of each strategy, to see how much is luck.",
+        least=1,
+        most=100,
+        is_common=True,
+    )
+    quick: bool = option(
+        False, "A first look in under three minutes, no fine-tune.", is_common=True
+    )
+    epochs: int | None = option(
+        None, "Passes over the training photos [the recipe's].", least=1, most=100_000
+    )
+    difference: float = option(
+        0.02,
+        "Warn if there are too few validation photos to show such a difference in accuracy.",
+        above=0,
+        most=1,
+    )
 
     def __post_init__(self) -> None:
-        _check_choice("recipe", self.recipe, RECIPES)
-        _check_range("num_seeds", self.num_seeds, 1, 100)
-        for name in self.strategies:
-            _check_choice("strategies", name, STRATEGIES)
-        if len(set(self.strategies)) < len(self.strategies):
-            raise UsageError(f"`strategies` are {', '.join(self.strategies)}; expected each once.")
+        super().__post_init__()
+        if len(set(self.strategy)) < len(self.strategy):
+            raise UsageError(f"`strategy` is {', '.join(self.strategy)}; expected each once.")
         for strategy in self.chosen:
             self.train_config(strategy, self.seed)
 
@@ -256,7 +304,7 @@ class CompareConfig:
         """The strategies to train; a quick comparison leaves the slowest to those who ask."""
         known = _COMPARED[self.recipe]
         quick = tuple(name for name in known if name != "fine-tune")
-        return self.strategies or (quick if self.quick else known)
+        return self.strategy or (quick if self.quick else known)
 
     def train_config(self, strategy: str, seed: int) -> TrainConfig:
         """One training's configuration.
@@ -268,71 +316,82 @@ class CompareConfig:
         Returns:
             What `train` takes.
         """
-        pictures = strategy in ("scratch", "augmented")
-        epochs = strategy != "transfer" or self.recipe != "handful"
+        trains_network = strategy in ("scratch", "augmented")
+        has_epochs = strategy != "transfer" or self.recipe != "handful"
+        shared = {found.name: getattr(self, found.name) for found in fields(DataOptions)}
+        shared["seed"] = seed
         return TrainConfig(
+            **shared,
             strategy=strategy,
             recipe=self.recipe,
-            backbone=None if pictures else self.backbone,
-            weights=None if pictures else self.weights,
-            network=self.network if pictures else None,
-            epochs=self.epochs if epochs else None,
-            time_budget_minutes=QUICK_MINUTES if self.quick and epochs else None,
-            validation_fraction=self.validation_fraction,
+            backbone=None if trains_network else self.backbone,
+            weights=None if trains_network else self.weights,
+            network=self.network if trains_network else None,
+            epochs=self.epochs if has_epochs else None,
+            time_budget=QUICK_MINUTES if self.quick and has_epochs else None,
             difference=self.difference,
-            fixes=self.fixes,
-            seed=seed,
-            max_megapixels=self.max_megapixels,
         )
 
 
-@dataclass(frozen=True)
-class ServeConfig:
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig(Options):
     """How a classifier is served over HTTP.
 
     Args:
         host: Address to listen at; the default is reached from this machine alone.
         port: TCP port, or 0 for a free one.
-        allowed_hosts: Names that requests may call the server by, besides the loopback's; without
+        allow_host: Names that requests may call the server by, besides the loopback's; without
             any, all are allowed where `host` is not a loopback address. Behind a proxy, the names
             that it is called by.
         root_path: Path that a proxy in front leaves before the server's own, such as "/photos".
-        max_waiting: Pictures that may wait for a thread; more are refused with 503.
-        max_body_megabytes: Size of one request.
+        max_waiting: Images that may wait for a thread; more are refused with 503.
+        max_body: Size of one request in megabytes.
         max_files: Files in one request.
         body_seconds: Time in which a whole request must have come.
-        decode_seconds: What decoding the pictures of one request may cost, in seconds of a
+        decode_seconds: What decoding the images of one request may cost, in seconds of a
             processor core; memory counts as time, 1.2 GB as 5 s.
         drain_seconds: Time that requests have to end in when the server is stopped.
         quiet: Log no requests, only warnings and errors.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    allowed_hosts: tuple[str, ...] = ()
-    root_path: str = ""
-    max_waiting: int = 128
-    max_body_megabytes: float = 20.0
-    max_files: int = 32
-    body_seconds: float = 30.0
-    decode_seconds: float = 10.0
-    drain_seconds: float = 20.0
-    quiet: bool = False
+    heading = "Server"
+
+    host: str = option(
+        "127.0.0.1", "Address to listen at; any but the default lets others in.", is_common=True
+    )
+    port: int = option(8000, "TCP port; 0 takes a free one.", least=0, most=65535, is_common=True)
+    allow_host: tuple[str, ...] = option(
+        (), "Name that requests may call the server by; once for each.", metavar="NAME"
+    )
+    root_path: str = option("", "Path that a proxy in front leaves in addresses.", metavar="/PATH")
+    max_waiting: int = option(
+        128, "Photos that may wait; more are refused with 503.", least=1, most=100_000
+    )
+    max_body: float = option(20.0, "Size of one request.", metavar="MB", least=0.001, most=200)
+    max_files: int = option(32, "Photos in one request.", least=1, most=1000)
+    body_seconds: float = option(
+        30.0, "Time in which a whole request must come.", least=0.1, most=3600
+    )
+    decode_seconds: float = option(
+        10.0, "What decoding the photos of one request may cost.", least=0.01, most=3600
+    )
+    drain_seconds: float = option(
+        20.0, "Time that requests have to end in when stopped.", least=0, most=3600
+    )
+    quiet: bool = option(False, "Log warnings and errors, not requests.")
 
     def __post_init__(self) -> None:
-        _check_range("port", self.port, 0, 65535)
+        super().__post_init__()
         if self.root_path and (self.root_path[0] != "/" or self.root_path[-1] == "/"):
-            raise ValueError(
+            raise UsageError(
                 f"`root_path` is {self.root_path!r}; expected a path such as /photos, with no "
                 "slash at its end."
             )
-        _check_range("max_files", self.max_files, 1, 1000)
-        # Else a request could be taken that never fits into the queue.
-        _check_range("max_waiting", self.max_waiting, self.max_files, 100_000)
-        _check_range("max_body_megabytes", self.max_body_megabytes, 0.001, 200.0)
-        _check_range("body_seconds", self.body_seconds, 0.1, 3600.0)
-        _check_range("decode_seconds", self.decode_seconds, 0.01, 3600.0)
-        _check_range("drain_seconds", self.drain_seconds, 0.0, 3600.0)
+        if self.max_waiting < self.max_files:  # a request could never fit into the queue
+            raise UsageError(
+                f"`max_waiting` is {self.max_waiting}; expected {self.max_files} or more, as "
+                "`max_files` is."
+            )
 
     @property
     def is_loopback(self) -> bool:
@@ -340,50 +399,27 @@ class ServeConfig:
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
 
-def _check_difference(difference: float) -> None:
-    if not 0.0 < difference <= 1.0:
-        raise UsageError(
-            f"`difference` is {difference}; expected a fraction above 0, up to 1: 0.02 is 2 points."
-        )
-
-
 def _check_resampling(config: TrainConfig) -> None:
-    _check_range("num_seeds", config.num_seeds, 1, 1000)
-    if config.num_folds is not None and not 2 <= config.num_folds <= 1000:
-        raise UsageError(
-            f"`num_folds` is {config.num_folds}; expected 2 to 1000, for each fold is scored by a "
-            "head that the others fit."
-        )
     if config.is_resampled and not config.fits_head:
         raise UsageError(
             f"strategy {config.strategy!r} of recipe {config.recipe!r} trains in epochs and does "
-            "not use `num_seeds` or `num_folds`; leave them out, or choose strategy 'transfer' of "
+            "not use `seeds` or `folds`; leave them out, or choose strategy 'transfer' of "
             "recipe 'handful', whose head is fitted in a moment. To train a network with several "
             "seeds, use `handful compare`."
         )
-    if config.learning_curve and not config.fits_head:
+    if config.curve and not config.fits_head:
         raise UsageError(
             f"strategy {config.strategy!r} of recipe {config.recipe!r} trains in epochs and does "
-            "not use `learning_curve`; leave it out, or choose strategy 'transfer' of recipe "
+            "not use `curve`; leave it out, or choose strategy 'transfer' of recipe "
             "'handful', whose head is fitted anew for every number of photos."
         )
 
 
 def _check_epochless(config: TrainConfig) -> None:
     """Refuse what a head that is fitted without epochs would silently leave unused."""
-    for name in ("epochs", "batch_size", "learning_rate", "patience", "time_budget_minutes"):
+    for name in ("epochs", "batch_size", "learning_rate", "patience", "time_budget"):
         if getattr(config, name) is not None:
             raise UsageError(
                 "strategy 'transfer' of recipe 'handful' fits its head without epochs and does not "
                 f"use `{name}`; leave it out, or choose another strategy, such as 'fine-tune'."
             )
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"`{name}` is {value!r}; expected one of {', '.join(choices)}.")
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise UsageError(f"`{name}` is {value}; expected {low} to {high}.")

@@ -10,7 +10,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from handful.config import cache_folder
+from handful.environment import cache_folder
 from handful.wording import printable
 
 _KEPT = 20

@@ -133,7 +133,7 @@ def find_leaks(evidence: Evidence) -> Iterator[Finding]:
     leaks = _leaks(evidence)
     learnt = [pair for pair in leaks if evidence.parts[pair[0]] == "train"]
     if learnt:
-        options = ("--apply-fixes", evidence.fix_list) if evidence.fix_list else ("--drop-leaks",)
+        options = ("--fixes", evidence.fix_list) if evidence.fix_list else ("--drop-leaks",)
         held = " and ".join(
             part for part in _ORDER if any(evidence.parts[j] == part for _, j in learnt)
         )

@@ -153,15 +153,15 @@ class Evidence:
             One line for a shell. The photos are loaded with the list that they were checked with,
             unless another is among the options.
         """
-        if self.applied and "--apply-fixes" not in options:
-            options = (*options, "--apply-fixes", self.applied)
+        if self.applied and "--fixes" not in options:
+            options = (*options, "--fixes", self.applied)
         return shlex.join(["handful", verb, self.photos, *options])
 
     @property
     def fix_command(self) -> str:
         """The command that goes on with the fix list, or that writes one."""
         if self.fix_list:
-            return self.command("train", "--apply-fixes", self.fix_list)
+            return self.command("train", "--fixes", self.fix_list)
         return self.command("check", "--fix-list", "fixes.csv")
 
 

@@ -19,15 +19,10 @@ import typer
 
 from handful import __version__
 from handful.cli import terminal
-from handful.config import (
-    RUNS_FOLDER,
-    CompareConfig,
-    ServeConfig,
-    TrainConfig,
-    cache_folder,
-    own_environment,
-)
+from handful.cli.flags import Command, takes
+from handful.config import RUNS_FOLDER, CompareConfig, ServeConfig, TrainConfig
 from handful.crashes import keep_traceback
+from handful.environment import cache_folder, own_environment
 from handful.errors import HandfulError, UsageError
 from handful.features.keras_runtime import claim_process
 from handful.files.atomic import file_of, reason_of
@@ -41,12 +36,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object instead of text.", rich_help_panel="Output"),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel="Output"),
+]
 NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Compute every embedding, and keep none.")
+    bool,
+    typer.Option("--no-cache", help="Compute every embedding, and keep none.", rich_help_panel="Output"),
 ]
 Photos = Annotated[
     Path,
@@ -62,63 +65,10 @@ RunPath = Annotated[
         help="Folder that `train` made; or the name of a run in runs/, its beginning, or latest.",
     ),
 ]
-Resize = Annotated[
-    str | None,
-    typer.Option(
-        help='"squash" keeps the whole photo, "crop" its proportions, "halfway" is between '
-        "[the recipe's own]."
-    ),
-]
-Recipe = Annotated[
-    str, typer.Option(help="handful (ours), exercise (the well-known one's), or mnist.")
-]
-Backbone = Annotated[
-    str | None,
-    typer.Option(
-        help="Pretrained network: efficientnet-lite0, -lite1, -lite2, or a Keras Applications "
-        "name such as xception [the recipe's]."
-    ),
-]
-Weights = Annotated[
-    Path | None, typer.Option(help="Weights file to use instead of the backbone's own.")
-]
-Network = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE.py:FUNCTION",
-        help="A network of your own for scratch and augmented: build(input_shape, num_classes) "
-        "returns a Keras model.",
-    ),
-]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training photos [the recipe's].")]
-ImageSize = Annotated[int | None, typer.Option(help="Image side in pixels [backbone's own].")]
-Megapixels = Annotated[
-    float, typer.Option("--max-megapixels", help="Larger photos are rejected unread.")
-]
-ValidationFraction = Annotated[
-    float, typer.Option(help="Fraction held out for validation if the data has no split.")
-]
-AskedDifference = Annotated[
-    float,
-    typer.Option(
-        help="Warn if there are too few validation photos to show such a difference in accuracy."
-    ),
-]
-Seed = Annotated[int, typer.Option(help="Seed of all that is drawn at random.")]
-Fixes = Annotated[
-    Path | None,
-    typer.Option(
-        "--apply-fixes",
-        metavar="FILE",
-        help="Fix list that `check` wrote: leave out and relabel what it says; files stay.",
-    ),
-]
-DropLeaks = Annotated[
-    bool, typer.Option("--drop-leaks", help="Leave out training photos that leak.")
-]
 
 
-@app.command()
+@app.command(cls=Command)
+@takes(TrainConfig)
 def train(
     context: typer.Context,
     photos: Annotated[
@@ -131,62 +81,7 @@ def train(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to make [runs/NAME].")
     ] = None,
-    strategy: Annotated[
-        str,
-        typer.Option(
-            help="transfer (a head on a pretrained network), scratch, augmented, fine-tune or "
-            "distilled."
-        ),
-    ] = TrainConfig.strategy,
-    recipe: Recipe = TrainConfig.recipe,
-    backbone: Backbone = TrainConfig.backbone,
-    weights: Weights = None,
-    network: Network = None,
-    epochs: Epochs = None,
-    batch_size: Annotated[int | None, typer.Option(help="Photos per step [the recipe's].")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Largest learning rate [the recipe's].")
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(
-            help="Stop after so many epochs without a better validation loss, and go back to the "
-            "best."
-        ),
-    ] = None,
-    time_budget: Annotated[
-        float | None,
-        typer.Option(metavar="MINUTES", help="Plan as many epochs as this allows."),
-    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
-    image_size: ImageSize = None,
-    resize: Resize = TrainConfig.resize,
-    precision: Annotated[
-        str,
-        typer.Option(
-            help="auto, int8, bf16 or f32 arithmetic in the network; int8 is efficientnet-lite's."
-        ),
-    ] = TrainConfig.precision,
-    views: Annotated[
-        int,
-        typer.Option(
-            help="Augmented copies per training photo: itself, and others with small shifts, "
-            "zooms and flips."
-        ),
-    ] = TrainConfig.views,
-    tta: Annotated[
-        bool,
-        typer.Option(
-            "--tta",
-            help="Flip at prediction (test-time augmentation): average with the flipped photo.",
-        ),
-    ] = TrainConfig.test_time_mirror,
-    class_weight: Annotated[
-        str, typer.Option(help="auto, balanced or none; auto balances classes skewed past 3:1.")
-    ] = TrainConfig.class_weight,
-    validation_fraction: ValidationFraction = TrainConfig.validation_fraction,
-    drop_leaks: DropLeaks = False,
-    apply_fixes: Fixes = None,
     split: Annotated[
         Path | None,
         typer.Option(help="split.csv of an earlier run: its photos stay in their parts."),
@@ -200,23 +95,11 @@ def train(
             "--output, --split, --resume, --no-cache, --json and --quiet combine with it.",
         ),
     ] = None,
-    seeds: Annotated[
-        int, typer.Option(help="Random splits to train on, to see how much the accuracy varies.")
-    ] = TrainConfig.num_seeds,
-    folds: Annotated[
-        int | None,
-        typer.Option(help="Folds of a cross-validation for the same; with --seeds repeated."),
-    ] = TrainConfig.num_folds,
-    curve: Annotated[
-        bool,
-        typer.Option("--curve", help="Show in the report what more photos would bring."),
-    ] = TrainConfig.learning_curve,
-    difference: AskedDifference = TrainConfig.difference,
-    seed: Seed = TrainConfig.seed,
-    max_megapixels: Megapixels = TrainConfig.max_megapixels,
     no_cache: NoCache = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    *,
+    asked: dict[str, Any],
 ) -> None:
     """Make a classifier from labeled photos, with a report of how good it is."""
     with _errors():
@@ -232,33 +115,7 @@ def train(
             photos, config = repeated.photos, repeated.config
             split = split or repeated.manifest_to_repeat
         else:
-            config = TrainConfig(
-                strategy=strategy,
-                recipe=recipe,
-                backbone=backbone,
-                weights=str(weights) if weights else None,
-                network=network,
-                epochs=epochs,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-                patience=patience,
-                time_budget_minutes=time_budget,
-                image_size=image_size,
-                resize=resize,
-                precision=precision,
-                views=views,
-                test_time_mirror=tta,
-                class_weight=class_weight,
-                validation_fraction=validation_fraction,
-                drop_leaks=drop_leaks,
-                fixes=_text(apply_fixes),
-                num_seeds=seeds,
-                num_folds=folds,
-                learning_curve=curve,
-                difference=difference,
-                seed=seed,
-                max_megapixels=max_megapixels,
-            )
+            config = TrainConfig(**asked)
         assert photos is not None
         if output is None:
             output = store.unfinished(photos) if resume else store.new_path(photos)
@@ -267,7 +124,7 @@ def train(
                 photos,
                 config,
                 output=output,
-                manifest=split,
+                split=split,
                 resume=resume,
                 use_cache=not no_cache,
                 reporter=reporter,
@@ -292,37 +149,20 @@ def train(
             raise typer.Exit(130)
 
 
-@app.command()
+@app.command(cls=Command)
+@takes(CompareConfig)
 def compare(
     photos: Photos,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to make [runs/NAME-compare].")
     ] = None,
-    strategy: Annotated[
-        list[str] | None,
-        typer.Option(help="Strategy to train; once for each. [those of the recipe]"),
-    ] = None,
-    recipe: Recipe = CompareConfig.recipe,
-    seeds: Annotated[
-        int, typer.Option(help="Trainings of each strategy, to see how much is luck.")
-    ] = CompareConfig.num_seeds,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A first look in under three minutes, no fine-tune.")
-    ] = CompareConfig.quick,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume an interrupted comparison.")
     ] = False,
-    backbone: Backbone = CompareConfig.backbone,
-    weights: Weights = None,
-    network: Network = None,
-    epochs: Epochs = None,
-    validation_fraction: ValidationFraction = CompareConfig.validation_fraction,
-    difference: AskedDifference = CompareConfig.difference,
-    apply_fixes: Fixes = None,
-    seed: Seed = CompareConfig.seed,
-    max_megapixels: Megapixels = CompareConfig.max_megapixels,
     as_json: Json = False,
     quiet: Quiet = False,
+    *,
+    asked: dict[str, Any],
 ) -> None:
     """Train several strategies on one split: table, curves, and which is better by how much."""
     with _errors("what was trained is kept; the same command with --resume goes on"):
@@ -330,21 +170,7 @@ def compare(
         from handful.runs.store import RunStore
         from handful.workflows import compare as compare_workflow
 
-        config = CompareConfig(
-            strategies=tuple(strategy or ()),
-            recipe=recipe,
-            num_seeds=seeds,
-            quick=quick,
-            backbone=backbone,
-            weights=str(weights) if weights else None,
-            network=network,
-            epochs=epochs,
-            validation_fraction=validation_fraction,
-            difference=difference,
-            fixes=_text(apply_fixes),
-            seed=seed,
-            max_megapixels=max_megapixels,
-        )
+        config = CompareConfig(**asked)
         output = output or RunStore().place(photos, "-compare")
         with terminal.watch(quiet) as reporter:
             comparison = compare_workflow.compare(
@@ -361,7 +187,8 @@ def compare(
             terminal.show(f"Report: {output / COMPARISON_FILE}")
 
 
-@app.command()
+@app.command(cls=Command)
+@takes(TrainConfig, "fixes")
 def evaluate(
     run: RunPath,
     photos: Photos,
@@ -369,10 +196,11 @@ def evaluate(
         str | None,
         typer.Option(help="train, validation or test, of photos that come split [test]."),
     ] = None,
-    apply_fixes: Fixes = None,
     no_cache: NoCache = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    *,
+    asked: dict[str, Any],
 ) -> None:
     """Score a classifier on labeled photos it has not seen."""
     with _errors():
@@ -384,7 +212,7 @@ def evaluate(
                 _find(run),
                 photos,
                 part=part,
-                fixes=apply_fixes,
+                fixes=asked["fixes"],
                 use_cache=not no_cache,
                 reporter=reporter,
             )
@@ -400,7 +228,7 @@ def evaluate(
             terminal.print_verdict(evaluation)
 
 
-@app.command()
+@app.command(cls=Command)
 def predict(
     run: RunPath,
     images: Annotated[list[Path], typer.Argument(help="Photos, folders or zips of photos.")],
@@ -472,7 +300,7 @@ def predict(
             raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Command)
 def explain(
     run: RunPath,
     images: Annotated[list[Path], typer.Argument(help="Photos, folders or zips of photos.")],
@@ -505,7 +333,10 @@ def explain(
             raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Command)
+@takes(
+    *(TrainConfig, "fixes", "image_size", "resize", "validation_fraction", "seed", "max_megapixels")
+)
 def check(
     photos: Photos,
     output: Annotated[
@@ -516,32 +347,21 @@ def check(
         typer.Option(
             metavar="FILE.csv",
             help="Write what should be left out or relabeled, for you to go through and for "
-            "--apply-fixes.",
+            "--fixes.",
         ),
     ] = None,
-    apply_fixes: Fixes = None,
-    image_size: ImageSize = None,
-    resize: Resize = TrainConfig.resize,
-    validation_fraction: ValidationFraction = TrainConfig.validation_fraction,
-    seed: Seed = TrainConfig.seed,
-    max_megapixels: Megapixels = TrainConfig.max_megapixels,
     no_cache: NoCache = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    *,
+    asked: dict[str, Any],
 ) -> None:
     """Find what would spoil a classifier: bad files, copies, leaks, wrong labels, shortcuts."""
     with _errors():
         from handful.runs.store import RunStore
         from handful.workflows import check as check_workflow
 
-        config = TrainConfig(
-            image_size=image_size,
-            resize=resize,
-            validation_fraction=validation_fraction,
-            fixes=_text(apply_fixes),
-            seed=seed,
-            max_megapixels=max_megapixels,
-        )
+        config = TrainConfig(**asked)
         with terminal.watch(quiet) as reporter:
             found = check_workflow.check(
                 photos,
@@ -557,7 +377,8 @@ def check(
             terminal.print_check(found)
 
 
-@app.command()
+@app.command(cls=Command)
+@takes(TrainConfig, "fixes", "seed", "max_megapixels")
 def curve(
     photos: Photos,
     target: Annotated[
@@ -570,19 +391,18 @@ def curve(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to make [runs/NAME-curve].")
     ] = None,
-    apply_fixes: Fixes = None,
-    seed: Seed = TrainConfig.seed,
-    max_megapixels: Megapixels = TrainConfig.max_megapixels,
     no_cache: NoCache = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    *,
+    asked: dict[str, Any],
 ) -> None:
     """Show what more photos would bring: accuracy by their number, measured and expected."""
     with _errors("finished embeddings are cached"):
         from handful.runs.store import RunStore
         from handful.workflows import curve as curve_workflow
 
-        config = TrainConfig(fixes=_text(apply_fixes), seed=seed, max_megapixels=max_megapixels)
+        config = TrainConfig(**asked)
         if output is None:
             output = RunStore().new_path(photos, "-curve")
         with terminal.watch(quiet) as reporter:
@@ -601,7 +421,7 @@ def curve(
             terminal.print_curve(found)
 
 
-@app.command()
+@app.command(cls=Command)
 def runs(
     folder: Annotated[Path, typer.Argument(help="Folder that the runs lie in.")] = RUNS_FOLDER,
     as_json: Json = False,
@@ -617,7 +437,7 @@ def runs(
             terminal.print_runs(found, folder)
 
 
-@app.command()
+@app.command(cls=Command)
 def cache(
     info: Annotated[bool, typer.Option("--info", help="Show what is cached and where.")] = False,
     clear: Annotated[bool, typer.Option("--clear", help="Remove all of it.")] = False,
@@ -645,7 +465,7 @@ def cache(
         terminal.show(f"  {facts['bytes'] / 1e6:,.1f} MB")
 
 
-@app.command()
+@app.command(cls=Command)
 def demo(
     data: Annotated[
         Path | None,
@@ -676,29 +496,36 @@ def demo(
             terminal.print_run(run)
 
 
-@app.command()
+@app.command(cls=Command)
+@takes(TrainConfig, "seed")
 def preview(
     photo: Annotated[Path, typer.Argument(help="The photo.")],
     recipe: Annotated[str, typer.Option(help="exercise or handful.")] = "exercise",
     image_size: Annotated[
         int | None, typer.Option(help="Side of what the network sees, in pixels [recipe's own].")
     ] = None,
-    seed: Seed = TrainConfig.seed,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="PNG file to make [NAME-preview.png].")
     ] = None,
     as_json: Json = False,
+    *,
+    asked: dict[str, Any],
 ) -> None:
     """Draw what augmentation does to a photo: random views, and each parameter by itself."""
     with _errors():
         from handful.reports.figures import save_preview
         from handful.training.previews import preview_photo
 
-        shown = preview_photo(photo, recipe, image_size, seed)
+        shown = preview_photo(photo, recipe, image_size, asked["seed"])
         path = output or Path(f"{photo.stem}-preview.png")
         save_preview(shown, path)
         if as_json:
-            facts = {"photo": str(photo), "recipe": recipe, "seed": seed, "picture": str(path)}
+            facts = {
+                "photo": str(photo),
+                "recipe": recipe,
+                "seed": asked["seed"],
+                "picture": str(path),
+            }
             terminal.print_json({**facts, **shown.to_dict()})
         else:
             for strip in shown.strips:
@@ -706,7 +533,7 @@ def preview(
             terminal.show(f"Image: {path}")
 
 
-@app.command()
+@app.command(cls=Command)
 def summary(
     name: Annotated[
         str,
@@ -732,7 +559,7 @@ def summary(
             terminal.print_summary(found)
 
 
-@app.command()
+@app.command(cls=Command)
 def data(
     name: Annotated[str, typer.Argument(help="cats-vs-dogs or mnist.")],
     output: Annotated[
@@ -753,41 +580,12 @@ def data(
             terminal.print_picture_folder(found)
 
 
-@app.command()
+@app.command(cls=Command)
+@takes(ServeConfig)
 def serve(
     run: RunPath,
-    host: Annotated[
-        str, typer.Option(help="Address to listen at; any but the default lets others in.")
-    ] = ServeConfig.host,
-    port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one.")] = ServeConfig.port,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Name that requests may call the server by; once for each."
-        ),
-    ] = None,
-    root_path: Annotated[
-        str, typer.Option(metavar="/PATH", help="Path that a proxy in front leaves in addresses.")
-    ] = ServeConfig.root_path,
-    max_waiting: Annotated[
-        int, typer.Option(help="Photos that may wait; more are refused with 503.")
-    ] = ServeConfig.max_waiting,
-    max_body: Annotated[
-        float, typer.Option(metavar="MB", help="Size of one request.")
-    ] = ServeConfig.max_body_megabytes,
-    max_files: Annotated[int, typer.Option(help="Photos in one request.")] = ServeConfig.max_files,
-    body_seconds: Annotated[
-        float, typer.Option(help="Time in which a whole request must come.")
-    ] = ServeConfig.body_seconds,
-    decode_seconds: Annotated[
-        float, typer.Option(help="What decoding the photos of one request may cost.")
-    ] = ServeConfig.decode_seconds,
-    drain_seconds: Annotated[
-        float, typer.Option(help="Time that requests have to end in when stopped.")
-    ] = ServeConfig.drain_seconds,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Log warnings and errors, not requests.")
-    ] = ServeConfig.quiet,
+    *,
+    asked: dict[str, Any],
 ) -> None:
     """Classify photos over HTTP, with a page to drop them on; needs the extra "serve".
 
@@ -796,23 +594,10 @@ def serve(
     with _errors("nothing is left behind"):
         from handful.serving.server import serve as serve_run
 
-        config = ServeConfig(
-            host=host,
-            port=port,
-            allowed_hosts=tuple(allow_host or ()),
-            root_path=root_path,
-            max_waiting=max_waiting,
-            max_body_megabytes=max_body,
-            max_files=max_files,
-            body_seconds=body_seconds,
-            decode_seconds=decode_seconds,
-            drain_seconds=drain_seconds,
-            quiet=quiet,
-        )
-        serve_run(_find(run), config, partial(terminal.show, flush=True))
+        serve_run(_find(run), ServeConfig(**asked), partial(terminal.show, flush=True))
 
 
-@app.command()
+@app.command(cls=Command)
 def export(
     run: RunPath,
     format: Annotated[str, typer.Option("--format", help="openvino, onnx, litert or keras.")],
@@ -989,7 +774,3 @@ def _fail(message: str, code: int) -> NoReturn:
     with suppress(OSError):  # the reader of standard error has left
         terminal.log(f"Error: {message}")
     raise typer.Exit(code) from None
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)

@@ -3,22 +3,14 @@
 import re
 from dataclasses import fields
 
+from handful.cli.flags import flag
 from handful.config import CompareConfig, ServeConfig, TrainConfig
 
 # Options that have another name than their field.
 _RENAMED = {
-    "allowed_hosts": "allow-host",
     "coverage": "sets",
-    "fixes": "apply-fixes",
-    "learning_curve": "curve",
     "manifest": "split",
-    "max_body_megabytes": "max-body",
-    "num_folds": "folds",
-    "num_seeds": "seeds",
     "sizes": "at",
-    "strategies": "strategy",
-    "test_time_mirror": "tta",
-    "time_budget_minutes": "time-budget",
 }
 _ARGUMENTS = (
     *("coverage", "data", "error_rate", "fix_list", "format", "manifest", "num_classes"),
@@ -26,7 +18,7 @@ _ARGUMENTS = (
 )
 _CONFIGS = (TrainConfig, CompareConfig, ServeConfig)
 _FIELDS = {*_ARGUMENTS, *(field.name for config in _CONFIGS for field in fields(config))}
-OPTIONS = {field: "--" + _RENAMED.get(field, field).replace("_", "-") for field in sorted(_FIELDS)}
+OPTIONS = {field: flag(_RENAMED.get(field, field)) for field in sorted(_FIELDS)}
 
 
 def with_options(text: str) -> str:

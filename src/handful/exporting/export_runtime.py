@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.config import default_variables
+from handful.environment import default_variables
 from handful.exporting.export_graph import INPUT_NAME
 from handful.extras import require
 from handful.features.embed import available_cores

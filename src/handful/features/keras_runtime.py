@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from handful.config import default_variables
+from handful.environment import default_variables
 from handful.errors import MissingExtraError, UsageError
 from handful.extras import is_installed, missing_extra, require
 

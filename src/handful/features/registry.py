@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handful.children import tied
-from handful.config import cache_folder as default_cache_folder
+from handful.environment import cache_folder as default_cache_folder
 from handful.errors import HandfulError, MissingExtraError, OutputError, UsageError, WeightsError
 from handful.extras import is_installed, missing_extra, require
 from handful.features.backbones.efficientnet_lite import (
@@ -222,7 +222,7 @@ def frozen_network(
     Args:
         backbone: From `find_backbone`.
         cache_folder: Folder whose subfolder `networks` keeps converted networks; None takes
-            `handful.config.cache_folder()`.
+            `handful.environment.cache_folder()`.
         precision: "int8" gives a network that computes in 8 bits, with a digest of its own, for
             the EfficientNet-Lites. Anything else gives float32 weights, which OpenVINO can also
             compute with in bf16.

@@ -257,9 +257,7 @@ def _view(data: CheckData) -> dict[str, Any]:
         "statistics": list(dict.fromkeys(name for row in data.sizes.values() for name in row)),
         "fixes": _example_fixes(fixes),
         "num_fixes": len(fixes),
-        "apply_command": shlex.join(
-            ["handful", "train", data.photos, "--apply-fixes", data.fix_list]
-        ),
+        "apply_command": shlex.join(["handful", "train", data.photos, "--fixes", data.fix_list]),
         "looked_for": _LOOKED_FOR,
     }
 

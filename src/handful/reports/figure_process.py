@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from handful.children import tied
-from handful.config import own_environment
+from handful.environment import own_environment
 from handful.evaluation.evaluation import ClassScore, Evaluation
 from handful.reports.figures import FIGURES, draw_figures, load_matplotlib, save_figures
 from handful.statistics.metrics import ReliabilityCurve

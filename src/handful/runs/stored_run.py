@@ -1,6 +1,6 @@
 """A run's folder, read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -24,6 +24,16 @@ from handful.runs.files import (
     read_predictions,
     read_training_photos,
 )
+
+
+# Options of runs that handful 0.1 made.
+_RENAMED = {
+    "learning_curve": "curve",
+    "num_folds": "folds",
+    "num_seeds": "seeds",
+    "test_time_mirror": "tta",
+    "time_budget_minutes": "time_budget",
+}
 
 
 @dataclass(frozen=True)
@@ -52,9 +62,10 @@ class StoredRun:
     @cached_property
     def config(self) -> TrainConfig:
         """What was asked."""
-        config = self.metadata["config"]
         try:
-            for name, kind in get_type_hints(TrainConfig).items():
+            config = {_RENAMED.get(k, k): value for k, value in self.metadata["config"].items()}
+            hints = get_type_hints(TrainConfig)
+            for name, kind in ((found.name, hints[found.name]) for found in fields(TrainConfig)):
                 value = config.get(name)
                 # JSON writes some floats without a dot.
                 whole = int if isinstance(0.5, kind) else kind

@@ -161,22 +161,22 @@ def _make_service(
     except ImportError as error:
         found = f"Serving needs {error.name}, which is not installed."
         raise missing_extra("serve", found) from error
-    hosts = config.allowed_hosts
+    hosts = config.allow_host
     if config.is_loopback or hosts:
         hosts = (*hosts, *LOOPBACK_NAMES, config.host)
     limits = UploadLimits(
-        body_bytes=int(config.max_body_megabytes * 1e6),
+        body_bytes=int(config.max_body * 1e6),
         num_files=config.max_files,
         body_seconds=config.body_seconds,
         decode_seconds=config.decode_seconds,
-        held_bytes=max(256_000_000, int(4e6 * config.max_body_megabytes)),
+        held_bytes=max(256_000_000, int(4e6 * config.max_body)),
     )
     return Service(
         batcher,
         card,
         limits,
         allowed_hosts=hosts,
-        public_names=config.allowed_hosts,
+        public_names=config.allow_host,
         root_path=config.root_path,
         token=token,
     )
@@ -187,9 +187,7 @@ def _warn_of_exposure(config: ServeConfig, token: str | None) -> None:
         return
     who = f"only with the {TOKEN_VARIABLE}" if token else "by anyone, without a token"
     names = (
-        ""
-        if config.allowed_hosts
-        else (" Any Host header is taken; --allow-host NAME restricts it.")
+        "" if config.allow_host else (" Any Host header is taken; --allow-host NAME restricts it.")
     )
     logger.warning(
         f"{config.host} is reached from other machines: photos can be sent {who}, and nothing "

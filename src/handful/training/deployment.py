@@ -63,7 +63,7 @@ def deploy(
         settings,
         # These networks are small; what was trained in float32 answers in float32.
         precision="f32" if config.precision == "auto" else config.precision,
-        test_time_mirror=recipe.mirror or config.test_time_mirror,
+        test_time_mirror=recipe.mirror or config.tta,
         about={"backbone": network.name, "licence": "yours", "source": "trained on these photos"}
         | about_job(config)
         | dict(about or {}),

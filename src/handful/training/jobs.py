@@ -232,7 +232,7 @@ def fit_job(
     Returns:
         History and facts.
     """
-    budget = job.config.time_budget_minutes
+    budget = job.config.time_budget
     return fit_network(
         network,
         train,

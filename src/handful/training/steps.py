@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from handful.config import TrainConfig, cache_folder
+from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
 from handful.data.index import ImageIndex
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, assign_parts, join_split
+from handful.environment import cache_folder
 from handful.errors import DataError
 from handful.features.backbones.efficientnet_lite import LITE_VARIANTS
 from handful.features.embed import (

@@ -146,7 +146,7 @@ def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
     frozen = frozen_network(backbone, precision=config.precision)
     embedder = Embedder(frozen, config.precision)
     settings = DecodeSettings(recipe.image_size, recipe.resize, config.max_megapixels)
-    views: tuple[View, ...] = (0, "mirror") if config.test_time_mirror else (0,)
+    views: tuple[View, ...] = (0, "mirror") if config.tta else (0,)
     with job.reporter.phase("embed"):
         table = embed_index(
             index,
@@ -170,7 +170,7 @@ def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
         head_of_layer(network.layers[-1]),
         settings,
         precision=config.precision,
-        test_time_mirror=config.test_time_mirror,
+        test_time_mirror=config.tta,
         about=backbone.about | about_job(config),
     )
     body = count_body(backbone.name, recipe.image_size)

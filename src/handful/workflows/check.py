@@ -22,6 +22,7 @@ from handful.data.splits import Split, duplicate_groups
 from handful.errors import DataError, OutputError
 from handful.features.embed import EmbeddingTable
 from handful.files.atomic import new_folder, write_json
+from handful.options import changed
 from handful.models.novelty import find_outliers
 from handful.reporting import Reporter
 from handful.reports.check_page import CHECK_FILE, CheckData, Suspect, rows_to_show, write_check
@@ -182,6 +183,7 @@ def check(
     fix_list: str | Path | None = None,
     use_cache: bool = True,
     reporter: Reporter | None = None,
+    **options: Any,
 ) -> PhotoCheck:
     """Look for what would spoil a classifier, without making one.
 
@@ -196,6 +198,7 @@ def check(
             lie in `output`. None writes none.
         use_cache: Look results up and keep them.
         reporter: Told how far it is.
+        **options: Options of `TrainConfig` by name, instead of a `config` or changing it.
 
     Returns:
         What was found.
@@ -211,7 +214,7 @@ def check(
         print([finding.title for finding in found.findings])
         ```
     """
-    config, reporter = config or TrainConfig(), Reporter(reporter)
+    config, reporter = changed(config or TrainConfig(), options), Reporter(reporter)
     if fix_list is not None:
         refuse_existing(fix_list)
         _refuse_same(fix_list, output)

@@ -15,6 +15,7 @@ from handful.evaluation.comparison import Comparison, StrategyRun, build_compari
 from handful.features.keras_runtime import require_keras
 from handful.files.atomic import MALFORMED, explain_damage, new_folder, write_json
 from handful.models.classifier import read_description
+from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.comparison_page import write_comparison_report
 from handful.reports.figures import save_comparison_figures
@@ -35,6 +36,7 @@ def compare(
     network: Callable[..., Any] | None = None,
     resume: bool = False,
     reporter: Reporter | None = None,
+    **options: Any,
 ) -> Comparison:
     """Train several strategies on one split, and say which is better by how much.
 
@@ -50,6 +52,7 @@ def compare(
             goes on from its last epoch.
         reporter: Told what is trained, how long it will take, and how far it is; before the names
             of phases stand strategy and seed.
+        **options: Options of `CompareConfig` by name, instead of a `config` or changing it.
 
     Returns:
         The comparison.
@@ -61,7 +64,7 @@ def compare(
         KeyboardInterrupt: When interrupted or cancelled; what was trained stays, for `resume`.
     """
     require_keras("Comparing strategies")
-    config, folder, reporter = config or CompareConfig(), Path(output), Reporter(reporter)
+    config, folder, reporter = changed(config or CompareConfig(), options), Path(output), Reporter(reporter)
     manifest = folder / MANIFEST_FILE
     if folder.exists() and not resume:
         raise OutputError(
@@ -80,7 +83,7 @@ def compare(
     elif not manifest.is_file():
         freeze_split(photos, first, manifest)
     found = []
-    for seed in range(config.seed, config.seed + config.num_seeds):
+    for seed in range(config.seed, config.seed + config.seeds):
         for strategy in config.chosen:
             name = f"{strategy}-{seed}"
             asked = config.train_config(strategy, seed)
@@ -90,7 +93,7 @@ def compare(
                     photos,
                     asked,
                     output=folder / name,
-                    manifest=manifest,
+                    split=manifest,
                     network=network if strategy in ("scratch", "augmented") else None,
                     resume=resume,
                     use_cache=False,
@@ -244,10 +247,10 @@ def command_line(config: CompareConfig, photos: str | Path) -> str:
         One line for a shell.
     """
     words = ["handful", "compare", str(photos), "--recipe", config.recipe]
-    for name in config.strategies:
+    for name in config.strategy:
         words += ["--strategy", name]
-    if config.num_seeds > 1:
-        words += ["--seeds", str(config.num_seeds)]
+    if config.seeds > 1:
+        words += ["--seeds", str(config.seeds)]
     for option in ("backbone", "weights", "network", "epochs"):
         if getattr(config, option) is not None:
             words += [f"--{option}", str(getattr(config, option))]
@@ -256,7 +259,7 @@ def command_line(config: CompareConfig, photos: str | Path) -> str:
     if config.difference != CompareConfig.difference:
         words += ["--difference", str(config.difference)]
     if config.fixes is not None:
-        words += ["--apply-fixes", config.fixes]
+        words += ["--fixes", config.fixes]
     if config.seed:
         words += ["--seed", str(config.seed)]
     if config.max_megapixels != CompareConfig.max_megapixels:

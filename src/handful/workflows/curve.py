@@ -20,6 +20,7 @@ from handful.evaluation.learning_curve import (
     check_target,
 )
 from handful.files.atomic import new_folder, write_json
+from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.curve_figure import save_curve
 from handful.training.steps import embed_photos
@@ -96,6 +97,7 @@ def curve(
     output: str | Path | None = None,
     use_cache: bool = True,
     reporter: Reporter | None = None,
+    **options: Any,
 ) -> CurveRun:
     """Measure how accuracy grows with the number of photos, and say what more would bring.
 
@@ -111,6 +113,7 @@ def curve(
         output: Folder to make, with curve.png and curve.json; None writes nothing.
         use_cache: Look embeddings up and keep them.
         reporter: Told how far it is.
+        **options: Options of `TrainConfig` by name, instead of a `config` or changing it.
 
     Returns:
         The curve and the answers.
@@ -127,7 +130,7 @@ def curve(
         print(run.needed.sentence)
         ```
     """
-    config = config or TrainConfig()
+    config = changed(config or TrainConfig(), options)
     reporter = Reporter(reporter)
     if target is not None:
         check_target(target)

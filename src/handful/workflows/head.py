@@ -58,7 +58,7 @@ class HeadJob:
     @property
     def tested_views(self) -> tuple[View, ...]:
         """Views whose embeddings are averaged when a photo is named."""
-        return (0, "mirror") if self.config.test_time_mirror else (0,)
+        return (0, "mirror") if self.config.tta else (0,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,7 @@ def _embed(job: HeadJob, embedder: PhotoEmbedder) -> _Embedded:
         index, table = keep_readable(job.index, table, job.split)
         split = split_photos(index, table, config, job.known, job.split)
         # Other splits fit heads to validation photos too.
-        pooled = config.is_resampled or config.learning_curve
+        pooled = config.is_resampled or config.curve
         parts = [split.train, split.validation] if pooled else [split.train]
         rows = np.concatenate(parts)
         fitted = table.embeddings[rows][:, :1]
@@ -197,8 +197,8 @@ def _resample(job: HeadJob, found: _Embedded) -> Resampling | None:
             split.index.labels[rows],
             split.groups[rows],
             split.index.class_names,
-            num_seeds=config.num_seeds,
-            num_folds=config.num_folds,
+            num_seeds=config.seeds,
+            num_folds=config.folds,
             fraction=len(split.validation) / len(rows),
             num_tested_views=len(job.tested_views),
             class_weight=config.class_weight,
@@ -213,7 +213,7 @@ def _measure_curve(job: HeadJob, found: _Embedded) -> tuple[LearningCurve | None
     The rest of the run is worth having without: the curve, or a text on why there is none.
     """
     config, split, rows = job.config, found.split, found.rows
-    if not config.learning_curve:
+    if not config.curve:
         return None, ""
     with job.reporter.phase("curve"):
         try:
@@ -269,7 +269,7 @@ def _classifier(
         fitted.head,
         embedder.settings,
         precision=embedder.precision,
-        test_time_mirror=job.config.test_time_mirror,
+        test_time_mirror=job.config.tta,
         about=embedder.backbone.about,
         calibration=fitted.calibration,
         reference=fitted.reference,

@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.config import TrainConfig, cache_folder
+from handful.config import TrainConfig
 from handful.data.fixes import load_fixed_index
 from handful.data.index import ImageIndex
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, duplicate_groups, read_manifest, write_manifest
+from handful.environment import cache_folder
 from handful.errors import DataError, UsageError
 from handful.evaluation.evaluation import Evaluation, score
 from handful.features.embed import embed_index
 from handful.features.keras_runtime import require_keras
 from handful.files.atomic import new_file
 from handful.files.cache import ContentCache
+from handful.options import changed
 from handful.models.calibration import keep_answers
 from handful.models.classifier import Classifier
 from handful.models.novelty import TrainingReference, reference_of
@@ -50,13 +52,14 @@ def train(
     config: TrainConfig | None = None,
     *,
     output: str | Path | None = None,
-    manifest: str | Path | None = None,
+    split: str | Path | None = None,
     network: Callable[..., Any] | None = None,
     resume: bool = False,
     use_cache: bool = True,
     measure_speed: bool = False,
     reporter: Reporter | None = None,
     store: RunKeeper | None = None,
+    **options: Any,
 ) -> Run:
     """Make a classifier from labelled photos.
 
@@ -68,7 +71,7 @@ def train(
         output: Folder to write the run to: report, figures, classifier, run.json. None writes
             nothing. While a network trains, its state after each epoch is kept in the folder of
             that name with ".checkpoint" added; it goes when training has ended.
-        manifest: split.csv of an earlier run: its photos stay in their parts.
+        split: split.csv of an earlier run: its photos stay in their parts.
         network: Builds a network of your own for the strategies "scratch" and "augmented":
             `network(input_shape, num_classes)` returns a Keras model that ends in probabilities.
         resume: Go on from the checkpoint of `output`, where there is one.
@@ -77,6 +80,7 @@ def train(
         reporter: Told how far it is, and how long training will take, before it begins. Cancelled
             once an epoch is done, it gives the run of an interrupted training.
         store: What keeps the run at `output`; None takes `RunStore`, which writes folders.
+        **options: Options of `TrainConfig` by name, instead of a `config` or changing it.
 
     Returns:
         The run: `run.classifier`, `run.evaluation`, `run.split`.
@@ -91,11 +95,11 @@ def train(
 
     Example:
         ```python
-        run = train("photos/", output="runs/photos")
+        run = train("photos/", output="runs/photos", strategy="augmented", epochs=20)
         print(run.evaluation.accuracy, run.evaluation.accuracy_interval)
         ```
     """
-    config = config or TrainConfig()
+    config = changed(config or TrainConfig(), options)
     recipe = chosen_recipe(config)  # Wrong options are found before the work.
     if recipe is not None:
         require_keras(f"Strategy {config.strategy} of recipe {config.recipe}")
@@ -105,8 +109,8 @@ def train(
             'trained by the strategies "scratch" and "augmented".'
         )
     reporter = Reporter(reporter)
-    if isinstance(photos, Split) and manifest is not None:
-        raise UsageError("manifest is given beside a split; expected one of the two.")
+    if isinstance(photos, Split) and split is not None:
+        raise UsageError("`split` is given beside a split; expected one of the two.")
     if isinstance(photos, Split) and config.fixes is not None:
         raise UsageError(
             f"fixes is {config.fixes!r} beside a split; expected an index that the fixes were "
@@ -114,7 +118,7 @@ def train(
         )
     given = photos if isinstance(photos, Split) else None
     source = photos.index.source if isinstance(photos, Split) else Path(photos)
-    task = _Task(source, config, manifest, given, use_cache, measure_speed, network)
+    task = _Task(source, config, split, given, use_cache, measure_speed, network)
     if output is None:
         return _train(task, reporter, None, resume)
     # Making the folder first: an output that cannot be written is found before the work.

@@ -1,0 +1,140 @@
+"""Options of the library as flags of a command, and help that tells the common ones first."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+from typer.core import TyperCommand
+
+from handful.options import Options, Rule, headings
+
+_COMMON = "Options"
+_FEW = 4  # so many are explained at once
+
+
+def flag(name: str) -> str:
+    """How the command line spells an option.
+
+    Args:
+        name: Its name in Python.
+
+    Returns:
+        Such as "--batch-size".
+    """
+    return "--" + name.replace("_", "-")
+
+
+def takes(kind: type[Options], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a flag for each option of a class.
+
+    Args:
+        kind: The class.
+        *names: Which of its options; all where none is named.
+
+    Returns:
+        A decorator. The command gets what was asked as `asked`, a dictionary by name.
+    """
+    chosen = [found for found in fields(kind) if found.name in (names or (found.name,))]
+    hints, heading = get_type_hints(kind), headings(kind)
+    few = len(chosen) < _FEW
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            asked = {found.name: given.pop(found.name) for found in chosen}
+            given.pop("help_all", None)
+            for found in chosen:
+                if isinstance(found.default, tuple):
+                    asked[found.name] = tuple(asked[found.name] or ())
+            function(**given, asked=asked)
+
+        own = inspect.signature(function, eval_str=True).parameters.values()
+        added = []
+        for found in chosen:
+            rule: Rule = found.metadata["rule"]
+            shown = typer.Option(
+                flag(found.name),
+                help=rule.help,
+                metavar=rule.metavar,
+                rich_help_panel=_COMMON if rule.is_common or few else heading[found.name],
+            )
+            annotation = hints[found.name]
+            default: Any = found.default
+            if get_origin(annotation) is tuple:
+                annotation, default = list[get_args(annotation)[0]] | None, None  # type: ignore[misc]
+            added.append(
+                inspect.Parameter(
+                    found.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=default,
+                    annotation=Annotated[annotation, shown],
+                )
+            )
+        if any(found.metadata["rule"].is_common for found in chosen) and len(chosen) > 1:
+            shown = typer.Option(
+                "--help-all", is_eager=True, callback=_help_all, help="Explain all options."
+            )
+            added.append(
+                inspect.Parameter(
+                    "help_all",
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=False,
+                    annotation=Annotated[bool, shown],
+                )
+            )
+        kept = [
+            one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own if one.name != "asked"
+        ]
+        command.__signature__ = inspect.Signature([*kept, *added])  # type: ignore[attr-defined]
+        command.__annotations__ = {one.name: one.annotation for one in [*kept, *added]}
+        return command
+
+    return decorate
+
+
+class Command(TyperCommand):
+    """A command whose help fits a screen: common options explained, the others named.
+
+    `--help-all` explains all of them, under their headings.
+    """
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options.
+
+        Args:
+            ctx: The command's context; `ctx.meta` says whether all are asked for.
+            formatter: What the help is written with.
+        """
+        groups: dict[str, list[Any]] = {"Arguments": [], _COMMON: []}
+        for found in self.get_params(ctx):
+            groups.setdefault(_heading(found), []).append(found)
+        has_more = any(found.name == "help_all" for found in self.params)
+        explains_all = ctx.meta.get("help_all", not has_more)
+        named = []
+        for heading, members in groups.items():
+            if explains_all or heading in ("Arguments", _COMMON):
+                records = [found.get_help_record(ctx) for found in members]
+                if shown := [record for record in records if record]:
+                    with formatter.section(heading):
+                        formatter.write_dl(shown)
+            else:
+                named.append((heading, " ".join(found.opts[0] for found in members)))
+        if named:
+            with formatter.section("More options (--help-all explains them)"):
+                formatter.write_dl(named)
+
+
+def _heading(found: Any) -> str:
+    if found.param_type_name == "argument":
+        return "Arguments"
+    return getattr(found, "rich_help_panel", None) or _COMMON
+
+
+def _help_all(ctx: typer.Context, is_asked: bool) -> None:
+    if is_asked:
+        ctx.meta["help_all"] = True
+        typer.echo(ctx.get_help())
+        raise typer.Exit

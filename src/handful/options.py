@@ -1,0 +1,137 @@
+"""Options: fields that know their help, range and heading, so that each is written once.
+
+A room has a frozen dataclass of its options (a child of `Options`); what a job is asked to do is a
+child of several. Python, JSON and the command line take the same names from it.
+"""
+
+import difflib
+from dataclasses import dataclass, field, fields, replace
+from inspect import get_annotations
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from handful.errors import UsageError
+
+Asked = TypeVar("Asked", bound="Options")
+
+
+class Rule(NamedTuple):
+    """What holds of an option besides its type.
+
+    Args:
+        help: A sentence for the command line.
+        choices: The texts that it takes; empty for any.
+        least: Smallest number, included.
+        most: Largest number, included.
+        above: A number that it is larger than.
+        below: A number that it is smaller than.
+        metavar: What stands for its value in the help.
+        is_common: Whether a first look at the command line's help explains it.
+    """
+
+    help: str
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    metavar: str | None = None
+    is_common: bool = False
+
+    def expected(self) -> str:
+        """What values it takes, in words."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if self.above is not None and self.below is not None:
+            return f"a number between {self.above:g} and {self.below:g}"
+        if self.above is not None:
+            return f"more than {self.above:g}" + f", {self.most:g} at most" * (
+                self.most is not None
+            )
+        if self.most is None:
+            return f"{self.least:g} or more"
+        return f"{self.least:,g} to {self.most:,g}"
+
+    def allows(self, value: Any) -> bool:
+        """Whether it takes a value; numbers that are none are never taken."""
+        if self.choices:
+            return value in self.choices
+        return (
+            (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+
+def option(default: Any, help: str, **rule: Any) -> Any:
+    """A field of an `Options` class.
+
+    Args:
+        default: Its default; None where that is decided elsewhere.
+        help: A sentence for the command line.
+        **rule: The rest of a `Rule`.
+
+    Returns:
+        The field.
+    """
+    return field(default=default, metadata={"rule": Rule(help, **rule)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """A group of options, checked when it is made.
+
+    Raises:
+        UsageError: When a value is outside its range.
+    """
+
+    heading: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for found in fields(self):
+            rule, value = found.metadata.get("rule"), getattr(self, found.name)
+            if rule is None or value is None:
+                continue
+            for one in value if isinstance(value, tuple) else (value,):
+                if not rule.allows(one):
+                    raise UsageError(f"`{found.name}` is {one!r}; expected {rule.expected()}.")
+
+
+def changed(config: Asked, asked: dict[str, Any]) -> Asked:
+    """Options with some of them changed, by name.
+
+    Args:
+        config: The options.
+        asked: Name to value.
+
+    Returns:
+        The changed options.
+
+    Raises:
+        UsageError: For a name that is none, with the nearest that is one.
+    """
+    known = [found.name for found in fields(config)]
+    for name in asked:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1) or known
+            raise UsageError(f"`{name}` is no option; expected {', '.join(near)}.")
+    return replace(config, **asked)
+
+
+def headings(kind: type[Options]) -> dict[str, str]:
+    """Where the options of a class belong.
+
+    Args:
+        kind: A child of several groups.
+
+    Returns:
+        Name of each option to the heading of the group that has it.
+    """
+    names = [found.name for found in fields(kind)]
+    return {
+        name: group.heading
+        for group in reversed(kind.__mro__)
+        if issubclass(group, Options)
+        for name in get_annotations(group)
+        if name in names
+    }
