@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -87,48 +86,6 @@ def test_all_that_is_printed_goes_through_one_printer() -> None:
                 printing.add(name)
     # `registry` prints to its parent process.
     assert printing <= {"cli.terminal", "features.registry", "reporting"}
-
-
-def public_definitions() -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        stack = [(path.stem, ast.parse(path.read_text(encoding="utf-8")))]
-        while stack:
-            place, parent = stack.pop()
-            for node in parent.body:
-                public = isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"
-                if public:
-                    yield f"{place}.{node.name}", node
-                if public and isinstance(node, ast.ClassDef):
-                    stack.append((f"{place}.{node.name}", node))
-
-
-def is_property(node: ast.FunctionDef) -> bool:
-    return any(
-        isinstance(mark, ast.Name) and mark.id in ("property", "cached_property")
-        for mark in node.decorator_list
-    )
-
-
-@pytest.mark.parametrize(
-    ("place", "node"), [pytest.param(*item, id=item[0]) for item in public_definitions()]
-)
-def test_everything_public_says_what_it_takes_and_gives(
-    place: str, node: ast.FunctionDef | ast.ClassDef
-) -> None:
-    text = ast.get_docstring(node) or ""
-    assert text
-    # A verb of the command line describes its parameters in its help.
-    if isinstance(node, ast.ClassDef) or place.startswith("commands."):
-        return
-    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-    names = [argument.arg for argument in arguments if argument.arg not in ("self", "cls")]
-    if names:
-        described = text.partition("Args:")[2]
-        missing = [name for name in names if not re.search(rf"^ +{name}: ", described, re.M)]
-        assert missing == []
-    gives = node.returns is not None and ast.unparse(node.returns) not in ("None", "NoReturn")
-    short = is_property(node) or not names
-    assert not gives or short or "Returns:" in text or "Yields:" in text
 
 
 def tracked_texts() -> dict[str, str]:

@@ -261,9 +261,7 @@ def test_a_manifest_keeps_photos_in_place(photo_folder: Path, tmp_path: Path) ->
     shutil.copytree(photo_folder, folder)
     for number in range(12):
         write_photo(folder / "round" / f"new{number}.jpg", draw_photo("round", 700 + number))
-    second = train_workflow.train(
-        folder, TrainConfig(seed=9), split=tmp_path / "run" / "split.csv"
-    )
+    second = train_workflow.train(folder, TrainConfig(seed=9), split=tmp_path / "run" / "split.csv")
     parts = dict(zip(second.split.index.content_hashes, second.split.part_names(), strict=True))
     for key, part in zip(first.split.index.content_hashes, first.split.part_names(), strict=True):
         assert parts[key] == part
@@ -579,9 +577,7 @@ def test_a_trained_classifier_is_not_changed_to_know_its_answers(
 def test_a_run_on_a_given_split_can_be_repeated(photo_folder: Path, tmp_path: Path) -> None:
     first = train_workflow.train(photo_folder, TrainConfig(seed=3), output=tmp_path / "first")
     config, manifest = TrainConfig(seed=8), tmp_path / "first" / "split.csv"
-    second = train_workflow.train(
-        photo_folder, config, split=manifest, output=tmp_path / "second"
-    )
+    second = train_workflow.train(photo_folder, config, split=manifest, output=tmp_path / "second")
     third = train_workflow.train(second.split, config, output=tmp_path / "third")
     assert RunStore().read(tmp_path / "first").manifest_to_repeat is None
     for name, run in (("second", second), ("third", third)):

@@ -42,14 +42,12 @@ class Rule(NamedTuple):
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.above is not None and self.below is not None:
-            return f"a number between {self.above:g} and {self.below:g}"
+            return f"a number between {self.above} and {self.below}"
         if self.above is not None:
-            return f"more than {self.above:g}" + f", {self.most:g} at most" * (
-                self.most is not None
+            return f"more than {self.above}" + (
+                "" if self.most is None else f", at most {self.most}"
             )
-        if self.most is None:
-            return f"{self.least:g} or more"
-        return f"{self.least:,g} to {self.most:,g}"
+        return f"{self.least} to {self.most}"
 
     def allows(self, value: Any) -> bool:
         """Whether it takes a value; numbers that are none are never taken."""

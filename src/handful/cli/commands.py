@@ -49,7 +49,9 @@ Quiet = Annotated[
 ]
 NoCache = Annotated[
     bool,
-    typer.Option("--no-cache", help="Compute every embedding, and keep none.", rich_help_panel="Output"),
+    typer.Option(
+        "--no-cache", help="Compute every embedding, and keep none.", rich_help_panel="Output"
+    ),
 ]
 Photos = Annotated[
     Path,

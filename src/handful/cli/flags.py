@@ -9,22 +9,12 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from handful.cli import terminal
+from handful.cli.spelling import flag
 from handful.options import Options, Rule, headings
 
 _COMMON = "Options"
 _FEW = 4  # so many are explained at once
-
-
-def flag(name: str) -> str:
-    """How the command line spells an option.
-
-    Args:
-        name: Its name in Python.
-
-    Returns:
-        Such as "--batch-size".
-    """
-    return "--" + name.replace("_", "-")
 
 
 def takes(kind: type[Options], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -136,5 +126,5 @@ def _heading(found: Any) -> str:
 def _help_all(ctx: typer.Context, is_asked: bool) -> None:
     if is_asked:
         ctx.meta["help_all"] = True
-        typer.echo(ctx.get_help())
+        terminal.show(ctx.get_help())
         raise typer.Exit

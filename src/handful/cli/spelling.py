@@ -3,8 +3,20 @@
 import re
 from dataclasses import fields
 
-from handful.cli.flags import flag
 from handful.config import CompareConfig, ServeConfig, TrainConfig
+
+
+def flag(name: str) -> str:
+    """How the command line spells an option.
+
+    Args:
+        name: Its name in Python.
+
+    Returns:
+        Such as "--batch-size".
+    """
+    return "--" + name.replace("_", "-")
+
 
 # Options that have another name than their field.
 _RENAMED = {

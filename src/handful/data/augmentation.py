@@ -333,8 +333,8 @@ def warp_into(
         cval: Value outside for "constant".
 
     Source:
-        Borders as in `scipy.ndimage.affine_transform`, which Keras uses: "constant" begins at the
-        outermost pixels' centres without blending, and "wrap" has a period of W - 1 pixels.
+        `scipy.ndimage.affine_transform`, which Keras uses: "constant" begins at the outermost
+        pixels' centres without blending, and "wrap" has a period of W - 1 pixels.
     """
     size = (view.shape[1], view.shape[0])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handful.children import tied
-from handful.config import own_environment
+from handful.environment import own_environment
 from handful.errors import HandfulError
 
 if TYPE_CHECKING:

@@ -25,7 +25,6 @@ from handful.runs.files import (
     read_training_photos,
 )
 
-
 # Options of runs that handful 0.1 made.
 _RENAMED = {
     "learning_curve": "curve",

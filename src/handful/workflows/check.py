@@ -22,8 +22,8 @@ from handful.data.splits import Split, duplicate_groups
 from handful.errors import DataError, OutputError
 from handful.features.embed import EmbeddingTable
 from handful.files.atomic import new_folder, write_json
-from handful.options import changed
 from handful.models.novelty import find_outliers
+from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.check_page import CHECK_FILE, CheckData, Suspect, rows_to_show, write_check
 from handful.runs.store import run_name

@@ -64,7 +64,8 @@ def compare(
         KeyboardInterrupt: When interrupted or cancelled; what was trained stays, for `resume`.
     """
     require_keras("Comparing strategies")
-    config, folder, reporter = changed(config or CompareConfig(), options), Path(output), Reporter(reporter)
+    config = changed(config or CompareConfig(), options)
+    folder, reporter = Path(output), Reporter(reporter)
     manifest = folder / MANIFEST_FILE
     if folder.exists() and not resume:
         raise OutputError(

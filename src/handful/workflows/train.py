@@ -23,10 +23,10 @@ from handful.features.embed import embed_index
 from handful.features.keras_runtime import require_keras
 from handful.files.atomic import new_file
 from handful.files.cache import ContentCache
-from handful.options import changed
 from handful.models.calibration import keep_answers
 from handful.models.classifier import Classifier
 from handful.models.novelty import TrainingReference, reference_of
+from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.figure_process import FigureProcess
 from handful.reports.figures import save_history
