@@ -107,7 +107,7 @@ def test_photos_of_a_frozen_network_are_resized_halfway_unless_asked() -> None:
     ("values", "message"),
     [
         ({"recipe": "mine"}, "`recipe` is 'mine'; expected one of"),
-        ({"strategy": ("magic",)}, "`strategies` is 'magic'; expected one of transfer"),
+        ({"strategy": ("magic",)}, "`strategy` is 'magic'; expected one of transfer"),
         (
             {"strategy": ("scratch", "scratch")},
             "`strategy` is scratch, scratch; expected each",

@@ -112,6 +112,16 @@ def test_forged_options_are_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_options_of_earlier_runs_have_their_names_of_today(tiny_run: Path, tmp_path: Path) -> None:
+    config = json.loads((tiny_run / RUN_FILE).read_text())["config"]
+    for name, old in (("tta", "test_time_mirror"), ("seeds", "num_seeds"), ("folds", "num_folds")):
+        config[old] = config.pop(name)
+    config |= {"learning_curve": config.pop("curve"), "num_seeds": 3, "test_time_mirror": True}
+    config["time_budget_minutes"] = config.pop("time_budget")
+    run = STORE.read(changed(tiny_run, tmp_path / "run", config=config))
+    assert run.config == TrainConfig(seeds=3, tta=True)
+
+
 def test_a_run_of_another_version_is_not_read(tiny_run: Path, tmp_path: Path) -> None:
     run = STORE.read(changed(tiny_run, tmp_path, format_version=2))
     with pytest.raises(DataError, match=r"has format version 2; this handful reads 1"):

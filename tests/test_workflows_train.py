@@ -12,7 +12,7 @@ import pytest
 
 from conftest import draw_photo, write_photo
 from handful.config import TrainConfig
-from handful.errors import DataError, OutputError, WeightsError
+from handful.errors import DataError, OutputError, UsageError, WeightsError
 from handful.features.registry import frozen_network
 from handful.files.cache import ContentCache
 from handful.models.classifier import Classifier
@@ -656,3 +656,10 @@ def test_what_intervals_and_thresholds_rest_on_knows_near_duplicates(tmp_path: P
     loaded = Classifier.load(tmp_path / "run")
     for rate in (0.01, 0.2, 0.5):
         assert loaded.abstain_at(rate) == run.classifier.abstain_at(rate)
+
+
+def test_options_are_given_by_name(photo_folder: Path) -> None:
+    run = train_workflow.train(photo_folder, TrainConfig(tta=True), seed=3, class_weight="none")
+    assert run.config == TrainConfig(tta=True, seed=3, class_weight="none")
+    with pytest.raises(UsageError, match=r"`sede` is no option; expected seed\."):
+        train_workflow.train(photo_folder, sede=3)

@@ -126,5 +126,5 @@ def _heading(found: Any) -> str:
 def _help_all(ctx: typer.Context, is_asked: bool) -> None:
     if is_asked:
         ctx.meta["help_all"] = True
-        terminal.show(ctx.get_help())
+        terminal.show(*ctx.get_help().splitlines())
         raise typer.Exit

@@ -1,0 +1,54 @@
+"""Options: one place for names, ranges and help, for Python and the command line."""
+
+from dataclasses import fields
+
+import pytest
+from typer.testing import CliRunner
+
+from handful.cli.commands import app
+from handful.config import CompareConfig, ServeConfig, TrainConfig
+from handful.errors import UsageError
+from handful.options import changed, headings
+
+HEADINGS = ("Data", "Training", "Network", "Trust", "Output")
+
+
+def test_options_are_changed_by_name() -> None:
+    config = changed(TrainConfig(seed=3), {"strategy": "augmented", "epochs": 20})
+    assert config == TrainConfig(seed=3, strategy="augmented", epochs=20)
+    with pytest.raises(UsageError, match=r"`epoch` is no option; expected epochs\."):
+        changed(TrainConfig(), {"epoch": 20})
+    with pytest.raises(UsageError, match=r"`seeds` is 0; expected 1 to 100\."):
+        changed(CompareConfig(), {"seeds": 0})
+
+
+def test_every_option_has_a_heading_and_help() -> None:
+    for kind in (TrainConfig, CompareConfig, ServeConfig):
+        assert set(headings(kind)) == {found.name for found in fields(kind)}
+        assert all(found.metadata["rule"].help for found in fields(kind))
+    assert set(headings(TrainConfig).values()) == {*HEADINGS} - {"Output"}
+
+
+def test_a_first_look_at_the_help_fits_a_screen_and_names_the_rest() -> None:
+    short = CliRunner().invoke(app, ["train", "-h"], terminal_width=80).stdout
+    assert len(short.splitlines()) <= 45
+    for found in fields(TrainConfig):
+        assert f"--{found.name.replace('_', '-')}" in short
+    for heading in HEADINGS:
+        assert f"\n  {heading} " in short
+
+
+def test_all_of_the_help_explains_every_option_under_its_heading() -> None:
+    whole = CliRunner().invoke(app, ["train", "--help-all"], terminal_width=80)
+    assert whole.exit_code == 0
+    parts = dict(part.split(":\n", 1) for part in whole.stdout.split("\n\n") if ":\n" in part)
+    for found in fields(TrainConfig):
+        rule = found.metadata["rule"]
+        heading = "Options" if rule.is_common else headings(TrainConfig)[found.name]
+        assert f"--{found.name.replace('_', '-')} " in parts[heading]
+        assert rule.help.split()[0] in parts[heading]
+
+
+def test_few_options_are_explained_at_once() -> None:
+    said = CliRunner().invoke(app, ["evaluate", "--help"], terminal_width=80).stdout
+    assert "--fixes FILE" in said and "--help-all" not in said and "More" not in said
