@@ -38,6 +38,7 @@ VERBS = (
     "explain",
     "check",
     "curve",
+    "figures",
     "cache",
     "demo",
     "preview",
@@ -728,7 +729,7 @@ def test_curve_says_what_more_photos_bring(
     assert any(line.startswith("Expected accuracy with 24 photos per class: ") for line in lines)
     assert any(line.startswith("Expected accuracy with 100 photos per class: ") for line in lines)
     name = f"{photo_folder.name}-curve"
-    assert lines[-1] == f"Figure: runs/{name}/curve.png" and Path("runs", name).is_dir()
+    assert lines[-1] == f"Report: runs/{name}/curve.html" and Path("runs", name).is_dir()
     result = invoke("curve", photo_folder, "--json")
     facts = json.loads(result.stdout)
     assert facts["path"] == f"runs/{name}-2" and facts["target"] is None and facts["at"] == []

@@ -7,7 +7,7 @@ from PIL import Image
 
 from handful.data.decoding import decode_picture
 from handful.data.ignored import is_figure, is_ignored, mark_figure
-from handful.reports.figure_style import new_figure, save_png
+from handful.reports.figures import plot_confusion, save_png
 
 SYSTEM = (
     "@eaDir #recycle @Recycle @Recently-Snapshot .@__thumb $RECYCLE.BIN __MACOSX .Trashes .git .svn"
@@ -38,6 +38,6 @@ def test_a_marked_figure_is_the_same_picture() -> None:
 
 
 def test_figures_say_that_they_are_no_photos(tmp_path: Path) -> None:
-    figure, _ = new_figure(1, 1)
+    figure = plot_confusion(np.eye(2, dtype=np.int64), ["a", "b"])
     save_png(figure, tmp_path / "figure.png")
     assert is_figure((tmp_path / "figure.png").read_bytes())

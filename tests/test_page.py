@@ -15,6 +15,7 @@ import pytest
 
 from handful.features.registry import FrozenNetwork
 from handful.reports.run_page import write_report
+from handful.reports.training_charts import history_charts
 from handful.workflows.check import check
 from live_server import Live, behind_proxy, live
 from test_reports_run_page import evaluate, gather
@@ -427,16 +428,21 @@ def test_the_fix_list_on_the_page_of_a_check_has_no_holes_on_a_phone(
             assert page.get_by_role("cell", name="the same photo as").count() >= 4
 
 
-def test_a_dark_report_has_no_white_figures(browser: Any, tmp_path: Path) -> None:
-    figure = np.full((60, 90, 3), 255, np.uint8)
-    white = cv2.imencode(".png", figure)[1].tobytes()
-    data = replace(gather(evaluate(9, 1, ["cats", "dogs"])), curves=white)
-    page_path = write_report(data, tmp_path)
+def test_charts_follow_the_theme_and_fit_a_phone(browser: Any, tmp_path: Path) -> None:
+    history = {"accuracy": [0.5, 0.9], "val_accuracy": [0.5, 0.8], "loss": [1.0, 0.2]}
+    charts = history_charts({"scratch": history})
+    page_path = write_report(
+        replace(gather(evaluate(9, 1, ["cats", "dogs"])), curves=charts), tmp_path
+    )
     brightness = {}
     for scheme in ("light", "dark"):
         with browser.new_context(color_scheme=scheme) as context:
             page = context.new_page()
+            page.set_viewport_size({"width": 390, "height": 800})
             page.goto(page_path.as_uri())
-            shot = np.frombuffer(page.locator("img.figure").screenshot(), np.uint8)
+            drawing = page.locator("#curves svg").first
+            box = drawing.bounding_box()
+            assert box["x"] > 0 and box["x"] + box["width"] < 390 and box["height"] > 150
+            shot = np.frombuffer(drawing.screenshot(), np.uint8)
             brightness[scheme] = float(cv2.imdecode(shot, cv2.IMREAD_COLOR).mean())
-    assert brightness["light"] > 240 and brightness["dark"] < 60
+    assert brightness["light"] > 230 and brightness["dark"] < 60

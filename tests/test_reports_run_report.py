@@ -92,8 +92,7 @@ def test_a_learning_curve_is_shown_where_it_was_asked_for(
         "At 24", "At 48", "At 96", "At 192",
     ]  # fmt: skip
     page = (tmp_path / "run" / "report.html").read_text()
-    picture = (tmp_path / "run" / "learning_curve.png").read_bytes()
-    assert "Would more photos help?" in page and base64.b64encode(picture).decode() in page
+    assert "Would more photos help?" in page and ">8 times<" in page
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["result"]["learning_curve"]["num_photos"] == 48
 

@@ -10,11 +10,11 @@ from handful.config import TrainConfig
 from handful.data.fixes import Fix, write_fixes
 from handful.errors import DataError, OutputError
 from handful.features.registry import FrozenNetwork
-from handful.workflows.curve import CURVE_FIGURE, CURVE_JSON, curve
+from handful.workflows.curve import CURVE_JSON, curve
 from reporters import Recorder, Stopper
 
 
-def test_photos_give_a_curve_a_figure_and_answers(
+def test_photos_give_a_curve_a_page_and_answers(
     photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:
     recorder = Recorder()
@@ -26,7 +26,7 @@ def test_photos_give_a_curve_a_figure_and_answers(
         reporter=recorder,
     )
     assert run.path == tmp_path / "curve"
-    assert {path.name for path in run.path.iterdir()} == {CURVE_FIGURE, CURVE_JSON}
+    assert {path.name for path in run.path.iterdir()} == {"curve.html", CURVE_JSON}
     facts = json.loads((run.path / CURVE_JSON).read_text())
     assert facts == run.to_dict()
     assert facts["class_names"] == ["round", "square"] and facts["curve"]["num_photos"] == 48

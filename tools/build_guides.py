@@ -23,7 +23,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from handful.data.augmentation import EXERCISE_POLICY
-from handful.reports.figures import plot_examples, plot_histories, plot_preview, strategy_colours
+from handful.files.atomic import read_json
+from handful.reports.figures import plot
+from handful.reports.sheets import example_sheet, preview_sheet
+from handful.reports.training_charts import history_charts, strategy_colors, time_chart
 from handful.runs.store import RunStore
 from handful.training.previews import preview
 
@@ -123,23 +126,23 @@ def draw_shape(kind: str, seed: int, side: int = 150) -> NDArray[np.uint8]:
     return image
 
 
-def drawn_figures() -> Iterator[tuple[str, Any]]:
-    """Name -> figure of each that shows drawn pictures."""
+def drawn_figures() -> Iterator[tuple[str, Image.Image]]:
+    """Name -> picture of each that shows drawn pictures."""
     kinds = ["round" if seed * 7 % 5 < 3 else "square" for seed in range(16)]
     pictures = [draw_shape(kind, seed) for seed, kind in enumerate(kinds)]
-    yield "1-pictures", plot_examples(pictures, kinds, "16 training pictures")
+    yield "1-pictures", example_sheet(pictures, kinds, "16 training pictures").draw()
     shown = preview(draw_house(), EXERCISE_POLICY, name="A drawn house, the exercise's policy")
-    yield "3-views", plot_preview(shown)
+    yield "3-views", preview_sheet(shown).draw()
 
 
-def compared_figures(folder: Path) -> Iterator[tuple[str, Any]]:
-    """Name -> figure of each that shows a comparison's curves.
+def compared_figures(folder: Path) -> Iterator[tuple[str, Image.Image]]:
+    """Name -> picture of each that shows a comparison's curves.
 
     Args:
         folder: What `handful compare` made.
 
     Yields:
-        Names and figures; of a strategy trained several times the first training.
+        Names and pictures; of a strategy trained several times the first training.
     """
     histories: dict[str, Mapping[str, Any]] = {}
     for name in STRATEGIES:
@@ -148,13 +151,16 @@ def compared_figures(folder: Path) -> Iterator[tuple[str, Any]]:
         if history is None:
             sys.exit(f"{folder} has no history of {name}; compare with --strategy {name} too.")
         histories[name] = history
-    colours = strategy_colours(STRATEGIES)
+    colors = strategy_colors(STRATEGIES)
     for figure, names in (
         ("2-curves", STRATEGIES[:1]),
         ("3-curves", STRATEGIES[:2]),
         ("4-histories", STRATEGIES),
     ):
-        yield figure, plot_histories({name: histories[name] for name in names}, colours)
+        chosen = {name: histories[name] for name in names}
+        yield figure, as_picture(plot(history_charts(chosen, colors)))
+    facts = read_json(folder / "comparison.json")
+    yield "4-comparison", as_picture(plot([time_chart(facts["result"]["strategies"])]))
 
 
 def write_figure(name: str, picture: Image.Image) -> None:
@@ -196,11 +202,10 @@ def main() -> None:
     FIGURES.mkdir(exist_ok=True)
     if arguments.drawings:
         for name, figure in drawn_figures():
-            write_figure(name, as_picture(figure))
+            write_figure(name, figure)
     if arguments.comparison is not None:
         for name, figure in compared_figures(arguments.comparison):
-            write_figure(name, as_picture(figure))
-        write_figure("4-comparison", Image.open(arguments.comparison / "comparison.png"))
+            write_figure(name, figure)
     for script in guide_scripts():
         for path, text in build_pages(script).items():
             path.write_text(text, encoding="utf-8")

@@ -119,11 +119,11 @@ assert len(batches) == np.ceil(len(train) / 64)
 # class: the size of the animal, where it sits, the light, the background, people in the photo?
 
 # %%
-from handful.reports import figures
+from handful.reports.sheets import example_sheet
 
 pictures = [np.rint(image * 255).astype(np.uint8) for image in images[:16]]
 names = [index.class_names[int(label)] for label in labels[:16]]
-guide.show(figures.plot_examples(pictures, names, "16 training photos"), "1-photos")
+guide.show(example_sheet(pictures, names, "16 training photos"), "1-photos")
 
 # %% [markdown]
 # The page writes this sheet with your photos into `runs/guides`. Here it is with drawn images

@@ -17,7 +17,7 @@ from keras import layers
 
 import handful
 from handful import AugmentationPolicy, TrainConfig
-from handful.reports import figures
+from handful.reports.training_charts import history_charts
 
 PHOTOS = guide.find_photos()
 
@@ -115,7 +115,7 @@ fitted = network.fit(train, validation_data=validation, epochs=guide.epochs(30),
 
 # %%
 history = fitted.history
-guide.show(figures.plot_history(history, "from scratch"), "2-by-hand")
+guide.show(history_charts({"from scratch": history}), "2-by-hand")
 
 last = {name: values[-1] for name, values in history.items()}
 gap = 100 * (last["accuracy"] - last["val_accuracy"])
@@ -162,7 +162,7 @@ low, high = run.evaluation.accuracy_interval
 print(f"{run.evaluation.accuracy:.1%} of {len(run.evaluation):,} validation photos correct,")
 print(f"95 % interval {low:.1%} to {high:.1%}; {run.trained.fitted.seconds:.0f} s of training")
 print(f"Report: {run.path / 'report.html'}")
-guide.show(figures.plot_history(run.trained.fitted.history, "from scratch"), "2-curves")
+guide.show(history_charts({"from scratch": run.trained.fitted.history}), "2-curves")
 
 assert run.trained.num_parameters == run.trained.num_trainable == 1_667_169
 
@@ -226,7 +226,7 @@ own = handful.train(
 )
 print(f"{own.trained.num_parameters:,} parameters: {own.evaluation.accuracy:.1%} right")
 guide.show(
-    figures.plot_histories(
+    history_charts(
         {
             "the exercise's": run.trained.fitted.history,
             "your own": own.trained.fitted.history,

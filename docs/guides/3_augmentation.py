@@ -19,7 +19,8 @@ import numpy as np
 import handful
 from handful import AugmentationPolicy, TrainConfig
 from handful.data.augmentation import EXERCISE_POLICY
-from handful.reports import figures
+from handful.reports.sheets import preview_sheet
+from handful.reports.training_charts import history_charts
 from handful.training import previews
 
 PHOTOS = guide.find_photos()
@@ -61,7 +62,7 @@ assert policy == EXERCISE_POLICY
 images, labels = next(iter(handful.batches(split.part("train"), (150, 150), 16)))
 photo = images[0].astype(np.uint8)
 preview = previews.preview(photo, policy, name="A training photo, the exercise's policy")
-guide.show(figures.plot_preview(preview), "3-views")
+guide.show(preview_sheet(preview), "3-views")
 
 assert preview.views.shape == (16, 150, 150, 3)
 
@@ -159,7 +160,7 @@ histories = {
     "scratch": handful.RunStore().read(scratch_path).history,
     "augmented": augmented.trained.fitted.history,
 }
-guide.show(figures.plot_histories(histories), "3-curves")
+guide.show(history_charts(histories), "3-curves")
 
 for name, history in histories.items():
     gap = 100 * (history["accuracy"][-1] - history["val_accuracy"][-1])

@@ -23,7 +23,7 @@ import numpy as np
 import handful
 from handful import CompareConfig, TrainConfig
 from handful.features.registry import build_network, find_backbone
-from handful.reports import figures
+from handful.reports.training_charts import history_charts, time_chart
 from handful.training.networks import build_head, build_transfer
 from handful.training.summaries import summarise
 
@@ -138,7 +138,7 @@ transfer = handful.train(
 )
 low, high = transfer.evaluation.accuracy_interval
 print(f"{transfer.evaluation.accuracy:.1%} right, 95 % interval {low:.1%} to {high:.1%}")
-guide.show(figures.plot_history(transfer.trained.fitted.history, "transfer"), "4-curves")
+guide.show(history_charts({"transfer": transfer.trained.fitted.history}), "4-curves")
 
 assert transfer.trained.num_trainable == backbone.embedding_dim + 1
 assert transfer.trained.num_parameters == network.count_params()
@@ -241,7 +241,7 @@ for difference in comparison.differences:
     print(difference.sentence)
 print(comparison.verdict)
 print(*comparison.cautions, sep="\n")
-guide.show(figures.plot_comparison(comparison), "4-comparison")
+guide.show([time_chart(comparison.to_dict()["strategies"])], "4-comparison")
 
 assert len(comparison.differences) == 1
 assert (guide.FOLDER / "compare" / "comparison.html").exists()

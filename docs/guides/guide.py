@@ -10,13 +10,16 @@ These variables of the environment change it:
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import handful
 from handful.datasets.registry import find_demo_data
 from handful.environment import cache_folder
 from handful.features.keras_runtime import prepare_keras
+from handful.reports.drawing import Chart
+from handful.reports.figures import plot, save_png
+from handful.reports.sheets import Sheet
 
 QUICK = os.environ.get("HANDFUL_GUIDE_QUICK", "") not in ("", "0")
 FOLDER = Path(os.environ.get("HANDFUL_GUIDE_OUTPUT") or f"runs/guides{'-quick' if QUICK else ''}")
@@ -87,16 +90,19 @@ def fresh(name: str) -> Path:
     return path
 
 
-def show(figure: Any, name: str) -> None:
-    """Save a figure, and show it where the page runs as a notebook.
+def show(picture: Sheet | Sequence[Chart], name: str) -> None:
+    """Save charts or a sheet of photos, and show it where the page runs as a notebook.
 
     Args:
-        figure: From `handful.reports.figures`.
+        picture: From `handful.reports`.
         name: Of the PNG file in FOLDER.
     """
     path = FOLDER / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    if isinstance(picture, Sheet):
+        picture.save(path, replace=True)
+    else:
+        save_png(plot(picture), path)
     print(f"Figure: {path}")
     try:
         from IPython import get_ipython

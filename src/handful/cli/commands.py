@@ -499,6 +499,29 @@ def demo(
 
 
 @app.command(cls=Command)
+def figures(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder that train, compare or curve made.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make [RUN-figures].")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a run's charts as PNG files, for slides and theses; needs the extra "figures"."""
+    with _errors("nothing is left behind"):
+        from handful.reports.figures import write_figures
+
+        whole = run if run.name not in ("", "..") else run.resolve()
+        paths = write_figures(run, output or whole.with_name(f"{whole.name}-figures"))
+        if as_json:
+            terminal.print_json({"figures": [str(path) for path in paths]})
+        else:
+            for path in paths:
+                terminal.show(f"Figure: {path}")
+
+
+@app.command(cls=Command)
 @takes(TrainConfig, "seed")
 def preview(
     photo: Annotated[Path, typer.Argument(help="The photo.")],
@@ -515,12 +538,12 @@ def preview(
 ) -> None:
     """Draw what augmentation does to a photo: random views, and each parameter by itself."""
     with _errors():
-        from handful.reports.figures import save_preview
+        from handful.reports.sheets import preview_sheet
         from handful.training.previews import preview_photo
 
         shown = preview_photo(photo, recipe, image_size, asked["seed"])
         path = output or Path(f"{photo.stem}-preview.png")
-        save_preview(shown, path)
+        preview_sheet(shown).save(path)
         if as_json:
             facts = {
                 "photo": str(photo),

@@ -420,7 +420,7 @@ def print_curve(found: Any) -> None:
         show(line)
     warn(found.warnings)
     if found.path is not None:
-        show(f"Figure: {found.path / 'curve.png'}")
+        show(f"Report: {found.path / 'curve.html'}")
 
 
 def warn(lines: Iterable[str]) -> None:

@@ -18,7 +18,7 @@ from handful.datasets.registry import CATS_AND_DOGS, Archive, find_archive, list
 from handful.errors import DataError, OutputError, UsageError
 from handful.files.atomic import new_folder
 from handful.reporting import Progress, Reporter
-from handful.reports.figures import save_examples
+from handful.reports.sheets import example_sheet
 
 CATS_VS_DOGS = "cats-vs-dogs"
 DATA_NAMES = (CATS_VS_DOGS, MNIST)
@@ -228,7 +228,8 @@ def _draw_examples(name: str, folder: Path, counts: Mapping[str, int]) -> Path:
             labels.append(PurePosixPath(place).name)
     whole = folder if folder.name not in ("", "..") else folder.resolve()
     path = whole.with_name(f"{whole.name}-examples.png")
-    save_examples(pictures, labels, f"{name}: {NUM_EXAMPLES} of its training photos", path)
+    title = f"{name}: {NUM_EXAMPLES} of its training photos"
+    example_sheet(pictures, labels, title).save(path, replace=True)
     return path
 
 

@@ -17,6 +17,7 @@ from handful.wording import format_share
 # Nothing is said beyond so many times the photos: the power law was never seen to hold there.
 REACH = 8.0
 _CROSSING_SIZES = 400
+_DRAWN_SIZES = 60
 _CONFIDENCE = 0.95
 _ROUNDING = 1e-9
 
@@ -189,12 +190,16 @@ class LearningCurve:
             Names and values are described in docs/file-formats.md.
         """
         sizes = [self.photos_a_class * factor for factor in (1, 2, 4, REACH)]
+        drawn = np.geomspace(self.smallest, self.largest, _DRAWN_SIZES)
+        drawn = np.union1d(drawn.clip(self.smallest, self.largest), [self._measured])
+        band = zip(("accuracy", "low", "high"), self.band(drawn).tolist(), strict=True)
         return {
             "num_photos": self.num_photos,
             "num_classes": self.num_classes,
             "num_draws": self.num_draws,
             "points": [dict(vars(point)) for point in self.points],
             "expected": [self.describe(size) for size in sizes],
+            "band": {"photos_a_class": drawn.tolist(), **dict(band)},
             "power_law": {
                 "error_at_largest": float(np.median(self.errors)),
                 "floor": float(np.median(self.errors * self.floors)),

@@ -1,9 +1,4 @@
-"""One self-contained HTML page about a classifier; nothing is computed here but its layout.
-
-The page's small pictures are SVG drawn by the template from plain numbers, not matplotlib's:
-they follow the reader's light or dark theme, stay sharp on a phone, and save the second that
-loading matplotlib takes.
-"""
+"""One self-contained HTML page about a classifier; nothing is computed here but its layout."""
 
 import base64
 import math
@@ -17,7 +12,8 @@ from handful.evaluation.guarantees import Promises
 from handful.evaluation.resampling import Resampling
 from handful.evaluation.verdict import verdict
 from handful.models.novelty import FALSE_ALARM_RATE
-from handful.reports.figures import root_ticks
+from handful.reports.charts import confidence_chart, reliability_chart, spread_chart
+from handful.reports.drawing import NARROW_SPACE, Chart
 from handful.runs.files import REPORT_FILE
 from handful.statistics.metrics import ReliabilityCurve
 from handful.wording import format_rate, format_share, printable
@@ -36,10 +32,6 @@ _LINES_KEPT = 200
 _OPEN_EXAMPLES = 12
 # Where the picture of the accuracy's interval may begin, in percent.
 _INTERVAL_STARTS = (99.0, 98.0, 95.0, 90.0, 80.0, 50.0, 0.0)
-_SPREAD_STEPS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-_MOST_SPREAD_STEPS = 6
-_DOT_WIDTH, _DOT_HEIGHTS = 10, (0.0, -0.5, 0.5, -1.0, 1.0)
-_NARROW_SPACE = "\u202f"
 _PHASES = {
     "index": "finding and fingerprinting the files",
     "convert": "preparing the network, at its first use",
@@ -94,7 +86,7 @@ class TrustData:
         num_suspects: Training photos whose label is doubtful.
         suspects: Some of those, the most doubtful first, `predicted` being the class that they
             look more like; None where labels were not reviewed.
-        curve: PNG file's bytes: accuracy by number of photos; empty where it was not measured.
+        curve: Accuracy by number of photos; None where it was not measured.
         curve_lines: What it says, in sentences.
     """
 
@@ -106,7 +98,7 @@ class TrustData:
     unlike: Sequence[ReportPicture] = ()
     num_suspects: int = 0
     suspects: Sequence[ReportPicture] | None = None
-    curve: bytes = b""
+    curve: Chart | None = None
     curve_lines: Sequence[str] = ()
 
 
@@ -128,7 +120,7 @@ class ReportData:
         settings: What was chosen -> its value.
         seconds: Phase -> its duration; "total" is the whole, and "decode" is taken to overlap
             with other phases.
-        curves: PNG file's bytes: accuracy and loss by epoch; empty where there were no epochs.
+        curves: Accuracy and loss by epoch; empty where there were no epochs.
         trust: How far the figures can be relied on.
     """
 
@@ -142,7 +134,7 @@ class ReportData:
     problems: Mapping[str, Sequence[str]]
     settings: Mapping[str, str]
     seconds: Mapping[str, float]
-    curves: bytes = b""
+    curves: Sequence[Chart] = ()
     trust: TrustData = TrustData()
 
 
@@ -214,12 +206,11 @@ def page_environment() -> "Environment":
         "breakable": lambda name: Markup("_<wbr>").join(name.split("_")),
         "percent": format_percent,
         "percent_range": _percent_range,
-        "rate": lambda rate: format_rate(rate).replace(" ", _NARROW_SPACE),
+        "rate": lambda rate: format_rate(rate).replace(" ", NARROW_SPACE),
         "decimal": _decimal,
         "count": _count,
         "seconds": _seconds,
-        "jpeg_uri": lambda data: _data_uri("jpeg", data),
-        "png_uri": lambda data: _data_uri("png", data),
+        "jpeg_uri": _jpeg_uri,
     }
     return environment
 
@@ -236,7 +227,7 @@ def format_percent(fraction: float | None, digits: int = 1) -> str:
     """
     if fraction is None:
         return "–"
-    return format_share(fraction, digits).replace(" ", _NARROW_SPACE)
+    return format_share(fraction, digits).replace(" ", NARROW_SPACE)
 
 
 def _view(data: ReportData) -> dict[str, Any]:
@@ -265,9 +256,8 @@ def _view(data: ReportData) -> dict[str, Any]:
         "pairs": evaluation.confused_pairs(
             _PAIRS_BESIDE if num_classes <= _MATRIX_CLASSES else _PAIRS_ALONE
         ),
-        "reliability": _reliability_marks(evaluation.reliability),
-        "histogram": _histogram_bars(evaluation.reliability),
-        "histogram_ticks": _histogram_ticks(evaluation.reliability),
+        "reliability": reliability_chart(evaluation.reliability),
+        "confidence": confidence_chart(evaluation.reliability),
         "bands": _bands(evaluation.confidence_bands),
         "open_examples": _OPEN_EXAMPLES,
         "class_counts": _class_counts(data.counts, evaluation.class_names),
@@ -288,50 +278,9 @@ def _view(data: ReportData) -> dict[str, Any]:
         "promises": data.trust.promises,
         # Promises made on the scored photos themselves are not held against them.
         "held_apart": data.trust.promises and data.trust.promises.source == "out-of-fold",
-        "spread": data.trust.resampling and _spread_marks(data.trust.resampling),
+        "resampling": data.trust.resampling,
+        "spread": data.trust.resampling and spread_chart(data.trust.resampling.to_dict()),
     }
-
-
-def _spread_marks(resampling: Resampling) -> dict[str, Any]:
-    """Places, in a drawing 700 wide, of the accuracies, their mean and its interval."""
-    found = resampling.accuracy
-    (low, high), (least, most) = found.interval, found.range
-    start, end = min(low, least), max(high, most)
-    step = next(step for step in _SPREAD_STEPS if (end - start) / step <= _MOST_SPREAD_STEPS)
-    first = math.floor(start / step + 1e-9)
-    last = max(math.ceil(end / step - 1e-9), first + 1)
-
-    def place(value: float) -> float:
-        return round(30 + 640 * (value / step - first) / (last - first), 1)
-
-    return {
-        "what": resampling.what,
-        "num_fit": resampling.num_fit,
-        "num_held_out": resampling.num_held_out,
-        "mean": found.mean,
-        "deviation": found.deviation,
-        "lowest": least,
-        "highest": most,
-        "interval": [format_percent(bound) for bound in found.interval],
-        "marks": _stacked([place(value) for value in sorted(found.values.tolist())]),
-        "place": place(found.mean),
-        "low": place(low),
-        "width": max(round(place(high) - place(low), 1), 2.0),
-        "ticks": [
-            {"place": place(number * step), "name": f"{100 * number * step:g}{_NARROW_SPACE}%"}
-            for number in range(first, last + 1)
-        ],
-    }
-
-
-def _stacked(places: Sequence[float]) -> list[tuple[float, float]]:
-    """Places across, sorted, with heights in [-1, 1] that keep dots from hiding one another."""
-    result: list[tuple[float, float]] = []
-    for place in places:
-        near = [height for other, height in result if abs(other - place) < _DOT_WIDTH]
-        free = next((height for height in _DOT_HEIGHTS if height not in near), 0.0)
-        result.append((place, free))
-    return result
 
 
 def _interval_scale(accuracy: float, low: float, high: float) -> dict[str, Any]:
@@ -346,7 +295,7 @@ def _interval_scale(accuracy: float, low: float, high: float) -> dict[str, Any]:
         "accuracy": place(accuracy),
         "low": place(low),
         "width": round(place(high) - place(low), 2),
-        "ticks": [f"{start + span * part / 2:g}{_NARROW_SPACE}%" for part in range(3)],
+        "ticks": [f"{start + span * part / 2:g}{NARROW_SPACE}%" for part in range(3)],
     }
 
 
@@ -368,45 +317,6 @@ def _matrix(evaluation: Evaluation) -> list[dict[str, Any]]:
             ],
         }
         for score, counts in zip(evaluation.per_class, evaluation.confusion, strict=True)
-    ]
-
-
-def _reliability_marks(curve: ReliabilityCurve) -> list[dict[str, float]]:
-    """Bars and dots of the reliability diagram, in percent of its square; empty groups omitted."""
-    return [
-        {
-            "left": round(float(curve.edges[group]) * 100, 2),
-            "width": round(float(curve.edges[group + 1] - curve.edges[group]) * 100, 2),
-            "confidence": round(float(curve.confidence[group]) * 100, 2),
-            "accuracy": round(float(curve.accuracy[group]) * 100, 2),
-            "count": int(count),
-        }
-        for group, count in enumerate(curve.counts)
-        if count
-    ]
-
-
-def _histogram_bars(curve: ReliabilityCurve) -> list[dict[str, float]]:
-    """Bars of right and wrong answers; heights in percent on a square-root scale."""
-    top = math.sqrt(max(int(curve.counts.max()), 1))
-    return [
-        {
-            "left": round(float(curve.edges[group]) * 100, 2),
-            "right": int(right),
-            "wrong": int(count - right),
-            "right_height": round(math.sqrt(right) / top * 100, 2),
-            "wrong_height": round(math.sqrt(count - right) / top * 100, 2),
-        }
-        for group, (count, right) in enumerate(zip(curve.counts, curve.num_right, strict=True))
-        if count
-    ]
-
-
-def _histogram_ticks(curve: ReliabilityCurve) -> list[dict[str, float]]:
-    top = max(int(curve.counts.max()), 1)
-    return [
-        {"count": count, "height": round(math.sqrt(count / top) * 100, 2)}
-        for count in root_ticks(top)
     ]
 
 
@@ -453,7 +363,7 @@ def _phases(seconds: Mapping[str, float]) -> list[dict[str, Any]]:
 
 def _percent_range(interval: tuple[float, float]) -> str:
     low, high = (format_percent(end, 0) for end in interval)
-    return f"{low.split(_NARROW_SPACE)[0]}–{high}"
+    return f"{low.split(NARROW_SPACE)[0]}–{high}"
 
 
 def _decimal(value: float | None, digits: int = 3) -> str:
@@ -474,8 +384,8 @@ def _count(value: int) -> str:
 
 def _seconds(value: float) -> str:
     digits = 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:,.{digits}f}{_NARROW_SPACE}s"
+    return f"{value:,.{digits}f}{NARROW_SPACE}s"
 
 
-def _data_uri(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii")
+def _jpeg_uri(data: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")

@@ -1,7 +1,6 @@
 """What the report of a run shows: thumbnails, counts and sentences, gathered for the page."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ from handful.errors import ModelFileError
 from handful.evaluation.learning_curve import REACH
 from handful.models.activation_maps import Explainer, overlay_thumbnail
 from handful.models.novelty import FALSE_ALARM_RATE
-from handful.reports.curve_figure import save_curve
+from handful.reports.charts import learning_curve_chart
 from handful.reports.run_page import ReportData, ReportPicture, TrustData, write_report
-from handful.runs.files import CURVES_FILE
+from handful.reports.training_charts import history_charts
 from handful.runs.run import Run
 
-LEARNING_CURVE_FILE = "learning_curve.png"
 _PICTURES_A_SECTION = 24
 _EXAMPLES_A_CLASS = 6
 _CLASSES_WITH_EXAMPLES = 40
@@ -29,16 +27,9 @@ def write_run_report(run: Run, folder: Path) -> None:
 
     Args:
         run: The run.
-        folder: Existing folder, which holds the figure of the epochs where there were any.
+        folder: Existing folder.
     """
-    data = report_data(run)
-    if run.trained is not None:
-        data = replace(data, curves=(folder / CURVES_FILE).read_bytes())
-    if run.learning_curve is not None:
-        path = folder / LEARNING_CURVE_FILE
-        save_curve(run.learning_curve, None, path)
-        data = replace(data, trust=replace(data.trust, curve=path.read_bytes()))
-    write_report(data, folder)
+    write_report(report_data(run), folder)
 
 
 def report_data(run: Run) -> ReportData:
@@ -51,7 +42,8 @@ def report_data(run: Run) -> ReportData:
         Scores, thumbnails and texts.
     """
     index, evaluation = run.split.index, run.evaluation
-    explainer = _explainer(run)
+    explainer, strategy = _explainer(run), run.config.strategy
+    history = None if run.trained is None else run.trained.fitted.history
     examples = {
         name: [
             ReportPicture(index.paths[row], _small(run, index.read(row)), name, None, None)
@@ -70,6 +62,7 @@ def report_data(run: Run) -> ReportData:
         problems=_problem_lines(run.problems()),
         settings=_settings(run),
         seconds=run.seconds,
+        curves=() if history is None else history_charts({strategy: history}),
         trust=_trust(run),
     )
 
@@ -104,7 +97,7 @@ def _small(run: Run, data: bytes) -> bytes:
 
 def _trust(run: Run) -> TrustData:
     """What the page says on how far its figures can be relied on."""
-    unlike, review = run.unlike_training, run.label_review
+    unlike, review, curve = run.unlike_training, run.label_review, run.learning_curve
     doubtful = [] if review is None else review.suspected[:_PICTURES_A_SECTION].tolist()
     return TrustData(
         # The verdict says it.
@@ -117,6 +110,7 @@ def _trust(run: Run) -> TrustData:
         else run.classifier.reference.false_alarm_rate,
         unlike=[] if unlike is None else [_judged(run, n) for n in unlike[:_PICTURES_A_SECTION]],
         num_suspects=0 if review is None else len(review.suspected),
+        curve=None if curve is None else learning_curve_chart(curve.to_dict()),
         curve_lines=_curve_lines(run),
         suspects=None if review is None else [_doubtful(run, place) for place in doubtful],
     )

@@ -29,7 +29,6 @@ PREDICTIONS_FILE = "predictions.csv"
 HISTORY_FILE = "history.csv"
 TRAINING_FILE = "training.safetensors"
 REPORT_FILE = "report.html"
-CURVES_FILE = "curves.png"
 _FORMAT, _VERSION = "handful run", 1
 _TRAINING_FORMAT = "handful training photos", "1"
 _PREDICTION_COLUMNS = ("path", "label", "predicted", "group")

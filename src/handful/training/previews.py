@@ -1,6 +1,6 @@
 """What a policy does to one photo, as arrays: random views, and each parameter from end to end.
 
-Nothing is drawn on paper here; `handful.reports.figures.plot_preview` does that.
+Nothing is drawn on paper here; `handful.reports.sheets` does that.
 """
 
 from collections.abc import Iterable, Iterator

@@ -18,7 +18,6 @@ from handful.models.classifier import read_description
 from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.comparison_page import write_comparison_report
-from handful.reports.figures import save_comparison_figures
 from handful.runs.files import MANIFEST_FILE
 from handful.runs.store import RunStore, checkpoint_path, run_name
 from handful.runs.stored_run import StoredRun
@@ -45,8 +44,8 @@ def compare(
     Args:
         photos: As for `train`.
         config: What to train; None takes the defaults.
-        output: Folder to make: a run for each training, the frozen split, comparison.json, .html
-            and figures.
+        output: Folder to make: a run for each training, the frozen split, comparison.json and
+            comparison.html.
         network: As for `train`, for the strategies "scratch" and "augmented".
         resume: Go on in a folder that an earlier call began: whole runs are kept, a broken one
             goes on from its last epoch.
@@ -224,7 +223,6 @@ def _write(comparison: Comparison, config: CompareConfig, photos: str | Path, fo
     facts = {"format": "handful comparison", "format_version": 1, "config": asdict(config)}
     try:
         write_json(folder / COMPARISON_JSON, {**facts, "result": comparison.to_dict()})
-        save_comparison_figures(comparison, folder)
         write_comparison_report(comparison, folder, command_line(config, photos), notes)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error

@@ -1,4 +1,4 @@
-"""The job behind `handful curve`: what more photos would bring, as figures and a picture."""
+"""The job behind `handful curve`: what more photos would bring, as figures and a page."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,10 +22,10 @@ from handful.evaluation.learning_curve import (
 from handful.files.atomic import new_folder, write_json
 from handful.options import changed
 from handful.reporting import Reporter
-from handful.reports.curve_figure import save_curve
+from handful.reports.curve_page import write_curve_page
+from handful.runs.store import run_name
 from handful.training.steps import embed_photos
 
-CURVE_FIGURE = "curve.png"
 CURVE_JSON = "curve.json"
 
 
@@ -42,7 +42,7 @@ class CurveRun:
         backbone: Name of the pretrained network.
         seed: Seed of all that was drawn at random.
         seconds: Time of each phase and in all.
-        path: Folder of curve.png and curve.json, or None where nothing was written.
+        path: Folder of curve.html and curve.json, or None where nothing was written.
         warnings: What is odd about the photos.
     """
 
@@ -110,7 +110,7 @@ def curve(
         target: Accuracy wanted, a fraction in (0, 1), or None.
         sizes: Photos a class to expect an accuracy for, from those that the curve begins with up
             to 8 times those that there are.
-        output: Folder to make, with curve.png and curve.json; None writes nothing.
+        output: Folder to make, with curve.html and curve.json; None writes nothing.
         use_cache: Look embeddings up and keep them.
         reporter: Told how far it is.
         **options: Options of `TrainConfig` by name, instead of a `config` or changing it.
@@ -138,10 +138,10 @@ def curve(
         return _measure(Path(photos), config, target, sizes, use_cache, reporter)
     with new_folder(Path(output)) as folder:
         run = _measure(Path(photos), config, target, sizes, use_cache, reporter)
-        with reporter.phase("report"):
-            save_curve(run.curve, run.needed, folder / CURVE_FIGURE)
-        run = replace(run, seconds=reporter.timings(), path=Path(output))
         try:
+            with reporter.phase("report"):
+                write_curve_page(run.to_dict(), run.sentences, run_name(photos), folder)
+            run = replace(run, seconds=reporter.timings(), path=Path(output))
             write_json(folder / CURVE_JSON, run.to_dict())
         except OSError as error:
             raise OutputError(f"{output} cannot be written: {error.strerror}.") from error

@@ -4,7 +4,6 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,7 @@ from handful.models.classifier import Classifier
 from handful.models.novelty import TrainingReference, reference_of
 from handful.options import changed
 from handful.reporting import Reporter
-from handful.reports.figure_process import FigureProcess
-from handful.reports.figures import save_history
 from handful.reports.run_report import write_run_report
-from handful.runs.files import CURVES_FILE
 from handful.runs.run import Run
 from handful.runs.store import RunKeeper, RunStore
 from handful.runs.training_photos import SeenInTraining, seen_in_training, seen_warnings
@@ -68,7 +64,7 @@ def train(
             either, or a CSV with the columns path,label[,split][,group]. Or a split of photos,
             which is taken as it is.
         config: What to make; None takes the defaults.
-        output: Folder to write the run to: report, figures, classifier, run.json. None writes
+        output: Folder to write the run to: report, classifier, run.json. None writes
             nothing. While a network trains, its state after each epoch is kept in the folder of
             that name with ".checkpoint" added; it goes when training has ended.
         split: split.csv of an earlier run: its photos stay in their parts.
@@ -123,22 +119,13 @@ def train(
         return _train(task, reporter, None, resume)
     # Making the folder first: an output that cannot be written is found before the work.
     begun = (store or RunStore()).new(Path(output), resume=resume and recipe is not None)
-    with begun as draft, FigureProcess() as figures:
+    with begun as draft:
         run = _train(task, reporter, None if recipe is None else draft.checkpoint, resume)
         with reporter.phase("report"):
-            draft.write(run, partial(_write_page, figures))
+            draft.write(run, write_run_report)
         run = replace(run, path=Path(output), seconds=reporter.timings())
         draft.finish(run)
     return run
-
-
-def _write_page(figures: FigureProcess, run: Run, folder: Path) -> None:
-    """Write a run's report and figures."""
-    figures.start(run.evaluation, folder)
-    if run.trained is not None:
-        save_history(run.trained.fitted.history, run.config.strategy, folder / CURVES_FILE)
-    write_run_report(run, folder)
-    figures.finish()
 
 
 def evaluate(
