@@ -39,7 +39,14 @@ class Axis:
     has_grid: bool = False
 
     def place(self, value: float) -> float:
-        """Where a value is on the axis: 0 at its low and 1 at its high end."""
+        """Where a value is on the axis.
+
+        Args:
+            value: Any; on another scale than a linear one it is positive.
+
+        Returns:
+            0 at the low and 1 at the high end.
+        """
         change: Any = {"linear": float, "log": math.log, "root": math.sqrt}[self.scale]
         low, high = change(self.low), change(self.high)
         return float((change(value) - low) / ((high - low) or 1.0))
@@ -212,19 +219,42 @@ def _short(value: float) -> str:
 
 
 def percent_name(share: float) -> str:
-    """Name of a tick that is a share, such as "97.5 %"."""
+    """Name a tick that is a share.
+
+    Args:
+        share: A fraction.
+
+    Returns:
+        Such as "97.5 %".
+    """
     return f"{round(100 * share, 3):g}{NARROW_SPACE}%"
 
 
 def tick_name(value: float, step: float, is_share: bool) -> str:
-    """Name of a tick, with as many digits as the step between ticks asks for."""
+    """Name a tick, with as many digits as the step between ticks asks for.
+
+    Args:
+        value: Of the tick.
+        step: From tick to tick.
+        is_share: Whether it is written in percent.
+
+    Returns:
+        Such as "95 %" or "0.25".
+    """
     if is_share:
         return f"{value * 100:.{0 if step > 0.0099 else 1}f}{NARROW_SPACE}%"
     return f"{value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
 
 
 def round_step(span: float) -> float:
-    """A round step that cuts a span into some three to seven."""
+    """Choose a round step between ticks.
+
+    Args:
+        span: From the axis' low to its high end.
+
+    Returns:
+        A step that cuts it into some three to seven.
+    """
     rough = (span or 1.0) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     return float(next(power * size for size in (1, 2, 5, 10) if power * size >= rough * 0.999))
