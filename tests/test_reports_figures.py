@@ -141,8 +141,8 @@ def test_what_is_no_run_or_damaged_is_refused(tmp_path: Path) -> None:
 def test_without_matplotlib_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install -e '\.\[figures\]'"):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'handful\[figures\]'"):
         write_figures(put_run(tmp_path / "run", ["a", "b"]), tmp_path / "out")
 
 

@@ -16,7 +16,7 @@ from handful.training import steps
 from handful.workflows import train as train_workflow
 from test_models_activation_maps import planted_network as planted_network  # a fixture
 from test_runs_files import folder_of
-from test_runs_store import run as run  # a fixture
+from test_runs_files import run as run  # a fixture
 from test_strategies import tiny
 
 

@@ -7,7 +7,6 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.data.ignored import FIGURE_MARK
-from handful.errors import DataError, MissingExtraError
+from handful.errors import DataError
+from handful.extras import require
 from handful.files.atomic import MALFORMED, explain_damage, new_folder, read_json
 from handful.reports.charts import (
     class_chart,
@@ -83,11 +83,7 @@ def write_figures(folder: Path, output: Path) -> list[Path]:
         MissingExtraError: When Matplotlib is not installed.
         OutputError: When the output exists or cannot be written.
     """
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError(
-            "Figures need matplotlib, which this installation lacks; the report's charts do not. "
-            "In handful's folder: python -m pip install -e '.[figures]'"
-        )
+    require("figures", "Drawing figures", "matplotlib")
     figures = _figures_of(folder)
     with new_folder(output) as draft, _quiet():
         for name, figure in figures:
