@@ -66,10 +66,10 @@ def features_here(name: str, images: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """Features of the Keras model and of the converted network: (N, 1280) float32 each."""
     import openvino
 
-    from handful.features.registry import build_network, find_backbone, frozen_network
+    from handful.features.registry import build_network, find_backbone, load_extractor
 
     backbone = find_backbone(name)
-    frozen = frozen_network(backbone)
+    frozen = load_extractor(backbone, "f32").network
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(frozen.xml_path, "CPU", options)
     keras_features = build_network(backbone).predict(images, verbose=0)

@@ -17,8 +17,9 @@ from handful.data.decoding import DecodeSettings
 from handful.data.index import ImageIndex, load_index
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import assign_parts
-from handful.features.embed import Embedder, embed_index
-from handful.features.registry import find_backbone, frozen_network
+from handful.features.embed import EmbeddingSpec
+from handful.features.registry import find_backbone, load_extractor
+from handful.features.table import embed_index
 from handful.models.heads import fit_head
 from pipelines import find_photos, machine
 
@@ -73,12 +74,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("photos", type=Path, nargs="?", help="labelled photos")
     index = training_part(load_index(find_photos(parser.parse_args().photos)))
-    embedder = Embedder(frozen_network(find_backbone()), "bf16")
+    embedder = load_extractor(find_backbone(), "bf16")
     print(f"{machine()}; {len(index):,} training photos of {index.source.name}\n")
     print("| choice | log loss | accuracy |\n|---|---|---|")
     for how in RESIZES:
-        settings = DecodeSettings(embedder.network.image_size, how)
-        table = embed_index(index, embedder, settings, views=VIEWS)
+        settings = DecodeSettings(embedder.image_size, how)
+        table = embed_index(index, EmbeddingSpec(embedder, settings, VIEWS))
         if table.rejected:
             raise SystemExit(
                 f"{len(table.rejected)} photos cannot be decoded; see `handful check`."
@@ -89,8 +90,8 @@ def main() -> None:
         groups = assign_parts(unsplit, pairs).groups[whole]
         cross_validate(f"--resize {how}", table.embeddings[:, :1], index.labels, groups)
     for precision in ("f32", "int8"):
-        other = Embedder(frozen_network(find_backbone(), precision=precision), precision)
-        alone = embed_index(index, other, settings).embeddings
+        other = load_extractor(find_backbone(), precision)
+        alone = embed_index(index, EmbeddingSpec(other, settings)).embeddings
         cross_validate(f"{how}, --precision {precision}", alone, index.labels, groups)
     everything = table.embeddings
     mirrored = everything[:, :2].mean(axis=1)

@@ -63,7 +63,7 @@ def augment(folder: Path, ours: bool, **_: Any) -> dict[str, Any]:
     """Augment the training photos once."""
     from handful.data.decoding import DecodeSettings
     from handful.data.index import load_index
-    from handful.features.embed import available_cores
+    from handful.features.extractor import available_cores
     from handful.training.batches import decode_photos
 
     images = decode_photos(load_index(folder / "train"), DecodeSettings(SIZE, "squash"))

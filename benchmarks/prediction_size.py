@@ -14,6 +14,7 @@ from pathlib import Path
 
 from handful.data.index import ImageIndex, load_index
 from handful.features.conversion import FrozenNetwork
+from handful.features.openvino import OpenVinoExtractor
 from handful.models.classifier import Classifier
 from handful.runs.store import RunStore
 
@@ -24,10 +25,9 @@ def accuracy(run: Path, index: ImageIndex, size: int, mirror: bool) -> float:
     network = FrozenNetwork(**{**vars(saved.network), "image_size": size})
     classifier = Classifier(
         saved.class_names,
-        network,
+        OpenVinoExtractor(network, saved.extractor.precision),
         saved.head,
         dataclasses.replace(saved.settings, image_size=size),
-        precision=saved.embedder.precision,
         test_time_mirror=mirror,
     )
     found = classifier.predict_index(index.with_class_names(saved.class_names))

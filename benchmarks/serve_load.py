@@ -36,12 +36,12 @@ import json, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from handful.models.classifier import Classifier
-from handful.features.embed import num_workers
+from handful.features.extractor import num_workers
 from handful.data.decoding import decode
 classifier = Classifier.load(sys.argv[1])
 photos = [path.read_bytes() for path in sorted(Path(sys.argv[2]).glob("*.jpg"))]
 def embed(data):
-    return classifier.embedder.embed(decode(data, classifier.settings))
+    return classifier.extractor.embed(decode(data, classifier.settings)[None])
 with ThreadPoolExecutor(num_workers()) as pool:
     list(pool.map(embed, photos[:64]))
     for line in sys.stdin:

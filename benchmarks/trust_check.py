@@ -33,8 +33,10 @@ from handful.data.index import ImageIndex, load_index
 from handful.data.metadata import MEASURES, measure
 from handful.datasets.solar_cells import fetch_solar_cells
 from handful.environment import cache_folder
-from handful.features.embed import EmbeddingTable, scan_index
-from handful.training.steps import choose_network, keep_readable, open_cache
+from handful.features.store import open_store
+from handful.features.table import EmbeddingTable, scan_index
+from handful.reporting import Reporter
+from handful.training.steps import keep_readable, open_backbone
 from handful.workflows.check import PhotoCheck, check
 from pipelines import find_photos, machine, timed
 
@@ -71,7 +73,7 @@ def time_check(
 ) -> Iterator[tuple[str, float, float, list[float]]]:
     """What was cached, median seconds, median processor seconds, and the seconds of each round."""
     cache = work / "cache"
-    choose_network(TrainConfig())
+    open_backbone(TrainConfig(), Reporter())
     shutil.copytree(cache_folder() / "networks", cache / "networks")
     command = [sys.executable, "-m", "handful", "check", str(photos), "--json", "--quiet"]
     command += ["--output", str(work / "check")]
@@ -99,8 +101,8 @@ def processor_seconds() -> float:
 def scan(photos: Path) -> tuple[ImageIndex, EmbeddingTable]:
     """Photos with what their files and pixels tell, as `handful check` sees them."""
     index = load_index(photos)
-    with open_cache(True) as cache:
-        return keep_readable(index, scan_index(index, cache=cache))
+    with open_store(True) as store:
+        return keep_readable(index, scan_index(index, store=store))
 
 
 def rows_called(

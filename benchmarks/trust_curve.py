@@ -16,18 +16,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.config import TrainConfig
-from handful.data.decoding import DecodeSettings
+from handful.config import TrainConfig, cache_folder
 from handful.data.index import load_index
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import duplicate_groups, stratified_folds
 from handful.datasets.solar_cells import fetch_solar_cells
-from handful.environment import cache_folder
 from handful.evaluation.curve_fitting import measure_curve
-from handful.features.embed import Embedder, embed_index
+from handful.features.store import open_store
+from handful.features.table import embed_index
 from handful.models.heads import fit_head
+from handful.reporting import Reporter
 from handful.statistics.intervals import wilson_interval
-from handful.training.steps import choose_network, open_cache
+from handful.training.steps import open_backbone
 from pipelines import find_photos, machine
 
 NUM_FITTED = 500
@@ -50,10 +50,9 @@ class Photos:
 def load(path: Path) -> Photos:
     """Embed photos as `handful train` does; validation is held out where the photos bring it."""
     index, config = load_index(path), TrainConfig()
-    _, network, precision = choose_network(config)
-    settings = DecodeSettings(network.image_size, config.decode_resize)
-    with open_cache(True) as cache:
-        table = embed_index(index, Embedder(network, precision), settings, cache=cache)
+    _, spec = open_backbone(config, Reporter())
+    with open_store(True) as store:
+        table = embed_index(index, spec, store=store)
     if table.rejected:
         raise SystemExit(f"{len(table.rejected)} photos cannot be decoded; see `handful check`.")
     embeddings = table.embeddings[:, 0]

@@ -55,10 +55,9 @@ def with_random_head(classifier: Classifier, seed: int) -> Classifier:
     weights = rng.normal(0, head.weights.std(), head.weights.shape).astype(np.float32)
     return Classifier(
         classifier.class_names,
-        classifier.network,
+        classifier.extractor,
         replace(head, weights=weights),
         classifier.settings,
-        precision=classifier.embedder.precision,
     )
 
 

@@ -24,16 +24,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.checks.labels import LabelReview, review_embeddings
-from handful.config import TrainConfig
-from handful.data.decoding import DecodeSettings, decode_picture
+from handful.config import TrainConfig, cache_folder
+from handful.data.decoding import decode_picture
 from handful.data.index import ImageIndex, load_index
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, assign_parts
 from handful.datasets.solar_cells import SOLAR_CELLS, fetch_solar_cells
-from handful.environment import cache_folder
-from handful.features.embed import Embedder, embed_index
+from handful.features.store import open_store
+from handful.features.table import embed_index
 from handful.models.heads import fit_head
-from handful.training.steps import choose_network, keep_readable, open_cache
+from handful.reporting import Reporter
+from handful.training.steps import keep_readable, open_backbone
 from pipelines import find_photos, machine
 
 # The list is read half again as far as labels are wrong.
@@ -64,11 +65,10 @@ class Part:
 def load_parts(photos: Path) -> dict[str, Part]:
     """Embed photos as `handful train` does, and split them where they do not come split."""
     config = TrainConfig()
-    _, network, precision = choose_network(config)
-    settings = DecodeSettings(network.image_size, config.decode_resize, config.max_megapixels)
+    _, spec = open_backbone(config, Reporter())
     index = load_index(photos)
-    with open_cache(True) as cache:
-        table = embed_index(index, Embedder(network, precision), settings, cache=cache)
+    with open_store(True) as store:
+        table = embed_index(index, spec, store=store)
     index, table = keep_readable(index, table)
     embeddings = table.embeddings[:, 0]
     split = assign_parts(index, near_duplicate_pairs(table.fingerprints))

@@ -19,7 +19,8 @@ from handful.data.index import ImageIndex, load_index
 from handful.datasets.digits import find_digits, read_digits
 from handful.datasets.solar_cells import fetch_solar_cells
 from handful.environment import cache_folder
-from handful.features.embed import embed_index
+from handful.features.embed import EmbeddingSpec
+from handful.features.table import embed_index
 from handful.models.classifier import Classifier
 from handful.models.novelty import reference_of
 from handful.statistics.metrics import roc_auc
@@ -31,7 +32,7 @@ SAMPLES = (10, 50, 200, 1_000)
 
 def embed(classifier: Classifier, index: ImageIndex) -> NDArray[np.float32]:
     """(N, D) of an index's photos."""
-    table = embed_index(index, classifier.embedder, classifier.settings)
+    table = embed_index(index, EmbeddingSpec(classifier.extractor, classifier.settings))
     return table.embeddings[:, 0]
 
 
@@ -43,7 +44,7 @@ def embed_digits(classifier: Classifier, count: int) -> NDArray[np.float32]:
         resize(np.repeat(image[..., np.newaxis], 3, axis=2), classifier.settings)
         for image in images[:count]
     ]
-    return classifier.embedder.embed_all([[picture] for picture in pictures])[:, 0]
+    return classifier.extractor.embed(np.stack(pictures))
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from handful.config import TrainConfig
 from handful.data.index import load_index
-from handful.features.embed import embed_index
+from handful.features.table import embed_index
 from handful.models.novelty import reference_of
 from handful.training.steps import split_index
 from handful.workflows import train as train_workflow
@@ -44,10 +44,10 @@ def main() -> None:
         classifier, reference = run.classifier, run.classifier.reference
         assert reference is not None
         new, seen = (
-            embed_index(part, classifier.embedder, classifier.settings, views=classifier.views)
+            embed_index(part, classifier.spec)
             for part in (half.part("validation"), known.part("train"))
         )
-        far = reference.distances(new.embeddings.mean(axis=1))
+        far = reference.distances(new.mean)
         own = reference_of(seen.embeddings.mean(axis=1), known.groups[known.train], seed)
         assert own is not None
         flagged = [reference.unlike(far).mean(), own.unlike(far).mean()]

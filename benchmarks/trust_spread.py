@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from handful.config import TrainConfig
 from handful.evaluation.resampling import Resampling, resample_head
-from handful.features.embed import embed_index
-from handful.files.cache import ContentCache
+from handful.features.embed import EmbeddingSpec
+from handful.features.store import open_store
+from handful.features.table import embed_index
 from handful.models.heads import fit_head
 from handful.statistics.intervals import resampled_interval, wilson_interval
-from handful.training import steps
 from handful.workflows import train as train_workflow
 from pipelines import find_photos, machine
 
@@ -83,8 +83,10 @@ def read_photos(path: Path) -> tuple[Photos, Photos]:
     """Embeddings, labels and near-duplicate groups of the training and the validation photos."""
     run = train_workflow.train(path, TrainConfig())
     index, classifier = run.split.index, run.classifier
-    with ContentCache(steps.embedding_cache_path()) as cache:
-        table = embed_index(index, classifier.embedder, classifier.settings, cache=cache)
+    with open_store(True) as store:
+        table = embed_index(
+            index, EmbeddingSpec(classifier.extractor, classifier.settings), store=store
+        )
     train, validation = (
         (table.embeddings[rows, 0], index.labels[rows], run.split.groups[rows])
         for rows in (run.split.train, run.split.validation)

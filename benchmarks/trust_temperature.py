@@ -22,12 +22,14 @@ from handful.data.index import load_index
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import duplicate_groups
 from handful.data.target import softmax
+from handful.features.store import open_store
+from handful.features.table import embed_index
 from handful.models.calibration import fit_calibrated_head, fit_temperature
 from handful.models.heads import fit_head, out_of_fold_logits
 from handful.reporting import Reporter
 from handful.statistics.intervals import calibration_error
 from handful.statistics.metrics import expected_calibration_error, log_loss, reliability_curve
-from handful.training.steps import keep_readable, open_cache, prepare_embedder
+from handful.training.steps import keep_readable, open_backbone
 from pipelines import machine
 
 Floats = NDArray[np.float64]
@@ -37,9 +39,9 @@ TEMPERATURES = np.exp(np.linspace(math.log(0.2), math.log(5), 161))
 
 def embed(photos: Path) -> tuple[NDArray[np.float32], Integers, Integers]:
     """Embeddings, labels and groups of near-duplicates."""
-    embedder, index = prepare_embedder(TrainConfig(), Reporter()), load_index(photos)
-    with open_cache(True) as cache:
-        table = embedder.embed(index, (0,), cache, None)
+    (_, spec), index = open_backbone(TrainConfig(), Reporter()), load_index(photos)
+    with open_store(True) as store:
+        table = embed_index(index, spec, store=store)
     index, table = keep_readable(index, table, None)
     groups, _ = duplicate_groups(index, near_duplicate_pairs(table.fingerprints))
     return table.embeddings[:, 0], index.labels, groups

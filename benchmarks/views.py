@@ -25,8 +25,9 @@ from handful.data.decoding import DecodeSettings
 from handful.data.index import load_index
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import assign_parts
-from handful.features.embed import Embedder, embed_index
-from handful.features.registry import find_backbone, frozen_network
+from handful.features.embed import EmbeddingSpec
+from handful.features.registry import find_backbone, load_extractor
+from handful.features.table import embed_index
 from handful.models.heads import fit_head
 from pipelines import machine
 
@@ -76,8 +77,8 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=240, help="photos of each set at most")
     parser.add_argument("--draws", type=int, default=12)
     options = parser.parse_args()
-    embedder = Embedder(frozen_network(find_backbone(), precision="int8"), "int8")
-    settings = DecodeSettings(embedder.network.image_size, "halfway")
+    embedder = load_extractor(find_backbone(), "int8")
+    settings = DecodeSettings(embedder.image_size, "halfway")
     print(f"{machine()}; {options.draws} draws; log loss, accuracy in brackets")
     for path in options.sets:
         index = training_part(load_index(path))
@@ -88,7 +89,9 @@ def main() -> None:
         print(f"|---|{'---|' * len(FEW)}", flush=True)
         groups = None
         for name, policy in POLICIES.items():
-            table = embed_index(index, embedder, settings, views=tuple(range(VIEWS)), policy=policy)
+            table = embed_index(
+                index, EmbeddingSpec(embedder, settings, tuple(range(VIEWS)), policy)
+            )
             if groups is None:
                 groups = assign_parts(index, near_duplicate_pairs(table.fingerprints)).groups
                 rows = [("none", table.embeddings[:, :1])]

@@ -1,14 +1,20 @@
 import os
+import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
+from handful.features.backbones import efficientnet_loading, keras_loading
 from handful.features.backbones.efficientnet_lite import LiteVariant, lite_convolutions
-from handful.features.registry import FrozenNetwork
+from handful.features.conversion import FrozenNetwork
+from handful.features.extractor import Backbone, BackboneMetadata
+from handful.features.openvino import OpenVinoExtractor
+from handful.features.registry import load_extractor
 from handful.files.atomic import sha256_of
-from handful.training import jobs, steps, strategies
 from handful.workflows import train as train_workflow
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -106,11 +112,52 @@ def tiny_network(tmp_path_factory: pytest.TempPathFactory) -> FrozenNetwork:
     )
 
 
+def install_network(
+    network: FrozenNetwork,
+    folder: Path,
+    patch: pytest.MonkeyPatch,
+    int8: FrozenNetwork | None = None,
+) -> None:
+    """Install a package that embeds with a network under the name of every backbone.
+
+    Another one can be its form in 8 bits.
+    """
+
+    def load(_: BackboneMetadata, precision: str) -> OpenVinoExtractor:
+        return OpenVinoExtractor(int8 or network if precision == "int8" else network, precision)
+
+    known = efficientnet_loading.BACKBONES | keras_loading.BACKBONES
+    module, lines = SimpleNamespace(), ["[handful.backbones]"]
+    for name, backbone in known.items():
+        attribute = name.replace("-", "_")
+        lines.append(f"{name} = stand_in:{attribute}")
+        setattr(module, attribute, replace(backbone, load=load))
+    package = folder / "stand_in-1.0.dist-info"
+    package.mkdir(parents=True, exist_ok=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: stand-in\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("\n".join(lines))
+    patch.setitem(sys.modules, "stand_in", module)
+    patch.syspath_prepend(folder)
+
+
+def frozen_network(
+    backbone: Backbone, folder: Path | None = None, precision: str = "f32"
+) -> FrozenNetwork:
+    """A backbone's converted network, kept below a folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        if folder is not None:
+            patch.setenv("HANDFUL_CACHE", str(folder))
+        extractor = load_extractor(backbone, precision)
+    assert isinstance(extractor, OpenVinoExtractor)
+    return extractor.network
+
+
 @pytest.fixture
-def tiny_backbone(tiny_network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch) -> FrozenNetwork:
+def tiny_backbone(
+    tiny_network: FrozenNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> FrozenNetwork:
     """Jobs take the stand-in for whatever backbone they are asked for."""
-    for module in (steps, strategies, jobs):
-        monkeypatch.setattr(module, "frozen_network", lambda backbone, precision: tiny_network)
+    install_network(tiny_network, tmp_path / "site-packages", monkeypatch)
     return tiny_network
 
 
@@ -122,7 +169,6 @@ def tiny_run(
     root = tmp_path_factory.mktemp("tiny")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HANDFUL_CACHE", str(root / "cache"))
-        for module in (steps, strategies, jobs):
-            patch.setattr(module, "frozen_network", lambda backbone, precision: tiny_network)
+        install_network(tiny_network, root / "site-packages", patch)
         train_workflow.train(photo_folder, output=root / "run")
     return root / "run"

@@ -25,13 +25,7 @@ from handful.cli.commands import app as command_line
 from handful.models.classifier import Classifier
 from handful.serving.guards import LOOPBACK_NAMES, SECURITY_HEADERS
 from handful.serving.problems import KINDS, MEDIA_TYPE
-from handful.serving.uploads import (
-    Disconnected,
-    HeldBytes,
-    UploadLimits,
-    printable,
-    read_uploads,
-)
+from handful.serving.uploads import Disconnected, HeldBytes, UploadLimits, printable, read_uploads
 from live_server import Live, behind_proxy, live, read_answer, wait_until
 
 TOKEN = "a-token-that-is-long-enough"

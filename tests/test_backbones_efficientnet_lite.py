@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import draw_tensors
+from conftest import draw_tensors, frozen_network
 from handful.errors import WeightsError
 from handful.features.backbones.efficientnet_lite import (
     LITE_VARIANTS,
@@ -18,11 +18,7 @@ from handful.features.backbones.efficientnet_lite import (
     load_lite,
 )
 from handful.features.keras_runtime import prepare_keras
-from handful.features.registry import (
-    build_network,
-    find_backbone,
-    frozen_network,
-)
+from handful.features.registry import build_network, find_backbone
 from handful.features.runtime import openvino
 
 # TensorFlow's tensors do not know NumPy 2's `copy` yet.
@@ -51,7 +47,7 @@ def test_lite_networks_have_the_published_number_of_parameters(name, parameters)
     assert sum(int(np.prod(w.shape)) for w in network.trainable_weights) == parameters
     assert network.output_shape == (None, 1000)
     body = build_network(backbone)
-    assert body.input_shape == (None, backbone.image_size, backbone.image_size, 3)
+    assert body.input_shape == (None, backbone.metadata.image_size, backbone.metadata.image_size, 3)
     assert body.output_shape == (None, 1280)
 
 
@@ -92,12 +88,12 @@ def test_cats_and_dogs_are_taken_for_cats_and_dogs(shared_folder):
 
 @pytest.mark.real
 def test_torch_weights_of_another_network_are_refused(tmp_path):
-    lite1 = find_backbone("efficientnet-lite1").weights_path
+    lite1 = find_backbone("efficientnet-lite1").metadata.weights_path
     with pytest.raises(WeightsError, match=r"has tensors of another shape: _blocks"):
         build_network(find_backbone(weights_path=lite1))
     for refuse in (build_network, lambda backbone: frozen_network(backbone, tmp_path)):
         with pytest.raises(WeightsError, match=r"no place for|of another shape|has no tensor"):
-            refuse(find_backbone("efficientnet-lite1", find_backbone().weights_path))
+            refuse(find_backbone("efficientnet-lite1", find_backbone().metadata.weights_path))
 
 
 SMALL = LiteVariant(64, 0.5, 1.1, 0.2, "", "", "")
@@ -137,16 +133,15 @@ def test_openvino_and_keras_build_the_same_network(size):
 def test_lite_needs_neither_keras_nor_tensorflow(name, tmp_path):
     code = f"""
 import sys
-from pathlib import Path
 sys.modules["tensorflow"] = sys.modules["keras"] = None
-from handful.features.registry import find_backbone, frozen_network
+from handful.features.registry import load_extractor
 for precision in ("f32", "int8"):
-    network = frozen_network(find_backbone({name!r}), Path({str(tmp_path)!r}), precision)
-    print(network.embedding_dim)
+    extractor = load_extractor(find_backbone({name!r}), precision)
+    print(extractor.embedding_dim)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1280", "1280"]
-    photos = sample_photos(find_backbone(name).image_size)
+    photos = sample_photos(find_backbone(name).metadata.image_size)
     network = frozen_network(find_backbone(name), tmp_path)
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     found = openvino.Core().compile_model(network.xml_path, "CPU", options)(photos)["embeddings"]

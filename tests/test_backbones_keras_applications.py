@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from handful.errors import WeightsError
-from handful.features import registry
-from handful.features.backbones import keras_applications
+from handful.features.backbones import keras_applications, keras_loading
 from handful.features.backbones.keras_applications import (
     KERAS_BODIES,
     KerasBody,
@@ -71,9 +70,9 @@ def test_official_weights_come_from_keras_own_cache(small_body, tmp_path):
     path.parent.mkdir(parents=True)
     path.write_bytes(b"kernel")
     backbone = find_backbone("Small")
-    assert backbone.weights_path == path
-    assert backbone.weights_sha256 == hashlib.sha256(b"kernel").hexdigest()
-    assert backbone.source == small_body.url and backbone.licence == "CC-BY-4.0"
+    assert backbone.metadata.weights_path == path
+    assert backbone.metadata.weights_sha256 == hashlib.sha256(b"kernel").hexdigest()
+    assert backbone.metadata.source == small_body.url and backbone.metadata.licence == "CC-BY-4.0"
 
 
 def test_official_weights_are_downloaded(small_body, tmp_path, monkeypatch):
@@ -180,7 +179,7 @@ def test_the_table_agrees_with_keras_applications(monkeypatch, tmp_path, name):
         getattr(keras.applications, body.constructor)(include_top=False, pooling="avg")
     assert asked.value.args == (body.file_name, body.url, body.checksum, "models")
     assert keras.backend.image_data_format() == "channels_last"
-    network = registry._build_body(body, body.image_size, include_top=False)
+    network = keras_loading._build_body(body, body.image_size, include_top=False)
     assert network.input_shape == (None, body.image_size, body.image_size, 3)
     assert network.output_shape == (None, body.embedding_dim)
     keras.backend.clear_session()

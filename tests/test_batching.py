@@ -146,7 +146,7 @@ def test_any_other_failure_reaches_who_asked_and_no_one_else(
         raise RuntimeError("no memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(batcher.classifier.embedder, "embed", fail)
+        patch.setattr(batcher.classifier.extractor, "embed", fail)
         with pytest.raises(RuntimeError, match="no memory"):
             batcher.submit(photos[:1])[0].result(20)
         patch.undo()

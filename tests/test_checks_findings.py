@@ -7,14 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handful.checks.findings import (
-    Evidence,
-    Finding,
-    are,
-    judge_singly,
-    number_of,
-    suggest_fixes,
-)
+from handful.checks.findings import Evidence, Finding, are, judge_singly, number_of, suggest_fixes
 from handful.checks.labels import review_labels
 from handful.data.fixes import Fix
 from handful.data.index import ImageIndex, RejectedFile

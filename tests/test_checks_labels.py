@@ -7,12 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from conftest import frozen_network
 from handful.checks.labels import LabelReview, review_embeddings, review_labels
 from handful.data.decoding import DecodeSettings
 from handful.data.index import load_index
 from handful.data.target import softmax
-from handful.features.embed import Embedder, embed_index
-from handful.features.registry import find_backbone, frozen_network
+from handful.features.embed import EmbeddingSpec
+from handful.features.openvino import OpenVinoExtractor
+from handful.features.registry import find_backbone
+from handful.features.table import embed_index
 from handful.models.heads import fit_head, out_of_fold_logits
 
 
@@ -363,8 +366,8 @@ def test_nine_in_ten_wrong_labels_of_real_photos_are_at_the_top(
 ) -> None:
     index = load_index(shared_folder / "data" / "cats_and_dogs_filtered.zip")
     index = index.select([row for row, part in enumerate(index.splits) if part == "train"][::5])
-    embedder = Embedder(frozen_network(find_backbone(), tmp_path, "int8"), "int8")
-    embeddings = embed_index(index, embedder, DecodeSettings()).embeddings[:, 0]
+    embedder = OpenVinoExtractor(frozen_network(find_backbone(), tmp_path, "int8"), "int8")
+    embeddings = embed_index(index, EmbeddingSpec(embedder, DecodeSettings())).embeddings[:, 0]
     wrong = np.random.default_rng(0).choice(400, 20, replace=False)
     labels = index.labels.copy()
     labels[wrong] = 1 - labels[wrong]

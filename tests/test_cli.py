@@ -23,7 +23,7 @@ from conftest import REPOSITORY, draw_photo, write_photo
 from handful.cli import commands
 from handful.cli.commands import app
 from handful.errors import DataError, UsageError
-from handful.features.registry import FrozenNetwork
+from handful.features.conversion import FrozenNetwork
 from handful.files.tables import read_csv
 from handful.runs.store import checkpoint_path
 from handful.wording import printable

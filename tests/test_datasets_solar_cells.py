@@ -8,11 +8,7 @@ import pytest
 
 from handful.data.index import load_index
 from handful.datasets import solar_cells
-from handful.datasets.solar_cells import (
-    NUM_SOLAR_CELLS,
-    fetch_solar_cells,
-    write_solar_cell_table,
-)
+from handful.datasets.solar_cells import NUM_SOLAR_CELLS, fetch_solar_cells, write_solar_cell_table
 from handful.errors import DataError
 from reporters import Recorder
 

@@ -11,8 +11,8 @@ from conftest import draw_photo
 from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
 from handful.data.target import softmax
-from handful.features.embed import Embedder
 from handful.features.keras_runtime import prepare_keras
+from handful.features.openvino import OpenVinoExtractor
 from handful.models.classifier import Classifier
 from handful.training.deployment import deploy, head_of_layer, write_body
 from handful.training.networks import build_mnist, build_scratch, build_small
@@ -152,7 +152,7 @@ def test_it_says_what_it_is_and_its_files_go_with_it() -> None:
         "recipe": "exercise",
     }
     assert classifier.about == about and classifier.test_time_mirror
-    assert classifier.embedder.precision == "f32" and classifier.head.strength is None
+    assert classifier.extractor.precision == "f32" and classifier.head.strength is None
     folder = classifier.network.xml_path.parent
     assert folder.is_dir()
     del classifier
@@ -194,7 +194,7 @@ def test_a_body_is_there_for_as_long_as_a_block() -> None:
     body = keras.Model(images, layers.Flatten()(layers.AveragePooling2D(16)(images)))
     (image,) = pictures(32, 1)
     with write_body(body, 32) as frozen:
-        features = Embedder(frozen, "f32").embed(image)
+        features = OpenVinoExtractor(frozen, "f32").embed(image)
         assert frozen.embedding_dim == 12 and frozen.xml_path.exists()
     means = image.reshape(2, 16, 2, 16, 3).mean(axis=(1, 3)).ravel()
     np.testing.assert_allclose(np.ravel(features), means, rtol=1e-5)

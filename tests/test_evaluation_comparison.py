@@ -19,11 +19,7 @@ from handful.evaluation.comparison import (
     too_few_photos,
 )
 from handful.evaluation.evaluation import Evaluation, score
-from handful.statistics.intervals import (
-    accuracy_interval,
-    mcnemar_test,
-    paired_difference_interval,
-)
+from handful.statistics.intervals import accuracy_interval, mcnemar_test, paired_difference_interval
 
 HISTORY = {
     "loss": [0.7, 0.2, 0.1],

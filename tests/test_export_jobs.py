@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from conftest import write_photo
+from conftest import install_network, write_photo
 from handful.cli.commands import app
 from handful.errors import DataError, HandfulError, ModelFileError, OutputError
 from handful.exporting import export_jobs, trial_images
 from handful.exporting.export_jobs import Export, export
 from handful.exporting.trial_images import draw_images, find_images
-from handful.features.registry import Backbone, FrozenNetwork, int8_digest
+from handful.features.conversion import FrozenNetwork
+from handful.features.openvino import OpenVinoExtractor
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
 from handful.wording import format_share
@@ -156,10 +157,9 @@ def with_head(classifier: Classifier, head: LinearHead, **settings: Any) -> Clas
     """The same classifier with another head, and other ways of decoding."""
     return Classifier(
         classifier.class_names,
-        classifier.network,
+        OpenVinoExtractor(classifier.network, "f32"),
         head,
         dataclasses.replace(classifier.settings, **settings),
-        precision="f32",
         about=classifier.about,
     )
 
@@ -248,9 +248,10 @@ def in_precision(run: Path, network: FrozenNetwork, precision: str) -> None:
     """Put the run's classifier away again, as of another precision and network."""
     old = Classifier.load(run)
     shutil.rmtree(run / "classifier")
-    Classifier(
-        old.class_names, network, old.head, old.settings, precision=precision, about=old.about
-    ).save(run / "classifier")
+    extractor = OpenVinoExtractor(network, precision)
+    Classifier(old.class_names, extractor, old.head, old.settings, about=old.about).save(
+        run / "classifier"
+    )
 
 
 def test_a_network_without_a_form_in_the_precision_is_refused(
@@ -266,23 +267,20 @@ def test_a_network_without_a_form_in_the_precision_is_refused(
         export(own_run, "keras", output=tmp_path / "out")
 
 
-def as_backbone(network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch, other: Any) -> Any:
-    """Let the stand-in be the known backbone's network, and another one its other form."""
-    found = Backbone("efficientnet-lite0", 32, 48, Path("none"), "0", "Apache-2.0", "a test's")
-    monkeypatch.setattr(export_jobs, "find_backbone", lambda *given: found)
-    monkeypatch.setattr(export_jobs, "frozen_network", lambda backbone, precision: other)
-    return dataclasses.replace(network, digest=found.digest), found
+@pytest.fixture
+def two_forms(
+    tiny_network: FrozenNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, FrozenNetwork]:
+    """The stand-in is the network of every backbone, with a digest of its own in 8 bits."""
+    forms = {"f32": tiny_network, "int8": dataclasses.replace(tiny_network, digest="in 8 bits")}
+    install_network(tiny_network, tmp_path / "site-packages", monkeypatch, forms["int8"])
+    return forms
 
 
 def test_f32_of_an_8_bit_run_is_compared_with_f32_and_with_the_run(
-    own_run: Path,
-    tiny_network: FrozenNetwork,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    own_run: Path, two_forms: dict[str, FrozenNetwork], tmp_path: Path
 ) -> None:
-    _, backbone = as_backbone(tiny_network, monkeypatch, tiny_network)
-    eight = dataclasses.replace(tiny_network, digest=int8_digest(backbone))
-    in_precision(own_run, eight, "int8")
+    in_precision(own_run, two_forms["int8"], "int8")
     made = export(own_run, "openvino", precision="f32", output=tmp_path / "out")
     assert (made.precision, made.run_precision, made.accuracy) == ("f32", "int8", None)
     assert made.parity.allowed == 1e-4
@@ -291,12 +289,11 @@ def test_f32_of_an_8_bit_run_is_compared_with_f32_and_with_the_run(
 
 def test_8_bits_are_kept_only_where_they_cost_no_accuracy(
     own_run: Path,
-    tiny_network: FrozenNetwork,
+    two_forms: dict[str, FrozenNetwork],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    known, _ = as_backbone(tiny_network, monkeypatch, tiny_network)
-    in_precision(own_run, known, "f32")
+    in_precision(own_run, two_forms["f32"], "f32")
     made = export(own_run, "openvino", precision="int8", output=tmp_path / "out")
     result = json.loads((own_run / "run.json").read_text())["result"]
     assert made.accuracy == result["accuracy"]
@@ -343,7 +340,9 @@ def test_class_names_do_not_end_a_table(tiny_network: FrozenNetwork, tmp_path: P
     from handful.data.decoding import DecodeSettings
     from handful.exporting.export_card import CardFacts, write_card
 
-    classifier = Classifier(("a|b", "c"), tiny_network, head, DecodeSettings(32), precision="f32")
+    classifier = Classifier(
+        ("a|b", "c"), OpenVinoExtractor(tiny_network, "f32"), head, DecodeSettings(32)
+    )
     classifier.save(tmp_path / "saved")
     made = export(tmp_path / "saved", "openvino", output=tmp_path / "out")
     facts = json.loads((made.path / "export.json").read_text())

@@ -19,9 +19,10 @@ from handful.exporting.export_jobs import export
 from handful.exporting.export_onnx import write_onnx
 from handful.exporting.export_runtime import FILE_NAMES, check_extra, open_export
 from handful.features.backbones.efficientnet_lite import LiteVariant
-from handful.features.conversion import write_lite, write_network
+from handful.features.backbones.efficientnet_loading import write_lite
+from handful.features.conversion import FrozenNetwork, write_network
 from handful.features.keras_runtime import prepare_keras
-from handful.features.registry import FrozenNetwork
+from handful.features.openvino import OpenVinoExtractor
 from handful.files.atomic import sha256_of
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
@@ -139,17 +140,14 @@ def classifier_on(network: FrozenNetwork, **options: Any) -> Classifier:
     rng = np.random.default_rng(4)
     dim = network.embedding_dim
     # Spread to what the network gives, so that answers are neither all sure nor all alike.
-    plain = LinearHead(*heads_of(dim, np.zeros(dim), np.ones(dim), rng))
-    probe = Classifier(("ant", "bee", "cow"), network, plain, DecodeSettings(network.image_size))
-    embeddings = probe.embedder.embed_all(
-        [[resize(picture, probe.settings)] for picture in pictures()]
-    ).mean(axis=1)
+    extractor, settings = OpenVinoExtractor(network, "f32"), DecodeSettings(network.image_size)
+    embeddings = extractor.embed(np.stack([resize(picture, settings) for picture in pictures()]))
     # A network that was not trained hardly tells pictures apart: not to be blown up to rounding.
     spread = embeddings.std(0) + 0.02 * np.abs(embeddings).max()
     head = LinearHead(*heads_of(dim, embeddings.mean(0), spread, rng))
     names = ("an ant", "bee | wasp", "kuh, ütter")
     settings = DecodeSettings(network.image_size, options.pop("resize", "halfway"))
-    return Classifier(names, network, head, settings, precision="f32", **options)
+    return Classifier(names, extractor, head, settings, **options)
 
 
 def heads_of(dim: int, mean: Any, scale: Any, rng: np.random.Generator) -> Any:
@@ -284,9 +282,8 @@ def test_8_bit_networks_stay_in_8_bits(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     network = tiny_lite(tmp_path / "made")
     eight = classifier_on(network)
-    classifier = Classifier(
-        eight.class_names, network, eight.head, eight.settings, precision="int8"
-    )
+    extractor = OpenVinoExtractor(network, "int8")
+    classifier = Classifier(eight.class_names, extractor, eight.head, eight.settings)
     write_onnx(whole_graph(classifier, {}), tmp_path / "model.onnx", {"a": "b"})
     graph = onnx.load(tmp_path / "model.onnx").graph
     kinds = [node.op_type for node in graph.node]

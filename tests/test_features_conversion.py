@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 
-from conftest import draw_tensors
+from conftest import draw_tensors, frozen_network
 from handful.errors import HandfulError, OutputError
-from handful.features import conversion, registry
+from handful.features import conversion
+from handful.features.backbones import efficientnet_loading
 from handful.features.backbones.efficientnet_lite import LiteVariant
+from handful.features.extractor import BackboneMetadata
 from handful.features.keras_runtime import prepare_keras
-from handful.features.registry import Backbone, find_backbone, frozen_network
+from handful.features.registry import find_backbone
 from handful.features.runtime import openvino
 
 # TensorFlow's tensors do not know NumPy 2's `copy` yet.
@@ -32,12 +34,12 @@ def counted(monkeypatch):
     """Replaces the conversion by one that writes two small files, and counts its calls."""
     calls = []
 
-    def convert(backbone: Backbone, folder: Path, int8: bool) -> None:
-        calls.append(backbone.name)
+    def convert(metadata: BackboneMetadata, folder: Path, int8: bool) -> None:
+        calls.append(metadata.name)
         (folder / "network.xml").write_text("<net/>")
-        (folder / "network.bin").write_bytes(b"weights of " + backbone.name.encode())
+        (folder / "network.bin").write_bytes(b"weights of " + metadata.name.encode())
 
-    monkeypatch.setattr(registry, "_convert", convert)
+    monkeypatch.setattr(efficientnet_loading, "_convert", convert)
     return calls
 
 
@@ -48,15 +50,15 @@ def test_a_network_is_converted_once(counted, tmp_path):
     assert counted == ["efficientnet-lite0"]
     assert first.seconds > 0.0 and second.seconds == 0.0
     assert dataclasses.replace(first, seconds=0.0) == second
-    folder = tmp_path / "networks" / f"efficientnet-lite0-{backbone.digest[:16]}"
+    folder = tmp_path / "networks" / f"efficientnet-lite0-{backbone.metadata.digest[:16]}"
     assert second.xml_path == folder / "network.xml" and second.bin_path == folder / "network.bin"
     assert second.bin_sha256 == hashlib.sha256(second.bin_path.read_bytes()).hexdigest()
     assert second.xml_sha256 == hashlib.sha256(second.xml_path.read_bytes()).hexdigest()
     assert (second.image_size, second.embedding_dim) == (224, 1280)
-    assert second.digest == backbone.digest
+    assert second.digest == backbone.metadata.digest
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     facts = json.loads((folder / "network.json").read_text())
-    assert facts["weights_sha256"] == backbone.weights_sha256
+    assert facts["weights_sha256"] == backbone.metadata.weights_sha256
     assert str(Path.home()) not in json.dumps(facts)
 
 
@@ -96,12 +98,12 @@ def test_a_damaged_network_is_set_aside_and_made_again(
 def test_two_processes_convert_at_once(tmp_path, monkeypatch):
     both_inside = threading.Barrier(2, timeout=10)
 
-    def convert(backbone: Backbone, folder: Path, int8: bool) -> None:
+    def convert(metadata: BackboneMetadata, folder: Path, int8: bool) -> None:
         both_inside.wait()
         (folder / "network.xml").write_text("<net/>")
         (folder / "network.bin").write_bytes(folder.name.encode())
 
-    monkeypatch.setattr(registry, "_convert", convert)
+    monkeypatch.setattr(efficientnet_loading, "_convert", convert)
     found = []
     threads = [
         threading.Thread(target=lambda: found.append(frozen_network(find_backbone(), tmp_path)))
@@ -117,11 +119,11 @@ def test_two_processes_convert_at_once(tmp_path, monkeypatch):
 
 
 def test_an_interrupted_conversion_leaves_nothing(tmp_path, monkeypatch):
-    def interrupt(backbone: Backbone, folder: Path, int8: bool) -> None:
+    def interrupt(metadata: BackboneMetadata, folder: Path, int8: bool) -> None:
         (folder / "network.xml").write_text("<ne")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(registry, "_convert", interrupt)
+    monkeypatch.setattr(efficientnet_loading, "_convert", interrupt)
     with pytest.raises(KeyboardInterrupt):
         frozen_network(find_backbone(), tmp_path)
     assert list((tmp_path / "networks").iterdir()) == []
@@ -143,14 +145,14 @@ store(pathlib.Path({str(parent / "n")!r}), "", {{}}, lambda _: os.kill(os.getpid
 
 def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path):
     (tmp_path / "cache").write_text("a file")
-    code = f"""
-import os, pathlib
-from handful.features import registry
-registry._convert = lambda backbone, folder, int8: [
+    code = """
+import os
+from handful.features.backbones import efficientnet_loading
+from handful.features.registry import find_backbone, load_extractor
+efficientnet_loading._convert = lambda metadata, folder, int8: [
     (folder / name).write_text("") for name in ("network.xml", "network.bin")]
 for _ in range(2):
-    network = registry.frozen_network(
-        registry.find_backbone(), pathlib.Path({str(tmp_path / "cache")!r}))
+    network = load_extractor(find_backbone(), "f32").network
     assert network.xml_path.is_file()
 os._exit(0) if os.fork() == 0 else os.wait()
 assert network.xml_path.is_file()
@@ -159,7 +161,11 @@ assert network.xml_path.is_file()
     temporary.mkdir()
     answer = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "TMPDIR": str(temporary)},
+        env={
+            **os.environ,
+            "TMPDIR": str(temporary),
+            "HANDFUL_CACHE": str(tmp_path / "cache"),
+        },
         capture_output=True,
         text=True,
     )
@@ -169,10 +175,10 @@ assert network.xml_path.is_file()
 
 
 def test_a_full_disk(tmp_path, monkeypatch):
-    def fill(backbone: Backbone, folder: Path, int8: bool) -> None:
+    def fill(metadata: BackboneMetadata, folder: Path, int8: bool) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(registry, "_convert", fill)
+    monkeypatch.setattr(efficientnet_loading, "_convert", fill)
     with pytest.raises(OutputError, match=r"neither in .* \(the disk is full\) nor among"):
         frozen_network(find_backbone(), tmp_path)
     assert list((tmp_path / "networks").iterdir()) == []
@@ -230,7 +236,7 @@ def test_a_conversion_that_computes_something_else_is_refused(tmp_path, monkeypa
         conversion.write_network(network, tmp_path)
     variant = LiteVariant(64, 0.5, 1.0, 0.2, "", "", "")
     with pytest.raises(HandfulError, match=r"differs from the original by \d.*Try another version"):
-        conversion.write_lite(variant, 64, draw_tensors(variant), tmp_path, int8=False)
+        efficientnet_loading.write_lite(variant, 64, draw_tensors(variant), tmp_path, int8=False)
 
 
 def test_keras_networks_pass_by_the_converter_that_new_pythons_refuse(tmp_path, monkeypatch):
@@ -257,7 +263,6 @@ import pathlib, resource
 from handful.features.conversion import read_network, save_graph
 from handful.features.conversion import FrozenNetwork
 folder = pathlib.Path({str(tiny_network.xml_path.parent)!r})
-from handful.features.runtime import openvino
 graph = openvino.Core().read_model(folder / "network.xml")
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 try:

@@ -1,425 +1,80 @@
-import os
-import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
-import textwrap
-import time
-from contextlib import closing
-from dataclasses import replace
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conftest import draw_photo, write_photo
-from handful.data.augmentation import EXERCISE_POLICY, VIEWS_POLICY
+from conftest import draw_photo
+from handful.data.augmentation import content_view
 from handful.data.decoding import DecodeSettings, decode, fingerprint, mirror
-from handful.data.index import load_index
+from handful.data.index import hash_content
 from handful.data.metadata import measure, read_facts
-from handful.errors import DataError, ModelFileError
-from handful.features import embed
-from handful.features.embed import (
-    Embedder,
-    available_cores,
-    embed_index,
-    num_workers,
-    resolve_precision,
-    scan_index,
-)
-from handful.features.registry import FrozenNetwork
-from handful.files.cache import ContentCache
+from handful.errors import DataError
+from handful.features.conversion import FrozenNetwork
+from handful.features.embed import EmbeddingSpec, ImageScan, embed_one, embed_pixels, mean_view
+from handful.features.openvino import OpenVinoExtractor
 
 SETTINGS = DecodeSettings(32)
 
 
 @pytest.fixture
-def embedder(tiny_network: FrozenNetwork) -> Embedder:
-    return Embedder(tiny_network, "f32")
+def data(photo_folder: Path) -> bytes:
+    return (photo_folder / "round" / "003.jpg").read_bytes()
 
 
-def test_an_embedding_is_the_networks_answer(photo_folder: Path, embedder: Embedder) -> None:
-    index = load_index(photo_folder)
-    table = embed_index(index, embedder, SETTINGS)
-    assert table.embeddings.shape == (48, 1, 48) and table.embeddings.dtype == np.float32
-    assert (table.hits, table.misses, table.rejected) == (0, 48, {})
-    projection = np.random.default_rng(0).normal(size=(32 * 32 * 3, 48)).astype(np.float32) / 30
-    for row in (0, 17, 47):
-        image = decode(index.read(row), SETTINGS)
-        expected = np.maximum((image.ravel() - 127.0) / 128.0 @ projection, 0)
-        np.testing.assert_allclose(table.embeddings[row, 0], expected, atol=1e-4)
-        looked = decode(index.read(row), DecodeSettings())
-        assert np.array_equal(table.fingerprints[row], fingerprint(looked))
+@pytest.fixture
+def spec(tiny_network: FrozenNetwork) -> EmbeddingSpec:
+    return EmbeddingSpec(OpenVinoExtractor(tiny_network, "f32"), SETTINGS, (0, "mirror", 3))
 
 
-def test_views_are_told_apart(photo_folder: Path, embedder: Embedder) -> None:
-    index = load_index(photo_folder).select([0, 1, 2])
-    table = embed_index(index, embedder, SETTINGS, views=(0, "mirror", 1, 2))
-    assert table.embeddings.shape == (3, 4, 48)
-    assert len({row.tobytes() for row in table.embeddings.reshape(12, 48)}) == 12
-    image = mirror(decode(index.read(1), SETTINGS))
-    assert np.array_equal(table.embeddings[1, 1], embedder.embed(image))
-    assert np.array_equal(embedder.embed_all([[image], [image]])[1, 0], embedder.embed(image))
+def test_one_image_goes_all_the_way(data: bytes, spec: EmbeddingSpec) -> None:
+    found = embed_one(data, spec)
+    image = decode(data, SETTINGS)
+    drawn = content_view(image, hash_content(data), 3, spec.policy)
+    assert spec.extractor is not None
+    expected = spec.extractor.embed(np.stack([image, mirror(image), drawn]))
+    assert np.array_equal(found.vectors, expected) and found.vectors.shape == (3, 48)
+    looked = decode(data, DecodeSettings())
+    assert found.scan is not None
+    assert np.array_equal(found.scan.fingerprint, fingerprint(looked))
+    assert np.array_equal(found.scan.measures, measure(looked))
+    assert found.scan.facts == read_facts(data)
+    again = ImageScan.unpack(found.scan.pack())
+    assert again.facts == found.scan.facts
+    assert np.array_equal(again.fingerprint, found.scan.fingerprint)
 
 
-def test_neighbours_and_runs_change_nothing(photo_folder: Path, embedder: Embedder) -> None:
-    index = load_index(photo_folder)
-    whole = embed_index(index, embedder, SETTINGS).embeddings
-    alone = embed_index(index.select([5]), embedder, SETTINGS).embeddings
-    again = embed_index(index, Embedder(embedder.network, "f32"), SETTINGS).embeddings
-    assert np.array_equal(whole[5], alone[0])
-    assert np.array_equal(whole, again)
+def test_what_is_not_asked_for_is_not_computed(data: bytes, spec: EmbeddingSpec) -> None:
+    assert embed_one(data, EmbeddingSpec(spec.extractor, SETTINGS, scans=False)).scan is None
+    scanned = embed_one(data, EmbeddingSpec(None, SETTINGS, ()))
+    assert scanned.scan is not None and scanned.vectors.shape == (0, 0)
 
 
-def test_the_cache_gives_back_the_same_bits(
-    photo_folder: Path, embedder: Embedder, tmp_path: Path
+def test_a_limit_is_held_against_an_image_whose_vectors_are_known(
+    data: bytes, spec: EmbeddingSpec
 ) -> None:
-    index = load_index(photo_folder)
-    with ContentCache(tmp_path / "cache.sqlite") as cache:
-        first = embed_index(index, embedder, SETTINGS, cache=cache)
-        second = embed_index(index, embedder, SETTINGS, cache=cache)
-    assert (first.hits, first.misses) == (0, 48)
-    assert (second.hits, second.misses) == (48, 0)
-    assert np.array_equal(first.embeddings, second.embeddings)
-    assert np.array_equal(first.fingerprints, second.fingerprints)
+    small = DecodeSettings(32, max_megapixels=1e-4)
+    with pytest.raises(DataError, match="the limit is"):
+        embed_one(data, EmbeddingSpec(spec.extractor, small, (), scans=False))
 
 
-def test_the_limit_decides_and_the_cache_does_not(
-    photo_folder: Path, embedder: Embedder, tmp_path: Path
-) -> None:
-    """Another limit finds all that was computed, and gives what it gives without a cache."""
-    folder = tmp_path / "photos"
-    shutil.copytree(photo_folder, folder)
-    write_photo(folder / "round" / "wide.png", draw_photo("round", 1, (100, 4000)))
-    index = load_index(folder)
-    few, many = DecodeSettings(32, max_megapixels=0.3), DecodeSettings(32, max_megapixels=5)
-    row = index.paths.index("round/wide.png")
-    with ContentCache(tmp_path / "cache.sqlite") as cache:
-        refused = embed_index(index, embedder, few, cache=cache)
-        taken = embed_index(index, embedder, many, cache=cache)
-        again = embed_index(index, embedder, few, cache=cache)
-    assert list(refused.rejected) == [row] and refused.rejected == again.rejected
-    assert refused.rejected[row] == "has 0 megapixels; the limit is 0.3, save it smaller"
-    assert not taken.rejected and (taken.hits, taken.misses) == (48, 1)
+def test_any_engine_runs_it(data: bytes, spec: EmbeddingSpec) -> None:
+    """The function and what it takes go to another process, and the same bits come back."""
+    here = embed_one(data, spec)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        there = pool.submit(embed_one, data, spec).result()
+    assert np.array_equal(here.vectors, there.vectors)
+    sent = pickle.dumps(spec)
+    first, second = pickle.loads(sent), pickle.loads(sent)
+    assert first.extractor is second.extractor, "a process compiles a network once"
 
 
-def test_more_photos_embed_only_themselves(
-    photo_folder: Path, embedder: Embedder, tmp_path: Path
-) -> None:
-    folder = tmp_path / "photos"
-    shutil.copytree(photo_folder, folder)
-    with ContentCache(tmp_path / "cache.sqlite") as cache:
-        embed_index(load_index(folder), embedder, SETTINGS, cache=cache)
-        for number in range(5):
-            write_photo(folder / "round" / f"new{number}.jpg", draw_photo("round", 500 + number))
-        (folder / "square" / "000.jpg").rename(folder / "square" / "renamed.jpg")
-        table = embed_index(load_index(folder), embedder, SETTINGS, cache=cache)
-    assert (table.hits, table.misses) == (48, 5)
-
-
-@pytest.mark.parametrize("change", ["decode", "network", "precision", "view"])
-def test_whatever_an_embedding_depends_on_is_in_its_key(
-    photo_folder: Path, tiny_network: FrozenNetwork, tmp_path: Path, change: str
-) -> None:
-    index = load_index(photo_folder).select(range(4))
-    with ContentCache(tmp_path / "cache.sqlite") as cache:
-        embedder = Embedder(tiny_network, "f32")
-        embed_index(index, embedder, SETTINGS, cache=cache)
-        settings, views = SETTINGS, (0,)
-        if change == "decode":
-            settings = DecodeSettings(32, "crop")
-        elif change == "network":
-            embedder = Embedder(replace(tiny_network, digest="another"), "f32")
-        elif change == "precision":
-            embedder.precision = "bf16"
-        else:
-            views = (1,)
-        table = embed_index(index, embedder, settings, views=views, cache=cache)
-    assert (table.hits, table.misses) == (0, 4)
-
-
-def test_undecodable_photos_are_listed_and_remembered(
-    photo_folder: Path, embedder: Embedder, tmp_path: Path
-) -> None:
-    folder = tmp_path / "photos"
-    shutil.copytree(photo_folder, folder)
-    path = folder / "round" / "003.jpg"
-    path.write_bytes(path.read_bytes()[:-300])
-    index = load_index(folder)
-    row = index.paths.index("round/003.jpg")
-    with ContentCache(tmp_path / "cache.sqlite") as cache:
-        for hits, misses in ((0, 47), (47, 0)):
-            table = embed_index(index, embedder, SETTINGS, cache=cache)
-            assert list(table.rejected) == [row]
-            assert "truncated" in table.rejected[row]
-            assert (table.hits, table.misses) == (hits, misses)
-        kept = np.delete(np.arange(48), row)
-        assert len(table.select(kept).embeddings) == 47
-        assert table.select(kept).rejected == {}
-
-
-def test_what_could_not_be_read_is_tried_again(
-    photo_folder: Path, embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "photos"
-    shutil.copytree(photo_folder, folder)
-    index = load_index(folder)
-    path = folder / index.paths[5]
-    content = path.read_bytes()
-    with ContentCache(tmp_path / "cache.sqlite") as cache:
-        path.unlink()
-        table = embed_index(index, embedder, SETTINGS, cache=cache)
-        assert "No such file" in table.rejected[5]
-        path.write_bytes(content[:-1])
-        table = embed_index(index, embedder, SETTINGS, cache=cache)
-        assert table.rejected == {5: "has changed while it was being used"}
-        path.write_bytes(content)
-        with monkeypatch.context() as short:
-            short.setattr(embed, "decode", out_of_memory)
-            assert "damaged" in embed_index(index, embedder, SETTINGS, cache=cache).rejected[5]
-        table = embed_index(index, embedder, SETTINGS, cache=cache)
-        assert (table.rejected, table.misses) == ({}, 1)
-        assert embed_index(index, embedder, SETTINGS, cache=cache).misses == 0
-
-
-def out_of_memory(*_: object) -> None:
-    raise DataError("is damaged") from MemoryError()
-
-
-def test_a_scan_finds_what_embedding_finds(
-    photo_folder: Path, embedder: Embedder, tmp_path: Path
-) -> None:
-    index = load_index(photo_folder)
-    steps: list[tuple[int, int]] = []
-    with ContentCache(tmp_path / "cache.sqlite") as cache:
-        scan = scan_index(
-            index, cache=cache, progress=lambda done, total: steps.append((done, total))
-        )
-        assert (scan.hits, scan.misses) == (0, 48)
-        assert scan_index(index, cache=cache).hits == 48
-        table = embed_index(index, embedder, SETTINGS, cache=cache)
-    assert np.array_equal(scan.fingerprints, table.fingerprints)
-    assert np.array_equal(scan.measures, table.measures)
-    assert scan.embeddings.size == 0
-    assert steps[0] == (1, 48) and steps[-1] == (48, 48)
-
-
-def test_facts_and_measures_come_with_the_photos(
-    photo_folder: Path, embedder: Embedder, tmp_path: Path
-) -> None:
-    index = load_index(photo_folder)
-    with ContentCache(tmp_path / "cache.sqlite") as cache:
-        first = embed_index(index, embedder, SETTINGS, cache=cache)
-        second = embed_index(index, embedder, SETTINGS, cache=cache)
-    assert first.facts == second.facts and np.array_equal(first.measures, second.measures)
-    row = 30
-    data = index.read(row)
-    assert first.facts[row] == read_facts(data)
-    assert np.array_equal(first.measures[row], measure(decode(data, DecodeSettings())))
-    some = first.select(np.array([4, row]))
-    assert some.facts == (first.facts[4], first.facts[row])
-    assert np.array_equal(some.measures, first.measures[[4, row]])
-
-
-@pytest.mark.parametrize("settings", [DecodeSettings(32, "squash"), DecodeSettings(32, "crop")])
-def test_what_photos_look_like_does_not_depend_on_what_a_network_takes(
-    photo_folder: Path, embedder: Embedder, settings: DecodeSettings, tmp_path: Path
-) -> None:
-    index = load_index(photo_folder)
-    with ContentCache(tmp_path / "cache.sqlite") as cache:
-        table = embed_index(index, embedder, settings, cache=cache)
-        scan = scan_index(index, cache=cache)
-    assert scan.hits == 48
-    assert np.array_equal(table.fingerprints, scan_index(index).fingerprints)
-    assert np.array_equal(table.measures, scan.measures)
-
-
-def test_what_an_older_version_embedded_is_only_decoded_again(
-    photo_folder: Path, embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is kept of a picture may change; its embedding stays good."""
-    index = load_index(photo_folder)
-    with ContentCache(tmp_path / "cache.sqlite") as cache:
-        first = embed_index(index, embedder, SETTINGS, cache=cache)
-        monkeypatch.setattr(embed, "FACTS_VERSION", "another")
-        monkeypatch.setattr(embedder, "embed", lambda _: pytest.fail("embedded again"))
-        second = embed_index(index, embedder, SETTINGS, cache=cache)
-        third = embed_index(index, embedder, SETTINGS, cache=cache)
-    assert (second.hits, second.misses) == (third.hits, third.misses) == (48, 0)
-    assert second.decode_seconds > 0 and third.decode_seconds == 0
-    assert np.array_equal(first.embeddings, second.embeddings)
-    assert first.facts == second.facts == third.facts
-
-
-@pytest.mark.parametrize("value", [b"", b"F", b"F" + bytes(380), b"R\xff", bytes(4000)])
-def test_values_of_another_kind_are_made_again(
-    photo_folder: Path, embedder: Embedder, tmp_path: Path, value: bytes
-) -> None:
-    index = load_index(photo_folder).select([0, 1, 2])
-    with ContentCache(tmp_path / "cache.sqlite") as cache:
-        first = embed_index(index, embedder, SETTINGS, cache=cache)
-        with closing(sqlite3.connect(cache.path)) as file:
-            keys = dict(file.execute("SELECT key, kind FROM rows").fetchall())
-        for key, kind in keys.items():
-            cache.put_many(kind, {key: value})
-        again = embed_index(index, embedder, SETTINGS, cache=cache)
-    assert len(keys) == 6 and not again.rejected
-    assert np.array_equal(again.embeddings, first.embeddings)
-    assert np.array_equal(again.fingerprints, first.fingerprints)
-    assert again.facts == first.facts
-
-
-def test_progress_counts_photos_not_views(photo_folder: Path, embedder: Embedder) -> None:
-    steps: list[tuple[int, int]] = []
-    index = load_index(photo_folder)
-    embed_index(
-        index,
-        embedder,
-        SETTINGS,
-        views=(0, "mirror"),
-        progress=lambda done, total: steps.append((done, total)),
-    )
-    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
-    assert steps[-1] == (48, 48) and {total for _, total in steps} == {48}
-
-
-def test_an_interrupt_keeps_what_was_done(
-    photo_folder: Path, embedder: Embedder, tmp_path: Path
-) -> None:
-    index = load_index(photo_folder)
-
-    def interrupt(done: int, total: int) -> None:
-        if done == 20:
-            raise KeyboardInterrupt
-
-    with ContentCache(tmp_path / "cache.sqlite") as cache:
-        with pytest.raises(KeyboardInterrupt):
-            embed_index(index, embedder, SETTINGS, cache=cache, progress=interrupt)
-        table = embed_index(index, embedder, SETTINGS, cache=cache)
-    assert table.hits == 20
-    assert table.misses == 28
-
-
-def test_a_killed_process_is_resumed_from(
-    photo_folder: Path, tiny_network: FrozenNetwork, tmp_path: Path
-) -> None:
-    """`kill -9` while embedding: the next run starts from the last commit."""
-    script = textwrap.dedent(
-        f"""
-        import time
-        from pathlib import Path
-        from handful.features import embed
-        from handful.features.registry import FrozenNetwork
-        from handful.files.cache import ContentCache
-        from handful.data.index import load_index
-        from handful.data.decoding import DecodeSettings
-        embeddings._ROWS_A_COMMIT = 8
-        network = {tiny_network!r}
-        def wait(done, total):
-            if done == 30:
-                print("ready", flush=True)
-                time.sleep(60)
-        with ContentCache(Path({str(tmp_path / "cache.sqlite")!r})) as cache:
-            embeddings.embed_index(
-                load_index({str(photo_folder)!r}),
-                embeddings.Embedder(network, "f32"),
-                DecodeSettings(32),
-                cache=cache,
-                progress=wait,
-            )
-        """
-    ).replace("PosixPath", "Path")
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        os.kill(process.pid, signal.SIGKILL)
-    with ContentCache(tmp_path / "cache.sqlite") as cache:
-        table = embed_index(
-            load_index(photo_folder), Embedder(tiny_network, "f32"), SETTINGS, cache=cache
-        )
-    assert table.hits == 24
-    assert table.misses == 24
-
-
-def test_precision_is_what_the_processor_does() -> None:
-    import openvino
-
-    native = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    assert resolve_precision("f32") == "f32" and resolve_precision("int8") == "int8"
-    assert resolve_precision("bf16") == ("bf16" if native else "f32")
-
-
-@pytest.mark.parametrize(("units", "expected"), [(True, "bf16"), (False, "f32")])
-def test_bf16_is_chosen_where_there_are_matrix_units(
-    units: bool, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import openvino
-
-    class Core:
-        def get_property(self, device: str, name: str) -> list[str]:
-            return ["FP32", "BF16"]
-
-    monkeypatch.setattr(openvino, "Core", Core)
-    monkeypatch.setattr(embed, "_has_matrix_units", lambda: units)
-    assert resolve_precision("auto") == expected
-    assert resolve_precision("bf16") == "bf16"
-
-
-def test_cores_are_those_this_process_may_use() -> None:
-    assert 1 <= available_cores() <= (os.cpu_count() or 1)
-
-
-def test_a_network_that_is_none_is_named(tiny_network: FrozenNetwork, tmp_path: Path) -> None:
-    (tmp_path / "network.xml").write_text("<net>not a network")
-    broken = replace(tiny_network, xml_path=tmp_path / "network.xml")
-    with pytest.raises(ModelFileError, match=r"network\.xml cannot be read as a network"):
-        Embedder(broken, "f32").embed(np.zeros((32, 32, 3), np.uint8))
-
-
-def test_decoding_does_not_run_far_ahead(
-    photo_folder: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Memory stays flat: a slow network holds the decoders back."""
-    from handful.features import embed
-
-    decoded: list[int] = []
-    real = embed.decode
-
-    def counted(data: bytes, settings: DecodeSettings) -> np.ndarray:
-        if settings == SETTINGS:
-            decoded.append(1)
-        return real(data, settings)
-
-    monkeypatch.setattr(embed, "decode", counted)
-    index = load_index(photo_folder)
-    index = index.select(list(range(48)) * 10)
-    work = embed._Work(index, embedder, SETTINGS, (0,), VIEWS_POLICY)
-    stream = work.computed(work.missing_rows())
-    next(stream)
-    time.sleep(0.3)
-    assert len(decoded) <= 4 * num_workers() + 1
-    stream.close()
-
-
-def test_views_are_cached_by_what_they_are_drawn_from(
-    photo_folder: Path, embedder: Embedder, tmp_path: Path
-) -> None:
-    index = load_index(photo_folder).select([0, 1, 2])
-    mild, strong = VIEWS_POLICY, EXERCISE_POLICY
-    with ContentCache(tmp_path / "cache.sqlite") as cache:
-        tables = [
-            embed_index(index, embedder, SETTINGS, views=(0, 1), cache=cache, **drawn)
-            for drawn in ({}, {"policy": strong}, {"policy": mild})
-        ]
-    assert [table.hits for table in tables] == [0, 3, 6]  # the photos themselves are the same
-    assert np.array_equal(tables[0].embeddings, tables[2].embeddings)
-    assert not np.array_equal(tables[0].embeddings[:, 1], tables[1].embeddings[:, 1])
-
-
-def test_views_are_drawn_mildly() -> None:
-    """A head that is fitted to few photos is to see nothing that the photos could not show."""
-    assert VIEWS_POLICY.rotation_range == 0 and VIEWS_POLICY.shear_range == 0
-    assert not VIEWS_POLICY.changes_nothing and VIEWS_POLICY.zoom_range <= 0.1
+def test_pixels_go_the_same_way(data: bytes, spec: EmbeddingSpec) -> None:
+    image = decode(data, SETTINGS)
+    spec = EmbeddingSpec(spec.extractor, SETTINGS, (0, "mirror"), scans=False)
+    found = embed_pixels([image, draw_photo("round", 1)[:32, :32]], spec)
+    assert found.shape == (2, 2, 48) and found.dtype == np.float32
+    assert np.array_equal(mean_view(found)[0], mean_view(embed_one(data, spec).vectors))
+    assert embed_pixels([], spec).shape == (0, 2, 48)

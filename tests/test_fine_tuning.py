@@ -89,7 +89,8 @@ def test_the_photos_watched_are_not_learnt_from(split: Split) -> None:
 
 def test_it_answers_and_says_how_many_epochs_helped(split: Split) -> None:
     trained = fine_tune(job(split), recipe(epochs=2))
-    assert trained.note and trained.num_parameters == 3_413_024 - 0 + 1_281
+    assert trained.network is not None
+    assert trained.network.note and trained.network.num_parameters == 3_413_024 - 0 + 1_281
     found = trained.classifier.predict_index(split.part("validation"))
     right = found.probabilities.argmax(axis=1) == found.index.labels
     assert right.mean() >= 0.7
@@ -126,7 +127,8 @@ def test_the_note_says_what_the_epochs_were_chosen_on(
     changed = change(split)
     learnt, watched = _inner_parts(job(changed))
     trained = fine_tune(job(changed), recipe(epochs=1, learning_rate=rate, cosine=False))
-    assert trained.note.endswith(f"{words}.")
+    assert trained.network is not None
+    assert trained.network.note.endswith(f"{words}.")
     assert (set(learnt) == set(watched)) == words.startswith("the photos")
 
 
@@ -152,8 +154,13 @@ def test_large_maps_lie_in_a_file_and_are_not_copied(
 def test_where_nothing_helps_the_fitted_head_is_kept(split: Split) -> None:
     # A step this large can only do harm.
     trained = fine_tune(job(split), recipe(epochs=2, learning_rate=3.0, cosine=False))
-    assert trained.fitted.best_epoch == 0 and "fitted head alone, which is kept" in trained.note
-    assert trained.num_trainable == 1_281 and trained.classifier.head.strength is not None
+    assert trained.network is not None
+    assert (
+        trained.network.fitted.best_epoch == 0
+        and "fitted head alone, which is kept" in trained.network.note
+    )
+    assert trained.network is not None
+    assert trained.network.num_trainable == 1_281 and trained.classifier.head.strength is not None
 
 
 def test_backbones_without_a_known_cut_are_refused(split: Split) -> None:

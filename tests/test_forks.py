@@ -46,7 +46,7 @@ from handful import Classifier
 classifier = Classifier.load(sys.argv[1])
 photos = sorted(Path(sys.argv[2]).rglob("*.jpg"))[:6]
 expected = classifier.predict_proba(photos)
-embedder = classifier.embedder
+embedder = classifier.extractor
 size = embedder.network.image_size
 blank = np.zeros((size, size, 3), np.uint8)
 embedder.embed(blank)  # this thread's too, and others' that go on meanwhile

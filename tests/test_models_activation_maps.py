@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
-from conftest import REPOSITORY, write_photo
+from conftest import REPOSITORY, frozen_network, write_photo
 from handful.cli.commands import app
 from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings, decode, resize
 from handful.errors import DataError, ModelFileError, OutputError
 from handful.features.conversion import FrozenNetwork
 from handful.features.keras_runtime import prepare_keras
-from handful.features.registry import find_backbone, frozen_network
+from handful.features.openvino import OpenVinoExtractor
+from handful.features.registry import find_backbone
 from handful.files.atomic import sha256_of
 from handful.models.activation_maps import (
     Explainer,
@@ -112,7 +113,7 @@ def make_classifier(
     settings = DecodeSettings(SIZE, how)
     head = head or planted_head()
     return Classifier(
-        NAMES, network, head, settings, precision="f32", test_time_mirror=tta,
+        NAMES, OpenVinoExtractor(network, "f32"), head, settings, test_time_mirror=tta,
         about={"backbone": "planted"},
     )  # fmt: skip
 
@@ -623,9 +624,9 @@ def test_maps_of_the_real_backbone_add_up(
         np.zeros(3, np.float32),
         0.1,
     )
-    classifier = Classifier(NAMES, network, head, DecodeSettings(), precision=precision)
+    classifier = Classifier(NAMES, OpenVinoExtractor(network, precision), head, DecodeSettings())
     explainer = Explainer(classifier)
-    tolerance = 0.05 if classifier.embedder.precision == "bf16" else 1e-3
+    tolerance = 0.05 if classifier.extractor.precision == "bf16" else 1e-3
     with zipfile.ZipFile(shared_folder / "data" / "cats_and_dogs_filtered.zip") as archive:
         photos = [name for name in archive.namelist() if name.endswith(".jpg")]
         for number in (0, 1500, 2900):

@@ -16,7 +16,7 @@ from conftest import draw_photo
 from handful.data.decoding import decode_picture
 from handful.data.index import load_index, load_unlabelled
 from handful.errors import DataError, ModelFileError, OutputError
-from handful.features.registry import FrozenNetwork
+from handful.features.conversion import FrozenNetwork
 from handful.models.classifier import Classifier
 from handful.workflows.train import train
 

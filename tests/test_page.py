@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from handful.features.registry import FrozenNetwork
+from handful.features.conversion import FrozenNetwork
 from handful.reports.run_page import write_report
 from handful.reports.training_charts import history_charts
 from handful.workflows.check import check

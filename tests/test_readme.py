@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from handful.features.registry import FrozenNetwork
+from handful.features.conversion import FrozenNetwork
 
 README = (REPOSITORY / "README.md").read_text()
 

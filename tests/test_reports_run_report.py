@@ -7,12 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import draw_photo, write_photo
+from conftest import draw_photo, install_network, write_photo
 from handful.config import TrainConfig
-from handful.features.registry import FrozenNetwork
+from handful.features.conversion import FrozenNetwork
 from handful.reports.run_report import report_data
 from handful.runs.run import Run
-from handful.training import steps
 from handful.workflows import train as train_workflow
 from test_models_activation_maps import planted_network as planted_network  # a fixture
 from test_runs_files import folder_of
@@ -41,7 +40,7 @@ def test_doubtful_labels_and_odd_photos_are_shown(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(steps, "frozen_network", lambda backbone, precision: planted_network)
+    install_network(planted_network, tmp_path / "site-packages", monkeypatch)
     run = train_workflow.train(odd_photos, output=tmp_path / "run", use_cache=False)
     trust = report_data(run).trust
     assert trust.promises == run.promises and trust.resampling is None
@@ -61,9 +60,12 @@ def test_doubtful_labels_and_odd_photos_are_shown(
 
 
 def test_mistakes_show_where_the_network_looked(
-    odd_photos: Path, planted_network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch
+    odd_photos: Path,
+    planted_network: FrozenNetwork,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(steps, "frozen_network", lambda backbone, precision: planted_network)
+    install_network(planted_network, tmp_path / "site-packages", monkeypatch)
     # A blue box on a round's label is a mistake that is sure to be made.
     write_photo(odd_photos / "validation/round/blue.png", draw_photo("square", 5))
     run = train_workflow.train(odd_photos, TrainConfig(folds=3), use_cache=False)
@@ -138,9 +140,12 @@ def test_the_report_tells_where_the_strength_comes_from(
 
 
 def test_without_mistakes_nothing_is_explained(
-    photo_folder: Path, planted_network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch
+    photo_folder: Path,
+    planted_network: FrozenNetwork,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(steps, "frozen_network", lambda backbone, precision: planted_network)
+    install_network(planted_network, tmp_path / "site-packages", monkeypatch)
     run = train_workflow.train(photo_folder, use_cache=False)
     assert run.evaluation.accuracy == 1.0
     assert report_data(run).mistakes == []

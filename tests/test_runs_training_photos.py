@@ -16,7 +16,7 @@ from conftest import draw_photo, write_photo
 from handful.cli.commands import app
 from handful.data.splits import read_manifest
 from handful.errors import DataError
-from handful.features.registry import FrozenNetwork
+from handful.features.conversion import FrozenNetwork
 from handful.models.classifier import Classifier
 from handful.runs.files import TRAINING_FILE
 from handful.runs.training_photos import SeenInTraining

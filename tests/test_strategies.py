@@ -10,7 +10,7 @@ from conftest import draw_photo, write_photo
 from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
 from handful.errors import DataError, UsageError
-from handful.features.registry import FrozenNetwork
+from handful.features.conversion import FrozenNetwork
 from handful.models.classifier import Classifier
 from handful.runs.store import RunStore, checkpoint_path
 from handful.training import batches, jobs

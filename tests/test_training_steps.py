@@ -20,7 +20,7 @@ from conftest import draw_photo, write_photo
 from handful.config import TrainConfig
 from handful.data.index import load_index
 from handful.data.splits import Split, read_manifest, stratified_folds
-from handful.features.registry import FrozenNetwork
+from handful.features.conversion import FrozenNetwork
 from handful.workflows import curve as curve_workflow
 from handful.workflows import train as train_workflow
 from handful.workflows.check import check

@@ -218,7 +218,7 @@ def test_one_class_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for number in range(12):
         write_photo(tmp_path / "p" / "only" / f"{number}.png", draw_photo("round", number))
     shutil.copy(tmp_path / "p" / "only" / "0.png", tmp_path / "p" / "only" / "copy.png")
-    monkeypatch.setattr(steps, "choose_network", lambda _: pytest.fail("nothing to embed for"))
+    monkeypatch.setattr(steps, "find_backbone", lambda *_: pytest.fail("nothing to embed for"))
     found = check(tmp_path / "p")
     assert 'one class, "only"; a classifier needs 2' in found.obstacle
     assert kinds(found) == {"duplicate"}

@@ -15,7 +15,7 @@ from handful.config import CompareConfig
 from handful.data.decoding import DecodeSettings
 from handful.errors import DataError, HandfulError, OutputError
 from handful.evaluation.comparison import Comparison
-from handful.features.registry import FrozenNetwork
+from handful.features.conversion import FrozenNetwork
 from handful.runs.store import RunStore
 from handful.training import batches
 from handful.training.batches import decode_photos

@@ -9,7 +9,7 @@ from conftest import REPOSITORY, draw_photo, write_photo
 from handful.config import TrainConfig
 from handful.data.fixes import Fix, write_fixes
 from handful.errors import DataError, OutputError
-from handful.features.registry import FrozenNetwork
+from handful.features.conversion import FrozenNetwork
 from handful.workflows.curve import CURVE_JSON, curve
 from reporters import Recorder, Stopper
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from conftest import draw_photo, write_photo
 from handful.config import TrainConfig
 from handful.errors import DataError, OutputError, UsageError, WeightsError
-from handful.features.registry import frozen_network
+from handful.features import registry
+from handful.features.store import embedding_cache_path
 from handful.files.cache import ContentCache
 from handful.models.classifier import Classifier
 from handful.reports import run_report
@@ -21,8 +23,8 @@ from handful.reports.run_report import write_run_report
 from handful.runs.run import Run
 from handful.runs.store import RunStore, checkpoint_path
 from handful.statistics.intervals import wilson_interval
-from handful.training import steps
-from handful.training.strategies import Trained, TrainingJob, train_strategy
+from handful.training import strategies
+from handful.training.deployment import deploy
 from handful.workflows import train as train_workflow
 from reporters import Recorder, Stopper
 from test_strategies import tiny
@@ -375,7 +377,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(
 def test_wrong_weights_are_refused(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "frozen_network", frozen_network)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [])  # no stand-in
     (tmp_path / "weights.pth").write_bytes(b"not weights")
     with pytest.raises(WeightsError, match=r"weights\.pth"):
         train_workflow.train(photo_folder, TrainConfig(weights=str(tmp_path / "weights.pth")))
@@ -396,12 +398,12 @@ def test_a_damaged_cache_changes_no_result(
     photo_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = train_workflow.train(photo_folder)
-    steps.embedding_cache_path().write_bytes(b"damaged" * 1000)
+    embedding_cache_path().write_bytes(b"damaged" * 1000)
     second = train_workflow.train(photo_folder)
     assert "set aside" in caplog.text
     assert second.cache["misses"] == 48
     assert np.array_equal(first.evaluation.probabilities, second.evaluation.probabilities)
-    with ContentCache(steps.embedding_cache_path()) as cache:
+    with ContentCache(embedding_cache_path()) as cache:
         assert cache.info().num_rows["embedding"] == 48
 
 
@@ -558,18 +560,18 @@ def test_a_trained_classifier_is_not_changed_to_know_its_answers(
 ) -> None:
     made = []
 
-    def watched(job: TrainingJob) -> Trained:
-        made.append(train_strategy(job))
+    def watched(*given: Any) -> Classifier:
+        made.append(deploy(*given))
         return made[-1]
 
-    monkeypatch.setattr(train_workflow, "train_strategy", watched)
+    monkeypatch.setattr(strategies, "deploy", watched)
     run = train_workflow.train(
         photo_folder, TrainConfig(strategy="scratch", recipe="exercise", epochs=1)
     )
-    (trained,) = made
-    assert trained.classifier.calibration is None and trained.classifier.reference is None
-    assert run.classifier.calibration is not None and run.classifier is not trained.classifier
-    del trained, made[:]
+    (deployed,) = made
+    assert deployed.calibration is None and deployed.reference is None
+    assert run.classifier.calibration is not None and run.classifier is not deployed
+    del deployed, made[:]
     gc.collect()
     run.classifier.save(tmp_path / "kept")  # the network's files stay as long as any needs them
 

@@ -6,13 +6,7 @@ from itertools import chain
 
 import numpy as np
 
-from handful.checks.findings import (
-    CLEAR_PROBABILITY,
-    Evidence,
-    Finding,
-    are,
-    number_of,
-)
+from handful.checks.findings import CLEAR_PROBABILITY, Evidence, Finding, are, number_of
 from handful.data.fixes import Fix
 from handful.data.near_duplicates import coarse_fingerprints
 from handful.data.splits import divided_groups, duplicate_groups

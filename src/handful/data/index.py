@@ -100,7 +100,7 @@ class ImageIndex:
                 that follows the path.
         """
         data = self.readers[row]()
-        if _hash(data) != self.content_hashes[row]:
+        if hash_content(data) != self.content_hashes[row]:
             raise DataError("has changed while it was being used")
         return data
 
@@ -210,7 +210,7 @@ class ImageIndex:
                 self.content_hashes, self.label_names(), self.splits, self.groups, strict=True
             )
         )
-        return _hash("\n".join(lines).encode("utf-8", "surrogatepass"))
+        return hash_content("\n".join(lines).encode("utf-8", "surrogatepass"))
 
 
 def load_index(
@@ -413,7 +413,7 @@ def _look(file: FoundFile) -> tuple[str, str]:
     except DataError as error:
         return "", str(error)
     reason = why_no_picture(data)
-    return ("", reason) if reason else (_hash(data), "")
+    return ("", reason) if reason else (hash_content(data), "")
 
 
 def why_no_picture(data: bytes) -> str:
@@ -523,5 +523,6 @@ def _near(path: Path) -> str:
     return f"; did you mean {path.parent / close[0]}?" if close else "."
 
 
-def _hash(data: bytes) -> str:
+def hash_content(data: bytes) -> str:
+    """Content hash of a file's bytes: 32 hexadecimal characters of BLAKE2b."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -16,7 +16,9 @@ from handful.exporting.parity import MAX_DIFFERENCE, Parity, compare
 from handful.exporting.trial_images import TrialImages, find_images
 from handful.features.backbones.efficientnet_lite import LITE_VARIANTS
 from handful.features.conversion import save_graph
-from handful.features.registry import find_backbone, frozen_network, int8_digest
+from handful.features.extractor import FeatureExtractor
+from handful.features.openvino import OpenVinoExtractor
+from handful.features.registry import find_backbone, load_extractor
 from handful.files.atomic import new_folder, sha256_of
 from handful.models.classifier import Classifier
 from handful.reporting import Reporter
@@ -158,7 +160,7 @@ def export(
             file=folder / FILE_NAMES[format],
             format=format,
             precision=chosen,
-            run_precision=read.classifier.embedder.precision,
+            run_precision=read.classifier.extractor.precision,
             class_names=read.classifier.class_names,
             num_bytes=sum(path.stat().st_size for path in temporary.iterdir()),
             parity=parity,
@@ -188,7 +190,7 @@ def _default_precision(classifier: Classifier, format: str) -> str:
     Other runtimes round 8 bits in other places: with heads fitted to few photos that is too much
     for one image in twenty. bf16 is a way to compute with f32's weights.
     """
-    is_int8 = classifier.embedder.precision == "int8"
+    is_int8 = classifier.extractor.precision == "int8"
     return "int8" if is_int8 and format == "openvino" else "f32"
 
 
@@ -202,32 +204,40 @@ def _default_output(run: Path, format: str, precision: str | None) -> Path:
 def _in_precision(run: _Run, precision: str) -> Classifier:
     """The run's classifier with the same head on its network in another precision."""
     own = run.classifier
-    if own.embedder.precision == precision:
+    if own.extractor.precision == precision:
         return own
-    network = own.network
-    if "int8" in (own.embedder.precision, precision):
-        name = own.about.get("backbone", "")
-        backbone = None
-        if name in LITE_VARIANTS:
-            backbone = find_backbone(name, run.weights, network.image_size)
-        digests = {None} if backbone is None else {backbone.digest, int8_digest(backbone)}
-        if backbone is None or network.digest not in digests:
-            raise HandfulError(
-                f"This classifier's network ({name}) computes in {own.embedder.precision} and has "
-                f"no {precision} form: handful makes 8-bit networks of EfficientNet-Lite's own "
-                f"weights alone. Export it without `precision`, or train with {precision}."
-            )
-        network = frozen_network(backbone, precision=precision)
+    if "int8" in (own.extractor.precision, precision):
+        extractor = _other_form(run, precision)
+    else:
+        extractor = OpenVinoExtractor(own.network, precision)
     return Classifier(
         own.class_names,
-        network,
+        extractor,
         own.head,
         own.settings,
-        precision=precision,
         test_time_mirror=own.test_time_mirror,
         about=own.about,
         calibration=own.calibration,
         reference=own.reference,
+    )
+
+
+def _other_form(run: _Run, precision: str) -> FeatureExtractor:
+    """The run's network made anew from its weights, with as many bits as another precision has."""
+    own = run.classifier
+    name, found = own.about.get("backbone", ""), own.extractor.precision
+    if name in LITE_VARIANTS:
+        backbone = find_backbone(name, run.weights, own.extractor.image_size)
+        # A network under that name may have been trained on since.
+        if (
+            load_extractor(backbone, "int8" if found == "int8" else "f32").digest
+            == own.extractor.digest
+        ):
+            return load_extractor(backbone, precision)
+    raise HandfulError(
+        f"This classifier's network ({name}) computes in {found} and has no {precision} form: "
+        "handful makes 8-bit networks of EfficientNet-Lite's own weights alone. Export it without "
+        f"`precision`, or train with {precision}."
     )
 
 
@@ -250,7 +260,7 @@ def _checked_accuracy(
         raise HandfulError(
             f"In 8 bits {format_share(after)} of {len(images.validation):,} validation photos "
             f"are classified correctly, {format_share(before)} in "
-            f"{run.classifier.embedder.precision}; expected a fall of less than "
+            f"{run.classifier.extractor.precision}; expected a fall of less than "
             f"{100 * MAX_ACCURACY_DROP:.1f} points. Export with `precision` f32, or train with "
             "`precision` int8."
         )
@@ -292,7 +302,7 @@ def model_facts(classifier: Classifier, precision: str) -> dict[str, Any]:
         "backbone": classifier.about.get("backbone", ""),
         "weights_licence": classifier.about.get("licence", ""),
         "weights_source": classifier.about.get("source", ""),
-        "network_digest": classifier.network.digest,
+        "network_digest": classifier.extractor.digest,
     }
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from handful.environment import default_variables
 from handful.exporting.export_graph import INPUT_NAME
 from handful.extras import require
-from handful.features.embed import available_cores
+from handful.features.extractor import available_cores
 from handful.features.keras_runtime import prepare_keras, require_keras
 
 # From one image (H, W, 3) uint8 RGB to its probabilities (C,).

@@ -7,22 +7,17 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from handful.environment import cache_folder
 from handful.errors import HandfulError, ModelFileError, OutputError
-from handful.features.backbones.efficientnet_lite import (
-    LiteVariant,
-    Tensors,
-    build_graph,
-    lite_convolutions,
-)
+from handful.features.extractor import BackboneMetadata
 from handful.features.keras_conversion import convert_keras
-from handful.features.quantization import quantise
 from handful.files.atomic import (
     MALFORMED,
     explain_damage,
@@ -89,38 +84,14 @@ def write_network(network: "keras.Model", folder: Path) -> None:
     """
     import keras
 
-    picture = _check_picture(network.input_shape[1])
+    picture = check_picture(network.input_shape[1])
     values = network(picture.astype(np.float32), training=False)
     expected = keras.ops.convert_to_numpy(values)
     graph = convert_keras(network, folder)
     for port, name in ((graph.input(0), INPUT_NAME), (graph.output(0), OUTPUT_NAME)):
         port.get_tensor().set_names({name})
-    _save(graph, folder)
-    check_features(_features(folder / "network.xml", picture), expected)
-
-
-def write_lite(
-    variant: LiteVariant, image_size: int, tensors: Tensors, folder: Path, int8: bool
-) -> None:
-    """Write an EfficientNet-Lite and check that what was written computes the same.
-
-    Args:
-        variant: An entry of `handful.features.backbones.efficientnet_lite.LITE_VARIANTS`.
-        image_size: Side of the pictures.
-        tensors: Its tensors, see `handful.features.backbones.efficientnet_lite.check_tensors`.
-        folder: Existing folder; gets `network.xml` and `network.bin`.
-        int8: Whether it is to compute in 8 bits.
-
-    Raises:
-        HandfulError: When the written network gives other features.
-    """
-    graph = build_graph(variant, image_size, tensors)
-    picture = _check_picture(image_size)
-    expected = _features(graph, picture)
-    if int8:
-        quantise(graph, lite_convolutions(variant), tensors)
-    _save(graph, folder)
-    check_features(_features(folder / "network.xml", picture), expected, int8)
+    save_network(graph, folder)
+    check_features(network_features(folder / "network.xml", picture), expected)
 
 
 def check_features(found: Any, expected: Any, int8: bool = False) -> None:
@@ -153,8 +124,15 @@ def check_features(found: Any, expected: Any, int8: bool = False) -> None:
     )
 
 
-def _check_picture(size: int) -> Any:
-    """Coloured clouds under fine noise, (1, size, size, 3) uint8: spread like a photo's pixels."""
+def check_picture(size: int) -> Any:
+    """An image to compare networks on: coloured clouds under fine noise, spread like a photo's.
+
+    Args:
+        size: Its side in pixels.
+
+    Returns:
+        (1, size, size, 3) uint8.
+    """
     import cv2
 
     rng = np.random.default_rng(0)
@@ -164,15 +142,29 @@ def _check_picture(size: int) -> Any:
     return np.clip(noisy, 0, 255).astype(np.uint8)[None]
 
 
-def _features(network: Any, images: Any) -> Any:
-    """What a network, or one in a file, gives for pictures."""
+def network_features(network: Any, images: Any) -> Any:
+    """What a network, or one in a file, gives for images in float32.
+
+    Args:
+        network: An `openvino.Model`, or its file.
+        images: (N, S, S, 3) uint8.
+
+    Returns:
+        (N, D) float32.
+    """
     from handful.features.runtime import openvino
 
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     return openvino.Core().compile_model(network, "CPU", options)(images)[OUTPUT_NAME]
 
 
-def _save(graph: "openvino.Model", folder: Path) -> None:
+def save_network(graph: "openvino.Model", folder: Path) -> None:
+    """Write a network as `network.xml` and `network.bin`, the same bytes whatever else was built.
+
+    Args:
+        graph: The network.
+        folder: Existing folder.
+    """
     for number, node in enumerate(graph.get_ordered_ops()):
         if node.get_friendly_name() == node.get_name():
             # Numbered through the whole process, it would make each file another.
@@ -229,6 +221,33 @@ def read_network(network: FrozenNetwork, batch_size: int = 1) -> Any:
             f"{network.xml_path} gives {dim} numbers a photo; expected {network.embedding_dim}."
         )
     return model
+
+
+def frozen_network(
+    metadata: BackboneMetadata, digest: str, write: Callable[[Path], None], suffix: str = ""
+) -> FrozenNetwork:
+    """Give a backbone's network in OpenVINO's format, writing it when it was not before.
+
+    Args:
+        metadata: What is known of the backbone.
+        digest: Identity of the function that the network computes.
+        write: Puts `network.xml` and `network.bin` into the folder that it is given.
+        suffix: Added to the name, for another form of the same network.
+
+    Returns:
+        The network in the cache folder, its digests compared.
+
+    Raises:
+        OutputError: When the network can be kept nowhere.
+    """
+    folder = cache_folder() / "networks" / f"{metadata.name}{suffix}-{digest[:16]}"
+    stored = open_stored(folder, digest)
+    if stored is not None:
+        return stored
+    _logger.info("Converting %s for OpenVINO, once", metadata.name)
+    path = metadata.weights_path
+    facts = {**asdict(metadata), "weights_path": None if path is None else path.name}
+    return store(folder, digest, facts, write)
 
 
 def open_stored(folder: Path, digest: str) -> FrozenNetwork | None:

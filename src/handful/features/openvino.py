@@ -1,11 +1,157 @@
-"""A compiled network that any number of threads ask, and that a forked process compiles anew."""
+"""Networks on the processor: any number of threads ask one, and a forked process compiles it anew.
 
+A picture is always inferred on its own, several at the same time: its embedding does not depend on
+its neighbours.
+"""
+
+import importlib.metadata
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.errors import ModelFileError
+from handful.features.conversion import FrozenNetwork, read_network
+from handful.features.extractor import FeatureMap, available_cores
+from handful.files.atomic import explain_damage
 from handful.forks import never_end, start_anew_in_children
+
+# Operations that leave the numbers of a pooled map as they are.
+_PASSING = ("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Convert")
+
+
+def resolve_precision(precision: str) -> str:
+    """Precision that the processor will really compute in.
+
+    Args:
+        precision: "auto", "bf16", "f32" or "int8".
+
+    Returns:
+        "bf16", "f32" or "int8"; "auto" is bf16 where the processor has matrix units for it (AMX):
+        with vector instructions alone it is slower than f32. A processor without any computes in
+        f32 instead of bf16.
+    """
+    if precision in ("f32", "int8"):
+        return precision
+    if precision == "auto" and not _has_matrix_units():
+        return "f32"
+    from handful.features.runtime import openvino
+
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bf16" if "BF16" in capabilities else "f32"
+
+
+def _has_matrix_units() -> bool:
+    """Whether the processor has AMX; told by Linux alone, as OpenVINO does not tell."""
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+
+
+class OpenVinoExtractor:
+    """A converted network that embeds on the processor, compiled at first use.
+
+    Args:
+        network: The converted network.
+        precision: "auto", "bf16", "f32", or "int8" for a network that was converted to it.
+    """
+
+    def __init__(self, network: FrozenNetwork, precision: str = "auto") -> None:
+        self.network = network
+        self.digest = network.digest
+        self.image_size = network.image_size
+        self.embedding_dim = network.embedding_dim
+        self.precision = resolve_precision(precision)
+        self._compiled = CompiledNetwork(self._compile, self._warm_up)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened_once, (self.network, self.precision)
+
+    @property
+    def key(self) -> str:
+        """The network's digest, the precision, and OpenVINO's version."""
+        version = importlib.metadata.version("openvino")
+        return f"{self.digest}:{self.precision}:openvino {version}"
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed images, see `FeatureExtractor.embed`.
+
+        Args:
+            images: (N, S, S, 3) uint8 RGB.
+
+        Returns:
+            (N, D) float32.
+
+        Raises:
+            ModelFileError: When the network's files cannot be read.
+        """
+        vectors = np.empty((len(images), self.embedding_dim), np.float32)
+        with self._compiled.request() as request:
+            for row, image in enumerate(images):
+                request.infer({0: image[np.newaxis]}, share_inputs=True)
+                vectors[row] = request.get_output_tensor(0).data[0]
+        return vectors
+
+    def feature_map(self) -> FeatureMap | None:
+        """What shows the map whose average the embedding is; None where the network has none.
+
+        Raises:
+            ModelFileError: When the network's files cannot be read.
+        """
+        model = read_network(self.network)
+        found = _find_pooled_map(model)
+        if found is None:
+            return None
+        output, channel_axis = found
+        model.add_outputs([output])
+        compiled = CompiledNetwork(lambda: _compile(model, self.precision, "LATENCY"))
+
+        def look(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            with compiled.request() as request:
+                request.infer({0: image[np.newaxis]}, share_inputs=True)
+                embedding = np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
+                features = np.array(request.get_output_tensor(1).data, dtype=np.float32)
+            return np.moveaxis(features, channel_axis, -1)[0], embedding
+
+        return look
+
+    def _warm_up(self, request: Any) -> None:
+        size = self.image_size
+        request.infer({0: np.zeros((1, size, size, 3), np.uint8)}, share_inputs=True)
+
+    def _compile(self) -> Any:
+        model = read_network(self.network)
+        try:
+            return _compile(model, self.precision, "THROUGHPUT")
+        except RuntimeError as error:
+            raise ModelFileError(
+                f"{self.network.xml_path} cannot be run as a network: {explain_damage(error)}"
+            ) from error
+
+
+@cache
+def _opened_once(network: FrozenNetwork, precision: str) -> OpenVinoExtractor:
+    """Unpickle: a process compiles a network once, however often it is sent there."""
+    return OpenVinoExtractor(network, precision)
+
+
+def _compile(model: Any, precision: str, hint: str) -> Any:
+    from handful.features.runtime import openvino
+
+    options = {
+        "PERFORMANCE_HINT": hint,
+        # What an int8 network leaves in floating point stays float32.
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_NUM_THREADS": available_cores(),
+    }
+    return openvino.Core().compile_model(model, "CPU", options)
 
 
 class CompiledNetwork:
@@ -68,3 +214,26 @@ class _Opened:
         self.compiled: Any = None
         self.requests: list[Any] = []  # all of them, so that a fork ends none
         self.idle: list[Any] = []
+
+
+def _find_pooled_map(model: Any) -> tuple[Any, int] | None:
+    """The feature map whose average over places is a network's output, and its channels' axis."""
+    node = model.output(0).get_node().input_value(0).get_node()
+    width = math.prod(model.output(0).shape)
+    while node.get_type_name() in _PASSING and math.prod(node.input_value(0).shape) == width:
+        node = node.input_value(0).get_node()
+    if not node.inputs():
+        return None
+    source, shape = node.input_value(0), list(node.input_value(0).shape)
+    if len(shape) != 4 or shape[0] != 1:
+        return None
+    if node.get_type_name() == "ReduceMean":
+        constant = node.input_value(1).get_node()
+        if constant.get_type_name() != "Constant":
+            return None
+        axes = {int(axis) % 4 for axis in np.ravel(constant.data)}
+        kept = {1, 2, 3} - axes
+        return (source, kept.pop()) if len(axes - {0}) == 2 and len(kept) == 1 else None
+    # OpenVINO's average pooling takes channels first; its window must be the whole map.
+    whole = node.get_type_name() == "AvgPool" and list(node.get_attributes()["kernel"]) == shape[2:]
+    return (source, 1) if whole and list(node.output(0).shape)[2:] == [1, 1] else None

@@ -8,7 +8,6 @@ Softmax sees differences of logits only, so a map shows one class against a riva
 logarithm of how many times more probable the class is.
 """
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,9 +25,7 @@ from handful.data.index import ImageIndex, RejectedFile, load_unlabelled
 from handful.data.inputs import Picture, in_memory, is_path
 from handful.data.storage import read_file
 from handful.errors import DataError, ModelFileError, OutputError, UsageError
-from handful.features.conversion import read_network
-from handful.features.embed import available_cores
-from handful.features.openvino import CompiledNetwork
+from handful.features.extractor import FeatureMap
 from handful.files.atomic import new_file
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
@@ -42,8 +39,6 @@ _UNSEEN_LIGHTNESS = (10.0, 35.0)
 # Chroma (a*, b*) of the strongest place, for the class and for its rival: orange and blue differ
 # along the axis that people with red-green blindness see.
 _FOR, _AGAINST = (26.0, 62.0), (4.0, -52.0)
-# Operations that leave the numbers of a pooled map as they are.
-_PASSING = ("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Convert")
 _OTHER_PICTURES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -133,7 +128,7 @@ class Explainer:
             raise UsageError(f"size is {size}; expected 1 pixel or more.")
         self.classifier = classifier
         self.size = size
-        self._network = _MappedNetwork(classifier)
+        self._look = _open_map(classifier)
 
     def explain(
         self,
@@ -212,10 +207,10 @@ class Explainer:
     ) -> Explanation:
         """Explain a decoded photo."""
         head, names = self.classifier.head, self.classifier.class_names
-        features, embedding = self._network.look(seen_image)
+        features, embedding = self._look(seen_image)
         maps = class_maps(features, head)  # (h, w, C)
         if self.classifier.test_time_mirror:
-            features, mirrored = self._network.look(mirror(seen_image))
+            features, mirrored = self._look(mirror(seen_image))
             maps = (maps + class_maps(features, head)[:, ::-1]) / 2
             embedding = (embedding + mirrored) / np.float32(2)
         probabilities = head.predict_proba(embedding[np.newaxis])[0]
@@ -445,65 +440,18 @@ def write_explanations(
     return WrittenExplanations(tuple(explanations), tuple(pictures), tuple(rejected))
 
 
-class _MappedNetwork:
-    """A classifier's network that gives its last feature map besides the embedding."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        from handful.features.runtime import openvino
-
-        network = classifier.network
-        model = read_network(network)
-        found = _find_pooled_map(model)
-        if found is None:
-            raise ModelFileError(
-                f"The network {classifier.about.get('backbone', network.xml_path.name)} does not "
-                "end in the average of a feature map, so no place can be named that its answer "
-                "comes from. Use another backbone with strategy transfer, such as "
-                "efficientnet-lite0; or end a network of your own in GlobalAveragePooling2D and "
-                "one Dense layer."
-            )
-        output, self._channel_axis = found
-        model.add_outputs([output])
-        precision = "bf16" if classifier.embedder.precision == "bf16" else "f32"
-        options = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": available_cores(),
-        }
-        self._compiled = CompiledNetwork(
-            lambda: openvino.Core().compile_model(model, "CPU", options)
+def _open_map(classifier: Classifier) -> FeatureMap:
+    """What gives the classifier's last feature map besides the embedding."""
+    look: FeatureMap | None = getattr(classifier.extractor, "feature_map", lambda: None)()
+    if look is None:
+        raise ModelFileError(
+            f"The network {classifier.about.get('backbone', 'of this classifier')} does not "
+            "end in the average of a feature map, so no place can be named that its answer "
+            "comes from. Use another backbone with strategy transfer, such as "
+            "efficientnet-lite0; or end a network of your own in GlobalAveragePooling2D and "
+            "one Dense layer."
         )
-
-    def look(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Feature map (h, w, D) and embedding (D,) of an (S, S, 3) picture."""
-        with self._compiled.request() as request:
-            request.infer({0: image[np.newaxis]}, share_inputs=True)
-            embedding = np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
-            features = np.array(request.get_output_tensor(1).data, dtype=np.float32)
-        return np.moveaxis(features, self._channel_axis, -1)[0], embedding
-
-
-def _find_pooled_map(model: Any) -> tuple[Any, int] | None:
-    """The feature map whose average over places is a network's output, and its channels' axis."""
-    node = model.output(0).get_node().input_value(0).get_node()
-    width = math.prod(model.output(0).shape)
-    while node.get_type_name() in _PASSING and math.prod(node.input_value(0).shape) == width:
-        node = node.input_value(0).get_node()
-    if not node.inputs():
-        return None
-    source, shape = node.input_value(0), list(node.input_value(0).shape)
-    if len(shape) != 4 or shape[0] != 1:
-        return None
-    if node.get_type_name() == "ReduceMean":
-        constant = node.input_value(1).get_node()
-        if constant.get_type_name() != "Constant":
-            return None
-        axes = {int(axis) % 4 for axis in np.ravel(constant.data)}
-        kept = {1, 2, 3} - axes
-        return (source, kept.pop()) if len(axes - {0}) == 2 and len(kept) == 1 else None
-    # OpenVINO's average pooling takes channels first; its window must be the whole map.
-    whole = node.get_type_name() == "AvgPool" and list(node.get_attributes()["kernel"]) == shape[2:]
-    return (source, 1) if whole and list(node.output(0).shape)[2:] == [1, 1] else None
+    return look
 
 
 def _choose(

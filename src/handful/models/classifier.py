@@ -3,11 +3,12 @@
 import copy
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.config import PRECISIONS, RESIZES
-from handful.data.decoding import DecodeSettings, decode, mirror, resize
+from handful.data.decoding import DecodeSettings, decode, resize
 from handful.data.index import ImageIndex, RejectedFile, load_unlabelled
 from handful.data.inputs import Pictures, in_memory, is_path, listed
 from handful.errors import DataError, ModelFileError, UsageError
-from handful.features.embed import Embedder, View, embed_index
-from handful.features.registry import FrozenNetwork
+from handful.features.conversion import FrozenNetwork
+from handful.features.embed import EmbeddingSpec, View, embed_pixels, mean_view
+from handful.features.extractor import FeatureExtractor
+from handful.features.openvino import OpenVinoExtractor
+from handful.features.registry import find_backbone, load_extractor
+from handful.features.store import EmbeddingStore
+from handful.features.table import embed_index
 from handful.files.atomic import (
     MALFORMED,
     explain_damage,
@@ -31,7 +37,6 @@ from handful.files.atomic import (
     sha256_of,
     write_json,
 )
-from handful.files.cache import ContentCache
 from handful.files.tensors import read_tensors, write_tensors
 from handful.models.calibration import NO_ANSWERS, Abstention, Calibration
 from handful.models.heads import LinearHead
@@ -52,6 +57,8 @@ _DESCRIPTION, _NETWORK, _WEIGHTS, _HEAD, _CONFIDENCE = (
     "confidence.safetensors",
 )
 _TENSORS = ("mean", "scale", "weights", "bias")
+
+_logger = logging.getLogger("handful")
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ class IndexPredictions:
         unlike_training: (N,) bool, see `Prediction`; None where the classifier cannot tell.
         hits: Embeddings that came from the cache.
         misses: Embeddings that were computed.
-        fingerprints: (N, 1024) uint8 thumbnails, see `near_duplicate_pairs`.
+        fingerprints: (N, 1024) uint8 thumbnails, see `near_duplicate_pairs`, where asked for.
     """
 
     index: ImageIndex
@@ -125,10 +132,9 @@ class Classifier:
 
     Args:
         class_names: C names, in the order of the probabilities.
-        network: The frozen network.
+        extractor: The frozen network.
         head: The fitted head on its embeddings.
         settings: How photos are decoded.
-        precision: "auto", "bf16", "f32" or "int8", see `TrainConfig`.
         test_time_mirror: Average the embeddings of a photo and of its mirror image.
         about: Further facts to keep with the classifier: backbone name, licence, source.
         calibration: Answers on photos not learnt from, for thresholds; None where there are none.
@@ -146,11 +152,10 @@ class Classifier:
     def __init__(
         self,
         class_names: Sequence[str],
-        network: FrozenNetwork,
+        extractor: FeatureExtractor,
         head: LinearHead,
         settings: DecodeSettings,
         *,
-        precision: str = "auto",
         test_time_mirror: bool = False,
         about: Mapping[str, str] | None = None,
         calibration: Calibration | None = None,
@@ -158,7 +163,7 @@ class Classifier:
         folder: Path | None = None,
     ) -> None:
         self.class_names = tuple(class_names)
-        self.network = network
+        self.extractor = extractor
         self.head = head
         self.settings = settings
         self.test_time_mirror = test_time_mirror
@@ -166,7 +171,6 @@ class Classifier:
         self.calibration = calibration
         self.reference = reference
         self.folder = folder
-        self.embedder = Embedder(network, precision)
 
     def with_answers(
         self, calibration: Calibration | None, reference: TrainingReference | None
@@ -248,10 +252,9 @@ class Classifier:
         for are_paths, some in groupby(numbered, key=lambda numbered: is_path(numbered[1])):
             if are_paths:
                 index = load_unlabelled([os.fspath(image) for _, image in some])
-                table = embed_index(index, self.embedder, self.settings, views=self.views)
-                rows = [row for row in range(len(index)) if row not in table.rejected]
-                paths += [index.paths[row] for row in rows]
-                embeddings.append(table.embeddings[rows].mean(axis=1))
+                table = embed_index(index, self.spec)
+                paths += [index.paths[row] for row in table.readable]
+                embeddings.append(table.mean[table.readable])
                 rejected += index.without(table.rejected).rejected
                 continue
             pictures = []
@@ -263,7 +266,7 @@ class Classifier:
                     rejected.append(RejectedFile(name, str(error)))
                 else:
                     paths.append(name)
-            embeddings.append(self._embed(pictures))
+            embeddings.append(mean_view(embed_pixels(pictures, self.spec)))
         if rejected:
             lines = "; ".join(f"{file.path} {file.reason}".rstrip(".") for file in rejected[:5])
             raise DataError(f"{len(rejected)} images cannot be read: {lines}.")
@@ -279,15 +282,6 @@ class Classifier:
             return decode(picture, self.settings)
         return resize(picture, self.settings)
 
-    def _embed(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embeddings (N, D) of squares."""
-        if not pictures:
-            return np.zeros((0, self.embedder.embedding_dim), np.float32)
-        embeddings = self.embedder.embed_all(
-            [[p if view == 0 else mirror(p) for view in self.views] for p in pictures]
-        )
-        return np.asarray(embeddings.mean(axis=1))
-
     def _unlike(self, embeddings: NDArray[np.float32]) -> NDArray[np.bool_] | None:
         if self.reference is None:
             return None
@@ -297,32 +291,28 @@ class Classifier:
         self,
         index: ImageIndex,
         *,
-        cache: ContentCache | None = None,
+        store: EmbeddingStore | None = None,
         progress: Progress | None = None,
+        scans: bool = False,
     ) -> IndexPredictions:
         """Predict the photos of an index, going on past those that cannot be decoded.
 
         Args:
             index: Photos, labelled or not.
-            cache: Embedding cache to use; None computes all.
+            store: Where embeddings are looked up and kept; None computes all.
             progress: Called with (photos done, photos in all).
+            scans: Whether to make thumbnails too.
 
         Returns:
             Probabilities and the index without the undecodable photos.
         """
-        table = embed_index(
-            index,
-            self.embedder,
-            self.settings,
-            views=self.views,
-            cache=cache,
-            progress=progress,
-        )
-        kept = np.array([row for row in range(len(index)) if row not in table.rejected], dtype=int)
+        spec = replace(self.spec, scans=scans)
+        table = embed_index(index, spec, store=store, progress=progress)
+        kept = table.readable
         probabilities = np.zeros((0, len(self.class_names)))
         unlike = None
         if len(kept):
-            embeddings = table.embeddings[kept].mean(axis=1)
+            embeddings = table.mean[kept]
             probabilities = self.head.predict_proba(embeddings)
             unlike = self._unlike(embeddings)
         return IndexPredictions(
@@ -331,7 +321,7 @@ class Classifier:
             unlike,
             table.hits,
             table.misses,
-            table.fingerprints[kept],
+            table.fingerprints[kept] if scans else None,
         )
 
     def name_predictions(
@@ -413,7 +403,27 @@ class Classifier:
     @property
     def views(self) -> tuple[View, ...]:
         """Views of a photo whose embeddings are averaged."""
-        return (0, "mirror") if self.test_time_mirror else (0,)
+        return views_of(self.test_time_mirror)
+
+    @property
+    def spec(self) -> EmbeddingSpec:
+        """What is computed of a photo before the head."""
+        return EmbeddingSpec(self.extractor, self.settings, self.views, scans=False)
+
+    @property
+    def network(self) -> FrozenNetwork:
+        """The network's files.
+
+        Raises:
+            ModelFileError: When what embeds is not handful's own, and has none.
+        """
+        if not isinstance(self.extractor, OpenVinoExtractor):
+            raise ModelFileError(
+                f"The network {self.about.get('backbone', 'of this classifier')} comes from an "
+                "installed package and has no files in OpenVINO's format, which this needs. Train "
+                "with one of handful's own backbones."
+            )
+        return self.extractor.network
 
     def save(self, path: str | Path) -> Path:
         """Write the classifier as a folder of JSON, safetensors and OpenVINO files.
@@ -429,8 +439,9 @@ class Classifier:
         """
         folder = Path(path)
         with new_folder(folder) as temporary:
-            shutil.copyfile(self.network.xml_path, temporary / _NETWORK)
-            shutil.copyfile(self.network.bin_path, temporary / _WEIGHTS)
+            if isinstance(self.extractor, OpenVinoExtractor):
+                shutil.copyfile(self.network.xml_path, temporary / _NETWORK)
+                shutil.copyfile(self.network.bin_path, temporary / _WEIGHTS)
             write_tensors(temporary / _HEAD, {name: getattr(self.head, name) for name in _TENSORS})
             confidence = self._confidence_tensors()
             if confidence:
@@ -468,22 +479,13 @@ class Classifier:
 
     @classmethod
     def _from_description(cls, folder: Path, description: dict[str, Any]) -> "Classifier":
-        backbone, files = description["backbone"], description["files"]
+        backbone = description["backbone"]
         _check_description(description)
-        network = FrozenNetwork(
-            xml_path=folder / _NETWORK,
-            bin_path=folder / _WEIGHTS,
-            xml_sha256=files[_NETWORK]["sha256"],
-            bin_sha256=files[_WEIGHTS]["sha256"],
-            image_size=backbone["image_size"],
-            embedding_dim=backbone["embedding_dim"],
-            digest=backbone["digest"],
-            seconds=0.0,
-        )
+        extractor = _read_extractor(folder, description)
         tensors = read_tensors(folder / _HEAD)
         mean, scale, weights, bias = (tensors[name] for name in _TENSORS)
         head = LinearHead(mean, scale, weights, bias, description["head"]["strength"])
-        dim, num_classes = network.embedding_dim, len(description["class_names"])
+        dim, num_classes = backbone["embedding_dim"], len(description["class_names"])
         shapes = [(dim,), (dim,), (dim, num_classes), (num_classes,)]
         for name, shape in zip(_TENSORS, shapes, strict=True):
             _must(tensors[name].shape == shape, f"{name} is {tensors[name].shape}, not {shape}")
@@ -491,10 +493,9 @@ class Classifier:
         _must(bool((scale > 0).all()), "the scale is not above 0")
         return cls(
             description["class_names"],
-            network,
+            extractor,
             head,
             DecodeSettings(**description["decode"]),
-            precision=description["precision"],
             test_time_mirror=description["test_time_mirror"],
             about=description["about"],
             folder=folder,
@@ -527,12 +528,12 @@ class Classifier:
                 "resize": self.settings.resize,
                 "max_megapixels": self.settings.max_megapixels,
             },
-            "precision": self.embedder.precision,
+            "precision": self.extractor.precision,
             "test_time_mirror": self.test_time_mirror,
             "backbone": {
-                "image_size": self.network.image_size,
-                "embedding_dim": self.network.embedding_dim,
-                "digest": self.network.digest,
+                "image_size": self.extractor.image_size,
+                "embedding_dim": self.extractor.embedding_dim,
+                "digest": self.extractor.digest,
             },
             "head": {
                 "kind": "standardised multinomial logistic regression",
@@ -560,6 +561,47 @@ class Classifier:
                 if (folder / name).is_file()
             },
         }
+
+
+def views_of(test_time_mirror: bool) -> tuple[View, ...]:
+    """Views of a photo whose embeddings are averaged."""
+    return (0, "mirror") if test_time_mirror else (0,)
+
+
+def _read_extractor(folder: Path, description: dict[str, Any]) -> FeatureExtractor:
+    """The network that lies in the folder; else that of the package that the backbone is from."""
+    backbone, files = description["backbone"], description["files"]
+    if _NETWORK in files:
+        network = FrozenNetwork(
+            xml_path=folder / _NETWORK,
+            bin_path=folder / _WEIGHTS,
+            xml_sha256=files[_NETWORK]["sha256"],
+            bin_sha256=files[_WEIGHTS]["sha256"],
+            image_size=backbone["image_size"],
+            embedding_dim=backbone["embedding_dim"],
+            digest=backbone["digest"],
+            seconds=0.0,
+        )
+        return OpenVinoExtractor(network, description["precision"])
+    name = str(description["about"].get("backbone"))
+    try:
+        found = find_backbone(name, None, backbone["image_size"])
+    except UsageError as error:
+        raise ModelFileError(
+            f"{folder} needs the backbone {name}, which no installed package brings; install the "
+            "package that it was trained with."
+        ) from error
+    extractor = load_extractor(found, description["precision"])
+    sizes = extractor.image_size, extractor.embedding_dim
+    _must(sizes == (backbone["image_size"], backbone["embedding_dim"]), "another network is there")
+    if extractor.digest != backbone["digest"]:
+        _logger.warning(
+            "%s was trained on %s; %s is installed, whose answers may differ",
+            folder,
+            backbone["digest"],
+            extractor.digest,
+        )
+    return extractor
 
 
 def _read_confidence(folder: Path, description: dict[str, Any]) -> dict[str, Any]:
@@ -658,7 +700,8 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"{path} was changed after it was saved; restore it from a copy, or train again."
         )
     files = description.get("files")
-    if not isinstance(files, dict) or set(files) - {_CONFIDENCE} != {_NETWORK, _WEIGHTS, _HEAD}:
+    needed = (set(files) - {_CONFIDENCE}) if isinstance(files, dict) else set()
+    if needed not in ({_HEAD}, {_NETWORK, _WEIGHTS, _HEAD}):
         raise ModelFileError(f"{path} lists other files than a classifier has.")
     return description
 
@@ -699,7 +742,12 @@ def _check_description(description: dict[str, Any]) -> None:
     _must(decode["image_size"] == backbone["image_size"], "photos are decoded to another size")
     _must(decode["resize"] in RESIZES, f"resize is {decode['resize']!r}")
     _must(all(isinstance(value, str | int | float) for value in decode.values()), "decode is wrong")
-    _must(description["precision"] in PRECISIONS, f"precision is {description['precision']!r}")
+    own = _NETWORK in description["files"]
+    precision = description["precision"]
+    _must(
+        precision in PRECISIONS if own else isinstance(precision, str),
+        f"precision is {precision!r}",
+    )
     _must(isinstance(description["test_time_mirror"], bool), "test_time_mirror is no truth value")
     _must(isinstance(backbone["digest"], str), "the network has no digest")
     _must(

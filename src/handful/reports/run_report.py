@@ -175,16 +175,16 @@ def _strength_origin(run: Run) -> str:
 
 
 def _settings(run: Run) -> dict[str, str]:
-    config, network = run.config, run.classifier.network
+    config, extractor = run.config, run.classifier.extractor
     about, decoding = run.classifier.about, run.classifier.settings
     settings = {
         "Strategy": f"{config.strategy}, recipe {config.recipe}",
-        "Image size": f"{network.image_size} x {network.image_size} pixels, {decoding.resize}",
-        "Precision": run.classifier.embedder.precision,
+        "Image size": f"{decoding.image_size} x {decoding.image_size} pixels, {decoding.resize}",
+        "Precision": extractor.precision,
     }
     if run.trained is None:
         settings |= {
-            "Backbone": f"{about['backbone']}, frozen, {network.embedding_dim} features",
+            "Backbone": f"{about['backbone']}, frozen, {extractor.embedding_dim} features",
             "Head": f"logistic regression, C = {run.classifier.head.strength:.2g}, "
             + _strength_origin(run),
             "Augmented copies per photo": str(config.views),

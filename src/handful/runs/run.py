@@ -19,7 +19,7 @@ from handful.evaluation.learning_curve import LearningCurve
 from handful.evaluation.resampling import Resampling
 from handful.models.classifier import Classifier
 from handful.statistics.intervals import design_effect
-from handful.training.jobs import Trained
+from handful.training.jobs import TrainedNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Run:
     seconds: dict[str, float]
     cache: dict[str, int]
     path: Path | None = None
-    trained: Trained | None = None
+    trained: TrainedNetwork | None = None
     photos_per_second: float | None = None
     resampling: Resampling | None = None
     distances: NDArray[np.float64] | None = None

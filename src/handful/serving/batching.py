@@ -20,10 +20,11 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from handful.data.decoding import Cost, check_cost, decode, decoding_cost, mirror
+from handful.data.decoding import Cost, check_cost, decoding_cost
 from handful.data.index import why_no_picture
 from handful.errors import DataError
-from handful.features.embed import num_workers
+from handful.features.embed import embed_one, mean_view
+from handful.features.extractor import num_workers
 from handful.models.classifier import Classifier
 
 MAX_BATCH = 16
@@ -290,11 +291,7 @@ class Batcher:
         reason = why_no_picture(data)
         if reason:
             raise DataError(reason)
-        classifier = self.classifier
-        image = decode(data, classifier.settings)
-        images = [image if view == 0 else mirror(image) for view in classifier.views]
-        embeddings = np.stack([classifier.embedder.embed(view) for view in images])
-        return np.asarray(embeddings.mean(axis=0))
+        return mean_view(embed_one(data, self.classifier.spec).vectors)
 
     def _name_what_is_due(self) -> None:
         # Looked at again after each batch: what came meanwhile found the lock taken, and left.

@@ -34,14 +34,14 @@ def make_card(classifier: Classifier) -> dict[str, Any]:
         DataError: When there is a run.json that is not this classifier's.
     """
     calibration, reference = classifier.calibration, classifier.reference
-    network, settings = classifier.network, classifier.settings
+    settings = classifier.settings
     return {
         "class_names": list(classifier.class_names),
         "backbone": classifier.about.get("backbone"),
         "licence": classifier.about.get("licence"),
         "source": classifier.about.get("source"),
-        "network_digest": network.digest,
-        "precision": classifier.embedder.precision,
+        "network_digest": classifier.extractor.digest,
+        "precision": classifier.extractor.precision,
         "image_size": settings.image_size,
         "resize": settings.resize,
         "max_megapixels": settings.max_megapixels,

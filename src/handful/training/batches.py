@@ -17,7 +17,7 @@ from handful.data.augmentation import AugmentationPolicy, apply_views, draw_view
 from handful.data.decoding import DecodeSettings, decode
 from handful.data.index import ImageIndex, load_index
 from handful.errors import DataError, UsageError
-from handful.features.embed import available_cores
+from handful.features.extractor import available_cores
 from handful.features.keras_runtime import prepare_keras, require_keras
 from handful.files.tensors import empty_array
 from handful.forks import start_anew_in_children

@@ -14,6 +14,7 @@ from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
 from handful.errors import UsageError
 from handful.features.conversion import FrozenNetwork, write_network
+from handful.features.openvino import OpenVinoExtractor
 from handful.files.atomic import sha256_of
 from handful.files.drafts import Draft
 from handful.models.classifier import Classifier
@@ -56,13 +57,13 @@ def deploy(
     size = settings.image_size
     whole, head = _split(network, recipe, size, offset)
     draft, frozen = _write(whole, size)
+    # These networks are small; what was trained in float32 answers in float32.
+    precision = "f32" if config.precision == "auto" else config.precision
     classifier = Classifier(
         class_names,
-        frozen,
+        OpenVinoExtractor(frozen, precision),
         head,
         settings,
-        # These networks are small; what was trained in float32 answers in float32.
-        precision="f32" if config.precision == "auto" else config.precision,
         test_time_mirror=recipe.mirror or config.tta,
         about={"backbone": network.name, "licence": "yours", "source": "trained on these photos"}
         | about_job(config)

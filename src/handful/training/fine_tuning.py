@@ -9,13 +9,17 @@ from numpy.typing import NDArray
 
 from handful.data.splits import can_be_held_out, fold_count, stratified_folds
 from handful.errors import UsageError
-from handful.features.embed import Embedder, EmbeddingTable, embed_index
-from handful.features.registry import Backbone, build_network, find_backbone
+from handful.features.embed import EmbeddingSpec
+from handful.features.extractor import Backbone
+from handful.features.openvino import OpenVinoExtractor
+from handful.features.registry import build_network, find_backbone
+from handful.features.table import EmbeddingTable, embed_index
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
 from handful.training.deployment import deploy, write_body
 from handful.training.jobs import (
     Trained,
+    TrainedNetwork,
     TrainingJob,
     fit_head_on,
     fit_job,
@@ -113,22 +117,24 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
             "No epoch of fine-tuning was better than the fitted head alone, which is kept; judged "
             f"on {where}."
         )
-        width = probe.network.embedding_dim + 1
-        return Trained(probe, chosen.fitted, recipe, total, width, note=note)
+        width = probe.extractor.embedding_dim + 1
+        facts = TrainedNetwork(chosen.fitted, recipe, total, width, note=note)
+        return Trained(probe, network=facts)
     plan = replace(recipe, epochs=epochs, patience=None)
     tuned = _train_upper(parts, plan, split.train, split.validation, "final")
     classifier = deploy(
         tuned.whole,
-        replace(recipe, image_size=backbone.image_size),
+        replace(recipe, image_size=backbone.metadata.image_size),
         split.index.class_names,
         probe.settings,
         config,
-        about=backbone.about,
+        about=backbone.metadata.about,
     )
     done, unit = tuned.fitted.epochs, "epoch" if epochs == 1 else "epochs"
     trained = f"{epochs} {unit}" if done == epochs else f"{done} of {epochs} {unit}"
     note = f"Trained for {trained}, a number chosen on {where}."
-    return Trained(classifier, tuned.fitted, plan, total, tuned.num_trainable, note=note)
+    facts = TrainedNetwork(tuned.fitted, plan, total, tuned.num_trainable, note=note)
+    return Trained(classifier, network=facts)
 
 
 def _inner_parts(job: TrainingJob) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -187,7 +193,7 @@ def _cut_network(backbone: Backbone) -> tuple[Any, Any, Any]:
     import keras
 
     body = build_network(backbone)
-    place = body.layers.index(body.get_layer(_CUTS[backbone.name]))
+    place = body.layers.index(body.get_layer(_CUTS[backbone.metadata.name]))
     cut = body.layers[place].input
     rest = keras.Model(cut, body.outputs[0])
     for layer in body.layers:
@@ -217,16 +223,12 @@ def _lower_maps(
     places = np.full(len(index), -1)
     places[rows] = np.arange(len(rows))
     with (
-        write_body(lower, probe.network.image_size) as frozen,
+        write_body(lower, probe.extractor.image_size) as frozen,
         job.reporter.phase("lower part"),
     ):
-        table = embed_index(
-            index.select(rows),
-            Embedder(frozen, "f32"),
-            probe.settings,
-            views=(0, "mirror"),
-            progress=job.reporter.progress,
-        )
+        extractor = OpenVinoExtractor(frozen, "f32")
+        spec = EmbeddingSpec(extractor, probe.settings, (0, "mirror"), scans=False)
+        table = embed_index(index.select(rows), spec, progress=job.reporter.progress)
     return table.embeddings, places
 
 

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.checks.labels import LabelReview
 from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
 from handful.data.splits import Split
-from handful.features.embed import Embedder, EmbeddingTable, embed_index
-from handful.features.registry import Backbone, frozen_network
-from handful.files.cache import ContentCache
+from handful.evaluation.learning_curve import LearningCurve
+from handful.evaluation.resampling import Resampling
+from handful.features.embed import EmbeddingSpec
+from handful.features.extractor import Backbone, BackboneMetadata
+from handful.features.registry import load_extractor
+from handful.features.store import EmbeddingStore
+from handful.features.table import EmbeddingTable, embed_index
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead, class_weights, fit_head
 from handful.reporting import Reporter
@@ -28,30 +33,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """What a strategy made.
+class TrainedNetwork:
+    """What is known of a network that was trained in epochs.
 
     Args:
-        classifier: Ready to predict.
         fitted: History and facts of the gradient loop.
         recipe: How it was trained.
         num_parameters: Parameters of the whole network.
         num_trainable: Those that were trained.
-        hits: Embeddings that came from the cache.
-        misses: Embeddings that were computed.
         note: What people should know of it.
-        probabilities: (M, C) of the validation photos, where they came out of training; else None.
     """
 
-    classifier: Classifier
     fitted: Fitted
     recipe: Recipe
     num_parameters: int
     num_trainable: int
-    hits: int = 0
-    misses: int = 0
     note: str = ""
-    probabilities: NDArray[np.float64] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Facts in plain values, ready for JSON.
@@ -76,6 +73,47 @@ class Trained:
 
 
 @dataclass(frozen=True, eq=False)
+class Trained:
+    """What a strategy made.
+
+    Args:
+        classifier: Ready to predict; without answers and reference, where it is a network's.
+        held_out: (M, D) embeddings of the validation photos, means over the views that photos are
+            named by; None where they are to be computed.
+        network: Of a network that was trained in epochs; None for a head fitted without.
+        tables: What was embedded on the way.
+        resampling: Scores on other splits, where asked for.
+        label_review: Of the training photos' labels, where some can be held out.
+        learning_curve: Where asked for.
+        warnings: What people should know of the photos.
+    """
+
+    classifier: Classifier
+    held_out: NDArray[np.float32] | None = None
+    network: TrainedNetwork | None = None
+    tables: tuple[EmbeddingTable, ...] = ()
+    resampling: Resampling | None = None
+    label_review: LabelReview | None = None
+    learning_curve: LearningCurve | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedPhotos:
+    """The embeddings of a job's photos, with what made them.
+
+    Args:
+        backbone: What is known of the pretrained network.
+        spec: How they were embedded: as photos are named.
+        table: Embeddings of all photos of the split, in its order.
+    """
+
+    backbone: BackboneMetadata
+    spec: EmbeddingSpec
+    table: EmbeddingTable
+
+
+@dataclass(frozen=True, eq=False)
 class TrainingJob:
     """What a strategy needs to know beside the configuration.
 
@@ -84,18 +122,21 @@ class TrainingJob:
         config: What was asked.
         checkpoint: Folder that keeps the state after each epoch, or None.
         resume: Go on from the checkpoint where there is one.
-        cache: Embedding cache, or None.
+        store: Of embeddings, or None.
         reporter: Told how far it is.
         build: The user's own network: from (input shape, number of classes) to a Keras model.
+        embedded: Where a head is fitted to a frozen network: the photos' embeddings, which came
+            out of the pass that looked for near-duplicates; else None.
     """
 
     split: Split
     config: TrainConfig
     checkpoint: Path | None
     resume: bool
-    cache: ContentCache | None
+    store: EmbeddingStore | None
     reporter: Reporter
     build: Callable[[tuple[int, int, int], int], "keras.Model"] | None = None
+    embedded: EmbeddedPhotos | None = None
 
     def key(self, recipe: Recipe, network: "keras.Model") -> str:
         """Identity of a training: photos, parts, recipe, seed, shapes of the network.
@@ -264,23 +305,13 @@ def fit_probe(
         The classifier, and the features of all photos.
     """
     index, config = job.split.index, job.config
-    frozen = frozen_network(backbone, precision=precision)
-    settings = DecodeSettings(frozen.image_size, config.decode_resize, config.max_megapixels)
-    embedder = Embedder(frozen, precision)
+    extractor = load_extractor(backbone, precision)
+    settings = DecodeSettings(extractor.image_size, config.decode_resize, config.max_megapixels)
+    spec = EmbeddingSpec(extractor, settings, scans=False)
     with job.reporter.phase("embed"):
-        table = embed_index(
-            index, embedder, settings, cache=job.cache, progress=job.reporter.progress
-        )
-    head = fit_head_on(job, table, rows)
-    classifier = Classifier(
-        index.class_names,
-        frozen,
-        head,
-        settings,
-        precision=precision,
-        about=backbone.about | about_job(config),
-    )
-    return classifier, table
+        table = embed_index(index, spec, store=job.store, progress=job.reporter.progress)
+    head, about = fit_head_on(job, table, rows), backbone.metadata.about | about_job(config)
+    return Classifier(index.class_names, extractor, head, settings, about=about), table
 
 
 def fit_head_on(job: TrainingJob, table: EmbeddingTable, rows: NDArray[np.int64]) -> LinearHead:

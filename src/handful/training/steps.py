@@ -2,124 +2,51 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
 from handful.data.index import ImageIndex
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, assign_parts, join_split
-from handful.environment import cache_folder
 from handful.errors import DataError
-from handful.features.backbones.efficientnet_lite import LITE_VARIANTS
-from handful.features.embed import (
-    Embedder,
-    EmbeddingTable,
-    View,
-    embed_index,
-    scan_index,
-)
-from handful.features.registry import (
-    DEFAULT_BACKBONE,
-    Backbone,
-    FrozenNetwork,
-    find_backbone,
-    frozen_network,
-)
-from handful.files.cache import ContentCache
+from handful.features.embed import EmbeddingSpec
+from handful.features.extractor import BackboneMetadata
+from handful.features.registry import DEFAULT_BACKBONE, find_backbone, load_extractor
+from handful.features.store import EmbeddingStore, open_store
+from handful.features.table import EmbeddingTable, embed_index, scan_index
 from handful.reporting import Progress, Reporter
 from handful.wording import printable
 
 logger = logging.getLogger("handful")
 
 
-def choose_network(config: TrainConfig) -> tuple[Backbone, FrozenNetwork, str]:
-    """Take the frozen network that a head is fitted to, converted at first use.
-
-    Args:
-        config: What was asked.
-
-    Returns:
-        The backbone, its network, and the precision that it computes in.
-
-    Raises:
-        WeightsError: When the backbone's weights are missing or wrong.
-    """
-    weights = Path(config.weights) if config.weights else None
-    backbone = find_backbone(config.backbone or DEFAULT_BACKBONE, weights, config.image_size)
-    # 8 bits cost no accuracy that could be measured, and suit any processor.
-    eight_bits = config.precision == "auto" and backbone.name in LITE_VARIANTS
-    precision = "int8" if eight_bits else config.precision
-    return backbone, frozen_network(backbone, precision=precision), precision
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoEmbedder:
-    """A frozen network, ready to embed photos as a configuration asks.
-
-    Args:
-        backbone: The pretrained body.
-        network: Its converted network.
-        precision: What it computes in.
-        settings: How photos are decoded for it.
-    """
-
-    backbone: Backbone
-    network: FrozenNetwork
-    precision: str
-    settings: DecodeSettings
-
-    @cached_property
-    def embedder(self) -> Embedder:
-        """The network, compiled at first use."""
-        return Embedder(self.network, self.precision)
-
-    def embed(
-        self,
-        index: ImageIndex,
-        views: tuple[View, ...] = (0,),
-        cache: ContentCache | None = None,
-        progress: Progress | None = None,
-    ) -> EmbeddingTable:
-        """Embed photos.
-
-        Args:
-            index: N photos.
-            views: Views of each.
-            cache: Where results are looked up and kept, or None.
-            progress: Called with photos done and photos in all.
-
-        Returns:
-            Their embeddings; photos that cannot be decoded are in its `rejected`.
-        """
-        return embed_index(
-            index, self.embedder, self.settings, views=views, cache=cache, progress=progress
-        )
-
-
-def prepare_embedder(config: TrainConfig, reporter: Reporter) -> PhotoEmbedder:
-    """Take the network and the decoding that a configuration asks for.
+def open_backbone(
+    config: TrainConfig, reporter: Reporter
+) -> tuple[BackboneMetadata, EmbeddingSpec]:
+    """Take the network and the decoding that a head is to be fitted to, converted at first use.
 
     Args:
         config: What was asked.
         reporter: Told of the phase "convert".
 
     Returns:
-        The network, ready to embed photos.
+        What is known of the backbone, and how it embeds an image as it is.
 
     Raises:
         WeightsError: When the backbone's weights are missing or wrong.
     """
     with reporter.phase("convert"):
-        backbone, network, precision = choose_network(config)
-    settings = DecodeSettings(network.image_size, config.decode_resize, config.max_megapixels)
-    return PhotoEmbedder(backbone, network, precision, settings)
+        weights = Path(config.weights) if config.weights else None
+        backbone = find_backbone(config.backbone or DEFAULT_BACKBONE, weights, config.image_size)
+        asked = config.precision
+        extractor = load_extractor(
+            backbone, backbone.metadata.precision if asked == "auto" else asked
+        )
+    settings = DecodeSettings(extractor.image_size, config.decode_resize, config.max_megapixels)
+    return backbone.metadata, EmbeddingSpec(extractor, settings)
 
 
 def split_photos(
@@ -164,7 +91,7 @@ def split_index(
     seed: int = TrainConfig.seed,
     manifest: Mapping[str, str] | None = None,
     drop_leaks: bool = False,
-    use_cache: bool = True,
+    use_cache: EmbeddingStore | bool = True,
     reporter: Reporter | None = None,
 ) -> Split:
     """Give each photo its part: train, validation or test.
@@ -198,8 +125,8 @@ def split_index(
     """
     config = TrainConfig(validation_fraction=validation_fraction, seed=seed, drop_leaks=drop_leaks)
     reporter = Reporter(reporter)
-    with reporter.phase("decode"), open_cache(use_cache) as cache:
-        found, table = scan_photos(index, config, cache=cache, progress=reporter.progress)
+    with reporter.phase("decode"), open_store(use_cache) as store:
+        found, table = scan_photos(index, config, store=store, progress=reporter.progress)
     split = split_photos(found, table, config, manifest or {})
     for warning in split.index.warnings:
         if warning not in index.warnings:
@@ -234,8 +161,7 @@ def keep_readable(
             f"{len(lines)} photos of the split cannot be decoded: {'; '.join(lines[:5])}. Leave "
             "them out with `index.without`, and split again."
         )
-    rows = np.array([row for row in range(len(index)) if row not in table.rejected], dtype=np.int64)
-    return index.without(table.rejected), table.select(rows)
+    return index.without(table.rejected), table.select(table.readable)
 
 
 def _describe_bits(table: EmbeddingTable) -> list[str]:
@@ -250,14 +176,14 @@ def _describe_bits(table: EmbeddingTable) -> list[str]:
 
 
 def embed_photos(
-    index: ImageIndex, config: TrainConfig, use_cache: bool, reporter: Reporter
-) -> tuple[Backbone, ImageIndex, EmbeddingTable]:
+    index: ImageIndex, config: TrainConfig, use_cache: EmbeddingStore | bool, reporter: Reporter
+) -> tuple[BackboneMetadata, ImageIndex, EmbeddingTable]:
     """Embed photos as training does, so that what follows finds them in the cache.
 
     Args:
         index: The photos.
         config: Its network and decoding are used.
-        use_cache: Look embeddings up and keep them.
+        use_cache: Look embeddings up and keep them: in the user's own store, or the one given.
         reporter: Told of the phases "convert" and "embed".
 
     Returns:
@@ -266,10 +192,10 @@ def embed_photos(
     Raises:
         WeightsError: When the backbone's weights are missing or wrong.
     """
-    embedder = prepare_embedder(config, reporter)
-    with reporter.phase("embed"), open_cache(use_cache) as cache:
-        table = embedder.embed(index, cache=cache, progress=reporter.progress)
-    return embedder.backbone, *keep_readable(index, table)
+    metadata, spec = open_backbone(config, reporter)
+    with reporter.phase("embed"), open_store(use_cache) as store:
+        table = embed_index(index, spec, store=store, progress=reporter.progress)
+    return metadata, *keep_readable(index, table)
 
 
 def scan_photos(
@@ -277,7 +203,7 @@ def scan_photos(
     config: TrainConfig,
     *,
     split: Split | None = None,
-    cache: ContentCache | None = None,
+    store: EmbeddingStore | None = None,
     progress: Progress | None = None,
 ) -> tuple[ImageIndex, EmbeddingTable]:
     """Decode photos for what is told without a network: thumbnails, sizes, sharpness.
@@ -286,7 +212,7 @@ def scan_photos(
         index: The photos.
         config: Its limit of megapixels is used.
         split: A split that the photos were given in, or None.
-        cache: Where results are looked up and kept, or None.
+        store: Where results are looked up and kept, or None.
         progress: Called with photos done and photos in all.
 
     Returns:
@@ -295,31 +221,5 @@ def scan_photos(
     Raises:
         DataError: When photos of a given split cannot be decoded.
     """
-    table = scan_index(index, config.max_megapixels, cache=cache, progress=progress)
+    table = scan_index(index, config.max_megapixels, store=store, progress=progress)
     return keep_readable(index, table, split)
-
-
-@contextmanager
-def open_cache(use_cache: bool) -> Iterator[ContentCache | None]:
-    """Open the user's embedding cache.
-
-    Args:
-        use_cache: False for none.
-
-    Yields:
-        The cache or None.
-    """
-    if not use_cache:
-        yield None
-        return
-    with ContentCache(embedding_cache_path()) as cache:
-        yield cache
-
-
-def embedding_cache_path() -> Path:
-    """Place of the embedding cache.
-
-    Returns:
-        A SQLite file in the cache folder.
-    """
-    return cache_folder() / "embeddings.sqlite"

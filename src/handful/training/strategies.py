@@ -1,4 +1,4 @@
-"""From a split to a classifier: one function for each way of training a network.
+"""From a split to a classifier: one function for each strategy.
 
 Every way ends in the same `Classifier`: a frozen network in OpenVINO's format, and a linear head.
 """
@@ -13,21 +13,19 @@ from numpy.typing import NDArray
 
 from handful.data.decoding import DecodeSettings
 from handful.errors import DataError
-from handful.features.backbones.efficientnet_lite import LITE_VARIANTS
-from handful.features.embed import Embedder, View, embed_index
+from handful.features.embed import EmbeddingSpec
 from handful.features.keras_runtime import prepare_keras
-from handful.features.registry import (
-    DEFAULT_BACKBONE,
-    build_body,
-    find_backbone,
-    frozen_network,
-)
-from handful.models.classifier import Classifier
+from handful.features.registry import DEFAULT_BACKBONE, build_body, find_backbone, load_extractor
+from handful.features.table import embed_index
+from handful.models.calibration import keep_answers
+from handful.models.classifier import Classifier, views_of
+from handful.models.novelty import reference_of
 from handful.training.batches import BatchSource, Teacher, decode_photos
 from handful.training.deployment import check_deployment, deploy, head_of_layer
 from handful.training.fine_tuning import fine_tune
 from handful.training.jobs import (
     Trained,
+    TrainedNetwork,
     TrainingJob,
     about_job,
     chosen_recipe,
@@ -36,14 +34,9 @@ from handful.training.jobs import (
     fit_probe,
     make_source,
 )
-from handful.training.networks import (
-    NETWORKS,
-    build_head,
-    check_network,
-    load_builder,
-    takes_sizes,
-)
+from handful.training.networks import NETWORKS, build_head, check_network, load_builder, takes_sizes
 from handful.training.recipes import Recipe
+from handful.training.transfer import transfer
 
 if TYPE_CHECKING:
     import keras
@@ -58,25 +51,54 @@ def train_strategy(job: TrainingJob) -> Trained:
         job: What to train on, and how.
 
     Returns:
-        The classifier and facts about its training.
+        The classifier and what is known of its training.
 
     Raises:
         DataError: When the photos or a checkpoint cannot be used.
         TrainingError: When training diverges.
         ValueError: When a network does not fit the photos.
     """
+    recipe = chosen_recipe(job.config)
+    if recipe is None:
+        return transfer(job)
     prepare_keras()
     import keras
 
-    recipe = chosen_recipe(job.config)
-    if recipe is None:
-        raise ValueError(f"strategy {job.config.strategy!r} trains no network in epochs.")
     keras.utils.set_random_seed(job.config.seed)
-    if recipe.network == "head":
-        return _train_head(job, recipe)
-    if recipe.network == "body":
-        return fine_tune(job, recipe)
-    return _train_pictures(job, recipe)
+    with job.reporter.phase("train"):
+        if recipe.network == "head":
+            trained = _train_head(job, recipe)
+        elif recipe.network == "body":
+            trained = fine_tune(job, recipe)
+        else:
+            trained = _train_pictures(job, recipe)
+    with job.reporter.phase("evaluate"):
+        return _with_answers(job, trained)
+
+
+def _with_answers(job: TrainingJob, trained: Trained) -> Trained:
+    """Give a network's classifier what it says of photos that it was not fitted to.
+
+    It is not trained anew for every fold: its answers on validation have to do.
+    """
+    split, classifier = job.split, trained.classifier
+    rows, num_train = np.concatenate([split.train, split.validation]), len(split.train)
+    if trained.tables:
+        embeddings = trained.tables[0].mean[rows]
+    else:
+        index, progress = split.index.select(rows), job.reporter.progress
+        embeddings = embed_index(index, classifier.spec, progress=progress).mean
+    learnt, held_out = embeddings[:num_train], embeddings[num_train:]
+    groups, labels = split.groups[split.validation], split.index.labels[split.validation]
+    # The network was fitted to the training photos: these are nearer to each other than others are.
+    reference = reference_of(
+        learnt, split.groups[split.train], job.config.seed, held_out=(held_out, groups)
+    )
+    unlike = None if reference is None else reference.unlike(reference.distances(held_out))
+    probabilities = classifier.head.predict_proba(held_out)
+    calibration = keep_answers(probabilities, labels, "validation", groups=groups, unlike=unlike)
+    classifier = classifier.with_answers(calibration, reference)
+    return replace(trained, classifier=classifier, held_out=held_out)
 
 
 def _train_pictures(job: TrainingJob, recipe: Recipe) -> Trained:
@@ -112,7 +134,8 @@ def _train_pictures(job: TrainingJob, recipe: Recipe) -> Trained:
         job, recipe, network, train, source(held_out, pixels(held_out, settings), False)
     )
     classifier = deploy(network, recipe, index.class_names, settings, job.config, offset)
-    return Trained(classifier, fitted, recipe, *count_parameters(network), note=note)
+    facts = TrainedNetwork(fitted, recipe, *count_parameters(network), note=note)
+    return Trained(classifier, network=facts)
 
 
 def _build(job: TrainingJob, recipe: Recipe, num_classes: int) -> "keras.Model":
@@ -143,20 +166,12 @@ def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
         Path(config.weights) if config.weights else None,
         recipe.image_size,
     )
-    frozen = frozen_network(backbone, precision=config.precision)
-    embedder = Embedder(frozen, config.precision)
+    extractor = load_extractor(backbone, config.precision)
     settings = DecodeSettings(recipe.image_size, recipe.resize, config.max_megapixels)
-    views: tuple[View, ...] = (0, "mirror") if config.tta else (0,)
+    spec = EmbeddingSpec(extractor, settings, views_of(config.tta), scans=False)
     with job.reporter.phase("embed"):
-        table = embed_index(
-            index,
-            embedder,
-            settings,
-            views=views,
-            cache=job.cache,
-            progress=job.reporter.progress,
-        )
-    network = build_head(frozen.embedding_dim, num_classes)
+        table = embed_index(index, spec, store=job.store, progress=job.reporter.progress)
+    network = build_head(extractor.embedding_dim, num_classes)
 
     def source(rows: NDArray[np.int64], learns: bool) -> BatchSource:
         features = table.embeddings[rows, 0]
@@ -166,28 +181,16 @@ def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
     fitted = fit_job(job, recipe, network, train, held_out)
     classifier = Classifier(
         index.class_names,
-        frozen,
+        extractor,
         head_of_layer(network.layers[-1]),
         settings,
-        precision=config.precision,
         test_time_mirror=config.tta,
-        about=backbone.about | about_job(config),
+        about=backbone.metadata.about | about_job(config),
     )
-    body = count_body(backbone.name, recipe.image_size)
+    body = count_body(backbone.metadata.name, recipe.image_size)
     total, trainable = count_parameters(network)
-    return Trained(
-        classifier,
-        fitted,
-        recipe,
-        body + total,
-        trainable,
-        table.hits,
-        table.misses,
-        # What `Classifier.predict_index` would compute a second time.
-        probabilities=classifier.head.predict_proba(
-            table.embeddings[job.split.validation].mean(axis=1)
-        ),
-    )
+    facts = TrainedNetwork(fitted, recipe, body + total, trainable)
+    return Trained(classifier, network=facts, tables=(table,))
 
 
 def _teacher(job: TrainingJob) -> Teacher:
@@ -197,16 +200,15 @@ def _teacher(job: TrainingJob) -> Teacher:
     CVPR 2022.
     """
     backbone = find_backbone(job.config.backbone or DEFAULT_BACKBONE)
-    precision = "int8" if backbone.name in LITE_VARIANTS else "auto"
-    classifier, _ = fit_probe(job, backbone, precision, job.split.train)
-    size = classifier.network.image_size
+    classifier, _ = fit_probe(job, backbone, backbone.metadata.precision, job.split.train)
+    size = classifier.extractor.image_size
 
     def teach(images: NDArray[np.uint8]) -> NDArray[np.float64]:
         views = [
             cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR) for image in images
         ]
-        features = [classifier.embedder.embed(np.asarray(view, np.uint8)) for view in views]
-        return classifier.head.predict_proba(np.stack(features))
+        features = classifier.extractor.embed(np.asarray(views, np.uint8))
+        return classifier.head.predict_proba(features)
 
     return teach
 

@@ -20,19 +20,15 @@ from handful.data.index import ImageIndex, check_classes, label_conflicts
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, duplicate_groups
 from handful.errors import DataError, OutputError
-from handful.features.embed import EmbeddingTable
+from handful.features.store import EmbeddingStore, open_store
+from handful.features.table import EmbeddingTable
 from handful.files.atomic import new_folder, write_json
 from handful.models.novelty import find_outliers
 from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.check_page import CHECK_FILE, CheckData, Suspect, rows_to_show, write_check
 from handful.runs.store import run_name
-from handful.training.steps import (
-    embed_photos,
-    open_cache,
-    scan_photos,
-    split_photos,
-)
+from handful.training.steps import embed_photos, scan_photos, split_photos
 
 CHECK_JSON = "check.json"
 SUSPECTS_LISTED = 100
@@ -181,7 +177,7 @@ def check(
     *,
     output: str | Path | None = None,
     fix_list: str | Path | None = None,
-    use_cache: bool = True,
+    use_cache: EmbeddingStore | bool = True,
     reporter: Reporter | None = None,
     **options: Any,
 ) -> PhotoCheck:
@@ -196,7 +192,7 @@ def check(
             is replaced, and fix lists in it stay. None writes nothing.
         fix_list: CSV file to write all suggested fixes to, those of `config.fixes` first; it may
             lie in `output`. None writes none.
-        use_cache: Look results up and keep them.
+        use_cache: Look results up and keep them, in the user's own store; or a store to use.
         reporter: Told how far it is.
         **options: Options of `TrainConfig` by name, instead of a `config` or changing it.
 
@@ -295,13 +291,13 @@ def _merge(decided: tuple[Fix, ...], suggested: tuple[Fix, ...]) -> list[Fix]:
 
 
 def _look(
-    index: ImageIndex, config: TrainConfig, use_cache: bool, reporter: Reporter
+    index: ImageIndex, config: TrainConfig, use_cache: EmbeddingStore | bool, reporter: Reporter
 ) -> tuple[ImageIndex, EmbeddingTable]:
     """Decode all photos, and embed them where labels can be reviewed."""
     counts = np.bincount(index.labels)
     if (counts > 1).sum() < 2:
-        with reporter.phase("decode"), open_cache(use_cache) as cache:
-            return scan_photos(index, config, cache=cache, progress=reporter.progress)
+        with reporter.phase("decode"), open_store(use_cache) as store:
+            return scan_photos(index, config, store=store, progress=reporter.progress)
     _, index, table = embed_photos(index, config, use_cache, reporter)
     return index, table
 

@@ -19,6 +19,7 @@ from handful.evaluation.learning_curve import (
     check_reach,
     check_target,
 )
+from handful.features.store import EmbeddingStore
 from handful.files.atomic import new_folder, write_json
 from handful.options import changed
 from handful.reporting import Reporter
@@ -95,7 +96,7 @@ def curve(
     target: float | None = None,
     sizes: Sequence[int] = (),
     output: str | Path | None = None,
-    use_cache: bool = True,
+    use_cache: EmbeddingStore | bool = True,
     reporter: Reporter | None = None,
     **options: Any,
 ) -> CurveRun:
@@ -111,7 +112,7 @@ def curve(
         sizes: Photos a class to expect an accuracy for, from those that the curve begins with up
             to 8 times those that there are.
         output: Folder to make, with curve.html and curve.json; None writes nothing.
-        use_cache: Look embeddings up and keep them.
+        use_cache: Look embeddings up and keep them, in the user's own store; or a store to use.
         reporter: Told how far it is.
         **options: Options of `TrainConfig` by name, instead of a `config` or changing it.
 
@@ -153,7 +154,7 @@ def _measure(
     config: TrainConfig,
     target: float | None,
     sizes: Sequence[int],
-    use_cache: bool,
+    use_cache: EmbeddingStore | bool,
     reporter: Reporter,
 ) -> CurveRun:
     with reporter.phase("index"):

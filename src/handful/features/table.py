@@ -1,0 +1,301 @@
+"""The vectors of an index's images, each computed once and kept by content.
+
+Twice as many threads as cores each take an image, decode it and wait for its inference, so that
+decoding and the network overlap.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.data.decoding import (
+    FINGERPRINT_SIDE,
+    Cost,
+    DecodeSettings,
+    check_cost,
+    decoded_megapixels,
+)
+from handful.data.index import ImageIndex
+from handful.data.metadata import MEASURES, FileFacts
+from handful.errors import CostError, DataError
+from handful.features.embed import EmbeddedImage, EmbeddingSpec, ImageScan, embed_one, mean_view
+from handful.features.extractor import num_workers
+from handful.features.store import EmbeddingStore
+from handful.files.atomic import MALFORMED
+from handful.files.tensors import empty_array
+from handful.reporting import Progress
+
+_ROWS_A_COMMIT = 256
+_REJECTED = b"R"
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingTable:
+    """Embeddings of an index's images, and what else came out of decoding them.
+
+    Args:
+        embeddings: (N, V, D) float32, V views of each image; zeros for a rejected image. Large
+            ones lie in a file, see `empty_array`.
+        fingerprints: (N, 1024) uint8, see `ImageScan`; zeros where nothing was scanned.
+        measures: (N, 18) float32, see `ImageScan`.
+        facts: (N,) what each file says of itself; None for a rejected image.
+        rejected: Row to the reason why its image cannot be decoded.
+        hits: Embeddings that came from the store.
+        misses: Embeddings that were computed.
+        decode_seconds: Time spent decoding, summed over threads.
+    """
+
+    embeddings: NDArray[np.float32]
+    fingerprints: NDArray[np.uint8]
+    measures: NDArray[np.float32]
+    facts: tuple[FileFacts | None, ...]
+    rejected: dict[int, str] = field(default_factory=dict)
+    hits: int = 0
+    misses: int = 0
+    decode_seconds: float = 0.0
+
+    @property
+    def mean(self) -> NDArray[np.float32]:
+        """What heads take of each image: (N, D), the mean over its views."""
+        return mean_view(self.embeddings)
+
+    @property
+    def readable(self) -> NDArray[np.int64]:
+        """Rows of the images that can be decoded."""
+        rows = np.arange(len(self.embeddings))
+        return np.delete(rows, list(self.rejected)) if self.rejected else rows
+
+    def select(self, rows: NDArray[np.int64]) -> "EmbeddingTable":
+        """The same table for some of the images, such as those that were not rejected.
+
+        Args:
+            rows: (n,) int64 rows to keep, in order.
+
+        Returns:
+            A table with n images and no rejected ones.
+        """
+        return replace(
+            self,
+            embeddings=self.embeddings[rows],
+            fingerprints=self.fingerprints[rows],
+            measures=self.measures[rows],
+            facts=tuple(self.facts[row] for row in rows),
+            rejected={},
+        )
+
+
+def embed_index(
+    index: ImageIndex,
+    spec: EmbeddingSpec,
+    *,
+    store: EmbeddingStore | None = None,
+    progress: Progress | None = None,
+) -> EmbeddingTable:
+    """Embed every image of an index, taking from the store what is there.
+
+    Args:
+        index: N images.
+        spec: What to compute of each.
+        store: Where to look and keep; None computes everything.
+        progress: Called with (images done, images in all) as the work goes on.
+
+    Returns:
+        The table; undecodable images are listed in it and are no error here.
+    """
+    return _Work(index, spec, store).run(progress)
+
+
+def scan_index(
+    index: ImageIndex,
+    max_megapixels: float = DecodeSettings.max_megapixels,
+    *,
+    store: EmbeddingStore | None = None,
+    progress: Progress | None = None,
+) -> EmbeddingTable:
+    """Decode every image without a network: which are readable, and what they look like.
+
+    Args:
+        index: N images.
+        max_megapixels: Larger images are rejected by their header.
+        store: Where to look and keep; None decodes everything.
+        progress: Called with (images done, images in all).
+
+    Returns:
+        A table with empty embeddings, (N, 0, 0).
+    """
+    spec = EmbeddingSpec(None, DecodeSettings(max_megapixels=max_megapixels), views=())
+    return embed_index(index, spec, store=store, progress=progress)
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why an image cannot be decoded, and whether another run may be able to."""
+
+    reason: str
+    is_lasting: bool
+
+
+class _Work:
+    """The table being filled, with the keys under which its parts are kept."""
+
+    def __init__(
+        self, index: ImageIndex, spec: EmbeddingSpec, store: EmbeddingStore | None
+    ) -> None:
+        self.index, self.spec, self.store = index, spec, store
+        num, dim, num_views = len(index), spec.embedding_dim, len(spec.views)
+        # A network's lower part may give megabytes for each image.
+        self.embeddings = empty_array((num, num_views, dim), np.float32)
+        self.have = np.zeros((num, num_views), dtype=bool)
+        self.scans: list[ImageScan | None] = [None] * num
+        self.rejected: dict[int, str] = {}
+        self.scan_keys = spec.scan_keys(index.content_hashes)
+        self.keys = spec.keys(index.content_hashes)
+        self.unkept: dict[int, EmbeddedImage | _Refusal] = {}
+
+    def run(self, progress: Progress | None) -> EmbeddingTable:
+        """Do what the store does not hold, keeping results every few hundred images."""
+        self._take_from_store()
+        missing = self._missing()
+        hits = int(self.have.sum())
+        if self.spec.extractor is None:
+            hits = len(self.index) - len(missing)
+        num_images = len(self.index)
+        num_done, num_computed, seconds = num_images - len(missing), 0, 0.0
+        try:
+            for row, result in _in_threads(self._compute, missing):
+                num_done += 1
+                self.unkept[row] = result
+                if isinstance(result, _Refusal):
+                    self.rejected[row] = result.reason
+                else:
+                    views = missing[row].views
+                    num_computed += len(views) if self.spec.extractor else 1
+                    seconds += result.decode_seconds
+                    self.embeddings[row, ~self.have[row]] = result.vectors
+                    self.scans[row] = self.scans[row] or result.scan
+                if len(self.unkept) >= _ROWS_A_COMMIT:
+                    self._keep()
+                if progress is not None:
+                    progress(num_done, num_images)
+        finally:
+            # Also when interrupted: what was computed is not computed again.
+            self._keep()
+        if progress is not None:
+            progress(num_images, num_images)
+        return self._table(hits, num_computed, seconds)
+
+    def _table(self, hits: int, misses: int, seconds: float) -> EmbeddingTable:
+        fingerprints = np.zeros((len(self.index), FINGERPRINT_SIDE**2), dtype=np.uint8)
+        measures = np.zeros((len(self.index), len(MEASURES)), dtype=np.float32)
+        for row, scan in enumerate(self.scans):
+            if scan is not None:
+                fingerprints[row], measures[row] = scan.fingerprint, scan.measures
+        facts = tuple(None if scan is None else scan.facts for scan in self.scans)
+        return EmbeddingTable(
+            self.embeddings, fingerprints, measures, facts, self.rejected, hits, misses, seconds
+        )
+
+    def _take_from_store(self) -> None:
+        if self.store is None:
+            return
+        scans = self.store.get_scans(list(set(self.scan_keys)))
+        for row, key in enumerate(self.scan_keys):
+            if key in scans:
+                self._take_scan(row, scans[key])
+        vectors = self.store.get_many(list({key for keys in self.keys for key in keys}))
+        for row, keys in enumerate(self.keys):
+            for place, key in enumerate(keys):
+                vector = vectors.get(key)
+                if vector is not None and len(vector) == self.spec.embedding_dim:
+                    self.embeddings[row, place] = vector
+                    self.have[row, place] = True
+
+    def _take_scan(self, row: int, value: bytes) -> None:
+        """Take what the store holds of how one image looks."""
+        try:
+            if value[:1] == _REJECTED:
+                self.rejected[row] = value[1:].decode()
+                return
+            scan = ImageScan.unpack(value)
+        except MALFORMED:
+            return  # not what this version keeps: made again
+        self.scans[row] = scan
+        # The limit is no part of the key: what it allowed once may be past it now.
+        facts, settings = scan.facts, self.spec.settings
+        pixels = decoded_megapixels(facts.format, facts.width, facts.height, settings)
+        try:
+            check_cost(Cost(pixels, 0, 0.0), settings.max_megapixels)
+        except CostError as error:
+            self.rejected[row] = str(error)
+
+    def _missing(self) -> dict[int, EmbeddingSpec]:
+        """Rows to work on, with what is to be computed.
+
+        An image may only have to be decoded again, when what is kept of decoding has changed; and
+        of one that was never scanned, the limit has not been held against its size.
+        """
+        missing = {}
+        for row, scan in enumerate(self.scans):
+            places = np.flatnonzero(~self.have[row])
+            if row not in self.rejected and (scan is None or len(places)):
+                missing[row] = replace(
+                    self.spec,
+                    views=tuple(self.spec.views[place] for place in places),
+                    scans=self.spec.scans and scan is None,
+                )
+        return missing
+
+    def _compute(self, row: int, spec: EmbeddingSpec) -> EmbeddedImage | _Refusal:
+        try:
+            data = self.index.read(row)
+        except DataError as error:
+            return _Refusal(str(error), False)
+        try:
+            return embed_one(data, spec)
+        except DataError as error:
+            for_now = isinstance(error, CostError) or isinstance(error.__cause__, MemoryError)
+            return _Refusal(str(error), not for_now)
+
+    def _keep(self) -> None:
+        """Commit what was computed since the last time."""
+        results, self.unkept = self.unkept, {}
+        if self.store is None:
+            return
+        scans: dict[bytes, bytes] = {}
+        vectors: dict[bytes, NDArray[np.float32]] = {}
+        for row, result in results.items():
+            if isinstance(result, EmbeddedImage):
+                vectors |= dict(zip(self.keys[row], self.embeddings[row], strict=True))
+                if result.scan is not None:
+                    scans[self.scan_keys[row]] = result.scan.pack()
+            elif result.is_lasting:
+                # What decoding proved of a content is kept; what the system said of a file is not.
+                reason = result.reason.encode("utf-8", "backslashreplace")
+                scans[self.scan_keys[row]] = _REJECTED + reason
+        self.store.put_many(vectors)
+        self.store.put_scans(scans)
+
+
+def _in_threads(
+    compute: Callable[[int, EmbeddingSpec], EmbeddedImage | _Refusal],
+    missing: dict[int, EmbeddingSpec],
+) -> Iterator[tuple[int, EmbeddedImage | _Refusal]]:
+    """Compute rows in threads, in order and a few ahead: little to cancel, or to hold in memory."""
+    rows = iter(missing.items())
+    pending: deque[tuple[int, Future[EmbeddedImage | _Refusal]]] = deque()
+    with ThreadPoolExecutor(num_workers(), thread_name_prefix="embed") as pool:
+        try:
+            while True:
+                while len(pending) < 4 * num_workers() and (item := next(rows, None)):
+                    pending.append((item[0], pool.submit(partial(compute, *item))))
+                if not pending:
+                    return
+                row, future = pending.popleft()
+                yield row, future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

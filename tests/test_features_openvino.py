@@ -1,0 +1,65 @@
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handful.errors import ModelFileError
+from handful.features import openvino as openvino_module
+from handful.features.conversion import FrozenNetwork
+from handful.features.extractor import available_cores
+from handful.features.openvino import OpenVinoExtractor, resolve_precision
+
+
+def test_precision_is_what_the_processor_does() -> None:
+    import openvino
+
+    native = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert resolve_precision("f32") == "f32" and resolve_precision("int8") == "int8"
+    assert resolve_precision("bf16") == ("bf16" if native else "f32")
+
+
+@pytest.mark.parametrize(("units", "expected"), [(True, "bf16"), (False, "f32")])
+def test_bf16_is_chosen_where_there_are_matrix_units(
+    units: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
+    class Core:
+        def get_property(self, device: str, name: str) -> list[str]:
+            return ["FP32", "BF16"]
+
+    monkeypatch.setattr(openvino, "Core", Core)
+    monkeypatch.setattr(openvino_module, "_has_matrix_units", lambda: units)
+    assert resolve_precision("auto") == expected
+    assert resolve_precision("bf16") == "bf16"
+
+
+def test_cores_are_those_this_process_may_use() -> None:
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)
+
+
+def test_a_network_that_is_none_is_named(tiny_network: FrozenNetwork, tmp_path: Path) -> None:
+    (tmp_path / "network.xml").write_text("<net>not a network")
+    broken = replace(tiny_network, xml_path=tmp_path / "network.xml")
+    with pytest.raises(ModelFileError, match=r"network\.xml cannot be read as a network"):
+        OpenVinoExtractor(broken, "f32").embed(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_the_key_names_what_the_vectors_depend_on(
+    tiny_network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors of another network, precision, or version of the library are never mixed."""
+    keys = [
+        OpenVinoExtractor(tiny_network, "f32").key,
+        OpenVinoExtractor(tiny_network, "int8").key,
+        OpenVinoExtractor(replace(tiny_network, digest="another"), "f32").key,
+    ]
+    monkeypatch.setattr(openvino_module.importlib.metadata, "version", lambda name: "0.1")
+    keys.append(OpenVinoExtractor(tiny_network, "f32").key)
+    assert len(set(keys)) == 4 and keys[3] == "projection:f32:openvino 0.1"
+
+
+def test_the_feature_map_averages_to_the_embedding(tiny_network: FrozenNetwork) -> None:
+    assert OpenVinoExtractor(tiny_network, "f32").feature_map() is None
