@@ -14,6 +14,7 @@ from PIL import Image
 from conftest import draw_photo
 from handful.data.index import load_unlabelled
 from handful.errors import DataError
+from handful.features import embed
 from handful.models.classifier import Classifier
 from handful.serving import batching
 from handful.serving.batching import Batcher, QueueFullError
@@ -197,7 +198,7 @@ def test_pictures_that_take_much_memory_are_decoded_one_at_a_time(
     num_now, seen = 0, []
     lock = threading.Lock()
     together = threading.Barrier(2)
-    decode = batching.decode
+    decode = embed.decode
 
     def watched(*arguments: Any) -> Any:
         nonlocal num_now
@@ -211,7 +212,7 @@ def test_pictures_that_take_much_memory_are_decoded_one_at_a_time(
             num_now -= 1
         return decode(*arguments)
 
-    monkeypatch.setattr(batching, "decode", watched)
+    monkeypatch.setattr(embed, "decode", watched)
     for future in batcher.submit([data] * 4):
         assert future.result(20)
     assert len(seen) == 4 and (max(seen) == 1) == (most_at_once == 1)
@@ -221,11 +222,11 @@ def test_pictures_that_take_much_memory_are_decoded_one_at_a_time(
 def slow_png(batcher: Batcher, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[bytes, Gate]]:
     """A picture that counts as large, and a gate that holds its like up."""
     monkeypatch.setattr(batching, "_LARGE_BYTES", 60_000)
-    found, embed = Gate(batcher, monkeypatch), batcher.__class__._embed
+    found, taken = Gate(batcher, monkeypatch), batcher.__class__._embed
     held = batcher._embed
 
     def sort(data: bytes) -> np.ndarray:
-        return held(data) if data.startswith(b"\x89PNG") else embed(batcher, data)
+        return held(data) if data.startswith(b"\x89PNG") else taken(batcher, data)
 
     monkeypatch.setattr(batcher, "_embed", sort)
     yield cv2.imencode(".png", draw_photo("round", 1))[1].tobytes(), found
