@@ -134,7 +134,7 @@ def test_lite_needs_neither_keras_nor_tensorflow(name, tmp_path):
     code = f"""
 import sys
 sys.modules["tensorflow"] = sys.modules["keras"] = None
-from handful.features.registry import load_extractor
+from handful.features.registry import find_backbone, load_extractor
 for precision in ("f32", "int8"):
     extractor = load_extractor(find_backbone({name!r}), precision)
     print(extractor.embedding_dim)

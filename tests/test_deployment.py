@@ -194,7 +194,7 @@ def test_a_body_is_there_for_as_long_as_a_block() -> None:
     body = keras.Model(images, layers.Flatten()(layers.AveragePooling2D(16)(images)))
     (image,) = pictures(32, 1)
     with write_body(body, 32) as frozen:
-        features = OpenVinoExtractor(frozen, "f32").embed(image)
+        features = OpenVinoExtractor(frozen, "f32").embed(image[np.newaxis])[0]
         assert frozen.embedding_dim == 12 and frozen.xml_path.exists()
     means = image.reshape(2, 16, 2, 16, 3).mean(axis=(1, 3)).ravel()
     np.testing.assert_allclose(np.ravel(features), means, rtol=1e-5)

@@ -261,7 +261,7 @@ def test_a_disk_that_fills_while_openvino_writes_is_said(tiny_network, tmp_path)
     code = f"""
 import pathlib, resource
 from handful.features.conversion import read_network, save_graph
-from handful.features.conversion import FrozenNetwork
+from handful.features.runtime import openvino
 folder = pathlib.Path({str(tiny_network.xml_path.parent)!r})
 graph = openvino.Core().read_model(folder / "network.xml")
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))

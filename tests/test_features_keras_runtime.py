@@ -88,7 +88,7 @@ def test_a_host_keeps_its_standard_error(tmp_path: Path) -> None:
     )
     code = """
 import os, sys
-from handful.features.keras_runtime import claim_process
+from handful.features.keras_runtime import claim_process, prepare_keras
 sys.seen = []
 own = os.fstat(2).st_ino
 for _ in range(2):

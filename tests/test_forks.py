@@ -48,7 +48,7 @@ photos = sorted(Path(sys.argv[2]).rglob("*.jpg"))[:6]
 expected = classifier.predict_proba(photos)
 embedder = classifier.extractor
 size = embedder.network.image_size
-blank = np.zeros((size, size, 3), np.uint8)
+blank = np.zeros((1, size, size, 3), np.uint8)
 embedder.embed(blank)  # this thread's too, and others' that go on meanwhile
 stop = threading.Event()
 def go_on():
