@@ -206,7 +206,7 @@ def test_train_says_how_far_accuracy_spreads(
     result = invoke("train", photo_folder, "--folds", 3, "--seeds", 2, "-o", tmp_path / "run")
     lines = result.stdout.splitlines()
     assert lines[1].startswith("Over 2 times 3 folds: ")
-    assert lines[2].startswith("(each a head fitted anew to about 32 photos and scored on 16")
+    assert lines[2].startswith("(each a classifier trained again on about 32 photos and tested on")
     assert re.match(
         r"10 validation photos cannot show a difference of 2 points .*: about [\d,]+ would",
         lines[3],
@@ -725,7 +725,7 @@ def test_curve_says_what_more_photos_bring(
     result = invoke("curve", photo_folder, "--target", 0.99, "--at", 100)
     assert result.exit_code == 0 and result.stderr == ""
     lines = result.stdout.splitlines()
-    assert lines[0].split() == ["photos", "a", "class", "accuracy", "single", "trainings"]
+    assert lines[0].split() == ["photos", "per", "class", "accuracy", "single", "trainings"]
     assert any(line.startswith("Expected accuracy with 24 photos per class: ") for line in lines)
     assert any(line.startswith("Expected accuracy with 100 photos per class: ") for line in lines)
     name = f"{photo_folder.name}-curve"

@@ -106,7 +106,7 @@ def test_a_difference_is_the_metrics(comparison: Comparison) -> None:
 def test_sentences_are_plain(comparison: Comparison) -> None:
     sentences = [row.sentence for row in comparison.differences]
     assert sentences[0] == (
-        "no real difference between transfer and fine-tune (0.5 points, 95 % interval -1.2 to "
+        "no proven difference between transfer and fine-tune (0.5 points, 95 % interval -1.2 to "
         "2.2); about 7,200 photos would show one of this size"
     )
     assert sentences[2] == "transfer beats scratch by 28.0 points (95 % interval 21.4 to 34.0)"
@@ -116,7 +116,7 @@ def test_many_pairs_make_a_small_difference_open() -> None:
     small = Difference("a", "b", 0.03, (0.002, 0.058), 0.03, 0.18, num_pairs=6, photos_needed=900)
     assert not small.is_real
     assert small.sentence == (
-        "no real difference between a and b "
+        "no proven difference between a and b "
         "(3.0 points, 95 % interval 0.2 to 5.8; too little for one of 6 pairs compared); about "
         "900 photos would show one of this size"
     )
@@ -129,8 +129,8 @@ def test_many_pairs_make_a_small_difference_open() -> None:
 def test_the_verdict_names_all_that_cannot_be_told_apart(comparison: Comparison) -> None:
     assert [summary.name for summary in comparison.best] == ["transfer", "fine-tune"]
     assert comparison.verdict == (
-        "transfer and fine-tune are best and cannot be told apart: of 200 validation photos they "
-        "name 98.0 % and 97.5 % right. Of these, transfer is trained fastest."
+        "transfer and fine-tune are best and cannot be told apart: 98.0 % and 97.5 % of 200 "
+        "validation photos correct. Of these, transfer is trained fastest."
     )
 
 
@@ -139,7 +139,7 @@ def test_the_verdict_of_a_clear_case() -> None:
         run("a", first_right(150)), run("b", first_right(199)), run("c", first_right(90))
     )
     assert three.verdict == (
-        "b is best: it names 99.5 % of 200 validation photos right, 24.5 points more than a, "
+        "b is best: 99.5 % of 200 validation photos correct, 24.5 points more than a, "
         "the next. The last is c with 45.0 %."
     )
     two = compare(run("a", first_right(150)), run("b", first_right(199)))
@@ -154,7 +154,8 @@ def test_the_verdict_of_equals_and_of_one() -> None:
     )
     one = compare(run("a", first_right(200)))
     assert one.verdict == (
-        "a names 100 % of 200 validation photos right; there is nothing to compare it with."
+        "a classifies 100 % of 200 validation photos correctly; "
+        "there is nothing to compare it with."
     )
     assert one.differences == ()
 

@@ -197,7 +197,7 @@ def test_it_is_said_in_two_lines() -> None:
         "Over 4 random splits: 90.0 % on average, 80.0 % to 100 %; standard deviation 8.2 "
         "points; 95 % interval 71.6 % to 100 %"
     )
-    assert second.startswith("(each a head fitted anew to about 80 photos and scored on 20 others")
+    assert second.startswith("(each a classifier trained again on about 80 photos and tested on 20")
     rows = resampling_of([1.0] * 6).resamples
     alike = Resampling(rows, 2, 3, num_photos=60)
     assert alike.sentences[0] == (

@@ -75,7 +75,7 @@ def test_the_card_tells_figures_photos_limits_and_licence(made: Export, tiny_run
     card = (made.path / "model_card.md").read_text()
     result = json.loads((tiny_run / "run.json").read_text())["result"]
     low, high = result["accuracy_interval"]
-    assert f"{format_share(result['accuracy'])} are named right" in card
+    assert f"{format_share(result['accuracy'])} are classified correctly" in card
     assert f"95 % interval {format_share(low)} to {format_share(high)}" in card
     assert f"| train | {result['num_train']} | 19 | 19 |" in card
     assert f"| validation | {result['num_validation']} | 5 | 5 |" in card

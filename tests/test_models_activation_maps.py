@@ -557,7 +557,7 @@ def test_the_command_prints_what_it_found(classifier: Classifier, tmp_path: Path
     assert result.exit_code == 1 and picture.is_file()
     first, legend = result.stdout.splitlines()
     assert first.startswith(f"{photo}  round rather than ") and first.endswith(f"  {picture}")
-    assert "Orange speaks for the class, blue for the other" in legend
+    assert "Orange supports the class, blue supports the other" in legend
     assert result.stderr.startswith(f"Error: {tmp_path / 'text.jpg'} ")
     arguments = ["explain", str(run), str(photo), "--class", "square", "--json"]
     result = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "two.png")])

@@ -110,7 +110,7 @@ def dense_network(shape: Any, units: int, activation: str | None) -> Any:
     ("shape", "units", "activation", "message"),
     [
         ((64, 64, 3), 1, "sigmoid", r"takes \(None, 64, 64, 3\); the photos are \('N', 80, 80, 3"),
-        ((80, 80, 1), 1, "sigmoid", "set --image-size"),
+        ((80, 80, 1), 1, "sigmoid", "set `image_size`"),
         ((80, 80, 3), 3, "softmax", r"gives \(None, 3\); 2 classes need \(None, 2\) or \(None, 1"),
         ((80, 80, 3), 1, None, "no probabilities"),
         ((80, 80, 3), 2, "sigmoid", "no probabilities"),

@@ -341,6 +341,6 @@ def test_a_fix_list_is_not_written_over_the_check(
     monkeypatch.setattr(
         check_workflow, "load_fixed_index", lambda *_, **__: pytest.fail("work began")
     )
-    with pytest.raises(OutputError, match=r"The fix list .* the check's own; give another name"):
+    with pytest.raises(OutputError, match=r"The fix list .* the check's own; .* `fix_list`"):
         check(photo_folder, output=tmp_path / "out", fix_list=tmp_path / "out" / name)
     assert not (tmp_path / "out").exists()

@@ -292,7 +292,7 @@ assert (guide.FOLDER / "compare" / "comparison.html").exists()
 #
 # </details>
 #
-# **2. On 1,000 photos, A names 970 right and B 960. Is A better?**
+# **2. On 1,000 photos, A classifies 970 correctly and B 960. Is A better?**
 #
 # <details><summary>Answer</summary>
 #

@@ -282,7 +282,7 @@ class Difference:
         elif self.difference > 0:
             wanted = "; more seeds, not more photos, would show one of this size"
         return (
-            f"no real difference between {self.first} and {self.second} ({points}, {interval})"
+            f"no proven difference between {self.first} and {self.second} ({points}, {interval})"
             f"{wanted}"
         )
 
@@ -601,20 +601,20 @@ def _best_sentence(comparison: Comparison) -> str:
     top, photos = ranked[0], f"{comparison.num_validation:,} validation photos"
     if len(ranked) == 1:
         return (
-            f"{top.name} names {format_share(top.accuracy)} of {photos} right; "
+            f"{top.name} classifies {format_share(top.accuracy)} of {photos} correctly; "
             "there is nothing to compare it with."
         )
     if len(best) == 1:
         ahead = format_points(top.accuracy - ranked[1].accuracy)
         return (
-            f"{top.name} is best: it names {format_share(top.accuracy)} of {photos} right, {ahead} "
+            f"{top.name} is best: {format_share(top.accuracy)} of {photos} correct, {ahead} "
             f"points more than {ranked[1].name}{', the next' if len(ranked) > 2 else ''}."
         )
     names = _listed([summary.name for summary in best])
     rates = _listed([format_share(summary.accuracy) for summary in best])
     if len(best) == len(ranked):
         return f"{photos} cannot tell {names} apart: they were right for {rates}."
-    return f"{names} are best and cannot be told apart: of {photos} they name {rates} right."
+    return f"{names} are best and cannot be told apart: {rates} of {photos} correct."
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -189,7 +189,7 @@ class Resampling:
         return (
             f"Over {self.what}: {format_share(found.mean)} on average, {low} to {high}; {spread}; "
             f"95 % interval {' to '.join(ends)}{reason}",
-            f"(each a head fitted anew to about {self.num_fit:,} photos and scored on "
+            f"(each a classifier trained again on about {self.num_fit:,} photos and tested on "
             f"{self.num_held_out:,} others; the classifier kept is still the one above)",
         )
 

@@ -126,9 +126,9 @@ def _figures(facts: CardFacts) -> Iterator[str]:
     found = facts.run["result"]["evaluation"]
     low, high = found["accuracy_interval"]
     yield (
-        f"Of {found['num_images']:,} validation photos {format_share(found['accuracy'])} are named "
-        f"right (95 % interval {format_share(low)} to {format_share(high)}), by the run's own "
-        f"classifier, which computes in {facts.run_precision}. Balanced accuracy "
+        f"Of {found['num_images']:,} validation photos {format_share(found['accuracy'])} are "
+        f"classified correctly (95 % interval {format_share(low)} to {format_share(high)}), by the "
+        f"run's own classifier, which computes in {facts.run_precision}. Balanced accuracy "
         f"{format_share(found['balanced_accuracy'])}, log loss {found['log_loss']:.3f}, expected "
         f"calibration error {format_share(found['expected_calibration_error'])}."
     )
@@ -195,7 +195,7 @@ def _purpose(facts: CardFacts) -> Iterator[str]:
 
 def _limits(facts: CardFacts) -> Iterator[str]:
     yield (
-        "- It knows no other classes and names every picture, one of nothing it knows as well; "
+        "- It knows no other classes and answers for every photo, one of nothing it knows as well; "
         "unlike `handful predict` it does not tell photos unlike those of training."
     )
     yield "- The figures hold for photos like the validation photos, and for no others."
