@@ -10,7 +10,7 @@ def test_fields_become_options() -> None:
     assert (
         with_options("`epochs` is 0; expected 1 or more.") == "--epochs is 0; expected 1 or more."
     )
-    assert with_options("leave `num_folds` or `fixes` out") == "leave --folds or --fixes out"
+    assert with_options("leave `folds` or `sizes` out") == "leave --folds or --at out"
     kept = "a `word`, `handful check`, `Epochs` and epochs"
     assert with_options(kept) == kept
 

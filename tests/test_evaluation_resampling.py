@@ -230,7 +230,7 @@ def test_json_holds_everything() -> None:
             (20, 2),
             5,
             r'Class "dogs" has 2 training and validation photos in 2 groups of near-duplicates; '
-            r"5 folds need 5 groups of each class\. Set `num_folds` to 2, add different",
+            r"5 folds need 5 groups of each class\. Set `folds` to 2, add different",
         ),
         ((20, 1), 2, r'"dogs" has 1 .* in 1 group of .*; 2 folds need 2 groups .* Add different'),
         ((1, 20), None, r'"cats" has 1 .*; random splits need 2 groups of each class\. Add'),
@@ -281,9 +281,7 @@ def test_a_class_held_out_as_a_whole_is_told() -> None:
 def test_wrong_arguments_are_refused() -> None:
     embeddings, labels = draw_embeddings((10, 10))
     groups = np.arange(20)
-    with pytest.raises(
-        ValueError, match="`num_seeds` is 1 and `num_folds` None; expected 2 or more"
-    ):
+    with pytest.raises(ValueError, match="`seeds` is 1 and `folds` None; expected 2 or more"):
         resample_head(embeddings, labels, groups, NAMES)
     with pytest.raises(ValueError, match=r"fraction is 1\.0; expected a share in \(0, 1\)"):
         resample_head(embeddings, labels, groups, NAMES, num_seeds=2, fraction=1.0)

@@ -269,7 +269,7 @@ def resample_head(
     """
     if num_seeds * (num_folds or 1) < 2 or num_seeds < 1:
         raise ValueError(
-            f"`num_seeds` is {num_seeds} and `num_folds` {num_folds}; expected 2 or more of either."
+            f"`seeds` is {num_seeds} and `folds` {num_folds}; expected 2 or more of either."
         )
     if not 0.0 < fraction < 1.0:
         raise ValueError(f"fraction is {fraction}; expected a share in (0, 1), such as 0.2.")
@@ -365,7 +365,7 @@ def _check_groups(
     if fewest >= needed:
         return
     what = f"{num_folds} folds" if num_folds else "random splits"
-    fix = f"Set `num_folds` to {fewest}, add" if fewest >= 2 else "Add"
+    fix = f"Set `folds` to {fewest}, add" if fewest >= 2 else "Add"
     raise DataError(
         f'Class "{class_names[smallest]}" has {photos} training and validation photos in {fewest} '
         f"group{'s' * (fewest != 1)} of near-duplicates; {what} need {needed} groups of each "
