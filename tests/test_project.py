@@ -84,8 +84,8 @@ def test_all_that_is_printed_goes_through_one_printer() -> None:
                 "typer.echo",
             ):
                 printing.add(name)
-    # `registry` prints to its parent process.
-    assert printing <= {"cli.terminal", "features.registry", "reporting"}
+    # `keras_loading` prints to its parent process.
+    assert printing <= {"cli.terminal", "features.backbones.keras_loading", "reporting"}
 
 
 def tracked_texts() -> dict[str, str]:
