@@ -6,8 +6,8 @@ its own, and medians are shown.
 - augment: the exercise's augmentation alone, on photos in memory at 150x150.
 - epoch: an epoch of the exercise's network on augmented photos, validation included. Keras' way is
   `flow_from_directory` of its ImageDataGenerator and `fit`, as everybody writes it; ours is
-  `handful train --strategy augmented --recipe exercise`, which reads and decodes the photos once,
-  before the epochs. The first epoch, in which TensorFlow traces, is left out of both.
+  `handful train --strategy augmented --recipe keras-tutorial`, which reads and decodes the photos
+  once, before the epochs. The first epoch, in which TensorFlow traces, is left out of both.
 - transfer: a head on a frozen Xception. Keras' way runs the body in every epoch: some epochs are
   timed and ten reckoned, start included. Ours is the whole process, from `python` to the report on
   disk, without cached embeddings; the one-time conversion of the network is timed apart.
@@ -129,7 +129,7 @@ def our_epochs(folder: Path, epochs: int, **_: Any) -> dict[str, Any]:
     from handful.config import TrainConfig
     from handful.workflows.train import train
 
-    config = TrainConfig(strategy="augmented", recipe="exercise", epochs=epochs)
+    config = TrainConfig(strategy="augmented", recipe="keras-tutorial", epochs=epochs)
     run = train(folder, config, use_cache=False)
     assert run.trained is not None
     history = run.trained.fitted.history
@@ -249,7 +249,7 @@ def print_epoch(bench: Bench) -> None:
     print("|---|---|---|---|")
     print(f"| Keras' generators and `fit` | {slow:.1f} | 1.00 | |")
     print(
-        f"| `handful train --strategy augmented --recipe exercise` | {fast:.1f} | "
+        f"| `handful train --strategy augmented --recipe keras-tutorial` | {fast:.1f} | "
         f"{fast / slow:.2f} (asked: at most {EPOCH_RATIO_ASKED}) | "
         f"{100 * waited:.1f} % (asked: under {100 * WAITED_ASKED:.0f} %) |"
     )
@@ -260,7 +260,7 @@ def print_transfer(bench: Bench) -> None:
     """Table of a head on a frozen Xception."""
     weights, photos = str(bench.options.weights), str(bench.folder)
     command = [sys.executable, "-m", "handful", "train", photos, "--json", "--no-cache"]
-    command += ["--strategy", "transfer", "--recipe", "exercise", "--weights", weights]
+    command += ["--strategy", "transfer", "--recipe", "keras-tutorial", "--weights", weights]
     print("  converting ...", file=sys.stderr, flush=True)
     # A first process converts the network, as the user's first one does.
     first, _, _ = timed([*command, "-o", str(bench.work / "first")], bench.cache)
@@ -281,7 +281,7 @@ def print_transfer(bench: Bench) -> None:
         f"1 | {median(theirs, 'accuracy'):.4f} |"
     )
     print(
-        f"| `handful train --strategy transfer --recipe exercise` | {fast:.1f} | "
+        f"| `handful train --strategy transfer --recipe keras-tutorial` | {fast:.1f} | "
         f"{slow / fast:.1f} (asked: at least {TRANSFER_RATIO_ASKED}) | "
         f"{median(ours, 'accuracy'):.4f} |"
     )

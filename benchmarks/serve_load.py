@@ -72,7 +72,7 @@ def check_promised(port: int, folder: Path, expected: dict) -> None:
 
 def without_promises(prediction: dict) -> dict:
     """A prediction as it is when nothing is asked to be promised."""
-    return {k: v for k, v in prediction.items() if k not in ("is_sure", "label_set")}
+    return {k: v for k, v in prediction.items() if k not in ("is_confident", "prediction_set")}
 
 
 def hammer(port: int, requests: list, expected: dict, connections: int, seconds: float) -> dict:

@@ -81,9 +81,9 @@ def print_calibration(name: str, found: Sequence[dict[str, float]]) -> None:
 
 def print_promises(name: str, found: Sequence[train_workflow.Run]) -> None:
     """Print what was promised out of fold beside what validation shows."""
-    promises = [run.promises for run in found]
+    guarantees = [run.guarantees for run in found]
     for place, rate in enumerate(ERROR_RATES):
-        checks = [one.abstaining[place] for one in promises if one is not None]
+        checks = [one.abstaining[place] for one in guarantees if one is not None]
         rows = [
             (check.promised_coverage, check.promised_error, check.coverage, check.error or 0.0)
             for check in checks
@@ -100,7 +100,7 @@ def print_promises(name: str, found: Sequence[train_workflow.Run]) -> None:
             f" | {len(rows)} of {len(found)} |"
         )
     for place, coverage in enumerate(COVERAGES):
-        sets = [one.sets[place] for one in promises if one is not None]
+        sets = [one.sets[place] for one in guarantees if one is not None]
         sizes, covered = np.mean([(check.mean_size, check.coverage) for check in sets], axis=0)
         print(
             f"| {name} | sets {100 * coverage:g} % | | {100 * covered:.1f} % hold the class, "

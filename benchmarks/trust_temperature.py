@@ -73,8 +73,8 @@ def draw(
     given = embeddings[fitted], labels[fitted], num_classes
     head, calibration, _ = fit_calibrated_head(*given, groups=groups[fitted], seed=seed)
     plain = fit_head(*given, groups=groups[fitted], seed=seed)
-    assert plain.strength is not None and calibration is not None
-    logits = out_of_fold_logits(*given, plain.strength, groups=groups[fitted], seed=seed)
+    assert plain.C is not None and calibration is not None
+    logits = out_of_fold_logits(*given, plain.C, groups=groups[fitted], seed=seed)
     assert logits is not None
     held = ~np.isnan(logits[:, 0])
     before = plain.at_temperature(platt(logits[held], labels[fitted][held]))

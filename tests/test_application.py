@@ -572,7 +572,7 @@ def test_every_number_between_0_and_1_is_followed_or_refused(
         check_problem(answer, "option")
     elif name == "coverage":
         (found,) = answer.json()["predictions"]
-        assert found["label_set"][0] == found["label"]
+        assert found["prediction_set"][0] == found["label"]
 
 
 def test_a_token_guards_all_but_pages_and_probes(tiny_run: Path, photo: bytes) -> None:

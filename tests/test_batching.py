@@ -62,14 +62,16 @@ def test_answers_are_those_of_the_classifier_to_the_bit(
 ) -> None:
     classifier = Classifier.load(tiny_run)
     expected = classifier.predict_index(load_unlabelled([photo_folder]))
-    assert expected.unlike_training is not None
+    assert expected.is_out_of_distribution is not None
     batcher = Batcher(classifier, max_waiting=64)
     sizes: list[int] = []
     batcher.on_batch = sizes.append
     answers = [future.result(20) for future in batcher.submit(photos)]
     batcher.close()
     assert np.array_equal([answer.probabilities for answer in answers], expected.probabilities)
-    assert [answer.unlike_training for answer in answers] == expected.unlike_training.tolist()
+    assert [
+        answer.is_out_of_distribution for answer in answers
+    ] == expected.is_out_of_distribution.tolist()
     assert sum(sizes) == len(photos) and max(sizes) <= batcher.max_batch
 
 

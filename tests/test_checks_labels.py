@@ -297,9 +297,9 @@ def test_a_review_of_embeddings_is_one_of_out_of_fold_probabilities() -> None:
     embeddings, labels, _ = flipped_blobs(120, 3, 6)
     review = review_embeddings(embeddings, labels, names(3), seed=4)
     assert review is not None
-    strength = fit_head(embeddings, labels, 3, seed=4).strength
-    assert strength is not None
-    logits = [out_of_fold_logits(embeddings, labels, 3, strength, seed=s) for s in (4, 5)]
+    C = fit_head(embeddings, labels, 3, seed=4).C
+    assert C is not None
+    logits = [out_of_fold_logits(embeddings, labels, 3, C, seed=s) for s in (4, 5)]
     mean = np.mean([softmax(part) for part in logits if part is not None], axis=0)
     np.testing.assert_allclose(review.probabilities, mean)
     np.testing.assert_array_equal(review.ranking, review_labels(mean, labels, names(3)).ranking)

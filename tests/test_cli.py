@@ -104,7 +104,7 @@ def test_train_json_is_one_object_with_the_documented_names(
         "resampling",
         "cautions",
         "learning_curve",
-        "promises",
+        "guarantees",
         "num_unlike_training",
         "num_doubtful_labels",
         "seconds",
@@ -183,10 +183,10 @@ def test_every_train_option_reaches_the_job(
     ]
     result = invoke(
         "train", photo_folder, *options, "--tta", "--drop-leaks", "--no-cache", "--split", "s.csv",
-        "--time-budget", 1.5, "--recipe", "exercise", "--resume", "-o", "run",
+        "--time-budget", 1.5, "--recipe", "keras-tutorial", "--resume", "-o", "run",
     )  # fmt: skip
     assert result.exit_code == 1
-    changes |= {"recipe": "exercise", "time_budget_minutes": 1.5}
+    changes |= {"recipe": "keras-tutorial", "time_budget_minutes": 1.5}
     expected = train_workflow.TrainConfig(**changes, tta=True, drop_leaks=True)  # type: ignore[arg-type]
     assert asked["config"] == expected
     assert asked["use_cache"] is False and asked["manifest"] == Path("s.csv")
@@ -235,7 +235,7 @@ def test_predict_prints_a_table_json_or_csv(run_path: Path, photo_folder: Path) 
     facts = json.loads(invoke("predict", run_path, *paths, "--json").stdout)
     assert set(facts) == {"predictions", "errors"} and facts["errors"] == []
     first = facts["predictions"][0]
-    assert set(first) == {"path", "label", "probability", "probabilities", "unlike_training"}
+    assert set(first) == {"path", "label", "probability", "probabilities", "is_out_of_distribution"}
     assert first["probabilities"][first["label"]] == first["probability"]
     rows = list(csv.DictReader(io.StringIO(invoke("predict", run_path, *paths, "--csv").stdout)))
     assert [row["label"] for row in rows] == [p["label"] for p in facts["predictions"]]
@@ -260,13 +260,13 @@ def test_predict_says_not_sure_and_what_else_it_may_be(
     assert re.match(r"2\d of 25 answered: those with \d\d\.\d % or more that are like", told)
     facts = json.loads(invoke("predict", run_path, *paths, *options, "--json").stdout)
     assert facts["abstaining"]["error_rate"] == 0.1
-    assert facts["predictions"][0]["is_sure"] is False
-    assert facts["predictions"][0]["unlike_training"] is True
-    assert facts["predictions"][1]["label_set"][0] == "round"
+    assert facts["predictions"][0]["is_confident"] is False
+    assert facts["predictions"][0]["is_out_of_distribution"] is True
+    assert facts["predictions"][1]["prediction_set"][0] == "round"
     text = invoke("predict", run_path, *paths, *options, "--csv").stdout
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert rows[0]["is_sure"] == "no" and rows[0]["unlike_training"] == "yes"
-    assert rows[1]["label_set"].split(" | ")[0] == "round"
+    assert rows[0]["is_confident"] == "no" and rows[0]["is_out_of_distribution"] == "yes"
+    assert rows[1]["prediction_set"].split(" | ")[0] == "round"
 
 
 def test_predict_answers_at_the_smallest_rate_that_few_photos_show(
@@ -281,7 +281,7 @@ def test_predict_answers_at_the_smallest_rate_that_few_photos_show(
     rule = facts["abstaining"]
     assert rule["error_rate"] == 0.01 and rule["confidence"] == 0.95
     assert 100 * rule["shown_error_rate"] == pytest.approx(float(found[1]))
-    sure = [answer["is_sure"] for answer in facts["predictions"]]
+    sure = [answer["is_confident"] for answer in facts["predictions"]]
     assert any(sure) and last.startswith(f"{sum(sure)} of {len(sure)} answered")
     for share in ("1e-12", "0.999999999999"):
         result = invoke("predict", run_path, photo_folder, "--sets", share, "--error-rate", share)
@@ -835,7 +835,7 @@ def training(
     folder = tmp_path_factory.mktemp("network")
     (folder / "mine.py").write_text(NETWORK_FILE)
     command: list[object] = ["train", photo_folder, "--network", f"{folder / 'mine.py'}:build"]
-    command += ["--strategy", "augmented", "--recipe", "exercise", "--image-size", 48]
+    command += ["--strategy", "augmented", "--recipe", "keras-tutorial", "--image-size", 48]
     command += ["--batch-size", 12, "--no-cache", "--quiet"]
     result = invoke(*command, "--epochs", 20, "-o", folder / "run")
     assert result.exit_code == 0, result.stderr
@@ -963,9 +963,9 @@ def test_every_compare_option_reaches_the_job(
     monkeypatch.setattr(compare_workflow, "compare", remember)
     result = invoke(
         "compare", photo_folder, "--strategy", "transfer", "--strategy", "scratch", "--recipe",
-        "exercise", "--seeds", 2, "--quick", "--resume", "--backbone", "xception", "--weights",
-        "w.h5", "--network", "mine.py:build", "--epochs", 3, "--validation-fraction", 0.3,
-        "--difference", 0.05, "--seed", 5, "--max-megapixels", 9.0,
+        "keras-tutorial", "--seeds", 2, "--quick", "--resume", "--backbone", "xception",
+        "--weights", "w.h5", "--network", "mine.py:build", "--epochs", 3,
+        "--validation-fraction", 0.3, "--difference", 0.05, "--seed", 5, "--max-megapixels", 9.0,
     )  # fmt: skip
     assert result.exit_code == 130
     assert result.stderr.startswith(
@@ -973,7 +973,7 @@ def test_every_compare_option_reaches_the_job(
     )
     assert asked["config"] == compare_workflow.CompareConfig(
         strategy=("transfer", "scratch"),
-        recipe="exercise",
+        recipe="keras-tutorial",
         seeds=2,
         quick=True,
         backbone="xception",

@@ -63,8 +63,8 @@ def test_the_cache_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.Mo
             "`seeds` or `folds`; leave them out, or .* use `handful compare`",
         ),
         (
-            {"recipe": "exercise", "folds": 5},
-            "strategy 'transfer' of recipe 'exercise' trains in epochs and does not use",
+            {"recipe": "keras-tutorial", "folds": 5},
+            "strategy 'transfer' of recipe 'keras-tutorial' trains in epochs and does not use",
         ),
     ],
 )
@@ -88,7 +88,7 @@ def test_a_head_without_epochs_refuses_their_options(name: str, value: float) ->
     message = f"fits its head without epochs and does not use `{name}`; leave it out, or"
     with pytest.raises(ValueError, match=message):
         TrainConfig(**options)
-    assert getattr(TrainConfig(recipe="exercise", **options), name) == value
+    assert getattr(TrainConfig(recipe="keras-tutorial", **options), name) == value
     assert getattr(TrainConfig(strategy="distilled", **options), name) == value
 
 
@@ -125,7 +125,7 @@ def test_a_comparison_out_of_range_is_refused(values: dict[str, Any], message: s
 
 
 def test_a_recipe_knows_what_is_compared() -> None:
-    assert CompareConfig(recipe="exercise").chosen == ("scratch", "augmented", "transfer")
+    assert CompareConfig(recipe="keras-tutorial").chosen == ("scratch", "augmented", "transfer")
     assert CompareConfig(recipe="mnist").chosen == ("scratch",)
     assert CompareConfig().chosen[:3] == ("scratch", "augmented", "transfer")
     assert CompareConfig(strategy=("augmented",)).chosen == ("augmented",)
@@ -133,7 +133,7 @@ def test_a_recipe_knows_what_is_compared() -> None:
 
 def test_each_training_gets_the_options_that_are_its_own() -> None:
     config = CompareConfig(
-        recipe="exercise",
+        recipe="keras-tutorial",
         backbone="xception",
         weights="w.h5",
         network="mine.py:build",
@@ -142,7 +142,12 @@ def test_each_training_gets_the_options_that_are_its_own() -> None:
         difference=0.05,
         max_megapixels=9.0,
     )
-    shared = {"recipe": "exercise", "epochs": 3, "validation_fraction": 0.3, "max_megapixels": 9.0}
+    shared = {
+        "recipe": "keras-tutorial",
+        "epochs": 3,
+        "validation_fraction": 0.3,
+        "max_megapixels": 9.0,
+    }
     shared |= {"difference": 0.05}
     pictures = TrainConfig(strategy="augmented", network="mine.py:build", seed=4, **shared)  # type: ignore[arg-type]
     head = TrainConfig(strategy="transfer", backbone="xception", weights="w.h5", seed=4, **shared)  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ POLICIES = {
     "brightness": AugmentationPolicy(brightness_range=(0.4, 1.7)),
     "channel shift": AugmentationPolicy(channel_shift_range=80.0),
     "all": EVERYTHING,
-    "exercise": EXERCISE_POLICY,
+    "keras-tutorial": EXERCISE_POLICY,
 }
 
 

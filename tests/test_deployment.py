@@ -94,7 +94,7 @@ def deployed(
     offset: float = 0.0,
 ) -> Classifier:
     settings = DecodeSettings(recipe.image_size, "squash")
-    config = config or TrainConfig(strategy="scratch", recipe="exercise")
+    config = config or TrainConfig(strategy="scratch", recipe="keras-tutorial")
     return deploy(network, recipe, NAMES[:num_classes], settings, config, offset)
 
 
@@ -142,17 +142,17 @@ def test_the_classifier_says_what_the_network_says(case: str, tmp_path: Path) ->
 
 def test_it_says_what_it_is_and_its_files_go_with_it() -> None:
     network = own(2, "activation")
-    config = TrainConfig(strategy="scratch", recipe="exercise", tta=True)
+    config = TrainConfig(strategy="scratch", recipe="keras-tutorial", tta=True)
     classifier = deployed(network, RECIPE, 2, config)
     about = {
         "backbone": network.name,
         "licence": "yours",
         "source": "trained on these photos",
         "strategy": "scratch",
-        "recipe": "exercise",
+        "recipe": "keras-tutorial",
     }
     assert classifier.about == about and classifier.test_time_mirror
-    assert classifier.extractor.precision == "f32" and classifier.head.strength is None
+    assert classifier.extractor.precision == "f32" and classifier.head.C is None
     folder = classifier.network.xml_path.parent
     assert folder.is_dir()
     del classifier

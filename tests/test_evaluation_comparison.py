@@ -100,7 +100,7 @@ def test_a_difference_is_the_metrics(comparison: Comparison) -> None:
     expected = paired_difference_interval(first_right(196), first_right(170))
     assert found.interval == pytest.approx(expected)
     assert found.p_value == mcnemar_test(26, 0)
-    assert found.p_value < found.adjusted_p_value < 1e-5 and found.is_real
+    assert found.p_value < found.adjusted_p_value < 1e-5 and found.is_significant
 
 
 def test_sentences_are_plain(comparison: Comparison) -> None:
@@ -114,16 +114,16 @@ def test_sentences_are_plain(comparison: Comparison) -> None:
 
 def test_many_pairs_make_a_small_difference_open() -> None:
     small = Difference("a", "b", 0.03, (0.002, 0.058), 0.03, 0.18, num_pairs=6, photos_needed=900)
-    assert not small.is_real
+    assert not small.is_significant
     assert small.sentence == (
         "no proven difference between a and b "
         "(3.0 points, 95 % interval 0.2 to 5.8; too little for one of 6 pairs compared); about "
         "900 photos would show one of this size"
     )
     alone = replace(small, adjusted_p_value=0.051, num_pairs=1)
-    assert not alone.is_real and "0.2 to 5.8, but p = 0.05)" in alone.sentence
-    assert not replace(small, interval=(-0.001, 0.06), adjusted_p_value=0.01).is_real
-    assert replace(small, adjusted_p_value=0.04).is_real
+    assert not alone.is_significant and "0.2 to 5.8, but p = 0.05)" in alone.sentence
+    assert not replace(small, interval=(-0.001, 0.06), adjusted_p_value=0.01).is_significant
+    assert replace(small, adjusted_p_value=0.04).is_significant
 
 
 def test_the_verdict_names_all_that_cannot_be_told_apart(comparison: Comparison) -> None:
@@ -243,7 +243,7 @@ def test_no_fewer_photos_are_asked_for_than_failed_to_show_it(
         for seed, right in enumerate(rights)
     ]
     (found,) = compare(*runs).differences
-    assert not found.is_real and found.photos_needed is None
+    assert not found.is_significant and found.photos_needed is None
     assert found.sentence.endswith("; more seeds, not more photos, would show one of this size")
 
 
@@ -273,8 +273,8 @@ def test_json_holds_everything(comparison: Comparison, tmp_path: Path) -> None:
     assert first["runs"][0]["run_path"] == str(tmp_path)
     assert first["runs"][0]["overfitting_gap"] == pytest.approx(0.2)
     assert answer["differences"][0]["sentence"] == placed.differences[0].sentence
-    assert answer["differences"][0]["is_real"] is True
-    assert "is_real" in json.dumps(comparison.to_dict(), allow_nan=False)
+    assert answer["differences"][0]["is_significant"] is True
+    assert "is_significant" in json.dumps(comparison.to_dict(), allow_nan=False)
 
 
 def test_runs_must_be_scored_on_the_same_photos() -> None:

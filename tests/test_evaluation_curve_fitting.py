@@ -75,7 +75,7 @@ def test_groups_stay_together_and_parts_hold_those_before_them(
     fitted, tested = [], []
 
     class Spy:
-        strength = 0.1
+        C = 0.1
 
         def predict_proba(self, embeddings: np.ndarray) -> np.ndarray:
             tested.append(embeddings[:, 0].astype(int))
@@ -130,9 +130,9 @@ def test_strengths_are_chosen_anew_in_every_draw(monkeypatch: pytest.MonkeyPatch
     embeddings, labels = draw_embeddings(60)
     given = []
 
-    def fit(*arguments, strength: float | None, **options):
-        given.append(strength)
-        return fit_head(*arguments, strength=strength, **options)
+    def fit(*arguments, C: float | None, **options):
+        given.append(C)
+        return fit_head(*arguments, C=C, **options)
 
     monkeypatch.setattr(curve_fitting, "fit_head", fit)
     curve = measure_curve(embeddings, labels, 2, num_draws=3)

@@ -29,7 +29,7 @@ def evaluation() -> Evaluation:
 
 
 def test_figures_by_hand(evaluation: Evaluation) -> None:
-    assert len(evaluation) == 5 and evaluation.num_right == 3
+    assert len(evaluation) == 5 and evaluation.num_correct == 3
     assert evaluation.accuracy == 0.6
     assert evaluation.accuracy_interval == pytest.approx((0.230724, 0.882379), abs=1e-6)
     assert evaluation.balanced_accuracy == pytest.approx((1 / 2 + 1 + 1 / 2) / 3)
@@ -110,7 +110,7 @@ def test_confidence_bands_share_out_all_photos(evaluation: Evaluation) -> None:
     bands = evaluation.confidence_bands
     assert bands.edges.tolist() == [0.0, 0.5, 0.7, 0.9, 0.99, 1.0]
     assert bands.counts.tolist() == [2, 0, 2, 1, 0]
-    assert bands.num_right.tolist() == [1, 0, 2, 0, 0]
+    assert bands.num_correct.tolist() == [1, 0, 2, 0, 0]
     assert evaluation.reliability.counts.sum() == 5
 
 
@@ -194,10 +194,10 @@ def test_many_classes_take_no_long_time() -> None:
     assert evaluation.roc_auc is not None and evaluation.roc_auc > 0.95
 
 
-def answered(num_right: int, num_photos: int, groups: np.ndarray | None = None) -> Evaluation:
+def answered(num_correct: int, num_photos: int, groups: np.ndarray | None = None) -> Evaluation:
     """Photos of two classes, as many of each, so many named right."""
     labels = np.arange(num_photos) % 2
-    named = np.where(np.arange(num_photos) < num_right, labels, 1 - labels)
+    named = np.where(np.arange(num_photos) < num_correct, labels, 1 - labels)
     paths = [f"{row}.jpg" for row in range(num_photos)]
     return score(np.eye(2)[named] * 0.8 + 0.1, labels, ["a", "b"], paths, groups=groups)
 
@@ -218,7 +218,7 @@ GUESSING = "No better than guessing: the network has not learned."
 
 
 @pytest.mark.parametrize(
-    ("num_right", "num_photos", "note"),
+    ("num_correct", "num_photos", "note"),
     [
         (50, 100, GUESSING),
         (0, 100, GUESSING),
@@ -232,8 +232,8 @@ GUESSING = "No better than guessing: the network has not learned."
         (7, 10, "Perhaps no better than guessing: 10 photos cannot tell."),
     ],
 )
-def test_guessing_is_called_guessing(num_right: int, num_photos: int, note: str) -> None:
-    found = answered(num_right, num_photos)
+def test_guessing_is_called_guessing(num_correct: int, num_photos: int, note: str) -> None:
+    found = answered(num_correct, num_photos)
     assert found.chance_note == note and found.beats_guessing == (not note)
     assert found.to_dict()["beats_guessing"] == (not note)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from handful.evaluation.evaluation import Evaluation, score
-from handful.evaluation.guarantees import check_promises
+from handful.evaluation.guarantees import check_guarantees
 from handful.models.calibration import Calibration, keep_answers
 
 
@@ -23,7 +23,7 @@ def judged(confidences: list[float], right: list[bool]) -> tuple[Calibration, Ev
 def test_what_is_found_is_counted_on_the_scored_photos() -> None:
     calibration, _ = judged([0.99] * 60 + [0.7] * 30, [True] * 60 + [False] * 30)
     _, scored = judged([0.995, 0.991, 0.6, 0.8], [True, False, True, True])
-    found = check_promises(calibration, scored)
+    found = check_guarantees(calibration, scored)
     assert (found.temperature, found.source, found.num_photos) == (1.25, "out-of-fold", 90)
     first, *_, last = found.abstaining
     assert first.error_rate == first.shown_error_rate == 0.1 and found.confidence == 0.95
@@ -42,7 +42,7 @@ def test_what_is_checked_is_what_abstaining_does() -> None:
     # The sure mistake is unlike the training photos: predicting never calls it sure.
     calibration, _ = judged([0.99] * 60 + [0.7] * 30, [True] * 60 + [False] * 30)
     _, scored = judged([0.995, 0.991, 0.6, 0.8], [True, False, True, True])
-    found = check_promises(calibration, scored, np.array([False, True, False, False]))
+    found = check_guarantees(calibration, scored, np.array([False, True, False, False]))
     assert found.abstaining[0].coverage == 0.25 and found.abstaining[0].error == 0
 
 
@@ -50,7 +50,7 @@ def test_the_interval_of_what_is_found_knows_near_duplicates() -> None:
     calibration, scored = judged([0.99] * 60, [True] * 60)
     paths, copies = list(scored.paths), np.arange(60) // 10
     grouped = score(scored.probabilities, scored.labels, ["a", "b"], paths, groups=copies)
-    alone, together = (check_promises(calibration, one) for one in (scored, grouped))
+    alone, together = (check_guarantees(calibration, one) for one in (scored, grouped))
     few, many = (one.abstaining[0].error_interval or (0, 0) for one in (together, alone))
     assert few[1] > 3 * many[1] > 0
 
@@ -58,17 +58,17 @@ def test_the_interval_of_what_is_found_knows_near_duplicates() -> None:
 def test_none_answered_has_no_error() -> None:
     calibration, _ = judged([0.99] * 60 + [0.7] * 30, [True] * 60 + [False] * 30)
     _, scored = judged([0.6, 0.8], [True, True])
-    first = check_promises(calibration, scored).abstaining[0]
+    first = check_guarantees(calibration, scored).abstaining[0]
     assert first.coverage == 0 and first.error is None and first.error_interval is None
     nothing, _ = judged([0.9], [True])
-    first = check_promises(nothing, scored).abstaining[0]
+    first = check_guarantees(nothing, scored).abstaining[0]
     assert first.threshold is None and first.coverage == 0 and first.shown_error_rate == 1
 
 
 def test_sets_are_counted_on_the_scored_photos() -> None:
     calibration, _ = judged([0.99] * 20 + [0.7] * 10, [True] * 20 + [False] * 10)
     _, scored = judged([0.95, 0.6], [True, False])
-    rows = check_promises(calibration, scored).sets
+    rows = check_guarantees(calibration, scored).sets
     assert [row.coverage_asked for row in rows] == [0.8, 0.9, 0.95, 0.99]
     # The threshold is 0.3 at 80 %: what has 0.4 is in the set, what has 0.05 is not.
     assert (rows[0].coverage, rows[0].mean_size, rows[0].single_share) == (1.0, 1.5, 0.5)
@@ -77,7 +77,7 @@ def test_sets_are_counted_on_the_scored_photos() -> None:
 
 def test_the_figures_are_plain() -> None:
     calibration, scored = judged([0.99] * 20, [True] * 20)
-    facts = json.loads(json.dumps(check_promises(calibration, scored).to_dict()))
+    facts = json.loads(json.dumps(check_guarantees(calibration, scored).to_dict()))
     assert set(facts) == {
         "temperature",
         "source",

@@ -109,12 +109,12 @@ def test_a_resample_is_a_head_fitted_as_train_fits_it() -> None:
     for resample, (seed, _, held) in zip(found.resamples, splits, strict=True):
         head = fit_head(embeddings[~held], labels[~held], 2, groups=groups[~held], seed=seed)
         logits = out_of_fold_logits(
-            embeddings[~held], labels[~held], 2, head.strength, groups=groups[~held], seed=seed
+            embeddings[~held], labels[~held], 2, head.C, groups=groups[~held], seed=seed
         )
         assert logits is not None
         head = head.at_temperature(calibrate(logits, labels[~held]).temperature)
         probabilities = head.predict_proba(embeddings[held])
-        assert resample.strength == head.strength
+        assert resample.C == head.C
         assert resample.accuracy == np.mean(probabilities.argmax(axis=1) == labels[held])
         assert resample.log_loss == pytest.approx(log_loss(probabilities, labels[held]))
         assert (resample.num_fit, resample.num_held_out) == ((~held).sum(), held.sum())
@@ -133,7 +133,7 @@ def test_the_same_seed_gives_the_same_and_another_does_not() -> None:
 
     assert resampled(0).to_dict() == resampled(0).to_dict()
     assert resampled(0).resamples[1:] == resampled(1).resamples[:-1]
-    assert resampled(0).accuracy.deviation > 0
+    assert resampled(0).accuracy.std > 0
     assert told[:4] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert {row.num_held_out for row in resampled(0).resamples} == {24}
     held = [rows for _, _, rows in draw_splits(labels, np.arange(80), 4, None, 0.3)]
@@ -163,7 +163,7 @@ def test_a_spread_sums_up_its_values() -> None:
     found = resampling_of([0.8, 0.9, 1.0, 0.9])
     spread = found.accuracy
     assert spread.mean == pytest.approx(0.9) and spread.range == (0.8, 1.0)
-    assert spread.deviation == pytest.approx(np.std([0.8, 0.9, 1.0, 0.9], ddof=1))
+    assert spread.std == pytest.approx(np.std([0.8, 0.9, 1.0, 0.9], ddof=1))
     low, high = resampled_interval(spread.values, 80, 20)
     assert spread.interval == (low, 1.0) and high > 1
     assert found.spread("log_loss").interval[0] == 0.0
@@ -176,7 +176,7 @@ def test_a_spread_sums_up_its_values() -> None:
 def test_equal_accuracies_are_no_certainty(right: int, number: int) -> None:
     value = right / 20
     spread = resampling_of([value] * number).accuracy
-    assert spread.mean == value and spread.deviation == 0 and spread.range == (value, value)
+    assert spread.mean == value and spread.std == 0 and spread.range == (value, value)
     assert spread.interval == wilson_interval(round(90 * value), 90)
     # Of a score that is no share of photos nothing else is known.
     flat = resampling_of([value] * number).spread("expected_calibration_error")
@@ -325,6 +325,6 @@ def test_copies_are_not_more_photos_where_all_are_named_right() -> None:
     labels = np.repeat(np.arange(20) % 2, 5)
     embeddings = (10 * np.eye(2)[labels]).astype(np.float32)
     found = resample_head(embeddings, labels, np.arange(100) // 5, NAMES, num_folds=5)
-    assert found.num_groups == 20 and found.accuracy.deviation == 0
+    assert found.num_groups == 20 and found.accuracy.std == 0
     assert found.accuracy.interval == pytest.approx(wilson_interval(20, 20))
     assert "by the number of different photos, 20" in found.sentences[0]

@@ -9,10 +9,10 @@ from handful.statistics.intervals import accuracy_interval, photos_to_halve
 
 
 def answered(
-    num_right: int, labels: np.ndarray, names: list[str], groups: np.ndarray | None = None
+    num_correct: int, labels: np.ndarray, names: list[str], groups: np.ndarray | None = None
 ) -> Evaluation:
     """Photos of which the last ones are taken for the next class."""
-    wrong = np.arange(len(labels)) >= num_right
+    wrong = np.arange(len(labels)) >= num_correct
     probabilities = np.eye(len(names))[(labels + wrong) % len(names)]
     paths = [f"{row}.jpg" for row in range(len(labels))]
     return score(probabilities, labels, names, paths, groups=groups)
@@ -23,7 +23,7 @@ def halves(num_photos: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("num_right", "num_photos", "expected"),
+    ("num_correct", "num_photos", "expected"),
     [
         (
             61,
@@ -44,8 +44,8 @@ def halves(num_photos: int) -> np.ndarray:
         (2, 2, "Perhaps no better than guessing: 2 photos cannot tell."),
     ],
 )
-def test_what_to_expect(num_right: int, num_photos: int, expected: str) -> None:
-    assert verdict(answered(num_right, halves(num_photos), ["cat", "dog"])) == expected
+def test_what_to_expect(num_correct: int, num_photos: int, expected: str) -> None:
+    assert verdict(answered(num_correct, halves(num_photos), ["cat", "dog"])) == expected
 
 
 def test_a_class_without_photos_is_named() -> None:
@@ -77,20 +77,20 @@ def test_near_duplicates_count_less() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_right", "more"), [(0, 66), (1, 120), (30, 198), (50, 191), (61, 120), (62, 66)]
+    ("num_correct", "more"), [(0, 66), (1, 120), (30, 198), (50, 191), (61, 120), (62, 66)]
 )
 @pytest.mark.parametrize("size", [1, 4])
 def test_so_many_more_photos_halve_the_interval_and_no_fewer(
-    num_right: int, more: int, size: int
+    num_correct: int, more: int, size: int
 ) -> None:
     """Four times as many photos by the root, and two times where all are right."""
-    share, z = num_right / 62, 1.959964
+    share, z = num_correct / 62, 1.959964
 
     def width(photos: int) -> float:
         root = math.sqrt(share * (1 - share) / photos + z * z / (4 * photos * photos))
         return 2 * z * root / (1 + z * z / photos)
 
-    correct = np.arange(62) < num_right
+    correct = np.arange(62) < num_correct
     low, high = accuracy_interval(correct)
     assert width(62) == pytest.approx(high - low, abs=1e-6)
     assert width(62 + more) <= (high - low) / 2 < width(62 + more - 1)

@@ -264,12 +264,12 @@ def test_normalisation_is_that_of_keras(family):
     images = keras.Input((4, 4, 3))
     found = keras.Model(images, keras_loading.normalise(images, preprocessing))(pixels)
     if preprocessing == "sqrt":
-        mean, deviation = (
+        mean, std = (
             np.array(keras_loading._IMAGENET_MEAN),
             np.array(keras_loading._IMAGENET_DEVIATION),
         )
-        found = (np.asarray(found) / 255 - mean) / np.sqrt(deviation)
-        expected = (expected / 255 - mean) / deviation
+        found = (np.asarray(found) / 255 - mean) / np.sqrt(std)
+        expected = (expected / 255 - mean) / std
     np.testing.assert_allclose(np.asarray(found), expected, atol=1e-4)
 
 
@@ -283,8 +283,8 @@ def test_efficientnet_b0_is_scaled_as_with_official_weights(tmp_path, monkeypatc
     keras.utils.set_random_seed(0)
     network = keras.applications.EfficientNetB0(weights=None, include_top=False, pooling="avg")
     (norm,) = [layer for layer in network.layers if type(layer).__name__ == "Normalization"]
-    mean, deviation = keras_loading._IMAGENET_MEAN, keras_loading._IMAGENET_DEVIATION
-    norm.set_weights([np.array(mean), np.array(deviation), np.array(0)])
+    mean, std = keras_loading._IMAGENET_MEAN, keras_loading._IMAGENET_DEVIATION
+    norm.set_weights([np.array(mean), np.array(std), np.array(0)])
     network.save_weights(path)
     monkeypatch.setattr(file_utils, "get_file", lambda *args, **options: str(path))
     official = keras.applications.EfficientNetB0(include_top=False, pooling="avg")

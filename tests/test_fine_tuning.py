@@ -160,7 +160,7 @@ def test_where_nothing_helps_the_fitted_head_is_kept(split: Split) -> None:
         and "fitted head alone, which is kept" in trained.network.note
     )
     assert trained.network is not None
-    assert trained.network.num_trainable == 1_281 and trained.classifier.head.strength is not None
+    assert trained.network.num_trainable == 1_281 and trained.classifier.head.C is not None
 
 
 def test_backbones_without_a_known_cut_are_refused(split: Split) -> None:

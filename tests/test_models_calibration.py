@@ -234,9 +234,9 @@ def test_sets_cover_photos_of_other_groups(size: int) -> None:
 @pytest.mark.parametrize("num_photos", [0, 1, 2, 40])
 def test_any_coverage_and_rate_above_0_and_below_1_is_one(coverage: float, num_photos: int) -> None:
     found = answers([0.9] * num_photos, [True] * num_photos)
-    sets = found.sets_of(np.array([[0.7, 0.3], [0.5, 0.5]]), coverage)
+    sets = found.prediction_sets(np.array([[0.7, 0.3], [0.5, 0.5]]), coverage)
     assert sets.any(axis=1).all()
-    assert found.sets_of(np.zeros((0, 2)), coverage).shape == (0, 2)
+    assert found.prediction_sets(np.zeros((0, 2)), coverage).shape == (0, 2)
     assert found.abstain_at(coverage).num_photos == num_photos
 
 
@@ -256,7 +256,7 @@ def test_sets_cover_exchangeable_photos(coverage: float) -> None:
         logits, labels = drawn(60, 4, 1.0, seed)
         probabilities = softmax(logits)
         found = keep_answers(probabilities[:40], labels[:40], "validation")
-        sets = found.sets_of(probabilities[40:], coverage)
+        sets = found.prediction_sets(probabilities[40:], coverage)
         assert sets.any(axis=1).all()
         held.append(sets[np.arange(20), labels[40:]].mean())
     # 300 draws of 20: a standard error of about half a point. At least the coverage, and, for
@@ -272,14 +272,16 @@ def test_a_larger_coverage_never_takes_a_class_away(
     logits, labels = drawn(50, 4, 1.0, seed)
     probabilities = softmax(logits)
     found = keep_answers(probabilities, labels, "validation")
-    small, large = (found.sets_of(probabilities, share) for share in (coverage, coverage + more))
+    small, large = (
+        found.prediction_sets(probabilities, share) for share in (coverage, coverage + more)
+    )
     assert (large >= small).all()
 
 
 def test_too_few_photos_for_a_coverage_give_all_classes() -> None:
     found = answers([0.9] * 10, [True] * 10)
     assert found.set_threshold(0.95) == 0.0
-    assert found.sets_of(np.array([[0.999, 0.001]]), 0.95).all()
+    assert found.prediction_sets(np.array([[0.999, 0.001]]), 0.95).all()
     assert found.set_threshold(0.9) == pytest.approx(0.9)
 
 

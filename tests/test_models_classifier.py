@@ -71,8 +71,8 @@ def test_saving_keeps_what_promises_rest_on(
         one.predict(pictures, error_rate=0.2, coverage=0.9) for one in (classifier, loaded)
     )
     assert first == second
-    assert [prediction.unlike_training for prediction in first] == [False, True]
-    assert first[1].is_sure is False  # however probable the class
+    assert [prediction.is_out_of_distribution for prediction in first] == [False, True]
+    assert first[1].is_confident is False  # however probable the class
 
 
 def test_a_classifier_of_the_first_version_is_read_without_promises(
@@ -91,10 +91,12 @@ def test_a_classifier_of_the_first_version_is_read_without_promises(
     loaded = Classifier.load(folder)
     photo = [draw_photo("round", 5)]
     assert np.array_equal(loaded.predict_proba(photo), classifier.predict_proba(photo))
-    assert loaded.predict(photo)[0].unlike_training is None
+    assert loaded.predict(photo)[0].is_out_of_distribution is None
     # Nothing is known of how often it errs: it is sure of none, and any class may be right.
     (answer,) = loaded.predict(photo, error_rate=0.1, coverage=0.9)
-    assert answer.is_sure is False and set(answer.label_set or ()) == set(loaded.class_names)
+    assert answer.is_confident is False and set(answer.prediction_set or ()) == set(
+        loaded.class_names
+    )
     rule = loaded.abstain_at(0.1)
     assert rule.threshold is None and rule.num_photos == 0 and not rule.is_as_asked
 
@@ -103,16 +105,19 @@ def test_answers_say_whether_they_are_sure_and_what_else_it_may_be(
     classifier: Classifier, photo_folder: Path
 ) -> None:
     plain = classifier.predict([photo_folder])
-    assert {p.is_sure for p in plain} == {None} and {p.label_set for p in plain} == {None}
+    assert {p.is_confident for p in plain} == {None} and {p.prediction_set for p in plain} == {None}
     rule = classifier.abstain_at(0.2)
     for prediction in classifier.predict([photo_folder], error_rate=0.2, coverage=0.95):
         high = np.float32(prediction.probability) >= rule.threshold
-        assert prediction.is_sure == (high and not prediction.unlike_training)
-        assert prediction.label_set is not None and prediction.label_set[0] == prediction.label
-        chances = [prediction.probabilities[name] for name in prediction.label_set]
+        assert prediction.is_confident == (high and not prediction.is_out_of_distribution)
+        assert (
+            prediction.prediction_set is not None
+            and prediction.prediction_set[0] == prediction.label
+        )
+        chances = [prediction.probabilities[name] for name in prediction.prediction_set]
         assert chances == sorted(chances, reverse=True)
     facts = classifier.predict([draw_photo("round", 5)], coverage=0.95)[0].to_dict()
-    assert "is_sure" not in facts and facts["label_set"][0] == facts["label"]
+    assert "is_confident" not in facts and facts["prediction_set"][0] == facts["label"]
 
 
 def test_too_few_photos_hold_none_out(
@@ -127,7 +132,7 @@ def test_too_few_photos_hold_none_out(
     assert classifier.calibration is None and classifier.reference is None
     loaded = Classifier.load(classifier.save(tmp_path / "saved"))
     assert loaded.calibration is None and loaded.reference is None
-    assert loaded.predict([photo_folder])[0].unlike_training is None
+    assert loaded.predict([photo_folder])[0].is_out_of_distribution is None
 
 
 def test_a_mirrored_picture_gets_the_same_answer_with_the_mirror_averaged(

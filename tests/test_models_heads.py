@@ -9,8 +9,8 @@ from threadpoolctl import threadpool_limits
 
 from handful.data.target import ONE_CLASS, softmax
 from handful.models.heads import (
-    DEFAULT_STRENGTH,
-    STRENGTHS,
+    C_GRID,
+    DEFAULT_C,
     LinearHead,
     _cross_validated_rows,
     _Problem,
@@ -36,7 +36,7 @@ def test_the_optimum_is_scikit_learns() -> None:
     inputs, labels = blobs([60, 50, 40], spread=1.5)
     head = fit_head(inputs, labels, 3, class_weight="none")
     standardised = (inputs - head.mean) / head.scale
-    theirs = LogisticRegression(C=head.strength, tol=1e-8, max_iter=2000)
+    theirs = LogisticRegression(C=head.C, tol=1e-8, max_iter=2000)
     theirs.fit(standardised.astype(np.float64), labels)
     np.testing.assert_allclose(
         head.predict_proba(inputs), theirs.predict_proba(standardised), atol=5e-3
@@ -95,11 +95,11 @@ def test_fitting_folds_at_once_is_fitting_each_alone() -> None:
 def test_strength_is_chosen_by_held_out_log_loss() -> None:
     easy = fit_head(*blobs([40, 40], spread=0.2), 2)
     hard = fit_head(*blobs([40, 40], spread=6.0), 2)
-    assert hard.strength < easy.strength
+    assert hard.C < easy.C
     for head in (easy, hard):
         best = min(head.scores, key=lambda score: score.log_loss)
-        assert head.strength == best.strength
-        assert [score.strength for score in head.scores] == list(STRENGTHS[: len(head.scores)])
+        assert head.C == best.C
+        assert [score.C for score in head.scores] == list(C_GRID[: len(head.scores)])
 
 
 def test_groups_stay_together_while_choosing() -> None:
@@ -109,7 +109,7 @@ def test_groups_stay_together_while_choosing() -> None:
     groups = np.repeat(np.arange(24), 6)
     honest = fit_head(inputs, labels, 2, groups=groups)
     fooled = fit_head(inputs, labels, 2)
-    assert honest.strength < fooled.strength
+    assert honest.C < fooled.C
     assert fooled.scores[-1].accuracy > 0.99 > max(s.accuracy for s in honest.scores)
 
 
@@ -120,7 +120,7 @@ def test_a_handful_of_photos_is_enough(num_photos: int) -> None:
     assert (head.predict_proba(inputs).argmax(axis=1) == labels).all()
     assert bool(head.scores) == (num_photos > 1)
     if num_photos == 1:
-        assert head.strength == DEFAULT_STRENGTH
+        assert head.C == DEFAULT_C
 
 
 def test_a_thousand_classes() -> None:
@@ -134,7 +134,7 @@ def test_more_photos_than_are_cross_validated_are_all_fitted() -> None:
     inputs, labels = blobs([4000, 4000], dim=8)
     head = fit_head(inputs, labels, 2)
     # Twice the photos than chose the strength, and each of them counts in the optimum.
-    theirs = LogisticRegression(C=head.strength, tol=1e-8, max_iter=2000)
+    theirs = LogisticRegression(C=head.C, tol=1e-8, max_iter=2000)
     theirs.fit((inputs - head.mean) / head.scale, labels)
     expected = theirs.predict_proba((inputs - head.mean) / head.scale)
     np.testing.assert_allclose(head.predict_proba(inputs), expected, atol=1e-2)
@@ -165,7 +165,7 @@ def test_rare_classes_are_among_the_photos_that_choose_the_strength() -> None:
         assert (logits[: 2 * count].argmax(axis=1) == labels[: 2 * count]).mean() > 0.6
     assert out_of_fold_logits(*blobs([50, 1], dim=4), 2, 0.1) is None
     # Two classes, one of them a single group: there is nothing to choose the strength by.
-    assert fit_head(*blobs([5000, 1], dim=4), 2).strength == DEFAULT_STRENGTH
+    assert fit_head(*blobs([5000, 1], dim=4), 2).C == DEFAULT_C
 
 
 def test_of_many_photos_of_common_classes_a_plain_random_part_chooses() -> None:
@@ -181,7 +181,7 @@ def test_views_count_as_one_photo() -> None:
     inputs, labels = blobs([15, 15], spread=2.0)
     three = np.repeat(inputs[:, np.newaxis], 3, axis=1)
     once, thrice = fit_head(inputs, labels, 2), fit_head(three, labels, 2)
-    assert [s.strength for s in once.scores] == [s.strength for s in thrice.scores]
+    assert [s.C for s in once.scores] == [s.C for s in thrice.scores]
     # The spread is estimated from three times the rows, so the shrinkage differs a little.
     np.testing.assert_allclose(once.predict_proba(inputs), thrice.predict_proba(inputs), atol=0.05)
 
@@ -253,4 +253,4 @@ def test_a_layer_trained_elsewhere_is_a_head_too() -> None:
     inputs = rng.normal(size=(7, 5)).astype(np.float32)
     expected = softmax(inputs.astype(np.float64) @ kernel + bias)
     np.testing.assert_allclose(head.predict_proba(inputs), expected, rtol=1e-5)
-    assert head.strength is None and head.scores == ()
+    assert head.C is None and head.scores == ()

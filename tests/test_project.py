@@ -1,4 +1,4 @@
-"""What holds of the project as a whole: its order, its papers, its promises about starting up."""
+"""What holds of the project as a whole: its order, its papers, its guarantees about starting up."""
 
 import ast
 import re

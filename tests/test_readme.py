@@ -74,7 +74,7 @@ def test_its_commands_run_line_by_line_in_order(
         for start, more in SHORTENED.items():
             if command.startswith(start):
                 command += more
-        if "--recipe exercise" in command:
+        if "--recipe keras-tutorial" in command:
             command += f" --weights '{weights}'"
         command = command.replace(":8000", f":{port}").replace(
             "runs/fixed &", f"runs/fixed --port {port} &"

@@ -19,12 +19,12 @@ def found(name: str, strategy: str) -> Recipe:
     ("name", "strategy", "numbers"),
     [
         (
-            "exercise",
+            "keras-tutorial",
             "scratch",
             {"network": "scratch", "image_size": 150, "epochs": 30, "learning_rate": 5e-4},
         ),
         (
-            "exercise",
+            "keras-tutorial",
             "augmented",
             {
                 "network": "scratch",
@@ -35,7 +35,7 @@ def found(name: str, strategy: str) -> Recipe:
             },
         ),
         (
-            "exercise",
+            "keras-tutorial",
             "transfer",
             {
                 "network": "head",
@@ -116,7 +116,11 @@ def test_our_heads_are_fitted_without_epochs() -> None:
     [
         ("mnist", "augmented", r"recipe 'mnist' has no strategy 'augmented'; expected scratch, or"),
         ("mnist", "transfer", r"recipe 'mnist' has no strategy 'transfer'; expected scratch, or"),
-        ("exercise", "distilled", r"expected scratch, augmented, transfer, or another recipe"),
+        (
+            "keras-tutorial",
+            "distilled",
+            r"expected scratch, augmented, transfer, or another recipe",
+        ),
     ],
 )
 def test_what_a_recipe_lacks_is_said(name: str, strategy: str, message: str) -> None:
@@ -147,10 +151,12 @@ def test_every_recipe_can_be_trained() -> None:
 
 
 def test_training_may_begin_small() -> None:
-    recipe = dataclasses.replace(found("exercise", "augmented"), sizes=((0.25, 64), (0.5, 96)))
+    recipe = dataclasses.replace(
+        found("keras-tutorial", "augmented"), sizes=((0.25, 64), (0.5, 96))
+    )
     sizes = [recipe.size_at(epoch, 8) for epoch in range(8)]
     assert sizes == [64, 64, 96, 96, 150, 150, 150, 150]
     assert recipe.size_at(0, 1) == 150, "a training of one epoch is at the last size"
-    assert found("exercise", "augmented").size_at(0, 100) == 150
+    assert found("keras-tutorial", "augmented").size_at(0, 100) == 150
     ours = [found("handful", "augmented").size_at(epoch, 120) for epoch in (0, 12, 36, 60, 119)]
     assert ours == [64, 80, 96, 112, 112]

@@ -29,11 +29,11 @@ from handful.reports.training_charts import (
 from handful.statistics.metrics import reliability_curve
 
 
-def draw_evaluation(num: int, names: list[str], seed: int = 0, strength: float = 2) -> Evaluation:
+def draw_evaluation(num: int, names: list[str], seed: int = 0, C: float = 2) -> Evaluation:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, len(names), num)
     logits = rng.normal(size=(num, len(names)))
-    logits[np.arange(num), labels] += strength
+    logits[np.arange(num), labels] += C
     probabilities = np.exp(logits)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     return score(probabilities, labels, names, [f"{row}.jpg" for row in range(num)])
@@ -98,7 +98,10 @@ def test_reliability_leaves_empty_groups_away() -> None:
 def test_confidence_counts_right_and_wrong() -> None:
     curve = draw_evaluation(200, ["cats", "dogs", "owls"]).reliability
     boxes = marks(confidence_chart(curve), Box)
-    for color, counts in (("right", curve.num_right), ("wrong", curve.counts - curve.num_right)):
+    for color, counts in (
+        ("right", curve.num_correct),
+        ("wrong", curve.counts - curve.num_correct),
+    ):
         heights = [box.corners[1][1] for box in boxes if box.color == color]
         assert heights == [count for count in counts if count]
 
@@ -267,9 +270,9 @@ def test_labels_are_spread_apart_and_stay_in_order(places: list[float], gap: flo
 
 def draw_strategies() -> list[dict[str, Any]]:
     runs = []
-    for strategy, strength, seconds in (("scratch", 1, 300), ("a/b $", 3, 0), ("a b $", 3, 0.0)):
+    for strategy, C, seconds in (("scratch", 1, 300), ("a/b $", 3, 0), ("a b $", 3, 0.0)):
         for seed in range(2):
-            evaluation = draw_evaluation(120, ["a", "b"], seed=0, strength=strength + seed)
+            evaluation = draw_evaluation(120, ["a", "b"], seed=0, C=C + seed)
             history = rising(2 + seed, 0.9, 0.1) if strategy != "a/b $" else None
             runs.append(
                 StrategyRun(strategy, seed, evaluation, history, seconds, 9, 9, 9, 9.0, 2, None)

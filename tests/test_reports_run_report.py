@@ -43,7 +43,7 @@ def test_doubtful_labels_and_odd_photos_are_shown(
     install_network(planted_network, tmp_path / "site-packages", monkeypatch)
     run = train_workflow.train(odd_photos, output=tmp_path / "run", use_cache=False)
     trust = report_data(run).trust
-    assert trust.promises == run.promises and trust.resampling is None
+    assert trust.guarantees == run.guarantees and trust.resampling is None
     assert trust.unlike[0].path == "validation/round/green.png"
     assert trust.num_unlike == len(trust.unlike) == run.to_dict()["num_unlike_training"]
     assert trust.suspects is not None and trust.num_suspects == len(trust.suspects)
@@ -161,8 +161,8 @@ def test_a_network_that_cannot_be_explained_is_shown_without(
 
 def test_a_network_promises_what_it_showed_on_validation(run: Run) -> None:
     trust = report_data(run).trust
-    assert trust.promises is not None and trust.promises.source == "validation"
-    assert trust.promises.num_photos == len(run.split.validation)
+    assert trust.guarantees is not None and trust.guarantees.source == "validation"
+    assert trust.guarantees.num_photos == len(run.split.validation)
     assert trust.suspects is None  # its labels were not reviewed
     page = (folder_of(run) / "report.html").read_text()
     assert "What is guaranteed is what was found on them." in page
@@ -184,7 +184,7 @@ def test_the_report_tells_how_it_was_trained(run: Run) -> None:
 def test_early_stopping_is_not_hidden(photo_folder: Path) -> None:
     config = TrainConfig(
         strategy="scratch",
-        recipe="exercise",
+        recipe="keras-tutorial",
         image_size=48,
         epochs=40,
         patience=1,

@@ -22,10 +22,10 @@ def texts(sheet: Sheet) -> list[str]:
 
 
 def test_a_preview_shows_the_photo_its_views_and_every_strip() -> None:
-    shown = preview(PHOTO, POLICY, name="cat & $dog$.jpg, recipe exercise")
+    shown = preview(PHOTO, POLICY, name="cat & $dog$.jpg, recipe keras-tutorial")
     sheet = preview_sheet(shown)
     written = set(texts(sheet))
-    assert {"cat & $dog$.jpg, recipe exercise", "16 random views", *shown.notes} <= written
+    assert {"cat & $dog$.jpg, recipe keras-tutorial", "16 random views", *shown.notes} <= written
     for strip in shown.strips:
         plain = [label.replace("−", "-") for label in (strip.name, strip.range, *strip.labels)]
         assert set(plain) <= written

@@ -81,7 +81,7 @@ def test_a_run_can_be_kept_without_a_file(
     monkeypatch.chdir(tmp_path / "empty")
     store, config = MemoryStore(), TrainConfig()
     if strategy == "scratch":
-        config = TrainConfig(strategy=strategy, recipe="exercise", image_size=48, epochs=1)
+        config = TrainConfig(strategy=strategy, recipe="keras-tutorial", image_size=48, epochs=1)
     network = tiny if strategy == "scratch" else None
     run = handful.train(photo_folder, config, output="first", network=network, store=store)
     assert store.runs == {Path("first"): run} and run.path == Path("first")

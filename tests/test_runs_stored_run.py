@@ -141,7 +141,15 @@ def test_a_run_of_the_first_version_is_read(tiny_run: Path, tmp_path: Path) -> N
         name: metadata["config"][name]
         for name in ("backbone", "views", "seed", "validation_fraction")
     }
-    new = {"training", "strategy", "recipe", "cautions", "promises", "learning_curve", "resampling"}
+    new = {
+        "training",
+        "strategy",
+        "recipe",
+        "cautions",
+        "guarantees",
+        "learning_curve",
+        "resampling",
+    }
     result = {name: value for name, value in metadata["result"].items() if name not in new}
     for name in (RUN_FILE, MANIFEST_FILE):
         shutil.copy(tiny_run / name, tmp_path)

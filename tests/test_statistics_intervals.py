@@ -309,15 +309,15 @@ def test_photos_for_a_difference_are_connors() -> None:
 
 @given(st.floats(0.01, 0.3), st.floats(0, 0.01), st.sampled_from([1.0, 2.0, 3.3, 8.0]))
 def test_photos_beside_seeds_would_pass_the_test(
-    difference: float, share_of_variance: float, freedom: float
+    difference: float, share_of_variance: float, df: float
 ) -> None:
     seeds = share_of_variance * difference**2
     photos = photos_for_difference(
-        difference, max(difference, 0.1), seed_variance=seeds, seed_freedom=freedom
+        difference, max(difference, 0.1), seed_variance=seeds, seed_freedom=df
     )
     if photos is not None:
         variance = max(difference, 0.1) / photos + seeds
-        noise = (variance - seeds) ** 2 / max(photos - 1, 1) + seeds**2 / freedom
+        noise = (variance - seeds) ** 2 / max(photos - 1, 1) + seeds**2 / df
         t = difference / math.sqrt(variance)
         assert _student_tails(t, variance**2 / noise) < 0.05
 
@@ -386,13 +386,13 @@ def test_a_difference_out_of_range_is_refused() -> None:
 
 
 @pytest.mark.parametrize("freedom", [1.0, 1.3, 2.0, 3.7, 12.0, 200.0, 1e5])
-def test_students_t_is_scipys(freedom: float) -> None:
+def test_students_t_is_scipys(df: float) -> None:
     from scipy.stats import t
 
     for value in (0.0, 0.3, 1.0, 2.5, 12.0):
-        expected = 2 * t.sf(value, freedom)
-        assert _student_tails(value, freedom) == pytest.approx(expected, rel=1e-4)
-    assert _student_quantile(0.95, freedom) == pytest.approx(t.ppf(0.975, freedom), rel=1e-5)
+        expected = 2 * t.sf(value, df)
+        assert _student_tails(value, df) == pytest.approx(expected, rel=1e-4)
+    assert _student_quantile(0.95, df) == pytest.approx(t.ppf(0.975, df), rel=1e-5)
 
 
 # Near-duplicates

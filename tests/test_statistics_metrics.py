@@ -210,7 +210,7 @@ def test_calibration_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.1, 0.9], [0.6, 0.4]])
     curve = reliability_curve(probabilities, np.array([0, 0, 0]), 5)
     assert curve.counts.tolist() == [0, 0, 1, 0, 2]
-    assert curve.num_right.tolist() == [0, 0, 1, 0, 1]
+    assert curve.num_correct.tolist() == [0, 0, 1, 0, 1]
     np.testing.assert_allclose(curve.confidence, [math.nan, math.nan, 0.6, math.nan, 0.9])
     np.testing.assert_allclose(curve.accuracy, [math.nan, math.nan, 1.0, math.nan, 0.5])
     expected = (1 * abs(1 - 0.6) + 2 * abs(0.5 - 0.9)) / 3

@@ -24,7 +24,7 @@ from reporters import Recorder
 
 def asked(strategy: str = "scratch", **options: Any) -> TrainConfig:
     """A training of a few seconds."""
-    values = {"recipe": "exercise", "image_size": 48, "epochs": 1, "batch_size": 12} | options
+    values = {"recipe": "keras-tutorial", "image_size": 48, "epochs": 1, "batch_size": 12} | options
     return TrainConfig(strategy=strategy, **values)
 
 
@@ -362,7 +362,9 @@ def test_the_exercises_head_on_a_frozen_body(
 @pytest.mark.real
 def test_the_exercises_head_has_2049_parameters(photo_folder: Path, shared_folder: Path) -> None:
     weights = shared_folder / "weights" / "xception_imagenet_notop.weights.h5"
-    config = TrainConfig(strategy="transfer", recipe="exercise", weights=str(weights), epochs=2)
+    config = TrainConfig(
+        strategy="transfer", recipe="keras-tutorial", weights=str(weights), epochs=2
+    )
     run = train_workflow.train(photo_folder, config)
     assert run.trained is not None
     assert (run.trained.num_parameters, run.trained.num_trainable) == (20_863_529, 2_049)

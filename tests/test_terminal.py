@@ -81,16 +81,16 @@ def test_a_mistake_in_thousands_is_not_rounded_away(capsys: pytest.CaptureFixtur
     rule = Abstention(0.01, 0.01, 0.95, 0.9, 2999 / 3000, 1 / 3000, 3000)
     calibration = SimpleNamespace(source="out-of-fold")
     classifier: Any = SimpleNamespace(abstain_at=lambda rate: rule, calibration=calibration)
-    terminal.print_abstention(classifier, [SimpleNamespace(is_sure=True)], 0.01)
+    terminal.print_abstention(classifier, [SimpleNamespace(is_confident=True)], 0.01)
     text = capsys.readouterr().out
     assert "this answers 99.97 %, 0.03 % of them wrong." in text
     assert "With 95 % confidence, at most 1 % of such answers are wrong. Of" in text
     rule = Abstention(0.01, 0.076, 0.95, 0.9, 1.0, 0.0, 38)
-    terminal.print_abstention(classifier, [SimpleNamespace(is_sure=True)], 0.01)
+    terminal.print_abstention(classifier, [SimpleNamespace(is_confident=True)], 0.01)
     text = capsys.readouterr().out
     assert "at most 7.6 % of such answers are wrong; 1 % cannot be shown on 38 photos." in text
     rule = Abstention(0.01, 1.0, 0.95, None, 0.0, None, 1)
-    terminal.print_abstention(classifier, [SimpleNamespace(is_sure=False)], 0.01)
+    terminal.print_abstention(classifier, [SimpleNamespace(is_confident=False)], 0.01)
     assert "None answered: 1 photos could be held out" in capsys.readouterr().out
 
 

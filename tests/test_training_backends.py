@@ -15,7 +15,7 @@ CODE = """
 import json, sys
 import numpy as np
 from handful import Classifier, TrainConfig, train
-config = TrainConfig(strategy="scratch", recipe="exercise", epochs=1, image_size=48)
+config = TrainConfig(strategy="scratch", recipe="keras-tutorial", epochs=1, image_size=48)
 run = train(sys.argv[1], config, output=sys.argv[2], use_cache=False)
 import keras
 held_out = run.split.part("validation")

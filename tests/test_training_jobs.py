@@ -14,12 +14,12 @@ from test_data_splits import make_index
 
 
 def exercise(**options: Any) -> TrainConfig:
-    return TrainConfig(strategy="scratch", recipe="exercise", **options)
+    return TrainConfig(strategy="scratch", recipe="keras-tutorial", **options)
 
 
 def test_a_recipe_is_taken_as_it_is() -> None:
     for name, strategy in (
-        ("exercise", "augmented"),
+        ("keras-tutorial", "augmented"),
         ("handful", "augmented"),
         ("mnist", "scratch"),
     ):
@@ -31,7 +31,7 @@ def test_a_recipe_is_taken_as_it_is() -> None:
 
 def test_the_users_numbers_go_before_the_recipes() -> None:
     options = {"epochs": 3, "batch_size": 7, "learning_rate": 0.5, "patience": 2, "resize": "crop"}
-    recipe, own = find_recipe("exercise", "scratch"), chosen_recipe(exercise(**options))
+    recipe, own = find_recipe("keras-tutorial", "scratch"), chosen_recipe(exercise(**options))
     assert recipe is not None and own == replace(recipe, **options)
 
 
@@ -93,7 +93,7 @@ class Shapes:
 
 def test_what_makes_another_training_makes_another_key() -> None:
     index, network = make_index([0, 1] * 10), Shapes((3, 4), (4,))
-    recipe = find_recipe("exercise", "scratch")
+    recipe = find_recipe("keras-tutorial", "scratch")
     assert recipe is not None
     key = job(index).key(recipe, network)
     assert key == job(index).key(recipe, Shapes((3, 4), (4,))) and len(key) == 64

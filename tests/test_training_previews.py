@@ -180,7 +180,7 @@ def test_a_photo_is_shown_as_its_recipes_network_sees_it(tmp_path: Path) -> None
     path = tmp_path / "cat.jpg"
     write_photo(path, draw_photo("round", 1))
     shown = preview_photo(path)
-    assert shown.photo.shape == (150, 150, 3) and shown.name == "cat.jpg, recipe exercise"
+    assert shown.photo.shape == (150, 150, 3) and shown.name == "cat.jpg, recipe keras-tutorial"
     assert preview_photo(path, "handful").photo.shape == (128, 128, 3)
     shown = preview_photo(path, "handful", 40, seed=5)
     assert shown.photo.shape == (40, 40, 3)

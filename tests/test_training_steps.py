@@ -167,7 +167,7 @@ def test_one_seed_gives_one_split_whatever_is_trained(
         write_photo(folder / ("a", "b")[number // 2 % 2] / f"{number}.png", image)
     seen = []
     for strategy in ("transfer", "scratch"):
-        options = {} if strategy == "transfer" else {"epochs": 1, "recipe": "exercise"}
+        options = {} if strategy == "transfer" else {"epochs": 1, "recipe": "keras-tutorial"}
         asked = TrainConfig(strategy=strategy, seed=7, **options, **config)  # type: ignore[arg-type]
         seen.append(train_workflow.train(folder, asked).split)
     seen.append(handful.split_index(load_index(folder), seed=7))

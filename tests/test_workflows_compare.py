@@ -26,7 +26,7 @@ from handful.workflows.compare import command_line, compare, read_strategy_run
 from reporters import Recorder, Stopper
 from test_strategies import tiny
 
-PICTURES = CompareConfig(recipe="exercise", strategy=("scratch", "augmented"), epochs=2)
+PICTURES = CompareConfig(recipe="keras-tutorial", strategy=("scratch", "augmented"), epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_an_interrupted_comparison_goes_on(photos: Path, tmp_path: Path, way: st
     first = (folder / "scratch-0" / "run.json").read_bytes()
     with pytest.raises(OutputError, match=r"out exists already; .* go on in it with `resume`"):
         compare(photos, PICTURES, output=folder, network=tiny)
-    other = CompareConfig(recipe="exercise", strategy=PICTURES.strategy, epochs=3)
+    other = CompareConfig(recipe="keras-tutorial", strategy=PICTURES.strategy, epochs=3)
     with pytest.raises(DataError, match="scratch-0 was trained with other options; give the same"):
         compare(photos, other, output=folder, network=tiny, resume=True)
     recorder = Recorder()
@@ -200,7 +200,7 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
         CompareConfig(),
         PICTURES,
         CompareConfig(
-            recipe="exercise",
+            recipe="keras-tutorial",
             strategy=("transfer",),
             seeds=3,
             quick=True,

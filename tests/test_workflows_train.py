@@ -99,7 +99,7 @@ def test_history_is_the_heads_cross_validation(photo_folder: Path, tmp_path: Pat
     with (tmp_path / "run" / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     best = min(rows, key=lambda row: float(row["log_loss"]))
-    assert float(best["strength"]) == run.classifier.head.strength
+    assert float(best["strength"]) == run.classifier.head.C
 
 
 def test_nothing_is_written_without_an_output(photo_folder: Path, tmp_path: Path) -> None:
@@ -416,7 +416,7 @@ def test_a_network_stops_with_a_usable_run(
 ) -> None:
     """What is learnt so far is a run; resumed, it ends as one that was never stopped."""
     config = TrainConfig(
-        strategy=strategy, recipe="exercise", image_size=48, epochs=4, batch_size=12
+        strategy=strategy, recipe="keras-tutorial", image_size=48, epochs=4, batch_size=12
     )
     # In the third epoch of four.
     stopper = Stopper(lambda phase, done, total: phase == "train" and 4 * done > 2 * total > 0, way)
@@ -445,7 +445,7 @@ def test_an_interrupt_before_the_first_epoch_leaves_nothing(
     photo_folder: Path, tmp_path: Path
 ) -> None:
     stopper = Stopper(lambda phase, _done, total: phase == "train" and total > 0)
-    config = TrainConfig(strategy="scratch", recipe="exercise", image_size=48, epochs=2)
+    config = TrainConfig(strategy="scratch", recipe="keras-tutorial", image_size=48, epochs=2)
     (tmp_path / "runs").mkdir()
     with pytest.raises(KeyboardInterrupt):
         train_workflow.train(
@@ -461,7 +461,12 @@ def test_an_interrupt_before_the_first_epoch_leaves_nothing(
 def test_resuming_with_other_options_is_refused(photo_folder: Path, tmp_path: Path) -> None:
     def asked(seed: int) -> TrainConfig:
         return TrainConfig(
-            strategy="scratch", recipe="exercise", image_size=48, epochs=2, batch_size=19, seed=seed
+            strategy="scratch",
+            recipe="keras-tutorial",
+            image_size=48,
+            epochs=2,
+            batch_size=19,
+            seed=seed,
         )
 
     # In the second epoch.
@@ -476,7 +481,7 @@ def test_resuming_with_other_options_is_refused(photo_folder: Path, tmp_path: Pa
 
 
 def test_resuming_where_nothing_was_begun_trains_anew(photo_folder: Path, tmp_path: Path) -> None:
-    config = TrainConfig(strategy="scratch", recipe="exercise", image_size=48, epochs=1)
+    config = TrainConfig(strategy="scratch", recipe="keras-tutorial", image_size=48, epochs=1)
     run = train_workflow.train(
         photo_folder, config, output=tmp_path / "run", network=tiny, resume=True
     )
@@ -487,7 +492,7 @@ def test_a_time_budget_shortens_a_training(photo_folder: Path, tmp_path: Path) -
     recorder = Recorder()
     config = TrainConfig(
         strategy="augmented",
-        recipe="exercise",
+        recipe="keras-tutorial",
         image_size=48,
         epochs=3000,
         time_budget=0.03,
@@ -566,7 +571,7 @@ def test_a_trained_classifier_is_not_changed_to_know_its_answers(
 
     monkeypatch.setattr(strategies, "deploy", watched)
     run = train_workflow.train(
-        photo_folder, TrainConfig(strategy="scratch", recipe="exercise", epochs=1)
+        photo_folder, TrainConfig(strategy="scratch", recipe="keras-tutorial", epochs=1)
     )
     (deployed,) = made
     assert deployed.calibration is None and deployed.reference is None

@@ -5,7 +5,8 @@
     python tools/build_guides.py --comparison runs/NAME      and the curves, from a comparison
 
 The scripts are in jupytext's percent format. The comparison is a folder that `handful compare
---recipe exercise` made, with scratch, augmented and transfer in it. No photos get into the figures.
+--recipe keras-tutorial` made, with scratch, augmented and transfer in it. No photos get into the
+figures.
 """
 
 import argparse

@@ -153,7 +153,7 @@ assert len(history["val_accuracy"]) == guide.epochs(30)
 # %%
 run = handful.train(
     PHOTOS,
-    TrainConfig(strategy="scratch", recipe="exercise", epochs=guide.epochs(30)),
+    TrainConfig(strategy="scratch", recipe="keras-tutorial", epochs=guide.epochs(30)),
     network=build,
     output=guide.fresh("scratch"),
     reporter=handful.PrintReporter(),
@@ -170,7 +170,7 @@ assert run.trained.num_parameters == run.trained.num_trainable == 1_667_169
 # On the command line the same is
 #
 # ```
-# handful train data/cats-vs-dogs --strategy scratch --recipe exercise
+# handful train data/cats-vs-dogs --strategy scratch --recipe keras-tutorial
 # ```
 #
 # The accuracy is not quite that of the training by hand: other random weights at the start,
@@ -219,7 +219,7 @@ def build_own(input_shape, num_classes):
 
 own = handful.train(
     PHOTOS,
-    TrainConfig(strategy="scratch", recipe="exercise", epochs=guide.epochs(10)),
+    TrainConfig(strategy="scratch", recipe="keras-tutorial", epochs=guide.epochs(10)),
     network=build_own,
     output=guide.fresh("own"),
     reporter=handful.PrintReporter(),
@@ -242,7 +242,7 @@ assert own.trained.num_parameters < run.trained.num_parameters / 15
 #
 # ```
 # handful summary my_network.py:build
-# handful train data/cats-vs-dogs --strategy scratch --recipe exercise --network my_network.py:build
+# handful train data/cats-vs-dogs --strategy scratch --recipe keras-tutorial --network my_network.py:build
 # ```
 #
 # ## Questions

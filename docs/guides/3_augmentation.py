@@ -138,14 +138,14 @@ scratch_path = guide.FOLDER / "scratch"
 if not scratch_path.exists():
     handful.train(
         PHOTOS,
-        TrainConfig(strategy="scratch", recipe="exercise", epochs=guide.epochs(30)),
+        TrainConfig(strategy="scratch", recipe="keras-tutorial", epochs=guide.epochs(30)),
         output=scratch_path,
         reporter=handful.PrintReporter(),
     )
 
 augmented = handful.train(
     PHOTOS,
-    TrainConfig(strategy="augmented", recipe="exercise", epochs=guide.epochs(100)),
+    TrainConfig(strategy="augmented", recipe="keras-tutorial", epochs=guide.epochs(100)),
     output=guide.fresh("augmented"),
     reporter=handful.PrintReporter(),
 )
@@ -179,7 +179,7 @@ assert augmented.trained.num_parameters == 1_667_169
 # never gets to know a photo by heart; the solid one (validation) climbs more slowly, and for
 # longer; and the two stay together.
 #
-# Of all 2,000 photos, measured with `handful compare data/cats-vs-dogs --recipe exercise
+# Of all 2,000 photos, measured with `handful compare data/cats-vs-dogs --recipe keras-tutorial
 # --strategy scratch --strategy augmented`:
 #
 # <!-- measured -->
@@ -196,7 +196,7 @@ assert augmented.trained.num_parameters == 1_667_169
 # On the command line the training above is
 #
 # ```
-# handful train data/cats-vs-dogs --strategy augmented --recipe exercise
+# handful train data/cats-vs-dogs --strategy augmented --recipe keras-tutorial
 # ```
 #
 # and with `--recipe handful` another network and a gentler policy are taken, with changes of

@@ -130,7 +130,7 @@ transfer = handful.train(
     PHOTOS,
     TrainConfig(
         strategy="transfer",
-        recipe="exercise",
+        recipe="keras-tutorial",
         backbone=backbone.name,
         weights=guide.XCEPTION,
     ),
@@ -226,7 +226,7 @@ comparison = handful.compare(
     PHOTOS,
     CompareConfig(
         strategy=("scratch", "transfer"),
-        recipe="exercise",
+        recipe="keras-tutorial",
         quick=True,
         backbone=backbone.name,
         weights=guide.XCEPTION,
@@ -250,7 +250,7 @@ assert (guide.FOLDER / "compare" / "comparison.html").exists()
 # The whole exercise, trained to the end, is one command:
 #
 # ```
-# handful compare data/cats-vs-dogs --recipe exercise
+# handful compare data/cats-vs-dogs --recipe keras-tutorial
 # ```
 #
 # ![Accuracy with its interval against the time of training, for the three ways of the exercise](figures/4-comparison.png)

@@ -10,11 +10,11 @@ PRECISIONS = ("auto", "bf16", "f32", "int8")
 RESIZES = ("squash", "crop", "halfway")
 CLASS_WEIGHTS = ("auto", "balanced", "none")
 STRATEGIES = ("transfer", "scratch", "augmented", "fine-tune", "distilled")
-RECIPES = ("handful", "exercise", "mnist")
+RECIPES = ("handful", "keras-tutorial", "mnist")
 # What `compare` trains of each recipe.
 _COMPARED = {
     "handful": ("scratch", "augmented", "transfer", "fine-tune"),
-    "exercise": ("scratch", "augmented", "transfer"),
+    "keras-tutorial": ("scratch", "augmented", "transfer"),
     "mnist": ("scratch",),
 }
 RUNS_FOLDER = Path("runs")
@@ -61,8 +61,8 @@ class NetworkOptions(Options):
     """Which network is used.
 
     Args:
-        recipe: "handful" is our way, "exercise" the well-known exercise's, "mnist" its way for
-            handwritten digits; see `handful.training.recipes`.
+        recipe: "handful" is our way, "keras-tutorial" the well-known exercise's, "mnist" its
+            way for handwritten digits; see `handful.training.recipes`.
         backbone: Name of the pretrained network, see `handful.features.registry`; None takes the
             recipe's: efficientnet-lite0, or xception in the exercise.
         weights: Weights file to use instead of the backbone's own, or None.
@@ -72,7 +72,9 @@ class NetworkOptions(Options):
     heading = "Network"
 
     recipe: str = option(
-        "handful", "handful (ours), exercise (the well-known one's), or mnist.", choices=RECIPES
+        "handful",
+        "handful (ours), keras-tutorial (the well-known exercise's), or mnist.",
+        choices=RECIPES,
     )
     backbone: str | None = option(
         None,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from handful.data.splits import can_be_held_out
 from handful.data.target import softmax
-from handful.models.heads import DEFAULT_STRENGTH, fit_head, out_of_fold_logits
+from handful.models.heads import DEFAULT_C, fit_head, out_of_fold_logits
 
 # Means are rounded: without this, photos that are all equally sure would miss their own mean.
 _TOLERANCE = 1e-9
@@ -223,11 +223,11 @@ def _out_of_fold(
     """(N, C) probabilities, means over several divisions into folds."""
     # Wrong labels raise the log loss of weak regularisation: the strength allows for them.
     head = fit_head(embeddings, labels, num_classes, groups=groups, seed=seed)
-    strength = head.strength or DEFAULT_STRENGTH
+    C = head.C or DEFAULT_C
     total = np.zeros((len(labels), num_classes))
     for number in range(_REPETITIONS):
         logits = out_of_fold_logits(
-            embeddings, labels, num_classes, strength, groups=groups, seed=seed + number
+            embeddings, labels, num_classes, C, groups=groups, seed=seed + number
         )
         assert logits is not None, "two classes have two groups"
         total += softmax(logits)

@@ -270,14 +270,14 @@ def predict(
             error_rate = 0.01
         classifier = Classifier.load(_find(run))
         # What is no error rate or coverage is said before the work.
-        classifier.check_promises(error_rate, sets)
+        classifier.check_guarantees(error_rate, sets)
         index = load_unlabelled(images)
         with terminal.watch(quiet or len(index) < 50) as reporter, reporter.phase("embed"):
             result = classifier.predict_index(index, progress=reporter.progress)
         predictions = classifier.name_predictions(
             result.index.paths,
             result.probabilities,
-            result.unlike_training,
+            result.is_out_of_distribution,
             error_rate=error_rate,
             coverage=sets,
         )
@@ -525,7 +525,7 @@ def figures(
 @takes(TrainConfig, "seed")
 def preview(
     photo: Annotated[Path, typer.Argument(help="The photo.")],
-    recipe: Annotated[str, typer.Option(help="exercise or handful.")] = "exercise",
+    recipe: Annotated[str, typer.Option(help="keras-tutorial or handful.")] = "keras-tutorial",
     image_size: Annotated[
         int | None, typer.Option(help="Side of what the network sees, in pixels [recipe's own].")
     ] = None,

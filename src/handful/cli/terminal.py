@@ -287,7 +287,7 @@ def print_verdict(evaluation: Any) -> None:
 def _accuracy_line(evaluation: Any, what: str) -> str:
     low, high = evaluation.accuracy_interval
     return (
-        f"{evaluation.num_right:,} of {len(evaluation):,} {what} classified correctly: "
+        f"{evaluation.num_correct:,} of {len(evaluation):,} {what} classified correctly: "
         f"{format_share(evaluation.accuracy)} "
         f"(95 % interval {format_share(low)} to {format_share(high)})"
     )
@@ -309,18 +309,24 @@ def prediction_rows(
     Returns:
         Header, and a row for each prediction.
     """
-    header = ["path", "label", "probability", *class_names, "unlike_training"]
-    if predictions and predictions[0].is_sure is not None:
-        header.append("is_sure")
-    if predictions and predictions[0].label_set is not None:
-        header.append("label_set")
+    header = ["path", "label", "probability", *class_names, "is_out_of_distribution"]
+    if predictions and predictions[0].is_confident is not None:
+        header.append("is_confident")
+    if predictions and predictions[0].prediction_set is not None:
+        header.append("prediction_set")
     rows = []
     for p in predictions:
-        row = [p.path, p.label, p.probability, *p.probabilities.values(), _yes(p.unlike_training)]
-        if p.is_sure is not None:
-            row.append(_yes(p.is_sure))
-        if p.label_set is not None:
-            row.append(" | ".join(p.label_set))
+        row = [
+            p.path,
+            p.label,
+            p.probability,
+            *p.probabilities.values(),
+            _yes(p.is_out_of_distribution),
+        ]
+        if p.is_confident is not None:
+            row.append(_yes(p.is_confident))
+        if p.prediction_set is not None:
+            row.append(" | ".join(p.prediction_set))
         rows.append(tuple(row))
     return tuple(header), rows
 
@@ -338,16 +344,16 @@ def print_predictions(predictions: list[Any]) -> None:
     if not predictions:
         return
     names = [
-        p.label if p.is_sure in (None, True) else f"not sure ({p.label}?)" for p in predictions
+        p.label if p.is_confident in (None, True) else f"not sure ({p.label}?)" for p in predictions
     ]
     names = list(map(printable, names))
     paths = [printable(p.path) for p in predictions]
     width, label = max(map(len, paths)), max(map(len, names))
     for p, path, name in zip(predictions, paths, names, strict=True):
         line = f"{path:<{width}}  {name:<{label}}  {format_share(p.probability):>8}"
-        if p.label_set is not None:
-            line += "  {" + ", ".join(p.label_set) + "}"
-        show(line + ("  looks unlike the training photos" if p.unlike_training else ""))
+        if p.prediction_set is not None:
+            line += "  {" + ", ".join(p.prediction_set) + "}"
+        show(line + ("  looks unlike the training photos" if p.is_out_of_distribution else ""))
 
 
 def print_abstention(classifier: Any, predictions: list[Any], error_rate: float) -> None:
@@ -365,7 +371,7 @@ def print_abstention(classifier: Any, predictions: list[Any], error_rate: float)
             "show any error rate. Train again, with more photos per class."
         )
         return
-    answered = sum(p.is_sure for p in predictions)
+    answered = sum(p.is_confident for p in predictions)
     shown = format_rate(rule.shown_error_rate)
     less = ""
     if not rule.is_as_asked:
@@ -413,7 +419,7 @@ def print_curve(found: Any) -> None:
     for point in measured.points:
         show(
             f"{point.photos_a_class:>16,.0f}  {format_share(point.accuracy):>8}  "
-            f"± {100 * point.deviation:.1f}"
+            f"± {100 * point.std:.1f}"
         )
     show()
     for line in found.sentences:

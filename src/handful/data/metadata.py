@@ -112,7 +112,7 @@ def measure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     if image.shape[:2] != (_SIDE, _SIDE):
         image = np.asarray(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA))
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
+    mean, std = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
     across, down = cv2.spatialGradient(grey)
     slopes = cv2.norm(across, cv2.NORM_L2SQR) + cv2.norm(down, cv2.NORM_L2SQR)
     bends = cv2.norm(cv2.Laplacian(grey, cv2.CV_16S), cv2.NORM_L2SQR)
@@ -128,7 +128,7 @@ def measure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     strips = (few[:_BORDER], few[-_BORDER:], few[:, :_BORDER], few[:, -_BORDER:])
     values = [
         mean / 255,
-        deviation / 255,
+        std / 255,
         bends / slopes if slopes else 0.0,
         float(shares[:_DARK].sum()),
         float(shares[_BRIGHT:].sum()),

@@ -256,7 +256,7 @@ class Difference:
     photos_needed: int | None = None
 
     @property
-    def is_real(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether it is more than luck."""
         return self._excludes_zero and self.adjusted_p_value < _SIGNIFICANCE
 
@@ -270,7 +270,7 @@ class Difference:
         low, high = map(format_points, self.interval)
         points = f"{format_points(self.difference)} points"
         interval = f"95 % interval {low} to {high}"
-        if self.is_real:
+        if self.is_significant:
             return f"{self.first} beats {self.second} by {points} ({interval})"
         if self._excludes_zero and self.num_pairs > 1:
             interval += f"; too little for one of {self.num_pairs} pairs compared"
@@ -299,7 +299,7 @@ class Difference:
             "interval": list(self.interval),
             "p_value": self.p_value,
             "adjusted_p_value": self.adjusted_p_value,
-            "is_real": self.is_real,
+            "is_significant": self.is_significant,
             "photos_needed": self.photos_needed,
             "sentence": self.sentence,
         }
@@ -342,7 +342,9 @@ class Comparison:
     def best(self) -> list[StrategySummary]:
         """The most accurate way of training, and those that are not really worse than it."""
         top = self.ranked[0]
-        worse = {row.second for row in self.differences if row.first == top.name and row.is_real}
+        worse = {
+            row.second for row in self.differences if row.first == top.name and row.is_significant
+        }
         return [summary for summary in self.ranked if summary.name not in worse]
 
     @property
@@ -389,7 +391,7 @@ class Comparison:
     def _too_few(self) -> str:
         """Which number of photos would tell apart the pairs that are not, or ""."""
         runs = {summary.name: summary.correct for summary in self.summaries}
-        open_pairs = [row for row in self.differences if not row.is_real]
+        open_pairs = [row for row in self.differences if not row.is_significant]
         needed = [
             _photos_to_show(
                 self.asked_difference,
@@ -560,7 +562,7 @@ def _without_too_small_a_number(found: Difference, num_photos: int) -> Differenc
 
     With more photos the seeds weigh more, and their few degrees of freedom with them.
     """
-    if found.is_real or found.photos_needed is None or found.photos_needed > num_photos:
+    if found.is_significant or found.photos_needed is None or found.photos_needed > num_photos:
         return found
     return replace(found, photos_needed=None)
 

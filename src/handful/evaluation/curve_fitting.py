@@ -254,11 +254,11 @@ class _Trial:
                 self.num_classes,
                 groups=self.groups[rows],
                 class_weight=self.class_weight,
-                strength=None if strengths is None else strengths[place],
+                C=None if strengths is None else strengths[place],
             )
             answers = head.predict_proba(self.embeddings[held]).argmax(axis=1)
             wrong.append(answers != self.labels[held])
-            used.append(head.strength or 0.0)
+            used.append(head.C or 0.0)
         return used, np.stack(wrong, axis=1)
 
     def _order(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -309,7 +309,7 @@ def _fit(
             num_photos=float(size),
             photos_a_class=float(size) / num_classes,
             accuracy=1 - float(share),
-            deviation=math.sqrt(measured.variance_of_one / float(size)),
+            std=math.sqrt(measured.variance_of_one / float(size)),
             num_fits=num_draws * NUM_FOLDS,
         )
         for size, share in zip(measured.sizes, shares.mean(axis=0), strict=True)

@@ -128,7 +128,7 @@ class Evaluation:
         return np.asarray(self.probabilities.max(axis=1), np.float64)
 
     @property
-    def num_right(self) -> int:
+    def num_correct(self) -> int:
         """Number of photos named right."""
         return int(np.trace(self.confusion))
 

@@ -1,4 +1,4 @@
-"""What a classifier promises (error rates, coverages) beside what the photos scored show."""
+"""What a classifier guarantees (error rates, coverages) beside what the photos scored show."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -59,7 +59,7 @@ class SetsCheck:
 
 
 @dataclass(frozen=True)
-class Promises:
+class Guarantees:
     """All that a classifier can promise, held against scored photos.
 
     Args:
@@ -101,22 +101,22 @@ class Promises:
         return facts | {name: list(facts[name]) for name in ("abstaining", "sets")}
 
 
-def check_promises(
+def check_guarantees(
     calibration: Calibration,
     evaluation: Evaluation,
     unlike: NDArray[np.bool_] | None = None,
-) -> Promises:
-    """Hold a classifier's promises against photos that it was scored on.
+) -> Guarantees:
+    """Hold a classifier's guarantees against photos that it was scored on.
 
     Args:
-        calibration: What the promises rest on.
+        calibration: What the guarantees rest on.
         evaluation: Its answers on the scored photos.
         unlike: (N,) which of those are unlike the training photos, and so not answered.
 
     Returns:
         Promised and found, for the usual error rates and coverages.
     """
-    return Promises(
+    return Guarantees(
         calibration.temperature,
         calibration.source,
         len(calibration),
@@ -153,7 +153,7 @@ def _check_abstaining(
 
 
 def _check_sets(calibration: Calibration, evaluation: Evaluation, coverage: float) -> SetsCheck:
-    sets = calibration.sets_of(evaluation.probabilities, coverage)
+    sets = calibration.prediction_sets(evaluation.probabilities, coverage)
     sizes = sets.sum(axis=1)
     held = sets[np.arange(len(sets)), evaluation.labels]
     return SetsCheck(coverage, float(held.mean()), float(sizes.mean()), float((sizes == 1).mean()))

@@ -31,7 +31,7 @@ class CurvePoint:
             the heads, for groups of near-duplicates are not divided.
         photos_a_class: The same divided by the number of classes.
         accuracy: Share of held-out photos named right; each photo counts once in every draw.
-        deviation: Standard deviation of the accuracy from one choice of so many photos to
+        std: Standard deviation of the accuracy from one choice of so many photos to
             another, a fraction: falling with the root of their number, by what all sizes show.
         num_fits: Heads fitted.
     """
@@ -39,7 +39,7 @@ class CurvePoint:
     num_photos: float
     photos_a_class: float
     accuracy: float
-    deviation: float
+    std: float
     num_fits: int
 
 
@@ -136,8 +136,8 @@ class LearningCurve:
         middle = float(np.median(accuracies))
         if num_test is not None:
             rng = np.random.default_rng(0)
-            deviation = math.sqrt(self.variance_of_one / (photos_a_class * self.num_classes))
-            luck = rng.normal(0, deviation, len(accuracies))
+            std = math.sqrt(self.variance_of_one / (photos_a_class * self.num_classes))
+            luck = rng.normal(0, std, len(accuracies))
             chances = np.clip(accuracies + luck, 0, 1)
             accuracies = rng.binomial(num_test, chances) / num_test
         low, high = (float(end) for end in _interval(accuracies))

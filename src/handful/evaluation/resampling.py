@@ -49,7 +49,7 @@ class Resample:
         fold: Number of its fold, from 0; None for a random split.
         num_fit: Photos that it was fitted to.
         num_held_out: Photos that it was scored on.
-        strength: Inverse regularisation strength, chosen on the photos that it was fitted to.
+        C: Inverse regularisation strength, chosen on the photos that it was fitted to.
         accuracy: Share of the held-out photos named right.
         balanced_accuracy: Mean recall of the classes.
         log_loss: Mean -ln(probability of the true class), nats.
@@ -60,7 +60,7 @@ class Resample:
     fold: int | None
     num_fit: int
     num_held_out: int
-    strength: float
+    C: float
     accuracy: float
     balanced_accuracy: float
     log_loss: float
@@ -74,7 +74,7 @@ class Spread:
     Args:
         values: (J,) float64, one for each resample.
         mean: Their mean.
-        deviation: Their standard deviation (J - 1 in the divisor).
+        std: Their standard deviation (J - 1 in the divisor).
         range: The smallest and the largest.
         interval: 95 % interval of the mean over training sets of this size, see
             `handful.statistics.intervals.resampled_interval`. It speaks of the way of training,
@@ -85,7 +85,7 @@ class Spread:
 
     values: NDArray[np.float64]
     mean: float
-    deviation: float
+    std: float
     range: tuple[float, float]
     interval: tuple[float, float]
 
@@ -97,7 +97,7 @@ class Spread:
         """
         return {
             "mean": self.mean,
-            "deviation": self.deviation,
+            "deviation": self.std,
             "range": list(self.range),
             "interval": list(self.interval),
         }
@@ -163,7 +163,7 @@ class Resampling:
         return Spread(
             values=values,
             mean=float(values[0] if equal else values.mean()),
-            deviation=0.0 if equal else float(values.std(ddof=1)),
+            std=0.0 if equal else float(values.std(ddof=1)),
             range=(float(values.min()), float(values.max())),
             interval=(max(low, 0.0), min(high, SCORES[score])),
         )
@@ -181,8 +181,8 @@ class Resampling:
         """What the accuracies say, and of what they speak: two lines for people."""
         found = self.accuracy
         (low, high), ends = map(format_share, found.range), map(format_share, found.interval)
-        alike = found.deviation == 0
-        spread = "all alike" if alike else f"standard deviation {100 * found.deviation:.1f} points"
+        alike = found.std == 0
+        spread = "all alike" if alike else f"standard deviation {100 * found.std:.1f} points"
         reason = f", by the number of photos, {self.num_photos:,}" if alike else ""
         if alike and self.num_groups not in (None, self.num_photos):
             reason = f", by the number of different photos, {self.num_groups:,}"
@@ -297,10 +297,8 @@ def resample_head(
         scores = _scores(probabilities, labels[others])
         right = probabilities.argmax(axis=1) == labels[others]
         answers.append((probabilities.max(axis=1), right, groups[others]))
-        assert head.strength is not None
-        found.append(
-            Resample(split_seed, fold, len(rows), len(others), strength=head.strength, **scores)
-        )
+        assert head.C is not None
+        found.append(Resample(split_seed, fold, len(rows), len(others), C=head.C, **scores))
         if progress is not None:
             progress(len(found), len(splits))
     num_photos = int(np.any([held for _, _, held in splits], axis=0).sum())

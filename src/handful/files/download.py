@@ -211,7 +211,7 @@ def _mark_path(path: Path) -> Path:
 def _write_mark(path: Path, url: str, response: HTTPResponse) -> None:
     """Note which version of the file is coming, if the server says so strongly."""
     etag = response.headers.get("ETag", "")
-    # A weak mark promises the same meaning and not the same bytes.
+    # A weak mark guarantees the same meaning and not the same bytes.
     mark = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
     # The bytes of the last version must not stand beside the mark of this one, even for a moment.
     path.unlink(missing_ok=True)

@@ -350,12 +350,12 @@ def overlay(explanation: Explanation, size: int | None = None) -> NDArray[np.uin
     lab = np.zeros((height, width, 3), np.float32)
     lab[:, :, 0] = _between(lightness, _UNSEEN_LIGHTNESS)
     left, top, right, bottom = _pixel_box(explanation.seen, height, width)
-    strength = _enlarge(explanation.map, bottom - top, right - left)
+    C = _enlarge(explanation.map, bottom - top, right - left)
     inside = lab[top:bottom, left:right]
     inside[:, :, 0] = _between(lightness[top:bottom, left:right], _LIGHTNESS)
     for axis in (0, 1):
-        chroma = np.where(strength > 0, _FOR[axis], -_AGAINST[axis])
-        inside[:, :, 1 + axis] = strength * chroma
+        chroma = np.where(C > 0, _FOR[axis], -_AGAINST[axis])
+        inside[:, :, 1 + axis] = C * chroma
     rgb = np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1)
     return np.asarray(np.rint(rgb * 255), dtype=np.uint8)
 

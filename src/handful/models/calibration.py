@@ -247,7 +247,9 @@ class Calibration:
         order = np.argsort(-self.true_probability, kind="stable")
         return self.true_probability[order], np.cumsum(self._shares[order])
 
-    def sets_of(self, probabilities: NDArray[np.float64], coverage: float) -> NDArray[np.bool_]:
+    def prediction_sets(
+        self, probabilities: NDArray[np.float64], coverage: float
+    ) -> NDArray[np.bool_]:
         """Classes that a photo may be of, so that few sets miss the right one.
 
         The most probable class is always in the set: a set is never empty.
@@ -359,12 +361,12 @@ def fit_calibrated_head(
     head = fit_head(
         embeddings, labels, num_classes, groups=groups, class_weight=class_weight, seed=seed
     )
-    assert head.strength is not None
+    assert head.C is not None
     logits = out_of_fold_logits(
         embeddings,
         labels,
         num_classes,
-        head.strength,
+        head.C,
         groups=groups,
         class_weight=class_weight,
         seed=seed,

@@ -40,7 +40,7 @@ from handful.files.atomic import (
 from handful.files.tensors import read_tensors, write_tensors
 from handful.models.calibration import NO_ANSWERS, Abstention, Calibration
 from handful.models.heads import LinearHead
-from handful.models.novelty import FALSE_ALARM_RATE, TrainingReference
+from handful.models.novelty import FALSE_ALARM_RATE, NoveltyDetector
 from handful.reporting import Progress
 
 # The folder of a run's classifier in that of the run.
@@ -70,21 +70,22 @@ class Prediction:
         label: Most probable class.
         probability: Its probability, 0 to 1.
         probabilities: Probability of every class; they sum to 1.
-        unlike_training: Whether the photo is unlike those of training, so that no name may fit;
-            None where the classifier cannot tell.
-        is_sure: Whether the probability is high enough for the error rate asked for, and the photo
-            like those of training, which alone the rate was measured on; None where none was asked.
-        label_set: Classes that it may be of, the most probable first, at the coverage asked for;
-            None where none was.
+        is_out_of_distribution: Whether the photo is unlike those of training, so that no name may
+            fit; None where the classifier cannot tell.
+        is_confident: Whether the probability is high enough for the error rate asked for, and the
+            photo like those of training, which alone the rate was measured on; None where none
+            was asked.
+        prediction_set: Classes that it may be of, the most probable first, at the coverage asked
+            for; None where none was.
     """
 
     path: str
     label: str
     probability: float
     probabilities: Mapping[str, float]
-    unlike_training: bool | None = None
-    is_sure: bool | None = None
-    label_set: tuple[str, ...] | None = None
+    is_out_of_distribution: bool | None = None
+    is_confident: bool | None = None
+    prediction_set: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The prediction in plain values, as `handful predict --json` prints it.
@@ -97,12 +98,12 @@ class Prediction:
             "label": self.label,
             "probability": self.probability,
             "probabilities": dict(self.probabilities),
-            "unlike_training": self.unlike_training,
+            "is_out_of_distribution": self.is_out_of_distribution,
         }
-        if self.is_sure is not None:
-            facts["is_sure"] = self.is_sure
-        if self.label_set is not None:
-            facts["label_set"] = list(self.label_set)
+        if self.is_confident is not None:
+            facts["is_confident"] = self.is_confident
+        if self.prediction_set is not None:
+            facts["prediction_set"] = list(self.prediction_set)
         return facts
 
 
@@ -113,7 +114,7 @@ class IndexPredictions:
     Args:
         index: N photos; those that could not be decoded are in its `rejected`.
         probabilities: (N, C) float64, rows sum to 1.
-        unlike_training: (N,) bool, see `Prediction`; None where the classifier cannot tell.
+        is_out_of_distribution: (N,) bool, see `Prediction`; None where the classifier cannot tell.
         hits: Embeddings that came from the cache.
         misses: Embeddings that were computed.
         fingerprints: (N, 1024) uint8 thumbnails, see `near_duplicate_pairs`, where asked for.
@@ -121,7 +122,7 @@ class IndexPredictions:
 
     index: ImageIndex
     probabilities: NDArray[np.float64]
-    unlike_training: NDArray[np.bool_] | None = None
+    is_out_of_distribution: NDArray[np.bool_] | None = None
     hits: int = 0
     misses: int = 0
     fingerprints: NDArray[np.uint8] | None = None
@@ -159,7 +160,7 @@ class Classifier:
         test_time_mirror: bool = False,
         about: Mapping[str, str] | None = None,
         calibration: Calibration | None = None,
-        reference: TrainingReference | None = None,
+        reference: NoveltyDetector | None = None,
         folder: Path | None = None,
     ) -> None:
         self.class_names = tuple(class_names)
@@ -173,7 +174,7 @@ class Classifier:
         self.folder = folder
 
     def with_answers(
-        self, calibration: Calibration | None, reference: TrainingReference | None
+        self, calibration: Calibration | None, reference: NoveltyDetector | None
     ) -> "Classifier":
         """The same classifier with what it said of photos not learnt from.
 
@@ -328,7 +329,7 @@ class Classifier:
         self,
         paths: Sequence[str],
         probabilities: NDArray[np.float64],
-        unlike_training: NDArray[np.bool_] | None = None,
+        is_out_of_distribution: NDArray[np.bool_] | None = None,
         *,
         error_rate: float | None = None,
         coverage: float | None = None,
@@ -338,7 +339,7 @@ class Classifier:
         Args:
             paths: (N,) the photos' paths.
             probabilities: (N, C) float64.
-            unlike_training: (N,) bool, see `Prediction`.
+            is_out_of_distribution: (N,) bool, see `Prediction`.
             error_rate: As for `predict`.
             coverage: As for `predict`.
 
@@ -354,12 +355,12 @@ class Classifier:
             asked = self.abstain_at(error_rate).threshold
             threshold = np.float32(np.inf if asked is None else asked)
         if coverage is not None:
-            sets = (self.calibration or NO_ANSWERS).sets_of(probabilities, coverage)
+            sets = (self.calibration or NO_ANSWERS).prediction_sets(probabilities, coverage)
         result = []
         for place, (path, row) in enumerate(zip(paths, probabilities, strict=True)):
             order = np.argsort(-row, kind="stable")
             best = int(order[0])
-            unlike = None if unlike_training is None else bool(unlike_training[place])
+            unlike = None if is_out_of_distribution is None else bool(is_out_of_distribution[place])
             sure = None
             if threshold is not None:
                 sure = bool(np.float32(row[best]) >= threshold) and not unlike
@@ -386,7 +387,7 @@ class Classifier:
         """
         return (self.calibration or NO_ANSWERS).abstain_at(error_rate)
 
-    def check_promises(self, error_rate: float | None, coverage: float | None) -> None:
+    def check_guarantees(self, error_rate: float | None, coverage: float | None) -> None:
         """Find out, before the work, whether what is asked is an error rate and a coverage.
 
         Args:
@@ -537,7 +538,7 @@ class Classifier:
             },
             "head": {
                 "kind": "standardised multinomial logistic regression",
-                "strength": self.head.strength,
+                "strength": self.head.C,
             },
             "calibration": None
             if self.calibration is None
@@ -631,7 +632,7 @@ def _read_confidence(folder: Path, description: dict[str, Any]) -> dict[str, Any
         _must(0 < int(facts["num_neighbours"]) <= num_photos, "num_neighbours is out of range")
         rate = float(facts.get("false_alarm_rate", FALSE_ALARM_RATE))
         _must(0 < rate <= 1, "the false alarm rate is no share")
-        result["reference"] = TrainingReference(
+        result["reference"] = NoveltyDetector(
             tensors["reference"],
             float(facts["threshold"]),
             int(facts["num_neighbours"]),
@@ -754,8 +755,8 @@ def _check_description(description: dict[str, Any]) -> None:
         isinstance(about, dict) and not any(isinstance(v, list | dict) for v in about.values()),
         "about is no list of facts",
     )
-    strength = description["head"]["strength"]
-    _must(strength is None or isinstance(strength, int | float), "the strength is no number")
+    C = description["head"]["strength"]
+    _must(C is None or isinstance(C, int | float), "the strength is no number")
 
 
 def _must(holds: bool, problem: str) -> None:

@@ -13,10 +13,10 @@ from handful.data.splits import can_be_held_out, fold_count, stratified_folds
 from handful.data.target import ONE_CLASS, Target
 
 SKEW_LIMIT = 3.0
-# Inverse strength C as in scikit-learn: sum of losses + |weights|^2 / (2 C). The optimum moves
-# little with the number of photos, so one grid serves 4 photos and 30,000.
-STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(-8, 3))
-DEFAULT_STRENGTH = 1e-1
+# Inverse regularization strength C, as in scikit-learn: sum of losses + |weights|^2 / (2 C). The
+# optimum moves little with the number of photos, so one grid serves 4 photos and 30,000.
+C_GRID = tuple(10.0 ** (exponent / 2) for exponent in range(-8, 3))
+DEFAULT_C = 1e-1
 _MOST_ITERATIONS = 100
 _ROWS_A_BLOCK = 4096
 _MEMORY = 10
@@ -27,16 +27,16 @@ _CLASSES_FOR_FIVE_FOLDS = 100
 
 
 @dataclass(frozen=True)
-class StrengthScore:
-    """How one strength did in cross-validation.
+class CScore:
+    """How one C did in cross-validation.
 
     Args:
-        strength: Inverse regularisation strength C.
+        C: Inverse regularisation strength.
         log_loss: Mean negative log-probability of the true class on held-out photos, nats.
         accuracy: Share of held-out photos named right.
     """
 
-    strength: float
+    C: float
     log_loss: float
     accuracy: float
 
@@ -48,11 +48,11 @@ class LinearHead:
     Args:
         mean: (D,) float32 subtracted from embeddings.
         scale: (D,) float32 that they are then divided by, positive.
-        weights: (D, C) float32.
-        bias: (C,) float32.
-        strength: Inverse regularisation strength that it was fitted with; None for the last layer
+        weights: (D, K) float32.
+        bias: (K,) float32.
+        C: Inverse regularisation strength that it was fitted with; None for the last layer
             of a network that was trained in another way.
-        scores: Cross-validation of the strengths tried; empty where there were too few photos.
+        scores: Cross-validation of each C tried; empty where there were too few photos.
         target: What it was fitted to.
     """
 
@@ -60,8 +60,8 @@ class LinearHead:
     scale: NDArray[np.float32]
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
-    strength: float | None
-    scores: tuple[StrengthScore, ...] = ()
+    C: float | None
+    scores: tuple[CScore, ...] = ()
     target: Target = ONE_CLASS
 
     def predict_proba(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -71,7 +71,7 @@ class LinearHead:
             embeddings: (N, D) float32.
 
         Returns:
-            (N, C) float64; rows sum to 1 where each image is of one class.
+            (N, K) float64; rows sum to 1 where each image is of one class.
         """
         weights, bias = self.weights.astype(np.float64), self.bias.astype(np.float64)
         logits = np.empty((len(embeddings), len(bias)))
@@ -100,12 +100,12 @@ def class_weights(counts: NDArray[np.int64], class_weight: str = "auto") -> NDAr
     """Weight of each class in the loss.
 
     Args:
-        counts: (C,) images of each class.
+        counts: (K,) images of each class.
         class_weight: "balanced", "none", or "auto": balanced when the largest class has over
             3 times the photos of the smallest.
 
     Returns:
-        (C,) float64; ones, or N / (C * count) as in scikit-learn's "balanced".
+        (K,) float64; ones, or N / (K * count) as in scikit-learn's "balanced".
     """
     skewed = counts.max() > SKEW_LIMIT * counts.min()
     if class_weight == "none" or (class_weight == "auto" and not skewed):
@@ -195,27 +195,27 @@ def fit_head(
     *,
     groups: NDArray[np.int64] | None = None,
     class_weight: str = "auto",
-    strength: float | None = None,
+    C: float | None = None,
     seed: int = 0,
     target: Target = ONE_CLASS,
 ) -> LinearHead:
-    """Fit a head, its strength chosen by cross-validation on these embeddings alone.
+    """Fit a head, its C chosen by cross-validation on these embeddings alone.
 
-    Folds are stratified and hold groups together; the strength with the least held-out log loss
+    Folds are stratified and hold groups together; the C with the least held-out log loss
     wins, since log loss, unlike accuracy, also rewards honest probabilities. Past 100 classes there
-    are 2 folds, else up to 5. Of more than 4,000 photos a fixed random 4,000 choose the strength,
+    are 2 folds, else up to 5. Of more than 4,000 photos a fixed random 4,000 choose it,
     and a few others of rare classes, so that each has a group for every fold, if it has so many.
     A class of one group has no part in that choice.
 
     Args:
         embeddings: (N, D) float32, or (N, V, D) with V views of each photo, the photo first:
             views count as 1/V photo each, and only photos themselves are scored.
-        labels: (N, ...) as `target` has them, each class at least once; (N,) int64, 0 to C - 1,
+        labels: (N, ...) as `target` has them, each class at least once; (N,) int64, 0 to K - 1,
             where each image is of one.
-        num_classes: Number of classes C, 2 or more.
+        num_classes: Number of classes K, 2 or more.
         groups: (N,) int64, photos with equal numbers are in one fold; None: each on its own.
         class_weight: "auto", "balanced" or "none".
-        strength: Inverse regularisation strength to use without cross-validation, or None.
+        C: Inverse regularisation strength to use without cross-validation, or None.
         seed: Seed of the folds.
         target: What a label is.
 
@@ -236,20 +236,20 @@ def fit_head(
     # Matrices this narrow gain nothing from BLAS threads: on a busy machine they wait for one
     # another, ten times longer. With one, the result does not depend on the number of cores.
     with threadpool_limits(1, user_api="blas"):
-        scores: list[StrengthScore] = []
-        if strength is None:
+        scores: list[CScore] = []
+        if C is None:
             rows = _cross_validated_rows(target.strata(labels), groups, seed)
             scores = _cross_validate(
                 embeddings[rows], labels[rows], groups[rows], class_weight, seed, target
             )
             best = min(scores, key=lambda score: score.log_loss, default=None)
-            strength = best.strength if best else DEFAULT_STRENGTH
+            C = best.C if best else DEFAULT_C
         weights_of = _image_weights(members, class_weight)
         problem = _Problem(embeddings, labels, weights_of[:, np.newaxis], num_classes, target)
-        parameters = problem.minimise(strength, None, _MOST_ITERATIONS, 1e-7)
+        parameters = problem.minimise(C, None, _MOST_ITERATIONS, 1e-7)
     weights, bias = problem.unpack(parameters)
     return LinearHead(
-        problem.mean, problem.scale, weights[:, 0].copy(), bias[0], strength, tuple(scores), target
+        problem.mean, problem.scale, weights[:, 0].copy(), bias[0], C, tuple(scores), target
     )
 
 
@@ -257,7 +257,7 @@ def out_of_fold_logits(
     embeddings: NDArray[np.float32],
     labels: NDArray[np.int64],
     num_classes: int,
-    strength: float,
+    C: float,
     *,
     groups: NDArray[np.int64] | None = None,
     class_weight: str = "auto",
@@ -272,16 +272,16 @@ def out_of_fold_logits(
 
     Args:
         embeddings: (N, D) float32, or (N, V, D) with V views of each photo, the photo first.
-        labels: (N,) int64, 0 to C - 1, each class at least once.
-        num_classes: Number of classes C, 2 or more.
-        strength: Inverse regularisation strength, such as a fitted head's.
+        labels: (N,) int64, 0 to K - 1, each class at least once.
+        num_classes: Number of classes K, 2 or more.
+        C: Inverse regularisation strength, such as a fitted head's.
         groups: (N,) int64, photos with equal numbers are in one fold; None: each on its own.
         class_weight: "auto", "balanced" or "none".
         num_folds: Folds, 2 or more; fewer where a class has fewer groups.
         seed: Seed of the folds.
 
     Returns:
-        (N, C) float64, NaN for photos that cannot be held out; None where that leaves fewer
+        (N, K) float64, NaN for photos that cannot be held out; None where that leaves fewer
         than two classes.
 
     Raises:
@@ -304,7 +304,7 @@ def out_of_fold_logits(
         problem = _Problem(
             embeddings, labels, weights_of[:, np.newaxis] * fitted, num_classes, ONE_CLASS
         )
-        parameters = problem.minimise(strength, None, _MOST_ITERATIONS, 1e-6)
+        parameters = problem.minimise(C, None, _MOST_ITERATIONS, 1e-6)
         logits = problem.logits(parameters)[:: embeddings.shape[1]]
     result = np.full((len(labels), num_classes), np.nan)
     result[rows] = logits[rows, folds[rows]]
@@ -312,7 +312,7 @@ def out_of_fold_logits(
 
 
 def _with_views(embeddings: NDArray[np.float32], members: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Embeddings as (N, V, D), checked against the images' classes (N, C)."""
+    """Embeddings as (N, V, D), checked against the images' classes (N, K)."""
     if embeddings.ndim == 2:
         embeddings = embeddings[:, np.newaxis]
     num_images, num_classes = members.shape
@@ -358,29 +358,29 @@ class _Problem:
         self.target = target
 
     def minimise(
-        self, strength: float, start: NDArray[np.float64] | None, iterations: int, tolerance: float
+        self, C: float, start: NDArray[np.float64] | None, iterations: int, tolerance: float
     ) -> NDArray[np.float64]:
         if start is None:
             dim, num_heads, num_classes = self.shape
             start = np.zeros((dim + 1) * num_heads * num_classes)
-        return minimise(lambda point: self.objective(point, strength), start, iterations, tolerance)
+        return minimise(lambda point: self.objective(point, C), start, iterations, tolerance)
 
     def objective(
-        self, parameters: NDArray[np.float64], strength: float
+        self, parameters: NDArray[np.float64], C: float
     ) -> tuple[float, NDArray[np.float64]]:
-        losses, slopes = self.target.loss(self.logits(parameters), self.labels)  # (R, F), (R, F, C)
+        losses, slopes = self.target.loss(self.logits(parameters), self.labels)  # (R, F), (R, F, K)
         loss = float((losses * self.weights).sum(dtype=np.float64))
         slopes *= self.weights[:, :, np.newaxis]
         slopes = slopes.reshape(len(self.inputs), -1)
         gradient = np.concatenate([self.inputs.T @ slopes, slopes.sum(axis=0, keepdims=True)])
         slope = gradient.ravel().astype(np.float64)
         penalised = parameters[: len(parameters) - slopes.shape[1]]
-        loss += float(penalised @ penalised) / (2 * strength)
-        slope[: len(penalised)] += penalised / strength
+        loss += float(penalised @ penalised) / (2 * C)
+        slope[: len(penalised)] += penalised / C
         return loss / self.total, slope / self.total
 
     def logits(self, parameters: NDArray[np.float64]) -> NDArray[np.float32]:
-        """(R, F, C) of every photo's view in every head."""
+        """(R, F, K) of every photo's view in every head."""
         weights, bias = self.unpack(parameters)
         logits = self.inputs @ weights.reshape(len(weights), -1)
         logits += bias.ravel()
@@ -389,7 +389,7 @@ class _Problem:
     def unpack(
         self, parameters: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Weights (D, F, C) and biases (F, C)."""
+        """Weights (D, F, K) and biases (F, K)."""
         dim, num_heads, num_classes = self.shape
         table = parameters.astype(np.float32).reshape(dim + 1, num_heads, num_classes)
         return table[:-1], table[-1]
@@ -418,7 +418,7 @@ def _most_folds(num_classes: int, asked: int = 5) -> int:
 def _cross_validated_rows(
     labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int
 ) -> NDArray[np.int64]:
-    """Photos that choose the strength: all, or a random part that has every class to hold out."""
+    """Photos that choose C: all, or a random part that has every class to hold out."""
     rows = np.random.default_rng(seed).permutation(len(labels))
     rows = rows[can_be_held_out(labels, groups)[rows]]
     if len(rows) <= _MOST_CROSS_VALIDATED:
@@ -441,8 +441,8 @@ def _cross_validate(
     class_weight: str,
     seed: int,
     target: Target,
-) -> list[StrengthScore]:
-    """Score the strengths on held-out photos; empty where no class can be held out."""
+) -> list[CScore]:
+    """Score each C on held-out photos; empty where no class can be held out."""
     labels, num_classes = target.compact(labels)
     if num_classes < 2:
         return []
@@ -454,16 +454,16 @@ def _cross_validate(
     fitted = folds[:, np.newaxis] != np.arange(num_folds)
     problem = _Problem(embeddings, labels, weights_of[:, np.newaxis] * fitted, num_classes, target)
     parameters = None
-    scores: list[StrengthScore] = []
+    scores: list[CScore] = []
     rows = np.arange(len(labels))
-    for strength in STRENGTHS:
-        parameters = problem.minimise(strength, parameters, _FOLD_ITERATIONS, 1e-4)
+    for C in C_GRID:
+        parameters = problem.minimise(C, parameters, _FOLD_ITERATIONS, 1e-4)
         # The first of a photo's views is the photo itself.
         logits = problem.logits(parameters)[:: embeddings.shape[1]][rows, folds]
         probabilities = target.probabilities(logits.astype(np.float64))
         loss = float(target.log_loss(probabilities, labels) @ weights_of / weights_of.sum())
         accuracy = float(target.correct(probabilities, labels).mean())
-        scores.append(StrengthScore(strength, loss, accuracy))
+        scores.append(CScore(C, loss, accuracy))
         # Past the optimum the loss only rises; weak regularisation is also the slowest to fit.
         if len(scores) > 2 and scores[-1].log_loss > scores[-2].log_loss > scores[-3].log_loss:
             break

@@ -19,7 +19,7 @@ _FEWEST_TO_COMPARE = 20
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingReference:
+class NoveltyDetector:
     """Training photos, as a network sees them, that others are held against.
 
     Args:
@@ -81,7 +81,7 @@ def reference_of(
     seed: int = 0,
     *,
     held_out: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
-) -> TrainingReference | None:
+) -> NoveltyDetector | None:
     """Keep training photos as a reference, with a distance that 1 in 100 like them exceeds.
 
     Args:
@@ -112,7 +112,7 @@ def reference_of(
         judged = held_out[1]
         found = _mean_distances(_unit(held_out[0]), rounded.T, num_neighbours)
     threshold, rate = _exceeded_by(FALSE_ALARM_RATE, found, judged)
-    return TrainingReference(directions, threshold, num_neighbours, rate, groups)
+    return NoveltyDetector(directions, threshold, num_neighbours, rate, groups)
 
 
 def _exceeded_by(
@@ -157,8 +157,8 @@ def find_outliers(
     )
     logarithms = np.log(np.maximum(distances, 1e-6))
     middle = np.median(logarithms)
-    deviation = 1.4826 * np.median(np.abs(logarithms - middle))
-    far = np.flatnonzero(logarithms > middle + OUTLIER_DEVIATIONS * max(deviation, 1e-6))
+    std = 1.4826 * np.median(np.abs(logarithms - middle))
+    far = np.flatnonzero(logarithms > middle + OUTLIER_DEVIATIONS * max(std, 1e-6))
     return far[np.argsort(-distances[far], kind="stable")]
 
 

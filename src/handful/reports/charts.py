@@ -81,11 +81,11 @@ def confidence_chart(curve: ReliabilityCurve) -> Chart:
     marks: list[Mark] = []
     for group in np.flatnonzero(curve.counts):
         left, right = float(curve.edges[group]), float(curve.edges[group + 1])
-        middle, num_right = (left + right) / 2, int(curve.num_right[group])
-        num_wrong = int(curve.counts[group]) - num_right
-        if num_right:
-            corners = (left + 0.004, 0), (middle - 0.002, num_right)
-            marks.append(Box(corners, "right", title=f"{num_right:,} right"))
+        middle, num_correct = (left + right) / 2, int(curve.num_correct[group])
+        num_wrong = int(curve.counts[group]) - num_correct
+        if num_correct:
+            corners = (left + 0.004, 0), (middle - 0.002, num_correct)
+            marks.append(Box(corners, "right", title=f"{num_correct:,} right"))
         if num_wrong:
             corners = (middle + 0.002, 0), (right - 0.004, num_wrong)
             marks.append(Box(corners, "wrong", title=f"{num_wrong:,} wrong"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handful.evaluation.evaluation import Evaluation
-from handful.evaluation.guarantees import Promises
+from handful.evaluation.guarantees import Guarantees
 from handful.evaluation.resampling import Resampling
 from handful.evaluation.verdict import verdict
 from handful.models.novelty import FALSE_ALARM_RATE
@@ -77,7 +77,7 @@ class TrustData:
 
     Args:
         cautions: What else the scored photos are too few to show; texts.
-        promises: Error rates and coverages, promised and found; None where nothing was held out.
+        guarantees: Error rates and coverages, promised and found; None where nothing was held out.
         resampling: Scores on other splits; None where they were not asked for.
         num_unlike: Scored photos that are unlike the training photos; None where that cannot be
             told.
@@ -91,7 +91,7 @@ class TrustData:
     """
 
     cautions: Sequence[str] = ()
-    promises: Promises | None = None
+    guarantees: Guarantees | None = None
     resampling: Resampling | None = None
     num_unlike: int | None = None
     false_alarm_rate: float = FALSE_ALARM_RATE
@@ -247,7 +247,7 @@ def _view(data: ReportData) -> dict[str, Any]:
         "subject": subject.strip(),
         "remark": remark.strip(),
         "interval": _interval_scale(evaluation.accuracy, low, high),
-        "num_mistakes": len(evaluation) - evaluation.num_right,
+        "num_mistakes": len(evaluation) - evaluation.num_correct,
         "class_rows": rows,
         "folds": folds,
         "shown_rows": _WEAKEST if folds else num_classes,
@@ -275,9 +275,9 @@ def _view(data: ReportData) -> dict[str, Any]:
         ],
         "phases": _phases(data.seconds),
         "trust": data.trust,
-        "promises": data.trust.promises,
-        # Promises made on the scored photos themselves are not held against them.
-        "held_apart": data.trust.promises and data.trust.promises.source == "out-of-fold",
+        "guarantees": data.trust.guarantees,
+        # Guarantees made on the scored photos themselves are not held against them.
+        "held_apart": data.trust.guarantees and data.trust.guarantees.source == "out-of-fold",
         "resampling": data.trust.resampling,
         "spread": data.trust.resampling and spread_chart(data.trust.resampling.to_dict()),
     }
@@ -327,8 +327,8 @@ def _bands(curve: ReliabilityCurve) -> list[dict[str, Any]]:
             "low": float(curve.edges[group]),
             "high": float(curve.edges[group + 1]),
             "count": int(curve.counts[group]),
-            "right": int(curve.num_right[group]),
-            "wrong": int(curve.counts[group] - curve.num_right[group]),
+            "right": int(curve.num_correct[group]),
+            "wrong": int(curve.counts[group] - curve.num_correct[group]),
             "accuracy": float(curve.accuracy[group]),
         }
         for group in reversed(range(len(curve.counts)))

@@ -69,7 +69,7 @@ def report_data(run: Run) -> ReportData:
 
 def _explainer(run: Run) -> Explainer | None:
     """What tells where the network looked, if there is a mistake to explain and it can be told."""
-    if run.evaluation.num_right == len(run.evaluation):
+    if run.evaluation.num_correct == len(run.evaluation):
         return None
     try:
         return Explainer(run.classifier, _OVERLAY_SIZE)
@@ -97,12 +97,12 @@ def _small(run: Run, data: bytes) -> bytes:
 
 def _trust(run: Run) -> TrustData:
     """What the page says on how far its figures can be relied on."""
-    unlike, review, curve = run.unlike_training, run.label_review, run.learning_curve
+    unlike, review, curve = run.is_out_of_distribution, run.label_review, run.learning_curve
     doubtful = [] if review is None else review.suspected[:_PICTURES_A_SECTION].tolist()
     return TrustData(
         # The verdict says it.
         cautions=[text for text in run.cautions if text != run.evaluation.chance_note],
-        promises=run.promises,
+        guarantees=run.guarantees,
         resampling=run.resampling,
         num_unlike=None if unlike is None else len(unlike),
         false_alarm_rate=FALSE_ALARM_RATE
@@ -185,7 +185,7 @@ def _settings(run: Run) -> dict[str, str]:
     if run.trained is None:
         settings |= {
             "Backbone": f"{about['backbone']}, frozen, {extractor.embedding_dim} features",
-            "Head": f"logistic regression, C = {run.classifier.head.strength:.2g}, "
+            "Head": f"logistic regression, C = {run.classifier.head.C:.2g}, "
             + _strength_origin(run),
             "Augmented copies per photo": str(config.views),
         }

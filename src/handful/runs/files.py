@@ -179,7 +179,7 @@ def write_history(run: "Run", folder: Path) -> None:
     columns: dict[str, Iterable[Any]]
     if run.trained is None:
         scores = run.classifier.head.scores
-        names = ("strength", "log_loss", "accuracy")
+        names = ("C", "log_loss", "accuracy")
         columns = {name: [getattr(row, name) for row in scores] for name in names}
     else:
         columns = {

@@ -14,7 +14,7 @@ from handful.config import TrainConfig
 from handful.data.splits import Split
 from handful.evaluation.comparison import too_few_photos
 from handful.evaluation.evaluation import Evaluation
-from handful.evaluation.guarantees import Promises, check_promises
+from handful.evaluation.guarantees import Guarantees, check_guarantees
 from handful.evaluation.learning_curve import LearningCurve
 from handful.evaluation.resampling import Resampling
 from handful.models.classifier import Classifier
@@ -40,7 +40,7 @@ class Run:
         photos_per_second: Speed of prediction from files to probabilities, where it was measured.
         resampling: Scores of heads on other splits of these photos, where they were asked for.
         distances: (m,) distance of each validation photo from the training photos, see
-            `TrainingReference`; None where that cannot be told.
+            `NoveltyDetector`; None where that cannot be told.
         label_review: Which labels of the training photos are doubtful, in the order of
             `split.train`; None for a trained network, or where nothing can be held out.
         learning_curve: Accuracy by number of photos, where it was asked for.
@@ -68,7 +68,7 @@ class Run:
     split_given: bool = False
 
     @cached_property
-    def promises(self) -> Promises | None:
+    def guarantees(self) -> Guarantees | None:
         """Error rates and coverages, promised and found; None where nothing was held out."""
         calibration = self.classifier.calibration
         if calibration is None:
@@ -76,10 +76,10 @@ class Run:
         reference, unlike = self.classifier.reference, None
         if reference is not None and self.distances is not None:
             unlike = reference.unlike(self.distances)
-        return check_promises(calibration, self.evaluation, unlike)
+        return check_guarantees(calibration, self.evaluation, unlike)
 
     @property
-    def unlike_training(self) -> NDArray[np.int64] | None:
+    def is_out_of_distribution(self) -> NDArray[np.int64] | None:
         """Places of the validation photos unlike the training photos, the farthest first."""
         if self.distances is None or self.classifier.reference is None:
             return None
@@ -90,7 +90,7 @@ class Run:
     def cautions(self) -> tuple[str, ...]:
         """That it is no better than guessing; what the validation photos are too few to say."""
         evaluation, difference = self.evaluation, self.config.difference
-        wrong = len(evaluation) - evaluation.num_right
+        wrong = len(evaluation) - evaluation.num_correct
         alike = design_effect(evaluation.predicted == evaluation.labels, evaluation.groups)
         caution = too_few_photos(len(evaluation), wrong, difference, alike)
         return tuple(filter(None, [evaluation.chance_note, caution]))
@@ -131,10 +131,10 @@ class Run:
             "learning_curve": None
             if self.learning_curve is None
             else self.learning_curve.to_dict(),
-            "promises": None if self.promises is None else self.promises.to_dict(),
+            "guarantees": None if self.guarantees is None else self.guarantees.to_dict(),
             "num_unlike_training": None
-            if self.unlike_training is None
-            else len(self.unlike_training),
+            if self.is_out_of_distribution is None
+            else len(self.is_out_of_distribution),
             "num_doubtful_labels": None
             if self.label_review is None
             else len(self.label_review.suspected),

@@ -25,7 +25,7 @@ from handful.runs.files import (
     read_training_photos,
 )
 
-# Options of runs that handful 0.1 made.
+# Names of options in runs that handful 0.1 made.
 _RENAMED = {
     "learning_curve": "curve",
     "num_folds": "folds",
@@ -63,6 +63,8 @@ class StoredRun:
         """What was asked."""
         try:
             config = {_RENAMED.get(k, k): value for k, value in self.metadata["config"].items()}
+            if config.get("recipe") == "exercise":
+                config["recipe"] = "keras-tutorial"
             hints = get_type_hints(TrainConfig)
             for name, kind in ((found.name, hints[found.name]) for found in fields(TrainConfig)):
                 value = config.get(name)

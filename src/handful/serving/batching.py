@@ -55,11 +55,11 @@ class Answer:
 
     Args:
         probabilities: (C,) float64, summing to 1.
-        unlike_training: As in `Prediction`.
+        is_out_of_distribution: As in `Prediction`.
     """
 
     probabilities: NDArray[np.float64]
-    unlike_training: bool | None
+    is_out_of_distribution: bool | None
 
 
 class _Job(Future[Answer]):

@@ -40,7 +40,7 @@ async def predict(
         Problem: When there is no answer but this.
     """
     service.check_ready()
-    service.check_promises(error_rate, coverage)
+    service.check_guarantees(error_rate, coverage)
     try:
         service.batcher.check_room()
         names, results = await _embed_all(service, request)
@@ -123,7 +123,7 @@ def _name(
     error_rate: float | None,
     coverage: float | None,
 ) -> list[Prediction]:
-    flags = [answer.unlike_training for _, answer in found]
+    flags = [answer.is_out_of_distribution for _, answer in found]
     return service.batcher.classifier.name_predictions(
         [name for name, _ in found],
         np.stack([answer.probabilities for _, answer in found]),

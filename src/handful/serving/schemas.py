@@ -19,9 +19,9 @@ _BETWEEN = {"exclusiveMinimum": 0, "exclusiveMaximum": 1}
 ErrorRate = Annotated[
     float | None,
     Query(
-        description='Say of each photo whether its answer is sure ("is_sure"): probable enough, '
-        "and like the training photos. With 95 % confidence, no larger share than this of all sure "
-        "answers about photos of that kind is wrong; where so few training photos cannot show "
+        description='Say of each photo whether its answer is sure ("is_confident"): probable '
+        "enough, and like the training photos. With 95 % confidence, no larger share than this of "
+        "all sure answers about photos of that kind is wrong; where so few training photos cannot show "
         'that, no larger share than "shown_error_rate" in "abstaining". Such as 0.01.',
         json_schema_extra=_BETWEEN,
     ),
@@ -29,8 +29,8 @@ ErrorRate = Annotated[
 Coverage = Annotated[
     float | None,
     Query(
-        description='Give each photo a set of classes ("label_set"): on average over photos and '
-        "classifiers of this kind, this share of the sets or more holds the right one. Such as "
+        description='Give each photo a set of classes ("prediction_set"): on average over photos '
+        "and classifiers of this kind, this share of the sets or more holds the right one. Such as "
         "0.95.",
         json_schema_extra=_BETWEEN,
     ),
@@ -69,7 +69,7 @@ class Predictions:
     Args:
         predictions: Of the photos that could be read.
         errors: The other files.
-        abstaining: The rule behind "is_sure", where an error rate was asked for.
+        abstaining: The rule behind "is_confident", where an error rate was asked for.
     """
 
     predictions: list[Prediction]

@@ -92,7 +92,7 @@ class Service:
                 f"{most:g} s are given to a request. Send fewer, or smaller ones.",
             )
 
-    def check_promises(self, error_rate: float | None, coverage: float | None) -> None:
+    def check_guarantees(self, error_rate: float | None, coverage: float | None) -> None:
         """Refuse, before the work, what is no error rate or coverage.
 
         Args:
@@ -105,6 +105,6 @@ class Service:
         if error_rate is None and coverage is None:
             return
         try:
-            self.batcher.classifier.check_promises(error_rate, coverage)
+            self.batcher.classifier.check_guarantees(error_rate, coverage)
         except UsageError as error:
             raise Problem("option", str(error)) from error

@@ -88,7 +88,7 @@ class ServingMetrics:
         self.pictures.labels("unreadable").inc(num_unreadable)
         for prediction in predictions:
             self.labels.labels(printable(prediction.label)).inc()
-            if prediction.unlike_training:
+            if prediction.is_out_of_distribution:
                 self.unlike.inc()
 
     def text(self) -> bytes:

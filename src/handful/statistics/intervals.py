@@ -314,7 +314,7 @@ def accuracy_interval(
     spread = _Spread.of_photos(max(rate * (1 - rate), 0.0) / photos, num_photos - 1)
     spread = spread.plus_seeds(right)
     alike = rate * (1 - rate) / spread.variance if spread.variance else photos
-    return _wilson_ends(rate, alike, _student_quantile(confidence, spread.freedom))
+    return _wilson_ends(rate, alike, _student_quantile(confidence, spread.df))
 
 
 def photos_to_halve(
@@ -395,7 +395,7 @@ def paired_difference_interval(
     """
     _check_confidence(confidence)
     difference, spread = _paired_spread(first, second, groups)
-    reach = _student_quantile(confidence, spread.freedom) * math.sqrt(spread.variance)
+    reach = _student_quantile(confidence, spread.df) * math.sqrt(spread.variance)
     return max(difference - reach, -1.0), min(difference + reach, 1.0)
 
 
@@ -421,7 +421,7 @@ def paired_difference_test(
     if len(ours) == len(theirs) == 1:
         return _tossed_by_groups((ours - theirs)[0].astype(np.int64), groups)
     difference, spread = _paired_spread(first, second, groups)
-    return _student_tails(abs(difference) / math.sqrt(spread.variance), spread.freedom)
+    return _student_tails(abs(difference) / math.sqrt(spread.variance), spread.df)
 
 
 def _tossed_by_groups(differences: NDArray[np.int64], groups: Integers | None) -> float:
@@ -570,7 +570,7 @@ def photos_for_difference(
 
     def shows(number: int) -> bool:
         spread = _Spread.of_photos(discordant_share / number, number - 1).plus(seeds)
-        reach = _student_quantile(confidence, spread.freedom) * math.sqrt(spread.variance)
+        reach = _student_quantile(confidence, spread.df) * math.sqrt(spread.variance)
         return reach + z_beta * math.sqrt(max(spread.variance - least / number, 0)) <= difference
 
     # Where photos add a thousandth to the seeds' variance, more of them change nothing.
@@ -668,7 +668,7 @@ def seed_freedom(first: Outcomes, second: Outcomes) -> float:
     Raises:
         ValueError: When the photos' numbers differ or are 0.
     """
-    return _Spread(0.0, math.inf).plus_seeds(*_as_pair(first, second)).freedom
+    return _Spread(0.0, math.inf).plus_seeds(*_as_pair(first, second)).df
 
 
 def _first_number(holds: Callable[[int], bool], least: int, most: float) -> int | None:
@@ -690,12 +690,12 @@ class _Spread:
     """A variance that is a sum of estimated parts, and its degrees of freedom."""
 
     variance: float
-    freedom: float
+    df: float
 
     @staticmethod
-    def of_photos(variance: float, freedom: int) -> "_Spread":
+    def of_photos(variance: float, df: int) -> "_Spread":
         # Of photos alone the interval's source takes the normal distribution.
-        return _Spread(variance, math.inf if freedom < 1 else freedom)
+        return _Spread(variance, math.inf if df < 1 else df)
 
     def plus_seeds(self, *trainings: NDArray[np.float64]) -> "_Spread":
         """Add the variance of each mean accuracy over its trainings."""
@@ -710,7 +710,7 @@ class _Spread:
         """Add independent parts, by Welch and Satterthwaite."""
         parts = (self, *others)
         total = sum(part.variance for part in parts)
-        noise = sum(part.variance**2 / part.freedom for part in parts)
+        noise = sum(part.variance**2 / part.df for part in parts)
         return _Spread(total, total**2 / noise if noise and others else math.inf)
 
 
@@ -767,17 +767,17 @@ def _wilson_ends(rate: float, trials: float, z: float) -> tuple[float, float]:
     return max(low, 0.0), min(high, 1.0)
 
 
-def _student_tails(t: float, freedom: float) -> float:
+def _student_tails(t: float, df: float) -> float:
     """Chance that Student's t is farther from 0 than `t`, 0 or more; freedom 1 or more."""
-    if math.isinf(freedom):
+    if math.isinf(df):
         return math.erfc(t / math.sqrt(2))
     # With t = sqrt(freedom) tan(angle) the density is a power of the cosine.
-    start = math.atan(t / math.sqrt(freedom))
-    end = min(math.pi / 2, start + 12 / math.sqrt(freedom))
+    start = math.atan(t / math.sqrt(df))
+    end = min(math.pi / 2, start + 12 / math.sqrt(df))
     nodes, weights = _gauss_legendre()
     angles = start + (end - start) * (nodes + 1) / 2
-    area = float((weights * np.cos(angles) ** (freedom - 1)).sum()) * (end - start) / 2
-    scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)
+    area = float((weights * np.cos(angles) ** (df - 1)).sum()) * (end - start) / 2
+    scale = math.lgamma((df + 1) / 2) - math.lgamma(df / 2)
     return min(1.0, 2 * area * math.exp(scale) / math.sqrt(math.pi))
 
 
@@ -787,16 +787,14 @@ def _gauss_legendre() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return nodes, weights
 
 
-def _student_quantile(confidence: float, freedom: float) -> float:
+def _student_quantile(confidence: float, df: float) -> float:
     """The t that a share of `confidence` lies within."""
-    if math.isinf(freedom):
+    if math.isinf(df):
         return NormalDist().inv_cdf(0.5 + confidence / 2)
     low, high = 0.0, 1.0
-    while _student_tails(high, freedom) > 1 - confidence:
+    while _student_tails(high, df) > 1 - confidence:
         high *= 2
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (
-            (middle, high) if _student_tails(middle, freedom) > 1 - confidence else (low, middle)
-        )
+        low, high = (middle, high) if _student_tails(middle, df) > 1 - confidence else (low, middle)
     return high

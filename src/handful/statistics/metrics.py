@@ -187,14 +187,14 @@ class ReliabilityCurve:
     Args:
         edges: (B + 1,) confidence limits, rising from 0 to 1; a group is (edge, next edge].
         counts: (B,) photos in each group.
-        num_right: (B,) of these, named right.
+        num_correct: (B,) of these, named right.
         confidence: (B,) mean confidence in the group; NaN where it is empty.
         accuracy: (B,) share named right in the group; NaN where it is empty.
     """
 
     edges: NDArray[np.float64]
     counts: NDArray[np.int64]
-    num_right: NDArray[np.int64]
+    num_correct: NDArray[np.int64]
     confidence: NDArray[np.float64]
     accuracy: NDArray[np.float64]
 
@@ -228,10 +228,10 @@ def reliability_curve(
     group = np.searchsorted(limits[1:-1], confidence, side="left")
     size = len(limits) - 1
     counts = np.bincount(group, minlength=size)
-    num_right = np.bincount(group[right], minlength=size)
+    num_correct = np.bincount(group[right], minlength=size)
     sums = np.bincount(group, weights=confidence, minlength=size)
     return ReliabilityCurve(
-        limits, counts, num_right, _ratio(sums, counts), _ratio(num_right, counts)
+        limits, counts, num_correct, _ratio(sums, counts), _ratio(num_correct, counts)
     )
 
 

@@ -183,12 +183,10 @@ def head_of_layer(layer: Any) -> LinearHead:
         kernel = np.concatenate([np.zeros_like(kernel), kernel], axis=1)
         bias = np.concatenate([np.zeros_like(bias), bias])
     dim = len(kernel)
-    return LinearHead(
-        np.zeros(dim, np.float32), np.ones(dim, np.float32), kernel, bias, strength=None
-    )
+    return LinearHead(np.zeros(dim, np.float32), np.ones(dim, np.float32), kernel, bias, C=None)
 
 
 def _identity_head(num_classes: int) -> LinearHead:
     eye = np.eye(num_classes, dtype=np.float32)
     zeros, ones = np.zeros(num_classes, np.float32), np.ones(num_classes, np.float32)
-    return LinearHead(zeros, ones, eye, zeros, strength=None)
+    return LinearHead(zeros, ones, eye, zeros, C=None)

@@ -20,7 +20,7 @@ from handful.training.recipes import find_recipe
 NUM_VIEWS = 16
 NUM_STEPS = 8
 
-PREVIEW_RECIPES = ("exercise", "handful")
+PREVIEW_RECIPES = ("keras-tutorial", "handful")
 _FLIPS = {
     "horizontal_flip": ("flip_horizontal", "mirrored"),
     "vertical_flip": ("flip_vertical", "upside down"),
@@ -130,13 +130,13 @@ def preview(
 
 
 def preview_photo(
-    path: Path, recipe: str = "exercise", image_size: int | None = None, seed: int = 0
+    path: Path, recipe: str = "keras-tutorial", image_size: int | None = None, seed: int = 0
 ) -> Preview:
     """Show what a recipe's policy does to a photo on disk.
 
     Args:
         path: The photo.
-        recipe: "exercise" or "handful".
+        recipe: "keras-tutorial" or "handful".
         image_size: Side in pixels of the square that the network sees; None takes the recipe's:
             150 for the exercise, 128 for ours.
         seed: Seed of the random views, 0 or more.

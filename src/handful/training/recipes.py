@@ -95,9 +95,9 @@ _HANDFUL_SCRATCH = Recipe(
     validate_every=5,
 )
 _TABLE = {
-    ("exercise", "scratch"): _EXERCISE_SCRATCH,
-    ("exercise", "augmented"): replace(_EXERCISE_SCRATCH, epochs=100, policy=EXERCISE_POLICY),
-    ("exercise", "transfer"): Recipe(
+    ("keras-tutorial", "scratch"): _EXERCISE_SCRATCH,
+    ("keras-tutorial", "augmented"): replace(_EXERCISE_SCRATCH, epochs=100, policy=EXERCISE_POLICY),
+    ("keras-tutorial", "transfer"): Recipe(
         "head", 150, epochs=10, batch_size=64, learning_rate=1e-3, scale=1.0, backbone="xception"
     ),
     # The same network and schedule without views: what augmentation is worth.

@@ -16,7 +16,7 @@ from handful.features.table import EmbeddingTable, embed_index
 from handful.models.calibration import Calibration, fit_calibrated_head
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
-from handful.models.novelty import TrainingReference, reference_of
+from handful.models.novelty import NoveltyDetector, reference_of
 from handful.training.jobs import EmbeddedPhotos, Trained, TrainingJob
 from handful.wording import list_names
 
@@ -43,7 +43,7 @@ class _Fitted:
     head: LinearHead
     calibration: Calibration | None
     review: LabelReview | None
-    reference: TrainingReference | None
+    reference: NoveltyDetector | None
 
 
 def transfer(job: TrainingJob) -> Trained:

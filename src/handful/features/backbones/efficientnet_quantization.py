@@ -129,16 +129,16 @@ def activation_statistics(
 
 def _clipped(x: ChannelStatistics) -> ChannelStatistics:
     """Moments of normally distributed channels after ReLU6."""
-    mean, deviation = x.mean, np.maximum(np.sqrt(x.variance), 1e-6)
-    low, high = -mean / deviation, (RELU_CEILING - mean) / deviation
+    mean, std = x.mean, np.maximum(np.sqrt(x.variance), 1e-6)
+    low, high = -mean / std, (RELU_CEILING - mean) / std
     below, above = _normal_cumulative(low), 1 - _normal_cumulative(high)
     inside = 1 - below - above
     at_low, at_high = (np.exp(-z * z / 2) / math.sqrt(2 * math.pi) for z in (low, high))
-    first = mean * inside + deviation * (at_low - at_high) + RELU_CEILING * above
+    first = mean * inside + std * (at_low - at_high) + RELU_CEILING * above
     second = (
-        (mean**2 + deviation**2) * inside
-        + 2 * mean * deviation * (at_low - at_high)
-        + deviation**2 * (low * at_low - high * at_high)
+        (mean**2 + std**2) * inside
+        + 2 * mean * std * (at_low - at_high)
+        + std**2 * (low * at_low - high * at_high)
         + RELU_CEILING**2 * above
     )
     return ChannelStatistics(first, np.maximum(second - first**2, 0.0))

@@ -116,14 +116,14 @@ def normalise(images: Any, preprocessing: str) -> Any:
         return layers.Rescaling(1 / 127.5, -1.0, name="normalise")(images)
     if preprocessing == "torch":
         pairs = list(zip(_IMAGENET_MEAN, _IMAGENET_DEVIATION, strict=True))
-        scale = [1 / (255 * deviation) for _, deviation in pairs]
-        offset = [-mean / deviation for mean, deviation in pairs]
+        scale = [1 / (255 * std) for _, std in pairs]
+        offset = [-mean / std for mean, std in pairs]
         return layers.Rescaling(scale, offset, name="normalise")(images)
     if preprocessing == "caffe":
         blue_first = keras.ops.flip(images, axis=-1)
         return layers.Rescaling(1.0, [-mean for mean in _CAFFE_MEAN], name="normalise")(blue_first)
     if preprocessing == "sqrt":
-        scale = [deviation**-0.5 for deviation in _IMAGENET_DEVIATION]
+        scale = [std**-0.5 for std in _IMAGENET_DEVIATION]
         offset = [255 * m * (1 - r) for m, r in zip(_IMAGENET_MEAN, scale, strict=True)]
         return layers.Rescaling(scale, offset, name="normalise")(images)
     return images

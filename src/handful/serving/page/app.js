@@ -173,12 +173,12 @@ function makeCard(file) {
 }
 
 function showAnswer({ card }, answer) {
-  const sure = answer.is_sure !== false;
+  const sure = answer.is_confident !== false;
   card.querySelector(".answer").textContent = sure
     ? answer.label
     : `Not sure – perhaps ${answer.label}`;
   const notes = [];
-  if (answer.unlike_training) {
+  if (answer.is_out_of_distribution) {
     notes.push("Looks unlike the training photos, it may be none of these classes.");
   }
   card.querySelector(".note").textContent = notes.join(" ");
