@@ -120,6 +120,11 @@ def test_options_of_earlier_runs_have_their_names_of_today(tiny_run: Path, tmp_p
     config["time_budget_minutes"] = config.pop("time_budget")
     run = STORE.read(changed(tiny_run, tmp_path / "run", config=config))
     assert run.config == TrainConfig(seeds=3, tta=True)
+    config |= {"recipe": "exercise", "strategy": "scratch", "num_seeds": 1}
+    run = STORE.read(
+        changed(tiny_run, tmp_path / "other", config=config | {"learning_curve": False})
+    )
+    assert run.config.recipe == "keras-tutorial"
 
 
 def test_a_run_of_another_version_is_not_read(tiny_run: Path, tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ ErrorRate = Annotated[
     Query(
         description='Say of each photo whether its answer is sure ("is_confident"): probable '
         "enough, and like the training photos. With 95 % confidence, no larger share than this of "
-        "all sure answers about photos of that kind is wrong; where so few training photos cannot show "
-        'that, no larger share than "shown_error_rate" in "abstaining". Such as 0.01.',
+        "all sure answers about photos of that kind is wrong; where so few training photos cannot "
+        'show that, no larger share than "shown_error_rate" in "abstaining". Such as 0.01.',
         json_schema_extra=_BETWEEN,
     ),
 ]
