@@ -131,7 +131,7 @@ def test_good_files_are_answered_and_bad_ones_listed(server: Live, photo: bytes)
     assert [entry["path"] for entry in facts["predictions"]] == ["first.jpg", "last.jpg"]
     reasons = {entry["path"]: entry["reason"] for entry in facts["errors"]}
     assert list(reasons) == ["notes.txt", "cut.jpg", "huge.png", "none.jpg"]
-    assert reasons["notes.txt"] == "is not a picture: it looks like text"
+    assert reasons["notes.txt"] == "is not a photo: it looks like text"
     assert "is truncated" in reasons["cut.jpg"] and "is empty" in reasons["none.jpg"]
     assert "has 3,600 megapixels; the limit is 100" in reasons["huge.png"]
 
@@ -139,7 +139,7 @@ def test_good_files_are_answered_and_bad_ones_listed(server: Live, photo: bytes)
 def test_when_no_file_can_be_read_the_problem_names_each(server: Live) -> None:
     files = [("file", ("a.txt", b"words")), ("file", ("b.jpg", b"\xff\xd8\xff"))]
     answer = server.client.post("/predict", files=files)
-    facts = check_problem(answer, "unreadable", r"a\.txt is not a picture: .*; b\.jpg has no read")
+    facts = check_problem(answer, "unreadable", r"a\.txt is not a photo: .*; b\.jpg has no read")
     assert [entry["path"] for entry in facts["errors"]] == ["a.txt", "b.jpg"]
 
 

@@ -17,6 +17,7 @@ from handful.features.backbones.keras_applications import (
     KerasBody,
     find_official_weights,
 )
+from handful.features.extractor import weights_sha256
 from handful.features.keras_runtime import prepare_keras
 from handful.features.registry import find_backbone
 
@@ -31,6 +32,15 @@ def small_body(tmp_path, monkeypatch):
     checksum = hashlib.md5(b"kernel").hexdigest()
     body = KerasBody("Small", "vgg16", 224, 8, "small_notop.h5", checksum)
     monkeypatch.setitem(KERAS_BODIES, "small", body)
+    known = keras_loading.BACKBONES["vgg16"]
+    metadata = dataclasses.replace(known.metadata, name="small", source=body.url)
+
+    def locate(_):
+        path = find_official_weights(body)
+        return path, weights_sha256(path)
+
+    small = dataclasses.replace(known, metadata=metadata, locate=locate)
+    monkeypatch.setitem(keras_loading.BACKBONES, "small", small)
     return body
 
 
@@ -103,7 +113,7 @@ def test_a_download_with_another_checksum_is_refused(small_body, tmp_path, monke
 def offline_message(url: str, tmp_path: Path) -> str:
     return (
         rf"The weights of small are not on this computer .*Download {url}small_notop\.h5 elsewhere "
-        rf"and put it at {tmp_path}/keras/models/small_notop\.h5, or .*--weights FILE"
+        rf"and put it at {tmp_path}/keras/models/small_notop\.h5, or .*`weights` FILE"
     )
 
 

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.skipif(
 
 _PARENT = """
 import subprocess, sys
+from handful.children import tied
 child = subprocess.Popen(tied([sys.executable, "-c", "import time; print(1); time.sleep(60)"]),
                          stdout=subprocess.PIPE)
 print(child.pid, child.stdout.readline(), flush=True)

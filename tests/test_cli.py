@@ -46,6 +46,7 @@ VERBS = (
     "data",
     "serve",
     "export",
+    "runs",
 )
 
 
@@ -186,10 +187,10 @@ def test_every_train_option_reaches_the_job(
         "--time-budget", 1.5, "--recipe", "keras-tutorial", "--resume", "-o", "run",
     )  # fmt: skip
     assert result.exit_code == 1
-    changes |= {"recipe": "keras-tutorial", "time_budget_minutes": 1.5}
+    changes |= {"recipe": "keras-tutorial", "time_budget": 1.5}
     expected = train_workflow.TrainConfig(**changes, tta=True, drop_leaks=True)  # type: ignore[arg-type]
     assert asked["config"] == expected
-    assert asked["use_cache"] is False and asked["manifest"] == Path("s.csv")
+    assert asked["use_cache"] is False and asked["split"] == Path("s.csv")
     assert asked["resume"] is True and asked["output"] == Path("run")
     scratch = ("--strategy", "scratch", "--network", "mine.py:build")
     invoke("train", photo_folder, *scratch, "-o", "run")
@@ -255,9 +256,11 @@ def test_predict_says_not_sure_and_what_else_it_may_be(
     table = invoke("predict", run_path, *paths, *options)
     assert table.exit_code == 0
     odd, *others, told = table.stdout.splitlines()
-    assert re.search(r"not sure \(\w+\?\) +\d+\.\d %  \{\w+(, \w+)*\}  unlike the training", odd)
+    assert re.search(
+        r"not sure \(\w+\?\) +\d+\.\d %  \{\w+(, \w+)*\}  looks unlike the training", odd
+    )
     assert all(re.search(r"round +\S.* %  \{round", line) for line in others[:3])
-    assert re.match(r"2\d of 25 answered: those with \d\d\.\d % or more that are like", told)
+    assert re.match(r"2\d of 25 answered: those with \d\d\.\d % or more that look like", told)
     facts = json.loads(invoke("predict", run_path, *paths, *options, "--json").stdout)
     assert facts["abstaining"]["error_rate"] == 0.1
     assert facts["predictions"][0]["is_confident"] is False
@@ -413,14 +416,14 @@ def test_wrong_usage_exits_with_2(photo_folder: Path) -> None:
             ("train", photo_folder, "--recipe", "mnist", "--strategy", "augmented"),
             "The recipe 'mnist' has no strategy 'augmented'; expected scratch, or another recipe",
         ),
-        (("train", photo_folder, "--epochs", "0"), "--epochs is 0; expected 1 or more"),
+        (("train", photo_folder, "--epochs", "0"), "--epochs is 0; expected 1 to 100000"),
         (("train", photo_folder, "--network", "m.py:b"), "a network of one's own is trained by"),
         (("train", photo_folder, "--epochs", "7"), "does not use --epochs; leave it out"),
         (("train", photo_folder, "--time-budget", "7"), "does not use --time-budget; leave it out"),
         (("train", photo_folder, "--folds", "1"), "--folds is 1; expected 2 to 1000"),
         (
             ("train", photo_folder, "--difference", "2"),
-            "--difference is 2.0; expected a fraction above",
+            "--difference is 2.0; expected more than 0, at most 1",
         ),
         (
             ("train", photo_folder, "--strategy", "scratch", "--seeds", "3"),
@@ -1034,7 +1037,7 @@ def test_from_repeats_a_run_on_a_given_split(
 def test_options_that_from_would_ignore_are_refused(run_path: Path, tmp_path: Path) -> None:
     result = invoke("train", "--from", run_path, "--seed", 0, "--tta", "-o", tmp_path / "again")
     assert result.exit_code == 2 and not (tmp_path / "again").exists()
-    assert "--from repeats a run as it was; leave out --tta, --seed, or give PHOTOS" in (
+    assert "--from repeats a run as it was; leave out --seed, --tta, or give PHOTOS" in (
         result.stderr
     )
     beside = ("--no-cache", "--quiet", "--json", "--resume", "-o", tmp_path / "again")

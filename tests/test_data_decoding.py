@@ -520,6 +520,7 @@ def test_large_pictures_are_decoded_one_at_a_time() -> None:
     """Four threads need hardly more memory than one: measured in a process of its own."""
     code = """
 import sys, threading
+from handful.data.decoding import DecodeSettings, decode
 data = open(sys.argv[1], "rb").read()
 work = [threading.Thread(target=decode, args=(data, DecodeSettings(32))) for _ in range(4)]
 [thread.start() for thread in work], [thread.join() for thread in work]

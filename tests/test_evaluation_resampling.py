@@ -210,7 +210,7 @@ def test_it_is_said_in_two_lines() -> None:
 def test_json_holds_everything() -> None:
     answer = json.loads(json.dumps(resampling_of([0.8, 0.9]).to_dict(), allow_nan=False))
     assert answer["num_seeds"] == 2 and answer["num_folds"] is None
-    assert set(answer["accuracy"]) == {"mean", "deviation", "range", "interval"}
+    assert set(answer["accuracy"]) == {"mean", "std", "range", "interval"}
     assert [row["accuracy"] for row in answer["resamples"]] == [0.8, 0.9]
     assert answer["balanced_accuracy"]["mean"] == pytest.approx(0.85)
     embeddings, labels = draw_embeddings((30, 40))

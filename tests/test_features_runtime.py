@@ -107,5 +107,5 @@ def test_the_library_calls_nobody_either(stranger: Stranger) -> None:
 
 def test_openvino_of_the_host_program_is_taken_as_it_is(stranger: Stranger) -> None:
     code = "import sys, types; mine = sys.modules['openvino'] = types.ModuleType('openvino');"
-    code += "mine.opset13 = 13; from handful.networks import runtime;"
+    code += "mine.opset13 = 13; from handful.features import runtime;"
     assert stranger.run("-c", f"{code} print(runtime.openvino is mine)").split() == ["True"]

@@ -16,6 +16,8 @@ from handful.files.drafts import Draft, exchange, remove_leftovers, without_draf
 
 KILLED = """
 import os, pathlib, signal, sys
+from handful.files import drafts
+from handful.files.atomic import new_file, new_folder
 parent = pathlib.Path(sys.argv[1])
 """
 
@@ -213,6 +215,8 @@ def test_a_name_that_another_process_is_about_to_give_is_taken(tmp_path: Path) -
     code = """
 import sys
 from pathlib import Path
+from handful.errors import OutputError
+from handful.files.atomic import new_folder
 from handful.runs.store import RunStore
 parent = Path(sys.argv[1])
 print(RunStore(parent).new_path("photos").name)

@@ -243,9 +243,9 @@ def test_any_coverage_and_rate_above_0_and_below_1_is_one(coverage: float, num_p
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, float("nan")])
 def test_rates_and_coverages_are_shares(value: float) -> None:
     found = answers([0.9], [True])
-    with pytest.raises(ValueError, match="error_rate is"):
+    with pytest.raises(ValueError, match="`error_rate` is"):
         found.abstain_at(value)
-    with pytest.raises(ValueError, match="coverage is"):
+    with pytest.raises(ValueError, match="`coverage` is"):
         found.set_threshold(value)
 
 

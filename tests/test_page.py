@@ -134,7 +134,7 @@ def test_three_photos_and_a_text_give_three_answers_and_one_clear_error(
     for name in photos:
         label = name.partition("-")[0]
         assert label in found[name].replace(name, "") and re.search(r"\d+\.\d+ %", found[name])
-    assert "notes.txt is not a picture: it looks like text" in found["notes.txt"]
+    assert "notes.txt is not a photo: it looks like text" in found["notes.txt"]
     assert watch.page.locator("#results > li.bad").count() == 1
     watch.page.wait_for_function(
         "() => [...document.querySelectorAll('#results img')].filter(i => !i.hidden).length === 3"

@@ -91,8 +91,8 @@ def test_a_learning_curve_is_shown_where_it_was_asked_for(
     assert curve is not None and curve.photos_a_class == 24  # train and validation together
     lines = report_data(run).trust.curve_lines
     assert [line.split(" photos per class")[0] for line in lines] == [
-        "At 24", "At 48", "At 96", "At 192",
-    ]  # fmt: skip
+        f"Expected accuracy with {number}" for number in (24, 48, 96, 192)
+    ]
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Would more photos help?" in page and ">8 times<" in page
     facts = json.loads((tmp_path / "run" / "run.json").read_text())

@@ -44,6 +44,6 @@ def test_a_network_is_trained_and_deployed(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["backend"] == backend and found["loaded"] == [backend]
+    assert found["backend"] == backend and backend in found["loaded"]
     assert len(found["loss"]) == 1 and 0 < found["loss"][0] < 10
     assert found["same"]

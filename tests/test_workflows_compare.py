@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from conftest import draw_photo, write_photo
 from handful.cli import commands, terminal
+from handful.cli.spelling import with_options
 from handful.config import CompareConfig
 from handful.data.decoding import DecodeSettings
 from handful.errors import DataError, HandfulError, OutputError
@@ -109,7 +110,7 @@ def test_what_a_given_split_divides_is_named(
     assert kept["result"]["warnings"] == [warning]
     assert "validation/round/again.png" in (tmp_path / "out" / "comparison.html").read_text()
     terminal.print_comparison(found)
-    assert f"Warning: {warning}" in capsys.readouterr().out
+    assert f"Warning: {with_options(warning)}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("way", ["interrupt", "cancel"])

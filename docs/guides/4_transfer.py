@@ -65,9 +65,9 @@ else:
 body = build_network(backbone)
 network = build_transfer(body, num_classes=2)
 trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
-print(f"{backbone.name}: {network.count_params():,} parameters, {trainable:,} trainable")
+print(f"{backbone.metadata.name}: {network.count_params():,} parameters, {trainable:,} trainable")
 
-assert trainable == backbone.embedding_dim + 1
+assert trainable == backbone.metadata.embedding_dim + 1
 if guide.XCEPTION:
     assert (network.count_params(), trainable) == (20_863_529, 2_049)
 
@@ -90,7 +90,7 @@ for name in ("train", "validation"):
 body_seconds = time.perf_counter() - started
 print(f"Features of {sum(map(len, labels.values())):,} photos: {body_seconds:.1f} s")
 
-head = build_head(backbone.embedding_dim, num_classes=2)
+head = build_head(backbone.metadata.embedding_dim, num_classes=2)
 head.compile(
     optimizer=keras.optimizers.Adam(1e-3), loss="binary_crossentropy", metrics=["accuracy"]
 )
@@ -105,8 +105,8 @@ fitted = head.fit(
 )
 print(f"Ten epochs of the head: {time.perf_counter() - started:.1f} s")
 
-assert features["train"].shape == (len(split.train), backbone.embedding_dim)
-assert head.count_params() == backbone.embedding_dim + 1
+assert features["train"].shape == (len(split.train), backbone.metadata.embedding_dim)
+assert head.count_params() == backbone.metadata.embedding_dim + 1
 
 # %% [markdown]
 # It is the same function as the whole network with this head:
@@ -131,7 +131,7 @@ transfer = handful.train(
     TrainConfig(
         strategy="transfer",
         recipe="keras-tutorial",
-        backbone=backbone.name,
+        backbone=backbone.metadata.name,
         weights=guide.XCEPTION,
     ),
     output=guide.fresh("transfer"),
@@ -140,7 +140,7 @@ low, high = transfer.evaluation.accuracy_interval
 print(f"{transfer.evaluation.accuracy:.1%} right, 95 % interval {low:.1%} to {high:.1%}")
 guide.show(history_charts({"transfer": transfer.trained.fitted.history}), "4-curves")
 
-assert transfer.trained.num_trainable == backbone.embedding_dim + 1
+assert transfer.trained.num_trainable == backbone.metadata.embedding_dim + 1
 assert transfer.trained.num_parameters == network.count_params()
 
 # %% [markdown]
@@ -228,7 +228,7 @@ comparison = handful.compare(
         strategy=("scratch", "transfer"),
         recipe="keras-tutorial",
         quick=True,
-        backbone=backbone.name,
+        backbone=backbone.metadata.name,
         weights=guide.XCEPTION,
         epochs=guide.epochs(10),
     ),

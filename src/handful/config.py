@@ -380,7 +380,7 @@ class ServeConfig(Options):
     drain_seconds: float = option(
         20.0, "Time that requests have to end in when stopped.", least=0, most=3600
     )
-    quiet: bool = option(False, "Log warnings and errors, not requests.")
+    quiet: bool = option(False, "Log warnings and errors, not requests.", short="-q")
 
     def __post_init__(self) -> None:
         super().__post_init__()

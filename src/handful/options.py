@@ -25,6 +25,7 @@ class Rule(NamedTuple):
         above: A number that it is larger than.
         below: A number that it is smaller than.
         metavar: What stands for its value in the help.
+        short: The command line's letter for it, such as "-q".
         is_common: Whether a first look at the command line's help explains it.
     """
 
@@ -35,6 +36,7 @@ class Rule(NamedTuple):
     above: float | None = None
     below: float | None = None
     metavar: str | None = None
+    short: str | None = None
     is_common: bool = False
 
     def expected(self) -> str:

@@ -46,7 +46,7 @@ def takes(kind: type[Options], *names: str) -> Callable[[Callable[..., None]], C
         for found in chosen:
             rule: Rule = found.metadata["rule"]
             shown = typer.Option(
-                flag(found.name),
+                *filter(None, (flag(found.name), rule.short)),
                 help=rule.help,
                 metavar=rule.metavar,
                 rich_help_panel=_COMMON if rule.is_common or few else heading[found.name],

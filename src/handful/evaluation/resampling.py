@@ -93,11 +93,11 @@ class Spread:
         """The figures in plain values, ready for JSON.
 
         Returns:
-            "mean", "deviation", "range" and "interval" (lists of two).
+            "mean", "std", "range" and "interval" (lists of two).
         """
         return {
             "mean": self.mean,
-            "deviation": self.std,
+            "std": self.std,
             "range": list(self.range),
             "interval": list(self.interval),
         }

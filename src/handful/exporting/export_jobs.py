@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -228,12 +229,11 @@ def _other_form(run: _Run, precision: str) -> FeatureExtractor:
     name, found = own.about.get("backbone", ""), own.extractor.precision
     if name in LITE_VARIANTS:
         backbone = find_backbone(name, run.weights, own.extractor.image_size)
-        # A network under that name may have been trained on since.
-        if (
-            load_extractor(backbone, "int8" if found == "int8" else "f32").digest
-            == own.extractor.digest
-        ):
-            return load_extractor(backbone, precision)
+        # A network under that name may have been trained on since, or be too small for 8 bits.
+        with suppress(HandfulError):
+            known = load_extractor(backbone, "int8" if found == "int8" else "f32")
+            if known.digest == own.extractor.digest:
+                return load_extractor(backbone, precision)
     raise HandfulError(
         f"This classifier's network ({name}) computes in {found} and has no {precision} form: "
         "handful makes 8-bit networks of EfficientNet-Lite's own weights alone. Export it without "

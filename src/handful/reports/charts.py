@@ -158,7 +158,7 @@ def learning_curve_chart(
     reached = points[-1]["photos_a_class"]
     fitted = [(x, y) for x, y in zip(sizes, expected, strict=True) if x <= reached]
     ahead = [*fitted[-1:], *((x, y) for x, y in zip(sizes, expected, strict=True) if x > reached)]
-    ends = [point["accuracy"] + sign * point["deviation"] for point in points for sign in (-1, 1)]
+    ends = [point["accuracy"] + sign * point["std"] for point in points for sign in (-1, 1)]
     values = [*ends, *lows, *highs, *([] if target is None else [target["accuracy"]])]
     low, high = min(values), max(values)
     room = 0.08 * (high - low) or 0.01
@@ -205,7 +205,7 @@ def _band(facts: Mapping[str, Any]) -> list[list[float]]:
 
 
 def _measured(point: Mapping[str, float]) -> list[Mark]:
-    x, y, spread = point["photos_a_class"], point["accuracy"], point["deviation"]
+    x, y, spread = point["photos_a_class"], point["accuracy"], point["std"]
     return [Line([(x, y - spread), (x, y + spread)], "ink", 1), Dot((x, y), "ink", 3.5)]
 
 

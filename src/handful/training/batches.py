@@ -403,7 +403,7 @@ def batches(
     require_keras("handful.batches")
     height, width = image_size
     if height != width:
-        raise UsageError(f"image_size is {image_size}; expected equal height and width.")
+        raise UsageError(f"`image_size` is {image_size}; expected equal height and width.")
     index = photos if isinstance(photos, ImageIndex) else load_index(photos)
     parts = sorted(set(index.splits))
     if len(parts) > 1:
