@@ -113,7 +113,7 @@ def test_a_download_with_another_checksum_is_refused(small_body, tmp_path, monke
 def offline_message(url: str, tmp_path: Path) -> str:
     return (
         rf"The weights of small are not on this computer .*Download {url}small_notop\.h5 elsewhere "
-        rf"and put it at {tmp_path}/keras/models/small_notop\.h5, or .*`weights` FILE"
+        rf"and put it at {tmp_path}/keras/models/small_notop\.h5, or .* as `weights`"
     )
 
 
