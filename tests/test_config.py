@@ -24,7 +24,7 @@ def test_the_cache_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.Mo
             {"strategy": "magic"},
             "`strategy` is 'magic'; expected one of transfer, scratch, augmented",
         ),
-        ({"recipe": "mine"}, "`recipe` is 'mine'; expected one of handful, exercise, mnist"),
+        ({"recipe": "mine"}, "`recipe` is 'mine'; expected one of handful, keras-tutorial, mnist"),
         ({"resize": "stretch"}, "`resize` is 'stretch'; expected one of squash, crop, halfway"),
         ({"precision": "f64"}, "`precision` is 'f64'; expected one of auto, bf16, f32, int8"),
         (

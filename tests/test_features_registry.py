@@ -227,7 +227,7 @@ def test_a_body_is_converted_in_an_odd_environment(networks_folder, tmp_path, mo
     assert network(sample_photos(96))["embeddings"].shape == (2, 576)
     metadata = dataclasses.replace(backbone.metadata, embedding_dim=1000)
     other = dataclasses.replace(backbone, metadata=metadata)
-    with pytest.raises(HandfulError, match=r"features of shape \(None, 576\); expected 1000 a pic"):
+    with pytest.raises(HandfulError, match=r"shape \(None, 576\); expected 1000 a photo"):
         frozen_network(other, tmp_path)
 
 

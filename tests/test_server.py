@@ -254,7 +254,7 @@ def test_a_signal_while_it_starts_breaks_into_nothing_and_is_heeded(
     names = (signal.SIGTERM, signal.SIGINT)
     before = [signal.signal(name, signal.default_int_handler) for name in names]
     # Else a server that heeds nothing would be waited for without end.
-    watchdog = threading.Timer(20, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    watchdog = threading.Timer(90, lambda: os.kill(os.getpid(), signal.SIGTERM))
     watchdog.start()
     try:
         with suppress(KeyboardInterrupt):

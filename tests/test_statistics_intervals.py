@@ -385,7 +385,7 @@ def test_a_difference_out_of_range_is_refused() -> None:
         photos_for_difference(0.2, 0.3, confidence=1.0)
 
 
-@pytest.mark.parametrize("freedom", [1.0, 1.3, 2.0, 3.7, 12.0, 200.0, 1e5])
+@pytest.mark.parametrize("df", [1.0, 1.3, 2.0, 3.7, 12.0, 200.0, 1e5])
 def test_students_t_is_scipys(df: float) -> None:
     from scipy.stats import t
 

@@ -191,7 +191,7 @@ def test_a_photo_is_shown_as_its_recipes_network_sees_it(tmp_path: Path) -> None
 
 
 def test_wrong_questions_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="`recipe` is 'mine'; expected one of exercise, handful"):
+    with pytest.raises(ValueError, match="`recipe` is 'mine'; expected one of keras-tutorial"):
         preview_photo(tmp_path, "mine")
     with pytest.raises(ValueError, match="`image_size` is 2; expected 8 to 1024 pixels"):
         preview_photo(tmp_path, image_size=2)

@@ -99,7 +99,7 @@ def test_history_is_the_heads_cross_validation(photo_folder: Path, tmp_path: Pat
     with (tmp_path / "run" / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     best = min(rows, key=lambda row: float(row["log_loss"]))
-    assert float(best["strength"]) == run.classifier.head.C
+    assert float(best["C"]) == run.classifier.head.C
 
 
 def test_nothing_is_written_without_an_output(photo_folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ costs no import of what runs it.
 
 import difflib
 import logging
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -165,10 +166,9 @@ def _look_up(name: str) -> Backbone:
 @cache
 def _own() -> Mapping[str, Backbone]:
     """The families of handful's own."""
-    found: dict[str, Backbone] = {}
-    for module in iter_modules(backbones.__path__, f"{backbones.__name__}."):
-        found |= getattr(import_module(module.name), "BACKBONES", {})
-    return found
+    names = [module.name for module in iter_modules(backbones.__path__, f"{backbones.__name__}.")]
+    # Its maps are gone through from the last one.
+    return ChainMap(*(getattr(import_module(name), "BACKBONES", {}) for name in names[::-1]))
 
 
 def _brought() -> dict[str, EntryPoint]:
