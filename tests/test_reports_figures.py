@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import warnings
@@ -193,3 +194,13 @@ def test_figures_open_no_window_and_matplotlib_loads_late() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "checked\n"
+
+
+def test_a_run_is_drawn_by_its_name(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_run, tmp_path / "runs" / "cells")
+    monkeypatch.chdir(tmp_path)
+    for name in ("latest", "cel"):
+        result = CliRunner().invoke(app, ["figures", name, "-o", name])
+        assert result.exit_code == 0 and list((tmp_path / name).glob("*.png"))

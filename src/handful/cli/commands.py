@@ -501,7 +501,11 @@ def demo(
 @app.command(cls=Command)
 def figures(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder that train, compare or curve made.")
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="Folder that train, compare or curve made; or a run's name, or latest.",
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to make [RUN-figures].")
@@ -512,6 +516,7 @@ def figures(
     with _errors("nothing is left behind"):
         from handful.reports.figures import write_figures
 
+        run = _find(run)
         whole = run if run.name not in ("", "..") else run.resolve()
         paths = write_figures(run, output or whole.with_name(f"{whole.name}-figures"))
         if as_json:
