@@ -89,13 +89,13 @@ def test_commands_can_be_pasted() -> None:
     assert evidence_of([0, 1], fix_list="").fix_command == (
         "handful check photos --fix-list fixes.csv"
     )
-    assert evidence.command("train", "--drop-leaks") == "handful train photos --drop-leaks"
+    assert evidence.command("train", drop_leaks=True) == "handful train photos --drop-leaks"
 
 
 def test_commands_keep_the_list_that_the_photos_were_checked_with() -> None:
     evidence = evidence_of([0, 1], fix_list="", applied="old.csv")
     assert evidence.fix_command == ("handful check photos --fix-list fixes.csv --fixes old.csv")
-    assert evidence.command("train", "--drop-leaks") == (
+    assert evidence.command("train", drop_leaks=True) == (
         "handful train photos --drop-leaks --fixes old.csv"
     )
     # A new list holds what the old one says.

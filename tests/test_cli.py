@@ -324,6 +324,15 @@ def test_evaluate_prints_scores(run_path: Path, photo_folder: Path) -> None:
     assert np.sum(facts["confusion"]) == facts["num_images"] == 48
 
 
+def test_evaluate_says_what_is_odd_about_the_photos(run_path: Path, tmp_path: Path) -> None:
+    for kind in ("round", "square"):
+        write_photo(tmp_path / "new" / kind / "1.png", draw_photo("round", 4321))
+    said = "Warning: The same photo is labeled round and square: round/1.png, square/1.png"
+    assert said in invoke("evaluate", run_path, tmp_path / "new").stdout.splitlines()
+    facts = json.loads(invoke("evaluate", run_path, tmp_path / "new", "--json").stdout)
+    assert [f"Warning: {line}" for line in facts["warnings"]] == [said]
+
+
 def test_check_prints_findings_and_where_the_page_is(
     photo_folder: Path,
     tiny_backbone: FrozenNetwork,

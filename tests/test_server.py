@@ -369,7 +369,7 @@ def test_an_address_that_others_reach_is_warned_of(
     assert re.search(r"0\.0\.0\.0 is reached from other machines: .* without a token", caplog.text)
     assert "only with the HANDFUL_TOKEN" in caplog.messages[1]
     for message in caplog.messages:
-        assert message.endswith("Any Host header is taken; --allow-host NAME restricts it.")
+        assert message.endswith("Any Host header is taken; `allow_host` restricts it.")
     caplog.clear()
     server_module._warn_of_exposure(ServeConfig(host="0.0.0.0", allow_host=("a.example",)), None)
     assert "Host header" not in caplog.text and "0.0.0.0 is reached" in caplog.text

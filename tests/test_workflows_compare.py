@@ -23,7 +23,7 @@ from handful.training.batches import decode_photos
 from handful.training.strategies import count_body
 from handful.workflows import compare as compare_workflow
 from handful.workflows import train as train_workflow
-from handful.workflows.compare import command_line, compare, read_strategy_run
+from handful.workflows.compare import compare, read_strategy_run, repeating_command
 from reporters import Recorder, Stopper
 from test_strategies import tiny
 
@@ -226,7 +226,7 @@ def test_the_command_line_repeats_the_comparison(
         raise HandfulError("enough")
 
     monkeypatch.setattr(compare_workflow, "compare", remember)
-    first, *words = shlex.split(command_line(config, "some photos.zip"))
+    first, *words = shlex.split(repeating_command(config, "some photos.zip"))
     assert first == "handful"
     result = CliRunner().invoke(commands.app, words)
     assert result.exit_code == 1 and result.stderr == "Error: enough\n"

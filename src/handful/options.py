@@ -5,6 +5,7 @@ child of several. Python, JSON and the command line take the same names from it.
 """
 
 import difflib
+import shlex
 from dataclasses import dataclass, field, fields, replace
 from inspect import get_annotations
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -116,6 +117,36 @@ def changed(config: Asked, asked: dict[str, Any]) -> Asked:
             near = difflib.get_close_matches(name, known, 1) or known
             raise UsageError(f"`{name}` is no option; expected {', '.join(near)}.")
     return replace(config, **asked)
+
+
+def flag(name: str) -> str:
+    """How the command line spells an option.
+
+    Args:
+        name: Its name in Python.
+
+    Returns:
+        Such as "--batch-size".
+    """
+    return "--" + name.replace("_", "-")
+
+
+def command_line(verb: str, *arguments: str, **options: object) -> str:
+    """A command for people to run.
+
+    Args:
+        verb: Such as "train".
+        *arguments: What it is about, such as a folder of photos.
+        **options: Name to value: True for one that takes none, a tuple for one given repeatedly.
+
+    Returns:
+        One line for a shell.
+    """
+    words = ["handful", verb, *arguments]
+    for name, value in options.items():
+        for one in value if isinstance(value, tuple) else (value,):
+            words += [flag(name)] if one is True else [flag(name), str(one)]
+    return shlex.join(words)
 
 
 def headings(kind: type[Options]) -> dict[str, str]:

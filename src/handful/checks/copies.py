@@ -127,7 +127,7 @@ def find_leaks(evidence: Evidence) -> Iterator[Finding]:
     leaks = _leaks(evidence)
     learnt = [pair for pair in leaks if evidence.parts[pair[0]] == "train"]
     if learnt:
-        options = ("--fixes", evidence.fix_list) if evidence.fix_list else ("--drop-leaks",)
+        way = {"fixes": evidence.fix_list} if evidence.fix_list else {"drop_leaks": True}
         held = " and ".join(
             part for part in _ORDER if any(evidence.parts[j] == part for _, j in learnt)
         )
@@ -137,7 +137,7 @@ def find_leaks(evidence: Evidence) -> Iterator[Finding]:
             f"in train and in {held}",
             f"A classifier has seen these photos of the {held} part while learning, so its scores "
             "are too good. Leave the training copies out.",
-            evidence.command("train", *options),
+            evidence.command("train", **way),
         )
     chosen = [pair for pair in leaks if evidence.parts[pair[0]] == "validation"]
     if chosen:
@@ -161,7 +161,7 @@ def find_leaks(evidence: Evidence) -> Iterator[Finding]:
             "The table says that these photos are of one animal, plant, day or the like. A "
             "classifier that has seen one of them while learning knows the others, so scores are "
             "too good. Keep each group in one part.",
-            evidence.command("train", "--drop-leaks"),
+            evidence.command("train", drop_leaks=True),
             tuple(rows),
             tuple(
                 f"{name}: {evidence.line(group, ', ')}"

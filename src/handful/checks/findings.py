@@ -1,6 +1,5 @@
 """What a doctor of photos has to go by, and what he says: evidence, and findings."""
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -14,6 +13,7 @@ from handful.checks.shortcuts import Shortcut
 from handful.data.fixes import ACTIONS, Action, Fix
 from handful.data.index import ImageIndex
 from handful.data.metadata import MEASURES, FileFacts
+from handful.options import command_line
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -142,27 +142,27 @@ class Evidence:
         texts = [self.index.paths[row] + name for row, name in zip(shown, classes, strict=True)]
         return sign.join(texts) + more
 
-    def command(self, verb: str = "train", *options: str) -> str:
+    def command(self, verb: str = "train", **options: object) -> str:
         """A command on these photos.
 
         Args:
             verb: Such as "train".
-            *options: What follows the photos.
+            **options: Fields and values of what follows the photos.
 
         Returns:
             One line for a shell. The photos are loaded with the list that they were checked with,
             unless another is among the options.
         """
-        if self.applied and "--fixes" not in options:
-            options = (*options, "--fixes", self.applied)
-        return shlex.join(["handful", verb, self.photos, *options])
+        if self.applied:
+            options.setdefault("fixes", self.applied)
+        return command_line(verb, self.photos, **options)
 
     @property
     def fix_command(self) -> str:
         """The command that goes on with the fix list, or that writes one."""
         if self.fix_list:
-            return self.command("train", "--fixes", self.fix_list)
-        return self.command("check", "--fix-list", "fixes.csv")
+            return self.command("train", fixes=self.fix_list)
+        return self.command("check", fix_list="fixes.csv")
 
 
 def suggest_fixes(findings: Sequence[Finding]) -> tuple[Fix, ...]:

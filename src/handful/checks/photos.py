@@ -234,7 +234,7 @@ def _find_odd_shapes(evidence: Evidence) -> Iterator[Finding]:
         long[np.argsort(-aspects[long], kind="stable")],
         "very long or wide",
         "Made a square, they lose their ends or their proportions. Crop them to what matters; "
-        '`--resize squash` keeps all; or write "remove".',
+        '`resize` squash keeps all; or write "remove".',
         "keep",
         lambda row: f"is {facts[row].width} x {facts[row].height} pixels",
     )
@@ -330,10 +330,10 @@ def _find_imbalance(evidence: Evidence) -> Iterator[Finding]:
             "warning",
             f'{counts[most]:,} photos to learn "{most}" from and {counts[least]:,} for '
             f'"{least}", {ratio:.1f} : 1',
-            f"Past {SKEW_LIMIT:g} : 1, `--class-weight auto` (the default) weighs classes alike, "
+            f"Past {SKEW_LIMIT:g} : 1, `class_weight` auto (the default) weighs classes alike, "
             'as "balanced" does. Judge by balanced accuracy, not by accuracy; more photos of the '
             "small classes help most.",
-            evidence.command("train", "--class-weight", "balanced"),
+            evidence.command("train", class_weight="balanced"),
             lines=tuple(f"{name}: {number_of(number)}" for name, number in counts.items()),
         )
 

@@ -20,6 +20,7 @@ import typer
 from handful import __version__
 from handful.cli import terminal
 from handful.cli.flags import Command, takes
+from handful.cli.spelling import with_options
 from handful.config import RUNS_FOLDER, CompareConfig, ServeConfig, TrainConfig
 from handful.crashes import keep_traceback
 from handful.environment import cache_folder, own_environment
@@ -222,10 +223,11 @@ def evaluate(
             rejected = [{"path": file.path, "reason": file.reason} for file in index.rejected]
             known = {"num_seen_in_training": None, "seen_in_training": None}
             known = seen.to_dict() if seen else known
-            terminal.print_json({**evaluation.to_dict(), **known, "errors": rejected})
+            told = {"warnings": list(index.warnings), "errors": rejected}
+            terminal.print_json({**evaluation.to_dict(), **known, **told})
         else:
             terminal.print_evaluation(evaluation)
-            terminal.warn(seen_warnings(seen, len(index)))
+            terminal.warn((*index.warnings, *seen_warnings(seen, len(index))))
             terminal.warn_rejected(index.rejected)
             terminal.print_verdict(evaluation)
 
@@ -728,6 +730,14 @@ def _log_printable() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Printable("%(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    make_record = logging.getLogRecordFactory()
+
+    def name_options(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make_record(*args, **kwargs)
+        record.msg = with_options(record.msg) if isinstance(record.msg, str) else record.msg
+        return record
+
+    logging.setLogRecordFactory(name_options)
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -10,8 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from handful.cli import terminal
-from handful.cli.spelling import flag
-from handful.options import Options, Rule, headings
+from handful.options import Options, Rule, flag, headings
 
 _COMMON = "Options"
 _FEW = 4  # so many are explained at once

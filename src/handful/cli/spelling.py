@@ -4,29 +4,18 @@ import re
 from dataclasses import fields
 
 from handful.config import CompareConfig, ServeConfig, TrainConfig
-
-
-def flag(name: str) -> str:
-    """How the command line spells an option.
-
-    Args:
-        name: Its name in Python.
-
-    Returns:
-        Such as "--batch-size".
-    """
-    return "--" + name.replace("_", "-")
-
+from handful.options import flag
 
 # Options that have another name than their field.
 _RENAMED = {
+    "class_name": "class",
     "coverage": "sets",
     "manifest": "split",
     "sizes": "at",
 }
 _ARGUMENTS = (
-    *("coverage", "data", "error_rate", "fix_list", "format", "manifest", "num_classes"),
-    *("output", "part", "photos", "resume", "sizes", "target"),
+    *("class_name", "coverage", "data", "error_rate", "fix_list", "format", "manifest"),
+    *("num_classes", "output", "part", "photos", "resume", "sizes", "target"),
 )
 _CONFIGS = (TrainConfig, CompareConfig, ServeConfig)
 _FIELDS = {*_ARGUMENTS, *(field.name for config in _CONFIGS for field in fields(config))}

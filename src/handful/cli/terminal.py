@@ -402,10 +402,10 @@ def print_explanations(written: Any) -> None:
             f"{found.path}  {found.class_name} rather than {found.rival_name}  "
             f"{format_share(found.probability)}  {picture}"
         )
-    if written.pictures:
-        show(
-            "Orange supports the class, blue supports the other; the dark border was cropped away."
-        )
+    pairs = {(found.class_name, found.rival_name) for found in written.explanations}
+    if pairs:
+        shown, rival = pairs.pop() if len(pairs) == 1 else ("the class named first", "the second")
+        show(f"Orange supports {shown}, blue supports {rival}; the dark border was cropped away.")
 
 
 def print_curve(found: Any) -> None:
@@ -538,9 +538,9 @@ def print_check(found: Any) -> None:
         show(f"  {part}: {inside}")
     if found.obstacle:
         show()
-        show(f"No classifier can be made of these: {found.obstacle}")
+        show(f"No classifier can be made of these: {with_options(found.obstacle)}")
     for warning in found.remarks:
-        show(f"Note: {warning}")
+        show(f"Note: {with_options(warning)}")
     # A screenful: the more findings there are, the less is said of each; the page has all.
     num_lines = 5 if len(found.findings) <= 3 else 3 if len(found.findings) <= 6 else 1
     said: set[str] = set()
@@ -553,7 +553,8 @@ def print_check(found: Any) -> None:
             show(f"  ... and {len(finding.lines) - num_lines:,} more")
         if finding.severity != "note" and finding.advice not in said:
             said.add(finding.advice)
-            show(*textwrap.wrap(finding.advice, 98, initial_indent="  ", subsequent_indent="  "))
+            advice = with_options(finding.advice)
+            show(*textwrap.wrap(advice, 98, initial_indent="  ", subsequent_indent="  "))
         if finding.command and finding.command not in said:
             said.add(finding.command)
             show(f"  $ {finding.command}")

@@ -248,9 +248,11 @@ class Explainer:
         names = self.classifier.class_names
         for argument, name in (("class_name", class_name), ("rival_name", rival_name)):
             if name is not None and name not in names:
-                raise UsageError(f"{argument} is {name!r}; expected one of {', '.join(names)}.")
+                raise UsageError(f"`{argument}` is {name!r}; expected one of {', '.join(names)}.")
         if class_name is not None and class_name == rival_name:
-            raise UsageError(f"rival_name is {rival_name!r} as class_name is; expected another.")
+            raise UsageError(
+                f"`rival_name` is {rival_name!r} as `class_name` is; expected another."
+            )
 
 
 def explain(
@@ -390,7 +392,7 @@ def save_overlay(explanation: Explanation, path: Path) -> None:
         OutputError: When the file exists, or cannot be written.
     """
     if path.suffix.lower() != ".png":
-        raise UsageError(f"output is {path}; expected a name that ends in .png.")
+        raise UsageError(f"`output` is {path}; expected a name that ends in .png.")
     _, encoded = cv2.imencode(".png", cv2.cvtColor(overlay(explanation), cv2.COLOR_RGB2BGR))
     with new_file(path) as temporary:
         temporary.write_bytes(mark_figure(encoded.tobytes()))
@@ -509,11 +511,11 @@ def _picture_places(paths: Sequence[str], output: Path | None) -> list[Path]:
     if output is not None and output.suffix.lower() == ".png" and not output.is_dir():
         if len(paths) > 1:
             raise UsageError(
-                f"output is {output} and there are {len(paths)} photos; expected a folder."
+                f"`output` is {output} and there are {len(paths)} photos; expected a folder."
             )
         return [output] * len(paths)
     if output is not None and output.suffix.lower() in _OTHER_PICTURES and not output.is_dir():
-        raise UsageError(f"output is {output}; expected a folder or a name that ends in .png.")
+        raise UsageError(f"`output` is {output}; expected a folder or a name that ends in .png.")
     folder, taken, places = output or Path(), set(), []
     for path in paths:
         stem, number = Path(path).stem, 1

@@ -5,7 +5,6 @@ scripts.
 """
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from handful.checks.findings import Finding, suggest_fixes
 from handful.data.fixes import Fix
+from handful.options import command_line
 from handful.reports.run_page import page_environment, write_page
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def _view(data: CheckData) -> dict[str, Any]:
         "statistics": list(dict.fromkeys(name for row in data.sizes.values() for name in row)),
         "fixes": _example_fixes(fixes),
         "num_fixes": len(fixes),
-        "apply_command": shlex.join(["handful", "train", data.photos, "--fixes", data.fix_list]),
+        "apply_command": command_line("train", data.photos, fixes=data.fix_list),
         "looked_for": _LOOKED_FOR,
     }
 

@@ -100,14 +100,14 @@ class Guard:
             raise Problem(
                 "host",
                 "the Host header names none of this server's names; expected one of "
-                f"{', '.join(sorted(self.allowed_hosts))}. `handful serve --allow-host NAME` "
-                "allows another.",
+                f"{', '.join(sorted(self.allowed_hosts))}. The server's option "
+                "`allow_host` allows another.",
             )
         if "origin" in headers and not self._is_own_page(headers):
             raise Problem(
                 "other-site",
                 "the request comes from another site's page; open this server's own. Behind a "
-                "proxy, `handful serve --allow-host NAME` tells the name in the page's address.",
+                "proxy, the server's option `allow_host` tells the name in the page's address.",
             )
         if self.token is not None and path not in _OPEN_PATHS and not path.startswith(_OPEN_FOLDER):
             self._check_token(headers.get("authorization", ""))

@@ -186,12 +186,10 @@ def _warn_of_exposure(config: ServeConfig, token: str | None) -> None:
     if config.is_loopback:
         return
     who = f"only with the {TOKEN_VARIABLE}" if token else "by anyone, without a token"
-    names = (
-        "" if config.allow_host else (" Any Host header is taken; --allow-host NAME restricts it.")
-    )
+    names = "" if config.allow_host else " Any Host header is taken; `allow_host` restricts it."
     logger.warning(
         f"{config.host} is reached from other machines: photos can be sent {who}, and nothing "
-        f"is encrypted. Put a proxy with TLS before it, or leave --host out.{names}"
+        f"is encrypted. Put a proxy with TLS before it, or leave `host` out.{names}"
     )
 
 

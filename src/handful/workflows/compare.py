@@ -1,11 +1,10 @@
 """The job behind `handful compare`: every strategy on one frozen split, one after another."""
 
-import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from handful.evaluation.comparison import Comparison, StrategyRun, build_compari
 from handful.features.keras_runtime import require_keras
 from handful.files.atomic import MALFORMED, explain_damage, new_folder, write_json
 from handful.models.classifier import read_description
-from handful.options import changed
+from handful.options import changed, command_line
 from handful.reporting import Reporter
 from handful.reports.comparison_page import write_comparison_report
 from handful.runs.files import MANIFEST_FILE
@@ -223,7 +222,7 @@ def _write(comparison: Comparison, config: CompareConfig, photos: str | Path, fo
     facts = {"format": "handful comparison", "format_version": 1, "config": asdict(config)}
     try:
         write_json(folder / COMPARISON_JSON, {**facts, "result": comparison.to_dict()})
-        write_comparison_report(comparison, folder, command_line(config, photos), notes)
+        write_comparison_report(comparison, folder, repeating_command(config, photos), notes)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
 
@@ -235,7 +234,7 @@ NOTES = (
 )
 
 
-def command_line(config: CompareConfig, photos: str | Path) -> str:
+def repeating_command(config: CompareConfig, photos: str | Path) -> str:
     """The command that repeats a comparison.
 
     Args:
@@ -245,22 +244,6 @@ def command_line(config: CompareConfig, photos: str | Path) -> str:
     Returns:
         One line for a shell.
     """
-    words = ["handful", "compare", str(photos), "--recipe", config.recipe]
-    for name in config.strategy:
-        words += ["--strategy", name]
-    if config.seeds > 1:
-        words += ["--seeds", str(config.seeds)]
-    for option in ("backbone", "weights", "network", "epochs"):
-        if getattr(config, option) is not None:
-            words += [f"--{option}", str(getattr(config, option))]
-    if config.validation_fraction != CompareConfig.validation_fraction:
-        words += ["--validation-fraction", str(config.validation_fraction)]
-    if config.difference != CompareConfig.difference:
-        words += ["--difference", str(config.difference)]
-    if config.fixes is not None:
-        words += ["--fixes", config.fixes]
-    if config.seed:
-        words += ["--seed", str(config.seed)]
-    if config.max_megapixels != CompareConfig.max_megapixels:
-        words += ["--max-megapixels", str(config.max_megapixels)]
-    return shlex.join([*words, *(["--quick"] if config.quick else [])])
+    asked = {found.name: (getattr(config, found.name), found.default) for found in fields(config)}
+    options = {name: value for name, (value, default) in asked.items() if value != default}
+    return command_line("compare", str(photos), **{"recipe": config.recipe, **options})
