@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from handful.reporting import Reporter
+from handful.reporting import Epoch, Reporter
 
 
 class Recorder(Reporter):
-    """Keeps events in their order: "begin", "progress", "log" and "end", and what comes with each.
+    """Keeps events in order: "begin", "progress", "epoch", "log", "end", and what comes with each.
 
     With "end" come the phase and its seconds, those so far of all phases of that name; None for a
     phase inside another one.
@@ -27,6 +27,9 @@ class Recorder(Reporter):
 
     def progress(self, done: int, total: int) -> None:
         self.events.append(("progress", *self.phases[-1:], done, total))
+
+    def epoch(self, epoch: Epoch) -> None:
+        self.events.append(("epoch", epoch))
 
     def log(self, line: str) -> None:
         self.events.append(("log", line))

@@ -69,6 +69,18 @@ def test_it_beats_chance_and_keeps_a_history() -> None:
     )
 
 
+def test_each_epoch_is_told() -> None:
+    recorder = Recorder()
+    history = fit(network(), replaced(validate_every=2), reporter=recorder).history
+    told = recorder.of("epoch")
+    assert [(epoch.epoch, epoch.epochs) for epoch in told] == [(n, 4) for n in (1, 2, 3, 4)]
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+        np.testing.assert_array_equal([getattr(epoch, name) for epoch in told], history[name])
+    assert math.isnan(told[0].val_loss) and not math.isnan(told[1].val_loss)
+    left = [epoch.seconds_left for epoch in told]
+    assert left[1] == pytest.approx(sum(history["seconds"][:2])) and left[3] == 0
+
+
 def replaced(**changes: Any) -> Recipe:
     from dataclasses import replace
 

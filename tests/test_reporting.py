@@ -1,9 +1,10 @@
+import math
+import re
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
-from handful.reporting import PrintReporter, Reporter
+from handful.reporting import Epoch, PrintReporter, Reporter
 from reporters import Recorder, Stopper
 
 
@@ -78,8 +79,25 @@ def test_a_cancelled_job_is_interrupted_once(depth: int) -> None:
         pytest.fail("a phase was begun")
 
 
-def test_lines_are_printed(capsys: pytest.CaptureFixture[Any]) -> None:
+def test_steps_epochs_and_lines_are_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(100))
+    monkeypatch.setattr("time.perf_counter", lambda: next(now))
     job = Reporter(PrintReporter())
     work(job, "embed")
     job.log("About 3 s for \x1b[2J")
-    assert capsys.readouterr() == ("About 3 s for \\x1b[2J\n", "")
+    with job.phase("train"):
+        work(job, "decode")
+        job.epoch(Epoch(1, 12, 0.61, 0.75, math.nan, math.nan, 0.001, 75.2))
+        job.epoch(Epoch(12, 12, 0.3, 0.9, 0.41, 0.8549, 0.001, 0.0))
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.sub(r"\d.* s", "n s", line) for line in (lines[0], lines[-1])] == [
+        "embed: n s",
+        "train: n s",
+    ]
+    assert lines[1:-1] == [
+        "About 3 s for \\x1b[2J",
+        "epoch 1 of 12: loss 0.610, accuracy 75.0 %; 1 min 15 s left",
+        "epoch 12 of 12: loss 0.300, accuracy 90.0 %; validation loss 0.410, accuracy 85.5 %",
+    ]

@@ -7,7 +7,6 @@ import pytest
 
 from handful.evaluation.comparison import Comparison, StrategyRun, build_comparison
 from handful.reports.comparison_page import (
-    format_duration,
     format_size,
     render_comparison,
     write_comparison_report,
@@ -186,23 +185,6 @@ def test_the_page_is_written(tmp_path: Path, comparison: Comparison) -> None:
     assert "bad\\udce9" in path.read_text(encoding="utf-8")
     with pytest.raises(FileNotFoundError):
         write_comparison_report(comparison, tmp_path / "absent", COMMAND)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.04, "0.0 s"),
-        (1.44, "1.4 s"),
-        (9.97, "10 s"),
-        (59.4, "59 s"),
-        (59.7, "1 min 00 s"),
-        (312, "5 min 12 s"),
-        (3599.6, "1 h 00 min"),
-        (4998, "1 h 23 min"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert format_duration(seconds).replace("\u202f", " ") == text
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handful.wording import format_points, format_rate, format_share, list_names, printable
+from handful.wording import (
+    format_duration,
+    format_points,
+    format_rate,
+    format_share,
+    list_names,
+    printable,
+)
 
 
 @pytest.mark.parametrize(
@@ -81,3 +88,20 @@ def test_rates(rate: float, text: str) -> None:
 def test_few_digits_are_made_more_where_they_would_say_all() -> None:
     shown = [format_share(share, 0) for share in (0.97, 0.996, 0.004, 1.0)]
     assert shown == ["97 %", "99.6 %", "0.4 %", "100 %"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (1.44, "1.4 s"),
+        (9.97, "10 s"),
+        (59.4, "59 s"),
+        (59.7, "1 min 00 s"),
+        (312, "5 min 12 s"),
+        (3599.6, "1 h 00 min"),
+        (4998, "1 h 23 min"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text

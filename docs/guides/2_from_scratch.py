@@ -156,7 +156,6 @@ run = handful.train(
     TrainConfig(strategy="scratch", recipe="keras-tutorial", epochs=guide.epochs(30)),
     network=build,
     output=guide.fresh("scratch"),
-    reporter=handful.PrintReporter(),
 )
 low, high = run.evaluation.accuracy_interval
 print(f"{run.evaluation.accuracy:.1%} of {len(run.evaluation):,} validation photos correct,")
@@ -222,7 +221,6 @@ own = handful.train(
     TrainConfig(strategy="scratch", recipe="keras-tutorial", epochs=guide.epochs(10)),
     network=build_own,
     output=guide.fresh("own"),
-    reporter=handful.PrintReporter(),
 )
 print(f"{own.trained.num_parameters:,} parameters: {own.evaluation.accuracy:.1%} right")
 guide.show(

@@ -140,14 +140,12 @@ if not scratch_path.exists():
         PHOTOS,
         TrainConfig(strategy="scratch", recipe="keras-tutorial", epochs=guide.epochs(30)),
         output=scratch_path,
-        reporter=handful.PrintReporter(),
     )
 
 augmented = handful.train(
     PHOTOS,
     TrainConfig(strategy="augmented", recipe="keras-tutorial", epochs=guide.epochs(100)),
     output=guide.fresh("augmented"),
-    reporter=handful.PrintReporter(),
 )
 low, high = augmented.evaluation.accuracy_interval
 print(f"{augmented.evaluation.accuracy:.1%} right, 95 % interval {low:.1%} to {high:.1%}")

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from handful.evaluation.comparison import Comparison
     from handful.evaluation.evaluation import Evaluation
     from handful.models.classifier import Classifier, Prediction
-    from handful.reporting import PrintReporter, Reporter
+    from handful.notebook.progress import NotebookReporter
+    from handful.reporting import Epoch, PrintReporter, Reporter
     from handful.runs.run import Run
     from handful.runs.store import RunStore, list_runs
     from handful.training.batches import batches
@@ -38,11 +39,13 @@ __all__ = [
     "CompareConfig",
     "Comparison",
     "DataError",
+    "Epoch",
     "Evaluation",
     "HandfulError",
     "ImageIndex",
     "MissingExtraError",
     "ModelFileError",
+    "NotebookReporter",
     "OutputError",
     "PhotoCheck",
     "Prediction",
@@ -73,11 +76,13 @@ _HOMES = {
     "CompareConfig": "config",
     "Comparison": "evaluation.comparison",
     "DataError": "errors",
+    "Epoch": "reporting",
     "Evaluation": "evaluation.evaluation",
     "HandfulError": "errors",
     "ImageIndex": "data.index",
     "MissingExtraError": "errors",
     "ModelFileError": "errors",
+    "NotebookReporter": "notebook.progress",
     "OutputError": "errors",
     "PhotoCheck": "workflows.check",
     "Prediction": "models.classifier",

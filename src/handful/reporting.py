@@ -1,13 +1,54 @@
 """How a job says how far it is, and how it is stopped: one object from the caller to the loops."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TextIO
 
-from handful.wording import printable
+from handful.wording import format_duration, format_share, printable
 
 # Called with work done and work in all. Loops that count one thing take no more than this.
 Progress = Callable[[int, int], None]
+# Steps that take less are not worth a line.
+_A_MOMENT = 0.05
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch of a network's training came to.
+
+    Args:
+        epoch: Its number, from 1.
+        epochs: Epochs planned.
+        loss: On the training photos, on average over the epoch.
+        accuracy: On the training photos, in [0, 1].
+        val_loss: On the validation photos; NaN where they were not looked at.
+        val_accuracy: On the validation photos, in [0, 1]; NaN where they were not looked at.
+        learning_rate: At its beginning.
+        seconds_left: What the epochs to come will take, by those until now.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    seconds_left: float
+
+    def __str__(self) -> str:
+        """A line for people."""
+        line = f"epoch {self.epoch} of {self.epochs}: " + _scores(self.loss, self.accuracy)
+        if not math.isnan(self.val_loss):
+            line += f"; validation {_scores(self.val_loss, self.val_accuracy)}"
+        return line + (f"; {format_duration(self.seconds_left)} left" if self.seconds_left else "")
+
+
+def _scores(loss: float, accuracy: float) -> str:
+    return f"loss {loss:.3f}, accuracy {format_share(accuracy)}"
 
 
 class Reporter:
@@ -88,6 +129,15 @@ class Reporter:
         if self.outer is not None:
             self.outer.progress(done, total)
 
+    def epoch(self, epoch: Epoch) -> None:
+        """Hear what an epoch came to, when it has ended.
+
+        Args:
+            epoch: Its scores.
+        """
+        if self.outer is not None:
+            self.outer.epoch(epoch)
+
     def log(self, line: str) -> None:
         """Hear a line for people.
 
@@ -117,7 +167,40 @@ class Reporter:
 
 
 class PrintReporter(Reporter):
-    """Prints the lines that a job has for people, in scripts and notebooks."""
+    """Prints a line for each step and each epoch, and those that a job has for people.
+
+    Args:
+        file: Where to; None is standard output.
+    """
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        super().__init__()
+        self.file = file
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Print how long the `with` block took, unless it is inside another one.
+
+        Args:
+            name: What is done, in a word or two.
+
+        Yields:
+            Nothing.
+        """
+        begun = time.perf_counter()
+        with super().phase(name):
+            yield
+        taken = time.perf_counter() - begun
+        if not self.phases and taken >= _A_MOMENT:
+            self.log(f"{name}: {format_duration(taken)}")
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Print what an epoch came to.
+
+        Args:
+            epoch: Its scores.
+        """
+        self.log(str(epoch))
 
     def log(self, line: str) -> None:
         """Print a line.
@@ -125,4 +208,4 @@ class PrintReporter(Reporter):
         Args:
             line: One line of text.
         """
-        print(printable(line))
+        print(printable(line), file=self.file, flush=True)

@@ -97,3 +97,21 @@ def format_points(fraction: float) -> str:
         if float(text) != 0:
             return text
     return "0.0"
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration so that it is read at a glance.
+
+    Args:
+        seconds: 0 or more.
+
+    Returns:
+        Such as "1.4 s", "52 s", "5 min 12 s", "1 h 23 min".
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
+    if round(seconds) < 3600:
+        return "{} min {:02d} s".format(*divmod(round(seconds), 60))
+    return "{:,} h {:02d} min".format(*divmod(round(seconds / 60), 60))

@@ -5,17 +5,15 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from handful.cli.spelling import with_options
 from handful.errors import OutputError
 from handful.files.atomic import json_text, reason_of
 from handful.files.tables import row_line
 from handful.reporting import Reporter
+from handful.terminal_progress import TerminalReporter
 from handful.wording import format_rate, format_share, printable
-
-if TYPE_CHECKING:
-    import rich.progress
 
 
 def show(*lines: str, flush: bool = False) -> None:
@@ -67,37 +65,6 @@ def log(line: str) -> None:
         print(printable(with_options(line)), file=sys.stderr)
 
 
-class _TerminalReporter(Reporter):
-    """Prints lines; shows a bar for the phase that goes on, where there is one to show it on."""
-
-    def __init__(self, bar: "rich.progress.Progress | None") -> None:
-        super().__init__()
-        self.bar = bar
-        self.shown = ""
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        with super().phase(name):
-            self.progress(0, 0)
-            yield
-
-    def progress(self, done: int, total: int) -> None:
-        if self.bar is None:
-            return
-        if self.shown != self.phases[-1] or not self.bar.tasks:
-            for number in self.bar.task_ids:
-                self.bar.remove_task(number)
-            self.shown = self.phases[-1]
-            self.bar.add_task(printable(self.shown), total=None, count="")
-        task = self.bar.tasks[0]
-        count = f"{done:,}/{total:,}" if total else ""
-        count += f"  {task.speed:,.0f}/s" if task.speed and total else ""
-        self.bar.update(task.id, completed=done, total=total or None, count=count)
-
-    def log(self, line: str) -> None:
-        log(line)
-
-
 @contextmanager
 def watch(quiet: bool) -> Iterator[Reporter]:
     """Show a job's lines on standard error and, to people watching, a bar with photos a second.
@@ -110,21 +77,8 @@ def watch(quiet: bool) -> Iterator[Reporter]:
     """
     if quiet:
         yield Reporter()
-        return
-    if not sys.stderr.isatty():
-        yield _TerminalReporter(None)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description:<9}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[count]}", markup=False),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield _TerminalReporter(bar)
+    else:
+        yield TerminalReporter(log, has_bar=sys.stderr.isatty())
 
 
 def print_json(value: dict[str, Any]) -> None:

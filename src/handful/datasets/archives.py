@@ -15,6 +15,7 @@ from handful.data.ignored import is_ignored
 from handful.data.storage import ZipReader, read_file
 from handful.datasets.digits import DIGIT_FILES, MNIST, MNIST_CREDIT, find_digits, write_digits
 from handful.datasets.registry import CATS_AND_DOGS, Archive, find_archive, list_counts
+from handful.display import job_reporter
 from handful.errors import DataError, OutputError, UsageError
 from handful.files.atomic import new_folder
 from handful.reporting import Progress, Reporter
@@ -84,7 +85,8 @@ def make_picture_folder(
         name: "cats-vs-dogs" or "mnist".
         cache_folder: Where a download is kept.
         folder: Folder to make; None takes `data/NAME`.
-        reporter: Told each step before it is taken, and how far "download" and "unpack" are.
+        reporter: Told each step before it is taken, and how far "download" and "unpack" are; None
+            shows it, see `train`.
 
     Returns:
         The folder.
@@ -100,7 +102,7 @@ def make_picture_folder(
     expected, credit = _expected(name)
     is_new, source = not (folder.exists() or folder.is_symlink()), None
     if is_new:
-        source = _unpack(name, folder, cache_folder, Reporter(reporter))
+        source = _unpack(name, folder, cache_folder, job_reporter(reporter))
     counts = count_pictures(folder)
     if counts not in expected:
         raise OutputError(

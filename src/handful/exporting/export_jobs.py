@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from handful.data.index import ImageIndex
+from handful.display import job_reporter
 from handful.errors import DataError, HandfulError, OutputError, UsageError
 from handful.exporting.export_card import CARD_FILE, CardFacts, write_card
 from handful.exporting.export_graph import metadata, whole_graph
@@ -124,7 +125,7 @@ def export(
             OpenVINO, else f32.
         output: Folder to make; None takes the run's name with the format's behind it.
         photos: Photos to compare on; None takes the run's validation photos.
-        reporter: Told how far the comparison is.
+        reporter: Told how far the comparison is; None shows it, see `train`.
 
     Returns:
         What was made.
@@ -138,7 +139,7 @@ def export(
         HandfulError: When the network has no form of this precision or format, or the model's
             answers differ.
     """
-    reporter = Reporter(reporter)
+    reporter = job_reporter(reporter)
     _check_names(format, precision)
     check_extra(format)
     classifier = Classifier.load(run)

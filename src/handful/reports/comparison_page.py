@@ -19,7 +19,7 @@ from handful.reports.training_charts import (
     time_chart,
 )
 from handful.runs.files import REPORT_FILE
-from handful.wording import format_points
+from handful.wording import format_duration, format_points
 
 COMPARISON_FILE = "comparison.html"
 # Where the picture of the intervals may begin, in percent.
@@ -64,7 +64,7 @@ def render_comparison(
     """
     environment = page_environment()
     environment.filters |= {
-        "duration": format_duration,
+        "duration": lambda seconds: format_duration(seconds).replace(" ", NARROW_SPACE),
         "size": format_size,
         "short_count": _short_count,
         "points": _signed_points,
@@ -74,26 +74,6 @@ def render_comparison(
     }
     view = _view(comparison, folder) | {"command": command, "notes": list(notes)}
     return environment.get_template(COMPARISON_FILE).render(view)
-
-
-def format_duration(seconds: float) -> str:
-    """Write a duration so that it is read at a glance.
-
-    Args:
-        seconds: 0 or more.
-
-    Returns:
-        Such as "1.4 s", "52 s", "5 min 12 s", "1 h 23 min", with narrow spaces.
-    """
-    if seconds < 9.95:
-        text = f"{seconds:.1f} s"
-    elif round(seconds) < 60:
-        text = f"{seconds:.0f} s"
-    elif round(seconds) < 3600:
-        text = "{} min {:02d} s".format(*divmod(round(seconds), 60))
-    else:
-        text = "{:,} h {:02d} min".format(*divmod(round(seconds / 60), 60))
-    return text.replace(" ", NARROW_SPACE)
 
 
 def format_size(num_bytes: int) -> str:

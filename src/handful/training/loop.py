@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from handful.errors import DataError, TrainingError
 from handful.features.keras_runtime import prepare_keras
 from handful.files.atomic import MALFORMED, explain_damage, new_file, open_regular
-from handful.reporting import Reporter
+from handful.reporting import Epoch, Reporter
 from handful.training.batches import BatchSource, epoch_dataset
 from handful.training.recipes import Recipe
 
@@ -323,6 +323,7 @@ class _Loop:
                 stopped = self._reason_to_stop(state, seconds(), budget)
                 if checkpoint is not None:
                     self._keep(checkpoint, key, state, seconds(), stopped)
+                self.reporter.epoch(self._told())
         except KeyboardInterrupt:
             if not self.done:
                 raise
@@ -377,6 +378,21 @@ class _Loop:
         )
         for name, value in zip(COLUMNS, row, strict=True):
             self.history[name].append(float(value))
+
+    def _told(self) -> Epoch:
+        """The last epoch, for people."""
+        last = {name: values[-1] for name, values in self.history.items()}
+        pace = sum(self.history["seconds"]) / self._work(self.done)
+        return Epoch(
+            self.done,
+            self.epochs,
+            last["loss"],
+            last["accuracy"],
+            last["val_loss"],
+            last["val_accuracy"],
+            last["learning_rate"],
+            max(pace * (self._work(self.epochs) - self._work(self.done)), 0.0),
+        )
 
     def _callbacks(self, number: int) -> list[Any]:
         import keras

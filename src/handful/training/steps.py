@@ -11,6 +11,7 @@ from handful.data.decoding import DecodeSettings
 from handful.data.index import ImageIndex
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, assign_parts, join_split
+from handful.display import job_reporter
 from handful.errors import DataError
 from handful.features.embed import EmbeddingSpec
 from handful.features.extractor import BackboneMetadata
@@ -108,7 +109,7 @@ def split_index(
         manifest: Content hash to part: photos listed there stay there.
         drop_leaks: Leave training photos out that near-duplicate a held-out one.
         use_cache: Look up what photos look like, and keep it.
-        reporter: Told how far decoding is.
+        reporter: Told how far decoding is; None shows it, see `train`.
 
     Returns:
         The split; photos that cannot be decoded are in its index's `rejected`.
@@ -124,7 +125,7 @@ def split_index(
         ```
     """
     config = TrainConfig(validation_fraction=validation_fraction, seed=seed, drop_leaks=drop_leaks)
-    reporter = Reporter(reporter)
+    reporter = job_reporter(reporter)
     with reporter.phase("decode"), open_store(use_cache) as store:
         found, table = scan_photos(index, config, store=store, progress=reporter.progress)
     split = split_photos(found, table, config, manifest or {})

@@ -19,6 +19,7 @@ from handful.data.fixes import Fix, load_fixed_index, read_fixes, refuse_existin
 from handful.data.index import ImageIndex, check_classes, label_conflicts
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, duplicate_groups
+from handful.display import job_reporter
 from handful.errors import DataError, OutputError
 from handful.features.store import EmbeddingStore, open_store
 from handful.features.table import EmbeddingTable
@@ -193,7 +194,7 @@ def check(
         fix_list: CSV file to write all suggested fixes to, those of `config.fixes` first; it may
             lie in `output`. None writes none.
         use_cache: Look results up and keep them, in the user's own store; or a store to use.
-        reporter: Told how far it is.
+        reporter: Told how far it is; None shows it, see `train`.
         **options: Options of `TrainConfig` by name, instead of a `config` or changing it.
 
     Returns:
@@ -210,7 +211,7 @@ def check(
         print([finding.title for finding in found.findings])
         ```
     """
-    config, reporter = changed(config or TrainConfig(), options), Reporter(reporter)
+    config, reporter = changed(config or TrainConfig(), options), job_reporter(reporter)
     if fix_list is not None:
         refuse_existing(fix_list)
         _refuse_same(fix_list, output)

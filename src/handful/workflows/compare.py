@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from handful.config import CompareConfig, TrainConfig
+from handful.display import job_reporter
 from handful.errors import DataError, ModelFileError, OutputError
 from handful.evaluation.comparison import Comparison, StrategyRun, build_comparison
 from handful.features.keras_runtime import require_keras
@@ -49,7 +50,7 @@ def compare(
         resume: Go on in a folder that an earlier call began: whole runs are kept, a broken one
             goes on from its last epoch.
         reporter: Told what is trained, how long it will take, and how far it is; before the names
-            of phases stand strategy and seed.
+            of phases stand strategy and seed; None shows it, see `train`.
         **options: Options of `CompareConfig` by name, instead of a `config` or changing it.
 
     Returns:
@@ -63,7 +64,7 @@ def compare(
     """
     require_keras("Comparing strategies")
     config = changed(config or CompareConfig(), options)
-    folder, reporter = Path(output), Reporter(reporter)
+    folder, reporter = Path(output), job_reporter(reporter)
     manifest = folder / MANIFEST_FILE
     if folder.exists() and not resume:
         raise OutputError(

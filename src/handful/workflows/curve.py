@@ -10,6 +10,7 @@ from handful.data.fixes import load_fixed_index
 from handful.data.index import ImageIndex
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import duplicate_groups
+from handful.display import job_reporter
 from handful.errors import OutputError
 from handful.evaluation.curve_fitting import measure_curve
 from handful.evaluation.learning_curve import (
@@ -113,7 +114,7 @@ def curve(
             to 8 times those that there are.
         output: Folder to make, with curve.html and curve.json; None writes nothing.
         use_cache: Look embeddings up and keep them, in the user's own store; or a store to use.
-        reporter: Told how far it is.
+        reporter: Told how far it is; None shows it, see `train`.
         **options: Options of `TrainConfig` by name, instead of a `config` or changing it.
 
     Returns:
@@ -132,7 +133,7 @@ def curve(
         ```
     """
     config = changed(config or TrainConfig(), options)
-    reporter = Reporter(reporter)
+    reporter = job_reporter(reporter)
     if target is not None:
         check_target(target)
     if output is None:

@@ -12,6 +12,7 @@ from handful.data.fixes import load_fixed_index
 from handful.data.index import ImageIndex
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, duplicate_groups, read_manifest, write_manifest
+from handful.display import job_reporter
 from handful.environment import cache_folder
 from handful.errors import DataError, UsageError
 from handful.evaluation.evaluation import Evaluation, score
@@ -64,7 +65,9 @@ def train(
         use_cache: Look embeddings up and keep them, in the user's own store; or a store to use.
         measure_speed: Time prediction too, see `Run.photos_per_second`.
         reporter: Told how far it is, and how long training will take, before it begins. Cancelled
-            once an epoch is done, it gives the run of an interrupted training.
+            once an epoch is done, it gives the run of an interrupted training. None shows bars in
+            a notebook and on a terminal, and prints a line a step in a script, on standard error;
+            `Reporter()` is silent.
         store: What keeps the run at `output`; None takes `RunStore`, which writes folders.
         **options: Options of `TrainConfig` by name, instead of a `config` or changing it.
 
@@ -94,7 +97,7 @@ def train(
             f"network is given and strategy {config.strategy!r}; a network of one's own is "
             'trained by the strategies "scratch" and "augmented".'
         )
-    reporter = Reporter(reporter)
+    reporter = job_reporter(reporter)
     if isinstance(photos, Split) and split is not None:
         raise UsageError("`split` is given beside a split; expected one of the two.")
     if isinstance(photos, Split) and config.fixes is not None:
@@ -136,7 +139,7 @@ def evaluate(
             else validation.
         fixes: A fix list of these photos, or None.
         use_cache: Look embeddings up and keep them, in the user's own store; or a store to use.
-        reporter: Told how far it is.
+        reporter: Told how far it is; None shows it, see `train`.
 
     Returns:
         The scores, and the index of the photos scored, with those rejected; its `warnings` tell
@@ -184,7 +187,7 @@ def evaluate_and_compare(
     """
     if not isinstance(classifier, Classifier):
         classifier = Classifier.load(classifier)
-    reporter = Reporter(reporter)
+    reporter = job_reporter(reporter)
     with reporter.phase("index"):
         index = _part_of(load_fixed_index(photos, fixes, least_classes=1), part)
         index = index.with_class_names(classifier.class_names)

@@ -1,0 +1,1 @@
+"""How values and jobs look in a notebook."""
