@@ -20,9 +20,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from conftest import REPOSITORY, draw_photo, write_photo
-from handful.cli import commands
 from handful.cli.commands import app
-from handful.errors import DataError, UsageError
+from handful.errors import DataError, HandfulError, UsageError
 from handful.features.conversion import FrozenNetwork
 from handful.files.tables import read_csv
 from handful.runs.store import checkpoint_path
@@ -159,7 +158,7 @@ def test_every_train_option_reaches_the_job(
 
     def remember(photos: object, config: object, **options: object) -> None:
         asked.update(photos=photos, config=config, **options)
-        raise commands.HandfulError("enough")
+        raise HandfulError("enough")
 
     monkeypatch.setattr(train_workflow, "train", remember)
     changes: dict[str, object] = {
@@ -909,7 +908,7 @@ def test_resume_finds_the_latest_unfinished_run(
 
     def remember(*_: object, **options: object) -> None:
         asked.update(options)
-        raise commands.HandfulError("enough")
+        raise HandfulError("enough")
 
     monkeypatch.setattr(train_workflow, "train", remember)
     place = Path("runs") / f"{photo_folder.name}-2"
@@ -1072,7 +1071,7 @@ def test_default_folders_are_named_after_the_photos(
 
     def remember(*_: object, output: object, **__: object) -> None:
         asked.append(output)
-        raise commands.HandfulError("enough")
+        raise HandfulError("enough")
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.import_module(f"handful.workflows.{verb}"), verb, remember)

@@ -1,5 +1,6 @@
 """What the commands print."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handful.cli import terminal
+from handful.cli import results, terminal
 from handful.data.splits import Split, assign_parts
 from handful.evaluation.evaluation import score
 from handful.models.calibration import Abstention
+from handful.models.classifier import Prediction
 from handful.reporting import Reporter
-from handful.runs.run import split_problems
 from handful.statistics.intervals import wilson_interval
 from test_checks_findings import evidence_of
 
@@ -33,9 +34,8 @@ def say_run(split: Split, capsys: pytest.CaptureFixture[str]) -> list[str]:
         seconds={"total": 1.0},
         label_review=None,
         path=Path("runs/x"),
-        problems=lambda: split_problems(split),
     )
-    terminal.print_run(run)
+    results.print_run(run)
     return capsys.readouterr().out.splitlines()
 
 
@@ -73,24 +73,23 @@ def test_a_mistake_in_thousands_is_not_rounded_away(capsys: pytest.CaptureFixtur
     wrong = np.arange(3000) == 0
     probabilities = np.stack([np.where(wrong, 0.2, 0.8), np.where(wrong, 0.8, 0.2)], axis=1)
     names = [f"{row}.jpg" for row in range(3000)]
-    terminal.print_evaluation(score(probabilities, np.arange(3000) * 0, ["a", "b"], names))
+    results.print_evaluation(score(probabilities, np.arange(3000) * 0, ["a", "b"], names))
     out = capsys.readouterr().out
     assert out.startswith("2,999 of 3,000 photos classified correctly: 99.97 % (")
     assert wilson_interval(2999, 3000)[1] < 1
 
     rule = Abstention(0.01, 0.01, 0.95, 0.9, 2999 / 3000, 1 / 3000, 3000)
-    calibration = SimpleNamespace(source="out-of-fold")
-    classifier: Any = SimpleNamespace(abstain_at=lambda rate: rule, calibration=calibration)
-    terminal.print_abstention(classifier, [SimpleNamespace(is_confident=True)], 0.01)
+    sure = Prediction("x.jpg", "a", 0.9, {"a": 0.9, "b": 0.1}, False, is_confident=True)
+    results.print_abstention(rule, "out-of-fold", [sure])
     text = capsys.readouterr().out
     assert "this answers 99.97 %, 0.03 % of them wrong." in text
     assert "With 95 % confidence, at most 1 % of such answers are wrong. Of" in text
     rule = Abstention(0.01, 0.076, 0.95, 0.9, 1.0, 0.0, 38)
-    terminal.print_abstention(classifier, [SimpleNamespace(is_confident=True)], 0.01)
+    results.print_abstention(rule, "out-of-fold", [sure])
     text = capsys.readouterr().out
     assert "at most 7.6 % of such answers are wrong; 1 % cannot be shown on 38 photos." in text
     rule = Abstention(0.01, 1.0, 0.95, None, 0.0, None, 1)
-    terminal.print_abstention(classifier, [SimpleNamespace(is_confident=False)], 0.01)
+    results.print_abstention(rule, "out-of-fold", [replace(sure, is_confident=False)])
     assert "None answered: 1 photos could be held out" in capsys.readouterr().out
 
 

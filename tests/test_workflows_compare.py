@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from conftest import draw_photo, write_photo
-from handful.cli import commands, terminal
+from handful.cli import commands, results
 from handful.cli.spelling import with_options
 from handful.config import CompareConfig
 from handful.data.decoding import DecodeSettings
@@ -109,7 +109,7 @@ def test_what_a_given_split_divides_is_named(
     kept = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert kept["result"]["warnings"] == [warning]
     assert "validation/round/again.png" in (tmp_path / "out" / "comparison.html").read_text()
-    terminal.print_comparison(found)
+    results.print_comparison(found)
     assert f"Warning: {with_options(warning)}" in capsys.readouterr().out
 
 

@@ -383,17 +383,6 @@ def test_wrong_weights_are_refused(
         train_workflow.train(photo_folder, TrainConfig(weights=str(tmp_path / "weights.pth")))
 
 
-def test_cache_info_and_clearing(photo_folder: Path) -> None:
-    assert train_workflow.cache_info()["embeddings"] == 0
-    train_workflow.train(photo_folder)
-    facts = train_workflow.cache_info()
-    assert (facts["embeddings"], facts["pictures"]) == (48, 48)
-    assert facts["bytes"] > 48 * 48 * 4
-    train_workflow.clear_cache()
-    assert train_workflow.cache_info()["bytes"] == 0
-    assert train_workflow.train(photo_folder).cache["misses"] == 48
-
-
 def test_a_damaged_cache_changes_no_result(
     photo_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

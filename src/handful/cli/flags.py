@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
@@ -16,6 +16,18 @@ _COMMON = "Options"
 _FEW = 4  # so many are explained at once
 
 
+def _help_all(ctx: typer.Context, is_asked: bool) -> None:
+    if is_asked:
+        ctx.meta["help_all"] = True
+        terminal.show(*ctx.get_help().splitlines())
+        raise typer.Exit
+
+
+_HELP_ALL = typer.Option(
+    "--help-all", is_eager=True, callback=_help_all, help="Explain all options."
+)
+
+
 def takes(kind: type[Options], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command a flag for each option of a class.
 
@@ -24,64 +36,51 @@ def takes(kind: type[Options], *names: str) -> Callable[[Callable[..., None]], C
         *names: Which of its options; all where none is named.
 
     Returns:
-        A decorator. The command gets what was asked as `asked`, a dictionary by name.
+        A decorator. The command gets what was asked as `config`, one of the class.
     """
     chosen = [found for found in fields(kind) if found.name in (names or (found.name,))]
-    hints, heading = get_type_hints(kind), headings(kind)
-    few = len(chosen) < _FEW
+    added = [_parameter(kind, found, explained=len(chosen) < _FEW) for found in chosen]
+    if len(chosen) > 1 and any(found.metadata["rule"].is_common for found in chosen):
+        added.append(_keyword("help_all", Annotated[bool, _HELP_ALL], False))
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def command(**given: Any) -> None:
-            asked = {found.name: given.pop(found.name) for found in chosen}
             given.pop("help_all", None)
+            asked = {found.name: given.pop(found.name) for found in chosen}
             for found in chosen:
                 if isinstance(found.default, tuple):
                     asked[found.name] = tuple(asked[found.name] or ())
-            function(**given, asked=asked)
+            function(**given, config=kind(**asked))
 
         own = inspect.signature(function, eval_str=True).parameters.values()
-        added = []
-        for found in chosen:
-            rule: Rule = found.metadata["rule"]
-            shown = typer.Option(
-                *filter(None, (flag(found.name), rule.short)),
-                help=rule.help,
-                metavar=rule.metavar,
-                rich_help_panel=_COMMON if rule.is_common or few else heading[found.name],
-            )
-            annotation = hints[found.name]
-            default: Any = found.default
-            if get_origin(annotation) is tuple:
-                annotation, default = list[get_args(annotation)[0]] | None, None  # type: ignore[misc]
-            added.append(
-                inspect.Parameter(
-                    found.name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=default,
-                    annotation=Annotated[annotation, shown],
-                )
-            )
-        if any(found.metadata["rule"].is_common for found in chosen) and len(chosen) > 1:
-            shown = typer.Option(
-                "--help-all", is_eager=True, callback=_help_all, help="Explain all options."
-            )
-            added.append(
-                inspect.Parameter(
-                    "help_all",
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=False,
-                    annotation=Annotated[bool, shown],
-                )
-            )
-        kept = [
-            one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own if one.name != "asked"
-        ]
-        command.__signature__ = inspect.Signature([*kept, *added])  # type: ignore[attr-defined]
-        command.__annotations__ = {one.name: one.annotation for one in [*kept, *added]}
+        kept = [_keyword(one.name, one.annotation, one.default) for one in own]
+        parameters = [*(one for one in kept if one.name != "config"), *added]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {one.name: one.annotation for one in parameters}
         return command
 
     return decorate
+
+
+def _parameter(kind: type[Options], found: Field[Any], explained: bool) -> inspect.Parameter:
+    """What the command line makes a flag of, for a field of a class."""
+    rule: Rule = found.metadata["rule"]
+    shown = typer.Option(
+        *filter(None, (flag(found.name), rule.short)),
+        help=rule.help,
+        metavar=rule.metavar,
+        rich_help_panel=_COMMON if rule.is_common or explained else headings(kind)[found.name],
+    )
+    annotation, default = get_type_hints(kind)[found.name], found.default
+    if get_origin(annotation) is tuple:
+        annotation, default = list[get_args(annotation)[0]] | None, None  # type: ignore[misc]
+    return _keyword(found.name, Annotated[annotation, shown], default)
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
 class Command(TyperCommand):
@@ -120,10 +119,3 @@ def _heading(found: Any) -> str:
     if found.param_type_name == "argument":
         return "Arguments"
     return getattr(found, "rich_help_panel", None) or _COMMON
-
-
-def _help_all(ctx: typer.Context, is_asked: bool) -> None:
-    if is_asked:
-        ctx.meta["help_all"] = True
-        terminal.show(*ctx.get_help().splitlines())
-        raise typer.Exit

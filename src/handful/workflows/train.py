@@ -1,6 +1,5 @@
 """The jobs behind the commands: from photos to a run, or to an evaluation."""
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,11 +12,10 @@ from handful.data.index import ImageIndex
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, duplicate_groups, read_manifest, write_manifest
 from handful.display import job_reporter
-from handful.environment import cache_folder
 from handful.errors import DataError, UsageError
 from handful.evaluation.evaluation import Evaluation, score
 from handful.features.keras_runtime import require_keras
-from handful.features.store import EmbeddingStore, SqliteStore, embedding_cache_path, open_store
+from handful.features.store import EmbeddingStore, open_store
 from handful.features.table import EmbeddingTable, embed_index
 from handful.files.atomic import new_file
 from handful.models.classifier import Classifier, views_of
@@ -345,35 +343,3 @@ def _part_of(index: ImageIndex, part: str | None) -> ImageIndex:
             f'{index.source} has no "{part}" part; it has {", ".join(sorted(given)) or "none"}.'
         )
     return index.select([row for row, name in enumerate(index.splits) if name == part])
-
-
-def cache_info() -> dict[str, Any]:
-    """What the cache folder holds.
-
-    Returns:
-        "path", "embeddings", "pictures", "networks" (names), "bytes" of all files.
-    """
-    folder = cache_folder()
-    with SqliteStore(embedding_cache_path()) as store:
-        rows = store.cache.info().num_rows
-    files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
-    return {
-        "path": str(folder),
-        "embeddings": rows.get("embedding", 0),
-        "pictures": rows.get("picture", 0),
-        "networks": sorted(path.parent.name for path in folder.glob("networks/*/network.xml")),
-        "bytes": sum(path.stat().st_size for path in files),
-    }
-
-
-def clear_cache() -> None:
-    """Remove cached embeddings and converted networks; they are made again at need.
-
-    Raises:
-        OutputError: When the system refuses.
-    """
-    with SqliteStore(embedding_cache_path()) as store:
-        store.cache.clear()
-    # These folders hold nothing else; Keras' may hold weights that were put there.
-    for name in ("networks", "matplotlib"):
-        shutil.rmtree(cache_folder() / name, ignore_errors=True)

@@ -1,0 +1,349 @@
+"""The commands for what this is about: from photos to classifiers, answers and their grounds."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from handful.cli import results, terminal
+from handful.cli.flags import takes
+from handful.cli.frame import (
+    Images,
+    Json,
+    NoCache,
+    Photos,
+    PhotosIfAny,
+    Quiet,
+    RunPath,
+    errors,
+    makes,
+)
+from handful.config import CompareConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from handful.runs.run import Run
+
+
+@errors()
+@takes(TrainConfig)
+def train(
+    config: TrainConfig,
+    context: typer.Context,
+    photos: PhotosIfAny = None,
+    output: Annotated[Path | None, makes(help="Folder to make [runs/NAME].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
+    split: Annotated[
+        Path | None,
+        typer.Option(help="split.csv of an earlier run: its photos stay in their parts."),
+    ] = None,
+    from_run: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Repeat a run: its photos, its options and, where it was given one, its split. "
+            "--output, --split, --resume, --no-cache, --json and --quiet combine with it.",
+        ),
+    ] = None,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a classifier from labeled photos, with a report of how good it is."""
+    from handful.runs.store import RunStore
+    from handful.workflows import train as train_workflow
+
+    store, repeated = RunStore(), None
+    if (photos is None) == (from_run is None):
+        raise typer.BadParameter("give either PHOTOS or --from RUN/run.json")
+    if from_run is not None:
+        _refuse_beside_from(context)
+        repeated = store.read(store.find(from_run))
+        photos, config = repeated.photos, repeated.config
+        split = split or repeated.manifest_to_repeat
+    assert photos is not None
+    if output is None:
+        output = store.unfinished(photos) if resume else store.new_path(photos)
+    with terminal.watch(quiet) as reporter:
+        run = train_workflow.train(
+            photos,
+            config,
+            output=output,
+            split=split,
+            resume=resume,
+            use_cache=not no_cache,
+            reporter=reporter,
+        )
+    if repeated is not None and run.split.index.digest() != repeated.data_digest:
+        terminal.log(
+            f"Warning: {photos} has changed since the run that is repeated; compare their "
+            "split.csv."
+        )
+    results.give(run, as_json, results.print_run)
+    _say_how_to_go_on(run, output)
+    if run.stopped == "interrupted":
+        raise typer.Exit(130)
+
+
+# What says where a run goes and how it is shown, not what it is.
+_BESIDE_FROM = {"from_run", "output", "split", "resume", "no_cache", "as_json", "quiet"}
+
+
+def _refuse_beside_from(context: typer.Context) -> None:
+    """Name the options that a repeated run would not heed."""
+    ignored = [
+        max(option.opts, key=len)
+        for option in context.command.params
+        if option.name not in _BESIDE_FROM
+        and getattr(context.get_parameter_source(option.name or ""), "name", "") == "COMMANDLINE"
+    ]
+    if ignored:
+        raise typer.BadParameter(
+            f"--from repeats a run as it was; leave out {', '.join(ignored)}, or give PHOTOS "
+            "instead of --from"
+        )
+
+
+def _say_how_to_go_on(run: "Run", output: Path) -> None:
+    if run.trained is not None and run.stopped in ("interrupted", "time"):
+        fitted = run.trained.fitted
+        terminal.log(
+            f"Stopped ({run.stopped}) after epoch {fitted.epochs} of {fitted.planned_epochs}; "
+            f"{output} holds the classifier as it was then. The same command with --output "
+            f"{output} --resume goes on."
+        )
+
+
+@errors("what was trained is kept; the same command with --resume goes on")
+@takes(CompareConfig)
+def compare(
+    config: CompareConfig,
+    photos: Photos,
+    output: Annotated[Path | None, makes(help="Folder to make [runs/NAME-compare].")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume an interrupted comparison.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train several strategies on one split: table, curves, and which is better by how much."""
+    from handful.reports.comparison_page import COMPARISON_FILE
+    from handful.runs.store import RunStore
+    from handful.workflows import compare as compare_workflow
+
+    output = output or RunStore().place(photos, "-compare")
+    with terminal.watch(quiet) as reporter:
+        comparison = compare_workflow.compare(
+            photos, config, output=output, resume=resume, reporter=reporter
+        )
+    results.give(comparison, as_json, results.print_comparison)
+    if not as_json:
+        terminal.show(f"Report: {output / COMPARISON_FILE}")
+
+
+@errors()
+@takes(TrainConfig, "fixes")
+def evaluate(
+    config: TrainConfig,
+    run: RunPath,
+    photos: Photos,
+    part: Annotated[
+        str | None,
+        typer.Option(help="train, validation or test, of photos that come split [test]."),
+    ] = None,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a classifier on labeled photos it has not seen."""
+    from handful.runs.store import RunStore
+    from handful.runs.training_photos import seen_warnings
+    from handful.workflows import train as train_workflow
+
+    with terminal.watch(quiet) as reporter:
+        evaluation, index, seen = train_workflow.evaluate_and_compare(
+            RunStore().find(run),
+            photos,
+            part=part,
+            fixes=config.fixes,
+            use_cache=not no_cache,
+            reporter=reporter,
+        )
+    if as_json:
+        unknown = {"num_seen_in_training": None, "seen_in_training": None}
+        known = seen.to_dict() if seen else unknown
+        told = {"warnings": index.warnings, "errors": [asdict(file) for file in index.rejected]}
+        terminal.print_json({**evaluation.to_dict(), **known, **told})
+    else:
+        results.print_evaluation(evaluation)
+        terminal.warn((*index.warnings, *seen_warnings(seen, len(index))))
+        terminal.warn_rejected(index.rejected)
+        results.print_verdict(evaluation)
+
+
+@errors()
+def predict(
+    run: RunPath,
+    images: Images,
+    abstain: Annotated[
+        bool,
+        typer.Option(
+            "--abstain",
+            help='Say "not sure" unless at most --error-rate of the answers would be wrong.',
+        ),
+    ] = False,
+    error_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest fraction of wrong answers with --abstain, which it implies; too few "
+            "training photos show a larger one only, which is then named [0.01].",
+        ),
+    ] = None,
+    sets: Annotated[
+        float | None,
+        typer.Option(
+            metavar="COVERAGE",
+            help="Answer with all classes that fit: this fraction of the sets holds the right one.",
+        ),
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Classify photos; exits with 1 when some of them could not be read."""
+    from handful.data.index import load_unlabelled
+    from handful.models.classifier import Classifier
+    from handful.runs.store import RunStore
+
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    if abstain and error_rate is None:
+        error_rate = 0.01
+    classifier = Classifier.load(RunStore().find(run))
+    # What is no error rate or coverage is said before the work.
+    classifier.check_guarantees(error_rate, sets)
+    index = load_unlabelled(images)
+    with terminal.watch(quiet or len(index) < 50) as reporter, reporter.phase("embed"):
+        result = classifier.predict_index(index, progress=reporter.progress)
+    predictions = classifier.name_predictions(
+        result.index.paths,
+        result.probabilities,
+        result.is_out_of_distribution,
+        error_rate=error_rate,
+        coverage=sets,
+    )
+    rejected = result.index.rejected
+    rule = None if error_rate is None else classifier.abstain_at(error_rate)
+    if as_json:
+        told = {"predictions": [found.to_dict() for found in predictions]}
+        told["errors"] = [asdict(file) for file in rejected]
+        terminal.print_json(told if rule is None else {**told, "abstaining": asdict(rule)})
+    elif as_csv:
+        terminal.print_csv(*results.prediction_rows(predictions, classifier.class_names))
+    else:
+        results.print_predictions(predictions)
+        if rule is not None and classifier.calibration is not None:
+            results.print_abstention(rule, classifier.calibration.source, predictions)
+    if rejected:
+        if not as_json:
+            terminal.warn_rejected(rejected)
+        raise typer.Exit(1)
+
+
+@errors()
+def explain(
+    run: RunPath,
+    images: Images,
+    output: Annotated[
+        Path | None, makes(help="Folder for NAME-explained.png, or a PNG file [this folder].")
+    ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="Class to explain [the most probable one].")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show where in photos the network looked; exits with 1 when some could not be read."""
+    from handful.models.activation_maps import write_explanations
+    from handful.models.classifier import Classifier
+    from handful.runs.store import RunStore
+
+    classifier = Classifier.load(RunStore().find(run))
+    with terminal.watch(quiet) as reporter, reporter.phase("explain"):
+        written = write_explanations(classifier, images, output, class_name, reporter.progress)
+    results.give(written, as_json, results.print_explanations)
+    if written.rejected:
+        raise typer.Exit(1)
+
+
+@errors()
+@takes(
+    TrainConfig, "fixes", "image_size", "resize", "validation_fraction", "seed", "max_megapixels"
+)
+def check(
+    config: TrainConfig,
+    photos: Photos,
+    output: Annotated[Path | None, makes(help="Folder to make [runs/NAME-check].")] = None,
+    fix_list: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Write what should be left out or relabeled, for you to go through and for "
+            "--fixes.",
+        ),
+    ] = None,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find what would spoil a classifier: bad files, copies, leaks, wrong labels, shortcuts."""
+    from handful.runs.store import RunStore
+    from handful.workflows import check as check_workflow
+
+    with terminal.watch(quiet) as reporter:
+        found = check_workflow.check(
+            photos,
+            config,
+            output=output or RunStore().place(photos, "-check"),
+            fix_list=fix_list,
+            use_cache=not no_cache,
+            reporter=reporter,
+        )
+    results.give(found, as_json, results.print_check)
+
+
+@errors("finished embeddings are cached")
+@takes(TrainConfig, "fixes", "seed", "max_megapixels")
+def curve(
+    config: TrainConfig,
+    photos: Photos,
+    target: Annotated[
+        float | None, typer.Option(help="Accuracy wanted, such as 0.95: how many photos it takes.")
+    ] = None,
+    at: Annotated[
+        list[int] | None,
+        typer.Option(help="Photos per class to expect an accuracy for; once for each."),
+    ] = None,
+    output: Annotated[Path | None, makes(help="Folder to make [runs/NAME-curve].")] = None,
+    no_cache: NoCache = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show what more photos would bring: accuracy by their number, measured and expected."""
+    from handful.runs.store import RunStore
+    from handful.workflows import curve as curve_workflow
+
+    if output is None:
+        output = RunStore().new_path(photos, "-curve")
+    with terminal.watch(quiet) as reporter:
+        found = curve_workflow.curve(
+            photos,
+            config,
+            target=target,
+            sizes=at or (),
+            output=output,
+            use_cache=not no_cache,
+            reporter=reporter,
+        )
+    results.give(found, as_json, results.print_curve)

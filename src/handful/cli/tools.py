@@ -1,0 +1,213 @@
+"""The other commands: runs and caches, figures and networks, data sets, servers and exports."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from handful.cli import results, terminal
+from handful.cli.flags import takes
+from handful.cli.frame import Json, Quiet, RunPath, errors, makes
+from handful.config import RUNS_FOLDER, ServeConfig, TrainConfig
+from handful.environment import cache_folder
+
+
+@errors()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Folder that the runs lie in.")] = RUNS_FOLDER,
+    as_json: Json = False,
+) -> None:
+    """List the runs there are, the latest first."""
+    from handful.runs.store import RunStore
+
+    found = RunStore(folder).list()
+    if as_json:
+        terminal.print_json({"folder": str(folder), "runs": [row.to_dict() for row in found]})
+    else:
+        results.print_runs(found, folder)
+
+
+@errors()
+def cache(
+    info: Annotated[bool, typer.Option("--info", help="Show what is cached and where.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show or clear the cache of embeddings and converted networks; clearing is always safe."""
+    from handful.workflows import cache as cached
+
+    if info == clear:
+        raise typer.BadParameter("give --info or --clear")
+    if clear:
+        cached.clear_cache()
+    show = partial(results.print_cache, was_cleared=clear)
+    results.give(cached.cache_info(), as_json, show)
+
+
+@errors()
+def demo(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A cats_and_dogs_filtered.zip; else it is looked for, then fetched."),
+    ] = None,
+    output: Annotated[Path | None, makes(help="Folder to make [runs/NAME].")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the main job on a default data set, fetched if need be."""
+    from handful.datasets.registry import find_demo_data
+    from handful.runs.store import RunStore
+    from handful.workflows import train as train_workflow
+
+    with terminal.watch(quiet) as reporter:
+        found = find_demo_data(data, cache_folder(), reporter)
+        run = train_workflow.train(
+            found.path,
+            output=output or RunStore().new_path(found.path),
+            reporter=reporter,
+        )
+    results.give(run, as_json, results.print_run)
+
+
+@errors("nothing is left behind")
+def figures(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="Folder that train, compare or curve made; or a run's name, or latest.",
+        ),
+    ],
+    output: Annotated[Path | None, makes(help="Folder to make [RUN-figures].")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a run's charts as PNG files, for slides and theses; needs the extra "figures"."""
+    from handful.reports.figures import write_figures
+    from handful.runs.store import RunStore
+
+    run = RunStore().find(run)
+    whole = run if run.name not in ("", "..") else run.resolve()
+    paths = write_figures(run, output or whole.with_name(f"{whole.name}-figures"))
+    if as_json:
+        terminal.print_json({"figures": [str(path) for path in paths]})
+    else:
+        for path in paths:
+            terminal.show(f"Figure: {path}")
+
+
+@errors()
+@takes(TrainConfig, "seed")
+def preview(
+    config: TrainConfig,
+    photo: Annotated[Path, typer.Argument(help="The photo.")],
+    recipe: Annotated[str, typer.Option(help="keras-tutorial or handful.")] = "keras-tutorial",
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of what the network sees, in pixels [recipe's own].")
+    ] = None,
+    output: Annotated[Path | None, makes(help="PNG file to make [NAME-preview.png].")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw what augmentation does to a photo: random views, and each parameter by itself."""
+    from handful.reports.sheets import preview_sheet
+    from handful.training.previews import preview_photo
+
+    shown = preview_photo(photo, recipe, image_size, config.seed)
+    path = output or Path(f"{photo.stem}-preview.png")
+    preview_sheet(shown).save(path)
+    if as_json:
+        facts = {
+            "photo": str(photo),
+            "recipe": recipe,
+            "seed": config.seed,
+            "picture": str(path),
+        }
+        terminal.print_json({**facts, **shown.to_dict()})
+    else:
+        for strip in shown.strips:
+            terminal.show(f"{strip.name:<20} {strip.range}")
+        terminal.show(f"Image: {path}")
+
+
+@errors()
+def summary(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="scratch, mnist or small; a pretrained network such as xception or "
+            "efficientnet-lite0; or file.py:build."
+        ),
+    ],
+    num_classes: Annotated[int | None, typer.Option(help="Classes [2; mnist 10].")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Image side in pixels [network's own].")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print a network's layers, shapes and parameters; no weights are needed."""
+    from handful.training.summaries import summarise
+
+    found = summarise(name, num_classes, image_size)
+    results.give(found, as_json, results.print_summary)
+
+
+@errors()
+def data(
+    name: Annotated[str, typer.Argument(help="cats-vs-dogs or mnist.")],
+    output: Annotated[Path | None, makes(help="Folder to make [data/NAME].")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Unpack a known data set into a folder, fetched if need be, with a sheet of examples."""
+    from handful.datasets.archives import make_picture_folder
+
+    with terminal.watch(quiet) as reporter:
+        found = make_picture_folder(name, cache_folder(), output, reporter)
+    results.give(found, as_json, results.print_picture_folder)
+
+
+@errors("nothing is left behind")
+@takes(ServeConfig)
+def serve(
+    config: ServeConfig,
+    run: RunPath,
+) -> None:
+    """Classify photos over HTTP, with a page to drop them on; needs the extra "serve".
+
+    The log is JSON lines on stderr. Where HANDFUL_TOKEN is set, requests must bring it.
+    """
+    from handful.runs.store import RunStore
+    from handful.serving.server import serve as serve_run
+
+    serve_run(RunStore().find(run), config, partial(terminal.show, flush=True))
+
+
+@errors("nothing is left behind")
+def export(
+    run: RunPath,
+    format: Annotated[str, typer.Option("--format", help="openvino, onnx, litert or keras.")],
+    precision: Annotated[
+        str | None, typer.Option(help="f32, bf16 or int8 [f32; the run's own int8 for openvino].")
+    ] = None,
+    output: Annotated[Path | None, makes(help="Folder to make [RUN-FORMAT].")] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="Photos to compare answers on [the run's validation photos]."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a classifier for other programs, preprocessing inside, and compare its answers."""
+    from handful.exporting import export_jobs
+    from handful.runs.store import RunStore
+
+    with terminal.watch(quiet) as reporter:
+        made = export_jobs.export(
+            RunStore().find(run),
+            format,
+            precision=precision,
+            output=output,
+            photos=photos,
+            reporter=reporter,
+        )
+    results.give(made, as_json, results.print_export)

@@ -1,0 +1,18 @@
+"""What is kept between jobs."""
+
+from pathlib import Path
+
+from handful.features.conversion import FrozenNetwork
+from handful.workflows import train as train_workflow
+from handful.workflows.cache import cache_info, clear_cache
+
+
+def test_the_cache_is_counted_and_cleared(photo_folder: Path, tiny_backbone: FrozenNetwork) -> None:
+    assert cache_info().embeddings == 0
+    train_workflow.train(photo_folder)
+    found = cache_info()
+    assert (found.embeddings, found.pictures) == (48, 48)
+    assert found.num_bytes > 48 * 48 * 4
+    clear_cache()
+    assert cache_info().num_bytes == 0
+    assert train_workflow.train(photo_folder).cache["misses"] == 48
