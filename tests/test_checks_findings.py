@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handful.checks.findings import Evidence, Finding, are, judge_singly, number_of, suggest_fixes
+from handful.checks.findings import Evidence, Finding, are, judge_singly, suggest_fixes
 from handful.checks.labels import review_labels
 from handful.data.fixes import Fix
 from handful.data.index import ImageIndex, RejectedFile
 from handful.data.metadata import MEASURES, FileFacts
 from handful.data.splits import duplicate_groups
+from handful.wording import number_of
 
 ORDINARY = {"brightness": 0.45, "contrast": 0.2, "sharpness": 0.05, "saturation": 0.1}
 

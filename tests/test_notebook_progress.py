@@ -52,7 +52,7 @@ def test_a_job_in_a_notebook_shows_its_phases_in_one_output(notebook: Notebook) 
             job.log("<b>bold</b>")
             (during,) = notebook.last
     (after,) = notebook.last
-    assert "index" in during and "&lt;embed&gt;" in during and "25 %" in during
+    assert "index" in during and "&lt;embed&gt;" in during and "25\u202f%" in during
     assert "decode" in during and "&lt;b&gt;bold" in during and "<b>" not in during
     assert 'class="bar' not in after and "&lt;embed&gt; 0.0 s" in after
 
@@ -64,7 +64,7 @@ def test_the_table_grows_with_each_epoch(notebook: Notebook) -> None:
             job.epoch(epoch(number, math.nan if number == 1 else 0.5))
             assert notebook.last[0].count("<tr>") == number + 1
         (shown,) = notebook.last
-        for text in ("3/4", "0.610", "75.0 %", "0.500", "81.2 %", "1 min 00 s", ">–<"):
+        for text in ("3/4", "0.610", "75.0\u202f%", "0.500", "81.2\u202f%", "1 min 00 s", ">–<"):
             assert text in shown
         assert "<svg" not in shown
         job.epoch(epoch(1))  # another training

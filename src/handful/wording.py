@@ -1,7 +1,7 @@
 """Shares, differences and names in words, the same wherever people read them."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _NAMED, _LONGEST_NAME = 5, 100
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format, surrogate, line and paragraph ends
@@ -43,9 +43,36 @@ def list_names(names: Iterable[str]) -> str:
     return shown + more if listed else "none"
 
 
-def _shorten(name: str) -> str:
-    half = _LONGEST_NAME // 2
-    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
+def number_of(number: int, what: str = "photo") -> str:
+    """Say how many there are.
+
+    Args:
+        number: 0 or more.
+        what: A noun that takes an s in the plural.
+
+    Returns:
+        Such as "1 photo" or "1,200 photos".
+    """
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def name_counts(counts: Mapping[str, int]) -> str:
+    """Write how many there are of each class.
+
+    Args:
+        counts: Name to number; there may be very many, with very long names.
+
+    Returns:
+        Such as "cats 24, dogs 30 and 3 more"; "" where there are none.
+    """
+    shown = [f"{_shorten(name, 24)} {count:,}" for name, count in counts.items()][:_NAMED]
+    more = f" and {len(counts) - _NAMED:,} more" if len(counts) > _NAMED else ""
+    return ", ".join(shown) + more
+
+
+def _shorten(name: str, longest: int = _LONGEST_NAME) -> str:
+    half = longest // 2
+    return name if len(name) <= longest else f"{name[:half]}…{name[-half:]}"
 
 
 def format_share(fraction: float, digits: int = 1) -> str:

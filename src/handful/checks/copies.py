@@ -6,11 +6,11 @@ from itertools import chain
 
 import numpy as np
 
-from handful.checks.findings import CLEAR_PROBABILITY, Evidence, Finding, are, number_of
+from handful.checks.findings import CLEAR_PROBABILITY, Evidence, Finding, are
 from handful.data.fixes import Fix
 from handful.data.near_duplicates import coarse_fingerprints
 from handful.data.splits import divided_groups, duplicate_groups
-from handful.wording import format_share
+from handful.wording import format_share, number_of
 
 # Mean difference of two thumbnails, in levels of 255: re-saved copies are below 0.5, halved ones
 # mostly below 1; the likest two of the solar cells with different labels are above.

@@ -14,6 +14,7 @@ from handful.data.fixes import ACTIONS, Action, Fix
 from handful.data.index import ImageIndex
 from handful.data.metadata import MEASURES, FileFacts
 from handful.options import command_line
+from handful.wording import number_of
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -183,19 +184,6 @@ def suggest_fixes(findings: Sequence[Finding]) -> tuple[Fix, ...]:
         reasons = dict.fromkeys(fix.reason for fix in fixes)
         merged.append(replace(fixes[0], reason="; ".join(reasons)))
     return tuple(merged)
-
-
-def number_of(number: int, what: str = "photo") -> str:
-    """Say how many there are.
-
-    Args:
-        number: 0 or more.
-        what: A noun that takes an s in the plural.
-
-    Returns:
-        Such as "1 photo" or "1,200 photos".
-    """
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def are(number: int) -> str:

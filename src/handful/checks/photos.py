@@ -22,12 +22,11 @@ from handful.checks.findings import (
     Finding,
     are,
     judge_singly,
-    number_of,
 )
 from handful.checks.shortcuts import FILE_SIZE
 from handful.data.fixes import Fix
 from handful.models.heads import SKEW_LIMIT
-from handful.wording import format_share
+from handful.wording import format_share, number_of
 
 # A photo enlarged three and a half times to a network's 224 pixels has no detail left.
 TINY_SIDE = 64

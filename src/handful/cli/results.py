@@ -49,7 +49,7 @@ def give(result: R, as_json: bool, show_text: Callable[[R], None]) -> None:
 def print_run(run: "Run") -> None:
     """Say what `train` made."""
     evaluation = run.evaluation
-    show(_accuracy_line(evaluation, "validation photos"))
+    show(evaluation.summary("validation photos"))
     if run.resampling is not None:
         show(*run.resampling.sentences)
     for caution in run.cautions:
@@ -156,7 +156,7 @@ def print_cache(info: "CacheInfo", was_cleared: bool = False) -> None:
 
 def print_evaluation(evaluation: "Evaluation") -> None:
     """Say how good a classifier is, class by class."""
-    show(_accuracy_line(evaluation, "photos"), "")
+    show(evaluation.summary(), "")
     rows = [
         (row.name, str(row.support), *map(_cell, (row.precision, row.recall, row.f1)))
         for row in evaluation.per_class
@@ -169,15 +169,6 @@ def print_verdict(evaluation: "Evaluation") -> None:
     from handful.evaluation.verdict import verdict
 
     show(verdict(evaluation))
-
-
-def _accuracy_line(evaluation: "Evaluation", what: str) -> str:
-    low, high = evaluation.accuracy_interval
-    return (
-        f"{evaluation.num_correct:,} of {len(evaluation):,} {what} classified correctly: "
-        f"{format_share(evaluation.accuracy)} "
-        f"(95 % interval {format_share(low)} to {format_share(high)})"
-    )
 
 
 def _cell(value: float | None) -> str:

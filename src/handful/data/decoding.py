@@ -322,11 +322,32 @@ def thumbnail(data: bytes, size: int = 160, max_megapixels: float = MAX_MEGAPIXE
 
     Args:
         data: The whole file.
+        size: As for `shrunken`.
+        max_megapixels: As for `shrunken`.
+
+    Returns:
+        JPEG file, upright.
+
+    Raises:
+        CostError: As for `shrunken`.
+        DataError: As for `decode`.
+    """
+    small = shrunken(data, size, max_megapixels)
+    return bytes(simplejpeg.encode_jpeg(small, quality=80, colorsubsampling="420"))
+
+
+def shrunken(
+    data: bytes, size: int = 160, max_megapixels: float = MAX_MEGAPIXELS
+) -> NDArray[np.uint8]:
+    """Decode a picture small, in its own proportions.
+
+    Args:
+        data: The whole file.
         size: Longest side in pixels; smaller pictures stay as they are.
         max_megapixels: Larger pictures are rejected before decoding.
 
     Returns:
-        JPEG file, upright.
+        (H, W, 3) uint8 RGB, upright.
 
     Raises:
         CostError: When decoding would take too much memory or time.
@@ -343,8 +364,9 @@ def thumbnail(data: bytes, size: int = 160, max_megapixels: float = MAX_MEGAPIXE
         height, width = width, height
     scale = min(1.0, scale)
     target = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.ascontiguousarray(cv2.resize(image, target, interpolation=cv2.INTER_AREA))
-    return bytes(simplejpeg.encode_jpeg(small, quality=80, colorsubsampling="420"))
+    return np.ascontiguousarray(
+        cv2.resize(image, target, interpolation=cv2.INTER_AREA), dtype=np.uint8
+    )
 
 
 def bits_in_use(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> int:

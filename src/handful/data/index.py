@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ from handful.data.photo_tables import read_photo_table
 from handful.data.sources import Listing, list_folder, list_zip
 from handful.data.storage import FoundFile, read_file
 from handful.data.target import ONE_CLASS, Target
+from handful.display import Shown
 from handful.errors import DataError, UsageError
 from handful.files.atomic import open_regular, reason_of
-from handful.wording import list_names, printable
+from handful.wording import list_names, name_counts, number_of, printable
 
 _THREADS = 4
 _NAMED = 5
@@ -45,8 +46,8 @@ class RejectedFile:
     reason: str
 
 
-@dataclass(frozen=True, eq=False)
-class ImageIndex:
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageIndex(Shown):
     """N photos with their classes, in the order of split, class and path.
 
     Args:
@@ -73,9 +74,9 @@ class ImageIndex:
     content_hashes: tuple[str, ...]
     rejected: tuple[RejectedFile, ...]
     warnings: tuple[str, ...]
-    readers: tuple[partial[bytes], ...] = field(default=(), repr=False)
+    readers: tuple[partial[bytes], ...] = ()
     groups: tuple[str, ...] = ()
-    target: Target = field(default=ONE_CLASS, repr=False)
+    target: Target = ONE_CLASS
 
     def __post_init__(self) -> None:
         if len(self.groups) != len(self.paths):
@@ -85,6 +86,12 @@ class ImageIndex:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def _in_words(self) -> str:
+        counts = dict(zip(self.class_names, self.members().sum(axis=0).tolist(), strict=True))
+        what = f" of {len(counts)} classes ({name_counts(counts)})" if counts else ""
+        bad = f"; {number_of(len(self.rejected), 'file')} cannot be used" if self.rejected else ""
+        return f"{number_of(len(self))}{what}, from {str(self.source)[-60:]}{bad}"
 
     def read(self, row: int) -> bytes:
         """Read a photo's file; safe in any number of threads.

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from handful.data.index import ImageIndex
 from handful.data.part_names import SPLIT_NAMES
+from handful.display import Shown
 from handful.errors import DataError, UsageError
 from handful.files.tables import read_table, write_csv
+from handful.wording import name_counts, number_of
 
 _MOST_DEALS = 20
 _NAMED = 20
@@ -26,8 +28,8 @@ _WAY_OUT = " (`drop_leaks` leaves these training photos out)"
 _MANIFEST_COLUMNS = ("content_hash", "split", "class_name", "path")
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(Shown):
     """An index with each photo's part; parts are disjoint.
 
     Args:
@@ -51,6 +53,12 @@ class Split:
     duplicates: tuple[tuple[int, int], ...]
     leaks: tuple[tuple[int, int], ...]
     dropped: NDArray[np.int64]
+
+    def _in_words(self) -> str:
+        counts = {name: len(getattr(self, name)) for name in SPLIT_NAMES}
+        pairs = number_of(len(self.duplicates), "pair")
+        leaks = f", {len(self.leaks):,} of them in different parts" if self.leaks else ""
+        return f"{name_counts(counts)}; {pairs} of near-duplicates{leaks}"
 
     def part(self, name: str) -> ImageIndex:
         """The photos of one part.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.display import Shown
 from handful.evaluation.evaluation import Evaluation
 from handful.statistics.intervals import (
     accuracy_interval,
@@ -305,8 +306,8 @@ class Difference:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Shown):
     """Several ways of training on one split, and what can be said of them.
 
     Args:
@@ -332,6 +333,9 @@ class Comparison:
     differences: tuple[Difference, ...]
     asked_difference: float = 0.02
     warnings: tuple[str, ...] = ()
+
+    def _in_words(self) -> str:
+        return f"{len(self.summaries)} ways of training on {self.photos[-60:]}. {self.verdict}"
 
     @property
     def ranked(self) -> list[StrategySummary]:

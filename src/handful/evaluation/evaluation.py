@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.display import Shown
 from handful.statistics.intervals import CalibrationError, accuracy_interval, calibration_error
 from handful.statistics.metrics import (
     Floats,
@@ -22,6 +23,7 @@ from handful.statistics.metrics import (
     macro_roc_auc,
     reliability_curve,
 )
+from handful.wording import format_share
 
 # Limits people ask about: "it says 95 %, can I trust that?"
 _BAND_EDGES = (0.0, 0.5, 0.7, 0.9, 0.99, 1.0)
@@ -72,8 +74,8 @@ class ConfusedPair:
     share: float
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Shown):
     """A classifier's answers on N labelled photos, and the figures made from them.
 
     Args:
@@ -116,6 +118,24 @@ class Evaluation:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def _in_words(self) -> str:
+        return f"{self.summary()}, {len(self.class_names)} classes"
+
+    def summary(self, what: str = "photos") -> str:
+        """The accuracy and its interval in words.
+
+        Args:
+            what: What was classified, in the plural.
+
+        Returns:
+            Such as "61 of 62 photos classified correctly: 98.4 % (95 % interval ...)".
+        """
+        low, high = map(format_share, self.accuracy_interval)
+        return (
+            f"{self.num_correct:,} of {len(self):,} {what} classified correctly: "
+            f"{format_share(self.accuracy)} (95 % interval {low} to {high})"
+        )
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:

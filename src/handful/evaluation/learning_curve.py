@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.display import Shown
 from handful.errors import DataError, UsageError
 from handful.wording import format_share
 
@@ -67,8 +68,8 @@ class PhotosNeeded:
     sentence: str
 
 
-@dataclass(frozen=True, eq=False)
-class LearningCurve:
+@dataclass(frozen=True, eq=False, repr=False)
+class LearningCurve(Shown):
     """Measured accuracies, and the power laws that agree with them.
 
     The error of a head fitted on n photos is a + b n^-c. Which a, b and c it is the measurements
@@ -97,6 +98,9 @@ class LearningCurve:
     exponents: NDArray[np.float64]
     strays: NDArray[np.float64]
     variance_of_one: float
+
+    def _in_words(self) -> str:
+        return str(self.describe(self.photos_a_class)["sentence"])
 
     @property
     def photos_a_class(self) -> float:

@@ -20,6 +20,7 @@ from handful.config import PRECISIONS, RESIZES
 from handful.data.decoding import DecodeSettings, decode, resize
 from handful.data.index import ImageIndex, RejectedFile, load_unlabelled
 from handful.data.inputs import Pictures, in_memory, is_path, listed
+from handful.display import Shown
 from handful.errors import DataError, ModelFileError, UsageError
 from handful.features.conversion import FrozenNetwork
 from handful.features.embed import EmbeddingSpec, View, embed_pixels, mean_view
@@ -42,6 +43,7 @@ from handful.models.calibration import NO_ANSWERS, Abstention, Calibration
 from handful.models.heads import LinearHead
 from handful.models.novelty import FALSE_ALARM_RATE, NoveltyDetector
 from handful.reporting import Progress
+from handful.wording import format_share, list_names
 
 # The folder of a run's classifier in that of the run.
 CLASSIFIER_FOLDER = "classifier"
@@ -61,8 +63,8 @@ _TENSORS = ("mean", "scale", "weights", "bias")
 _logger = logging.getLogger("handful")
 
 
-@dataclass(frozen=True)
-class Prediction:
+@dataclass(frozen=True, repr=False)
+class Prediction(Shown):
     """What a classifier says about one photo.
 
     Args:
@@ -87,6 +89,12 @@ class Prediction:
     is_confident: bool | None = None
     prediction_set: tuple[str, ...] | None = None
 
+    def _in_words(self) -> str:
+        unsure = " (not sure)" if self.is_confident is False else ""
+        unlike = ", unlike the training photos" if self.is_out_of_distribution else ""
+        answer = f"{self.label[:60]} {format_share(self.probability)}{unsure}{unlike}"
+        return f"{self.path[-80:]}: {answer}"
+
     def to_dict(self) -> dict[str, Any]:
         """The prediction in plain values, as `handful predict --json` prints it.
 
@@ -105,6 +113,14 @@ class Prediction:
         if self.prediction_set is not None:
             facts["prediction_set"] = list(self.prediction_set)
         return facts
+
+
+class Predictions(Shown, list[Prediction]):
+    """A list of predictions that shows itself."""
+
+    def _in_words(self) -> str:
+        first = "; ".join(one._in_words() for one in self[:2])
+        return f"{len(self):,}: {first}" + ("; ..." if len(self) > 2 else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +144,7 @@ class IndexPredictions:
     fingerprints: NDArray[np.uint8] | None = None
 
 
-class Classifier:
+class Classifier(Shown):
     """Names what a photo shows, with probabilities. Made by `train` or `Classifier.load`.
 
     Args:
@@ -173,6 +189,13 @@ class Classifier:
         self.reference = reference
         self.folder = folder
 
+    def _in_words(self) -> str:
+        side = self.settings.image_size
+        return (
+            f"{len(self.class_names)} classes ({list_names(self.class_names)}), "
+            f"{self.about.get('backbone', 'own network')}, {side} x {side} pixels"
+        )
+
     def with_answers(
         self, calibration: Calibration | None, reference: NoveltyDetector | None
     ) -> "Classifier":
@@ -195,7 +218,7 @@ class Classifier:
         *,
         error_rate: float | None = None,
         coverage: float | None = None,
-    ) -> list[Prediction]:
+    ) -> Predictions:
         """Predict one photo or several: given by path, as bytes, or as pictures in memory.
 
         Args:
@@ -333,7 +356,7 @@ class Classifier:
         *,
         error_rate: float | None = None,
         coverage: float | None = None,
-    ) -> list[Prediction]:
+    ) -> Predictions:
         """Put names to probabilities.
 
         Args:
@@ -356,7 +379,7 @@ class Classifier:
             threshold = np.float32(np.inf if asked is None else asked)
         if coverage is not None:
             sets = (self.calibration or NO_ANSWERS).prediction_sets(probabilities, coverage)
-        result = []
+        result = Predictions()
         for place, (path, row) in enumerate(zip(paths, probabilities, strict=True)):
             order = np.argsort(-row, kind="stable")
             best = int(order[0])

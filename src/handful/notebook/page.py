@@ -4,8 +4,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handful.reports.drawing import NARROW_SPACE
 from handful.reports.run_page import page_environment
-from handful.wording import format_duration, format_share, printable
+from handful.wording import format_duration, format_share, number_of, printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -27,7 +28,7 @@ def render(template: str, **view: Any) -> str:
     """
     html = _environment().get_template(template).render(view)
     # Names may hold marks that turn writing round, or bytes that are no text; templates have none.
-    return "\n".join(map(printable, html.split("\n")))
+    return "\n".join(map(printable, html.split("\n"))).replace(" %", f"{NARROW_SPACE}%")
 
 
 @cache
@@ -39,8 +40,11 @@ def _environment() -> "Environment":
     made.filters |= {
         "duration": format_duration,
         "share": format_share,
+        "number_of": number_of,
+        "zip": lambda one, other: list(zip(one, other, strict=True)),
         # A path is read from its end.
         "tail": lambda text, most=40: text if len(text) <= most else f"…{text[1 - most :]}",
         "cut": lambda text, most=60: text if len(text) <= most else f"{text[: most - 1]}…",
     }
+    made.globals["parts"] = made.get_template("parts.html").module
     return made

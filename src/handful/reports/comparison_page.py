@@ -124,7 +124,11 @@ def _row(summary: StrategySummary, color: str, start: float, folder: Path) -> di
         return round((fraction * 100 - start) / (100 - start) * 100, 2)
 
     low, high = summary.accuracy_interval
-    links = [(run.seed, _link(run.path, folder)) for run in summary.runs if run.path is not None]
+    links = [
+        (run.seed, link_to(run.path / REPORT_FILE, folder))
+        for run in summary.runs
+        if run.path is not None
+    ]
     return {
         "summary": summary,
         "color": color,
@@ -140,10 +144,18 @@ def _interval_start(summaries: Sequence[StrategySummary]) -> int:
     return next(start for start in _INTERVAL_STARTS if start <= least * 100)
 
 
-def _link(path: Path, folder: Path) -> str:
-    """Where a run's report lies as seen from the page; "" when no way leads there."""
+def link_to(file: Path, folder: Path) -> str:
+    """Where a file lies as seen from a page.
+
+    Args:
+        file: The file.
+        folder: Of the page.
+
+    Returns:
+        A relative address; "" when no way leads there.
+    """
     try:
-        way = os.path.relpath(path / REPORT_FILE, folder)
+        way = os.path.relpath(file, folder)
     except ValueError:  # another drive
         return ""
     # The dot keeps a colon in a folder's name from being read as a scheme.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from handful.checks.labels import LabelReview
 from handful.config import TrainConfig
 from handful.data.splits import Split
+from handful.display import Shown
 from handful.evaluation.comparison import too_few_photos
 from handful.evaluation.evaluation import Evaluation
 from handful.evaluation.guarantees import Guarantees, check_guarantees
@@ -22,8 +23,8 @@ from handful.statistics.intervals import design_effect
 from handful.training.jobs import TrainedNetwork
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(Shown):
     """What `train` made.
 
     Args:
@@ -66,6 +67,11 @@ class Run:
     learning_curve: LearningCurve | None = None
     fingerprints: NDArray[np.uint8] | None = None
     split_given: bool = False
+
+    def _in_words(self) -> str:
+        made = f"{self.config.strategy}, {self.classifier.about.get('backbone', '')}"
+        place = "" if self.path is None else f"; {str(self.path)[-60:]}"
+        return f"{self.evaluation.summary('validation photos')}; {made}{place}"
 
     @cached_property
     def guarantees(self) -> Guarantees | None:

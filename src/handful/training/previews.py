@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from handful.data.augmentation import AugmentationPolicy, Shift, Views, apply_views, draw_views
 from handful.data.decoding import DecodeSettings, decode
 from handful.data.storage import read_file
+from handful.display import Shown
 from handful.errors import DataError, UsageError
 from handful.training.recipes import find_recipe
 
@@ -47,8 +48,8 @@ class Strip:
     views: NDArray[np.uint8] = field(repr=False)
 
 
-@dataclass(frozen=True, eq=False)
-class Preview:
+@dataclass(frozen=True, eq=False, repr=False)
+class Preview(Shown):
     """A photo, random views of it, and a strip for each parameter that does something.
 
     Args:
@@ -59,11 +60,16 @@ class Preview:
         name: What is shown, for people.
     """
 
-    photo: NDArray[np.uint8] = field(repr=False)
-    views: NDArray[np.uint8] = field(repr=False)
+    photo: NDArray[np.uint8]
+    views: NDArray[np.uint8]
     strips: tuple[Strip, ...]
     notes: tuple[str, ...]
     name: str = ""
+
+    def _in_words(self) -> str:
+        height, width = self.photo.shape[:2]
+        names = ", ".join(strip.name for strip in self.strips) or "nothing"
+        return f"{self.name[:80]}, {width} x {height} pixels: what changes is {names}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the pictures are left out.

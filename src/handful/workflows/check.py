@@ -1,5 +1,6 @@
 """The job behind `handful check`: what would spoil a classifier, without making one."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from handful.data.fixes import Fix, load_fixed_index, read_fixes, refuse_existin
 from handful.data.index import ImageIndex, check_classes, label_conflicts
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, duplicate_groups
-from handful.display import job_reporter
+from handful.display import Shown, job_reporter
 from handful.errors import DataError, OutputError
 from handful.features.store import EmbeddingStore, open_store
 from handful.features.table import EmbeddingTable
@@ -30,13 +31,14 @@ from handful.reporting import Reporter
 from handful.reports.check_page import CHECK_FILE, CheckData, Suspect, rows_to_show, write_check
 from handful.runs.store import run_name
 from handful.training.steps import embed_photos, scan_photos, split_photos
+from handful.wording import number_of
 
 CHECK_JSON = "check.json"
 SUSPECTS_LISTED = 100
 
 
-@dataclass(frozen=True, eq=False)
-class PhotoCheck:
+@dataclass(frozen=True, eq=False, repr=False)
+class PhotoCheck(Shown):
     """What `check` found in a set of N photos.
 
     Args:
@@ -78,6 +80,12 @@ class PhotoCheck:
     fix_list: Path | None = None
     page: Path | None = None
     remarks: tuple[str, ...] = ()
+
+    def _in_words(self) -> str:
+        found = Counter(finding.severity for finding in self.findings)
+        counts = ", ".join(number_of(count, kind) for kind, count in found.items())
+        page = "" if self.page is None else f"; {str(self.page)[-60:]}"
+        return f"{number_of(len(self.index))}: {counts or 'no problems found'}{page}"
 
     def to_dict(self) -> dict[str, Any]:
         """The findings in plain values, as `handful check --json` prints them.

@@ -10,7 +10,7 @@ from handful.data.fixes import load_fixed_index
 from handful.data.index import ImageIndex
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import duplicate_groups
-from handful.display import job_reporter
+from handful.display import Shown, job_reporter
 from handful.errors import OutputError
 from handful.evaluation.curve_fitting import measure_curve
 from handful.evaluation.learning_curve import (
@@ -31,8 +31,8 @@ from handful.training.steps import embed_photos
 CURVE_JSON = "curve.json"
 
 
-@dataclass(frozen=True, eq=False)
-class CurveRun:
+@dataclass(frozen=True, eq=False, repr=False)
+class CurveRun(Shown):
     """A learning curve of photos, and the answers asked of it.
 
     Args:
@@ -58,6 +58,9 @@ class CurveRun:
     seconds: dict[str, float]
     path: Path | None = None
     warnings: tuple[str, ...] = ()
+
+    def _in_words(self) -> str:
+        return self.sentences[-1] if self.needed else self.sentences[0]
 
     @property
     def sentences(self) -> tuple[str, ...]:
