@@ -257,6 +257,8 @@ def _attach(x: Any, convolution: LiteConvolution, tensors: Tensors) -> Any:
     if convolution.depthwise:
         apply, kernel = ops.group_convolution, kernel[:, None]
     options = {"auto_pad": "same_upper", "name": f"{convolution.name}_conv"}
+    # Arrays that are no constants yet, OpenVINO makes lists of numbers first.
+    kernel, bias = ops.constant(kernel), ops.constant(bias)
     x = ops.add(apply(x, kernel, strides, zeros, zeros, [1, 1], **options), bias)
     return ops.clamp(x, 0.0, RELU_CEILING) if convolution.relu else x
 

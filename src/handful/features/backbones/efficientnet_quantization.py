@@ -145,7 +145,7 @@ def _clipped(x: ChannelStatistics) -> ChannelStatistics:
 
 
 def _normal_cumulative(z: FloatArray) -> FloatArray:
-    return np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in z])
+    return np.array([0.5 * math.erfc(value) for value in (-z / math.sqrt(2)).tolist()])
 
 
 def _quantise_weights(operation: Any, inputs: ChannelStatistics) -> None:
@@ -191,23 +191,30 @@ def round_rows(rows: FloatArray, direction: FloatArray, spread: FloatArray) -> F
     """
     direction, spread = (np.broadcast_to(part, rows.shape) for part in (direction, spread))
     rounded = np.round(rows)
+    error = rounded - rows
+    # To the whole number on the other side of the weight.
+    change = np.where(error > 0, -1.0, 1.0)
+    along, turned, own = direction * error, direction * change, spread * (2 * error * change + 1)
     # Far below any change that matters and above what sums of float64 can err by.
-    enough = 1e-9 * (direction**2 + spread).mean(1)
+    squared = direction**2
+    enough = 1e-9 * (squared + spread).mean(1)
     active = np.arange(len(rows))
     # One change a weight is far more than it ever takes.
     for _ in range(rows.shape[1]):
-        error = rounded[active] - rows[active]
-        along, own = direction[active], spread[active]
-        # The whole number on the other side of the weight.
-        change = np.where(error > 0, -1.0, 1.0)
-        total = (along * error).sum(1, keepdims=True)
-        gain = 2 * total * along * change + along**2 + own * (2 * error * change + 1)
+        gain = 2 * along[active].sum(1, keepdims=True) * turned[active]
+        gain += squared[active]
+        gain += own[active]
         best = gain.argmin(1)
         helps = gain[np.arange(len(active)), best] < -enough[active]
         active, best = active[helps], best[helps]
         if not len(active):
             break
-        rounded[active, best] += change[helps, best]
+        at = active, best
+        rounded[at] += change[at]
+        error = rounded[at] - rows[at]
+        change[at] = np.where(error > 0, -1.0, 1.0)
+        along[at], turned[at] = direction[at] * error, direction[at] * change[at]
+        own[at] = spread[at] * (2 * error * change[at] + 1)
     return rounded
 
 
