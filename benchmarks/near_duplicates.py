@@ -20,6 +20,7 @@ from handful.data.decoding import FINGERPRINT_SIDE, DecodeSettings, decode
 from handful.data.index import ImageIndex, load_index
 from handful.data.near_duplicates import coarse_fingerprints, near_duplicate_pairs
 from handful.data.splits import duplicate_groups
+from handful.features.store import open_store
 from handful.reporting import Reporter
 from handful.training.steps import embed_photos
 from pipelines import machine
@@ -97,7 +98,9 @@ def main() -> None:
     print("| photos | thumbnails | embeddings | details | t - d | e - d | d - e | in groups |")
     print("|---|---|---|---|---|---|---|---|")
     for photos in arguments.photos:
-        _, index, table = embed_photos(load_index(photos), TrainConfig(), True, Reporter())
+        with open_store(True) as store:
+            index, embedded = embed_photos(load_index(photos), TrainConfig(), store, Reporter())
+        table = embedded.table
         found = rules(table.fingerprints, table.embeddings[:, 0])
         t, e, d = found.values()
         groups, _ = duplicate_groups(index, d)

@@ -21,7 +21,6 @@ from handful.training.jobs import (
     Trained,
     TrainedNetwork,
     TrainingJob,
-    fit_head_on,
     fit_job,
     fit_probe,
     make_source,
@@ -165,7 +164,7 @@ def _train_upper(
 
     job, labels = parts.job, parts.job.split.index.labels
     body, _, upper = _cut_network(parts.backbone)
-    head = _as_dense(fit_head_on(job, parts.table, learnt))
+    head = _as_dense(job.fit_head(parts.table, learnt))
     network = keras.Model(upper.inputs[0], head(upper.outputs[0]))
     # Each time the photo or its mirror image to learn from, the photo to look at.
     train, held_out = (

@@ -21,7 +21,7 @@ from handful.features.extractor import Backbone, BackboneMetadata
 from handful.features.registry import load_extractor
 from handful.features.store import EmbeddingStore
 from handful.features.table import EmbeddingTable, embed_index
-from handful.models.classifier import Classifier
+from handful.models.classifier import Classifier, views_of
 from handful.models.heads import LinearHead, class_weights, fit_head
 from handful.reporting import Reporter
 from handful.training.batches import BatchSource
@@ -170,6 +170,65 @@ class TrainingJob:
         weights = class_weights(counts, self.config.class_weight)
         return None if np.all(weights == 1) else weights
 
+    def embed(self, spec: EmbeddingSpec, rows: NDArray[np.int64] | None = None) -> EmbeddingTable:
+        """Embed photos of the job, or look their embeddings up.
+
+        Args:
+            spec: What to compute of each.
+            rows: (n,) int64 photos to embed; None for all.
+
+        Returns:
+            Their embeddings, in order.
+        """
+        index = self.split.index if rows is None else self.split.index.select(rows)
+        with self.reporter.phase("embed"):
+            return embed_index(index, spec, store=self.store, progress=self.reporter.progress)
+
+    def fit_head(self, table: EmbeddingTable, rows: NDArray[np.int64]) -> LinearHead:
+        """Fit a head to some of the photos.
+
+        Args:
+            table: Features of all photos.
+            rows: (n,) int64 photos to fit to.
+
+        Returns:
+            The head.
+        """
+        index = self.split.index
+        return fit_head(
+            table.embeddings[rows],
+            index.labels[rows],
+            len(index.class_names),
+            groups=self.split.groups[rows],
+            class_weight=self.config.class_weight,
+            seed=self.config.seed,
+        )
+
+    def classifier(
+        self, backbone: BackboneMetadata, spec: EmbeddingSpec, head: LinearHead, **answers: Any
+    ) -> Classifier:
+        """Make a classifier of a head on a frozen network.
+
+        Args:
+            backbone: What is known of the network.
+            spec: What the head was fitted to.
+            head: The head.
+            **answers: What it said of photos not learnt from, as in `Classifier`.
+
+        Returns:
+            The classifier.
+        """
+        assert spec.extractor is not None  # what was only scanned has no head
+        return Classifier(
+            self.split.index.class_names,
+            spec.extractor,
+            head,
+            spec.settings,
+            test_time_mirror="mirror" in spec.views,
+            about=backbone.about | about_job(self.config),
+            **answers,
+        )
+
 
 def chosen_recipe(config: TrainConfig) -> Recipe | None:
     """The recipe that a configuration asks for, with the user's own numbers in it.
@@ -304,36 +363,38 @@ def fit_probe(
     Returns:
         The classifier, and the features of all photos.
     """
-    index, config = job.split.index, job.config
-    extractor = load_extractor(backbone, precision)
-    settings = DecodeSettings(extractor.image_size, config.decode_resize, config.max_megapixels)
-    spec = EmbeddingSpec(extractor, settings, scans=False)
-    with job.reporter.phase("embed"):
-        table = embed_index(index, spec, store=job.store, progress=job.reporter.progress)
-    head, about = fit_head_on(job, table, rows), backbone.metadata.about | about_job(config)
-    return Classifier(index.class_names, extractor, head, settings, about=about), table
+    spec = embedding_spec(backbone, job.config, precision)
+    table = job.embed(spec)
+    return job.classifier(backbone.metadata, spec, job.fit_head(table, rows)), table
 
 
-def fit_head_on(job: TrainingJob, table: EmbeddingTable, rows: NDArray[np.int64]) -> LinearHead:
-    """Fit a head to some rows of a table of features.
+def embedding_spec(
+    backbone: Backbone,
+    config: TrainConfig,
+    precision: str,
+    *,
+    resize: str | None = None,
+    mirrors: bool = False,
+    scans: bool = False,
+) -> EmbeddingSpec:
+    """Say how photos are embedded by a backbone, which is converted at its first use.
 
     Args:
-        job: The photos.
-        table: Features of all photos.
-        rows: (n,) int64 photos to fit to.
+        backbone: The network.
+        config: Its decoding is used.
+        precision: What the network computes in.
+        resize: How photos become squares, instead of the configuration's way.
+        mirrors: Whether to embed mirror images too.
+        scans: As in `EmbeddingSpec`.
 
     Returns:
-        The head.
+        What is computed of each photo.
     """
-    index = job.split.index
-    return fit_head(
-        table.embeddings[rows],
-        index.labels[rows],
-        len(index.class_names),
-        groups=job.split.groups[rows],
-        class_weight=job.config.class_weight,
-        seed=job.config.seed,
+    extractor = load_extractor(backbone, precision)
+    settings = DecodeSettings(
+        extractor.image_size, resize or config.decode_resize, config.max_megapixels
     )
+    return EmbeddingSpec(extractor, settings, views_of(mirrors), scans=scans)
 
 
 def about_job(config: TrainConfig) -> dict[str, str]:

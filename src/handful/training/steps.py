@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from handful.config import TrainConfig
-from handful.data.decoding import DecodeSettings
 from handful.data.index import ImageIndex
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, assign_parts, join_split
@@ -15,10 +14,11 @@ from handful.display import job_reporter
 from handful.errors import DataError
 from handful.features.embed import EmbeddingSpec
 from handful.features.extractor import BackboneMetadata
-from handful.features.registry import DEFAULT_BACKBONE, find_backbone, load_extractor
+from handful.features.registry import DEFAULT_BACKBONE, find_backbone
 from handful.features.store import EmbeddingStore, open_store
 from handful.features.table import EmbeddingTable, embed_index, scan_index
-from handful.reporting import Progress, Reporter
+from handful.reporting import Reporter
+from handful.training.jobs import EmbeddedPhotos, embedding_spec
 from handful.wording import printable
 
 logger = logging.getLogger("handful")
@@ -34,7 +34,7 @@ def open_backbone(
         reporter: Told of the phase "convert".
 
     Returns:
-        What is known of the backbone, and how it embeds an image as it is.
+        What is known of the backbone, and how it embeds an image as it is named.
 
     Raises:
         WeightsError: When the backbone's weights are missing or wrong.
@@ -43,11 +43,9 @@ def open_backbone(
         weights = Path(config.weights) if config.weights else None
         backbone = find_backbone(config.backbone or DEFAULT_BACKBONE, weights, config.image_size)
         asked = config.precision
-        extractor = load_extractor(
-            backbone, backbone.metadata.precision if asked == "auto" else asked
-        )
-    settings = DecodeSettings(extractor.image_size, config.decode_resize, config.max_megapixels)
-    return backbone.metadata, EmbeddingSpec(extractor, settings)
+        precision = backbone.metadata.precision if asked == "auto" else asked
+        spec = embedding_spec(backbone, config, precision, mirrors=config.tta, scans=True)
+    return backbone.metadata, spec
 
 
 def split_photos(
@@ -126,8 +124,8 @@ def split_index(
     """
     config = TrainConfig(validation_fraction=validation_fraction, seed=seed, drop_leaks=drop_leaks)
     reporter = job_reporter(reporter)
-    with reporter.phase("decode"), open_store(use_cache) as store:
-        found, table = scan_photos(index, config, store=store, progress=reporter.progress)
+    with open_store(use_cache) as store:
+        found, table = scan_photos(index, config, store, reporter)
     split = split_photos(found, table, config, manifest or {})
     for warning in split.index.warnings:
         if warning not in index.warnings:
@@ -177,44 +175,50 @@ def _describe_bits(table: EmbeddingTable) -> list[str]:
 
 
 def embed_photos(
-    index: ImageIndex, config: TrainConfig, use_cache: EmbeddingStore | bool, reporter: Reporter
-) -> tuple[BackboneMetadata, ImageIndex, EmbeddingTable]:
-    """Embed photos as training does, so that what follows finds them in the cache.
+    index: ImageIndex,
+    config: TrainConfig,
+    store: EmbeddingStore | None,
+    reporter: Reporter,
+    split: Split | None = None,
+) -> tuple[ImageIndex, EmbeddedPhotos]:
+    """Embed photos for a head, and see in the same pass what they look like.
 
     Args:
         index: The photos.
         config: Its network and decoding are used.
-        use_cache: Look embeddings up and keep them: in the user's own store, or the one given.
+        store: Where embeddings are looked up and kept, or None.
         reporter: Told of the phases "convert" and "embed".
+        split: A split that the photos were given in, or None.
 
     Returns:
-        The backbone, the photos that can be decoded, and their embeddings.
+        The photos that can be decoded, and their embeddings.
 
     Raises:
+        DataError: When photos of a given split cannot be decoded.
         WeightsError: When the backbone's weights are missing or wrong.
     """
     metadata, spec = open_backbone(config, reporter)
-    with reporter.phase("embed"), open_store(use_cache) as store:
+    with reporter.phase("embed"):
         table = embed_index(index, spec, store=store, progress=reporter.progress)
-    return metadata, *keep_readable(index, table)
+    index, table = keep_readable(index, table, split)
+    return index, EmbeddedPhotos(metadata, spec, table)
 
 
 def scan_photos(
     index: ImageIndex,
     config: TrainConfig,
-    *,
+    store: EmbeddingStore | None,
+    reporter: Reporter,
     split: Split | None = None,
-    store: EmbeddingStore | None = None,
-    progress: Progress | None = None,
 ) -> tuple[ImageIndex, EmbeddingTable]:
     """Decode photos for what is told without a network: thumbnails, sizes, sharpness.
 
     Args:
         index: The photos.
         config: Its limit of megapixels is used.
-        split: A split that the photos were given in, or None.
         store: Where results are looked up and kept, or None.
-        progress: Called with photos done and photos in all.
+        reporter: Told of the phase "decode".
+        split: A split that the photos were given in, or None.
 
     Returns:
         The photos that can be decoded, and what was seen of them.
@@ -222,5 +226,6 @@ def scan_photos(
     Raises:
         DataError: When photos of a given split cannot be decoded.
     """
-    table = scan_index(index, config.max_megapixels, store=store, progress=progress)
+    with reporter.phase("decode"):
+        table = scan_index(index, config.max_megapixels, store=store, progress=reporter.progress)
     return keep_readable(index, table, split)

@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 
 from handful.data.decoding import DecodeSettings
 from handful.errors import DataError
-from handful.features.embed import EmbeddingSpec
 from handful.features.keras_runtime import prepare_keras
-from handful.features.registry import DEFAULT_BACKBONE, build_body, find_backbone, load_extractor
+from handful.features.registry import DEFAULT_BACKBONE, build_body, find_backbone
 from handful.features.table import embed_index
 from handful.models.calibration import keep_answers
-from handful.models.classifier import Classifier, views_of
 from handful.models.novelty import reference_of
 from handful.training.batches import BatchSource, Teacher, decode_photos
 from handful.training.deployment import check_deployment, deploy, head_of_layer
@@ -27,9 +25,9 @@ from handful.training.jobs import (
     Trained,
     TrainedNetwork,
     TrainingJob,
-    about_job,
     chosen_recipe,
     count_parameters,
+    embedding_spec,
     fit_job,
     fit_probe,
     make_source,
@@ -40,8 +38,6 @@ from handful.training.transfer import transfer
 
 if TYPE_CHECKING:
     import keras
-
-__all__ = ["Trained", "TrainingJob", "chosen_recipe", "count_body", "train_strategy"]
 
 
 def train_strategy(job: TrainingJob) -> Trained:
@@ -160,18 +156,16 @@ def _build(job: TrainingJob, recipe: Recipe, num_classes: int) -> "keras.Model":
 def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
     """Train the exercise's head on a frozen network's features, each computed once."""
     index, config = job.split.index, job.config
-    num_classes = len(index.class_names)
     backbone = find_backbone(
         config.backbone or recipe.backbone or "",
         Path(config.weights) if config.weights else None,
         recipe.image_size,
     )
-    extractor = load_extractor(backbone, config.precision)
-    settings = DecodeSettings(recipe.image_size, recipe.resize, config.max_megapixels)
-    spec = EmbeddingSpec(extractor, settings, views_of(config.tta), scans=False)
-    with job.reporter.phase("embed"):
-        table = embed_index(index, spec, store=job.store, progress=job.reporter.progress)
-    network = build_head(extractor.embedding_dim, num_classes)
+    spec = embedding_spec(
+        backbone, config, config.precision, resize=recipe.resize, mirrors=config.tta
+    )
+    table = job.embed(spec)
+    network = build_head(spec.embedding_dim, len(index.class_names))
 
     def source(rows: NDArray[np.int64], learns: bool) -> BatchSource:
         features = table.embeddings[rows, 0]
@@ -179,14 +173,7 @@ def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
 
     train, held_out = source(job.split.train, True), source(job.split.validation, False)
     fitted = fit_job(job, recipe, network, train, held_out)
-    classifier = Classifier(
-        index.class_names,
-        extractor,
-        head_of_layer(network.layers[-1]),
-        settings,
-        test_time_mirror=config.tta,
-        about=backbone.metadata.about | about_job(config),
-    )
+    classifier = job.classifier(backbone.metadata, spec, head_of_layer(network.layers[-1]))
     body = count_body(backbone.metadata.name, recipe.image_size)
     total, trainable = count_parameters(network)
     facts = TrainedNetwork(fitted, recipe, body + total, trainable)

@@ -304,11 +304,11 @@ def _look(
 ) -> tuple[ImageIndex, EmbeddingTable]:
     """Decode all photos, and embed them where labels can be reviewed."""
     counts = np.bincount(index.labels)
-    if (counts > 1).sum() < 2:
-        with reporter.phase("decode"), open_store(use_cache) as store:
-            return scan_photos(index, config, store=store, progress=reporter.progress)
-    _, index, table = embed_photos(index, config, use_cache, reporter)
-    return index, table
+    with open_store(use_cache) as store:
+        if (counts > 1).sum() < 2:
+            return scan_photos(index, config, store, reporter)
+        index, embedded = embed_photos(index, config, store, reporter)
+    return index, embedded.table
 
 
 def _examine(

@@ -20,7 +20,7 @@ from handful.evaluation.learning_curve import (
     check_reach,
     check_target,
 )
-from handful.features.store import EmbeddingStore
+from handful.features.store import EmbeddingStore, open_store
 from handful.files.atomic import new_folder, write_json
 from handful.options import changed
 from handful.reporting import Reporter
@@ -165,12 +165,13 @@ def _measure(
         index = _without_test(load_fixed_index(photos, config.fixes))
     for size in sizes:
         check_reach(size, len(index) / len(index.class_names))
-    backbone, index, table = embed_photos(index, config, use_cache, reporter)
-    embeddings = table.embeddings[:, 0]
+    with open_store(use_cache) as store:
+        index, embedded = embed_photos(index, config, store, reporter)
+    table = embedded.table
     with reporter.phase("fit"):
         groups, _ = duplicate_groups(index, near_duplicate_pairs(table.fingerprints))
         measured = measure_curve(
-            embeddings,
+            table.embeddings[:, 0],
             index.labels,
             len(index.class_names),
             groups,
@@ -186,7 +187,7 @@ def _measure(
         sizes=tuple(sizes),
         photos=photos,
         class_names=index.class_names,
-        backbone=backbone.name,
+        backbone=embedded.backbone.name,
         seed=config.seed,
         seconds=reporter.timings(),
         warnings=(*index.warnings, *_rejected(index)),

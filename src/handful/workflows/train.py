@@ -1,8 +1,9 @@
 """The jobs behind the commands: from photos to a run, or to an evaluation."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,17 @@ from handful.errors import DataError, UsageError
 from handful.evaluation.evaluation import Evaluation, score
 from handful.features.keras_runtime import require_keras
 from handful.features.store import EmbeddingStore, open_store
-from handful.features.table import EmbeddingTable, embed_index
+from handful.features.table import EmbeddingTable
 from handful.files.atomic import new_file
-from handful.models.classifier import Classifier, views_of
+from handful.models.classifier import Classifier
 from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.run_report import write_run_report
 from handful.runs.run import Run
-from handful.runs.store import RunKeeper, RunStore
+from handful.runs.store import RunDraft, RunKeeper, RunStore
 from handful.runs.training_photos import SeenInTraining, seen_in_training, seen_warnings
 from handful.training.jobs import EmbeddedPhotos, Trained, TrainingJob, chosen_recipe
-from handful.training.steps import keep_readable, open_backbone, scan_photos, split_photos
+from handful.training.steps import embed_photos, scan_photos, split_photos
 from handful.training.strategies import train_strategy
 
 _PHOTOS_TIMED = 256
@@ -90,12 +91,39 @@ def train(
     recipe = chosen_recipe(config)  # Wrong options are found before the work.
     if recipe is not None:
         require_keras(f"Strategy {config.strategy} of recipe {config.recipe}")
+    _check_arguments(photos, config, split, network)
+    reporter = job_reporter(reporter)
+    # Making the folder first: an output that cannot be written is found before the work.
+    begun: AbstractContextManager[RunDraft | None] = nullcontext()
+    if output is not None:
+        begun = (store or RunStore()).new(Path(output), resume=resume and recipe is not None)
+    with begun as draft:
+        checkpoint = None if draft is None or recipe is None else draft.checkpoint
+        with open_store(use_cache) as kept:
+            parts, table, embedded = _split(photos, config, split, kept, reporter)
+            job = TrainingJob(parts, config, checkpoint, resume, kept, reporter, network, embedded)
+            run = _make_run(job, train_strategy(job), table)
+        if measure_speed:
+            run = replace(run, photos_per_second=_prediction_speed(run))
+        given = split is not None or isinstance(photos, Split)
+        run = replace(run, split_given=given, seconds=reporter.timings())
+        if draft is not None:
+            with reporter.phase("report"):
+                draft.write(run, write_run_report)
+            run = replace(run, path=Path(output or ""), seconds=reporter.timings())
+            draft.finish(run)
+    return run
+
+
+def _check_arguments(
+    photos: str | Path | Split, config: TrainConfig, split: object, network: object
+) -> None:
+    """Refuse arguments that do not go together."""
     if network is not None and config.strategy not in ("scratch", "augmented"):
         raise UsageError(
             f"network is given and strategy {config.strategy!r}; a network of one's own is "
             'trained by the strategies "scratch" and "augmented".'
         )
-    reporter = job_reporter(reporter)
     if isinstance(photos, Split) and split is not None:
         raise UsageError("`split` is given beside a split; expected one of the two.")
     if isinstance(photos, Split) and config.fixes is not None:
@@ -103,20 +131,72 @@ def train(
             f"fixes is {config.fixes!r} beside a split; expected an index that the fixes were "
             "made on, before it was split."
         )
-    given = photos if isinstance(photos, Split) else None
-    source = photos.index.source if isinstance(photos, Split) else Path(photos)
-    task = _Task(source, config, split, given, use_cache, measure_speed, network)
-    if output is None:
-        return _train(task, reporter, None, resume)
-    # Making the folder first: an output that cannot be written is found before the work.
-    begun = (store or RunStore()).new(Path(output), resume=resume and recipe is not None)
-    with begun as draft:
-        run = _train(task, reporter, None if recipe is None else draft.checkpoint, resume)
-        with reporter.phase("report"):
-            draft.write(run, write_run_report)
-        run = replace(run, path=Path(output), seconds=reporter.timings())
-        draft.finish(run)
-    return run
+
+
+def _split(
+    photos: str | Path | Split,
+    config: TrainConfig,
+    manifest: str | Path | None,
+    store: EmbeddingStore | None,
+    reporter: Reporter,
+) -> tuple[Split, EmbeddingTable, EmbeddedPhotos | None]:
+    """Split the photos by what they look like; for a head they are embedded in the same pass."""
+    given, known = photos if isinstance(photos, Split) else None, {}
+    if manifest is not None:
+        # What was left out as a leak comes back, to be left out again.
+        known = read_manifest(Path(manifest), dropped="train" if config.drop_leaks else None)
+    with reporter.phase("index"):
+        index = (
+            photos.index if isinstance(photos, Split) else load_fixed_index(photos, config.fixes)
+        )
+    embedded = None
+    if chosen_recipe(config) is None:
+        index, embedded = embed_photos(index, config, store, reporter, given)
+        table = embedded.table
+    else:
+        index, table = scan_photos(index, config, store, reporter, given)
+    return split_photos(index, table, config, known, given), table, embedded
+
+
+def _make_run(job: TrainingJob, trained: Trained, table: EmbeddingTable) -> Run:
+    """Score what a strategy made on the validation photos."""
+    classifier, embeddings, held_out = trained.classifier, trained.held_out, job.split.validation
+    assert embeddings is not None  # every strategy gives them
+    index, reference = job.split.index, classifier.reference
+    with job.reporter.phase("evaluate"):
+        evaluation = score(
+            classifier.head.predict_proba(embeddings),
+            index.labels[held_out],
+            index.class_names,
+            [index.paths[row] for row in held_out],
+            groups=job.split.groups[held_out],
+        )
+        distances = None if reference is None else reference.distances(embeddings)
+    warned = replace(index, warnings=(*index.warnings, *trained.warnings))
+    return Run(
+        classifier,
+        evaluation,
+        replace(job.split, index=warned),
+        job.config,
+        index.source,
+        dict(job.reporter.seconds),
+        {name: sum(getattr(t, name) for t in trained.tables) for name in ("hits", "misses")},
+        trained=trained.network,
+        resampling=trained.resampling,
+        distances=distances,
+        label_review=trained.label_review,
+        learning_curve=trained.learning_curve,
+        fingerprints=table.fingerprints,
+    )
+
+
+def _prediction_speed(run: Run) -> float:
+    """Photos a second from files to probabilities, nothing cached."""
+    index = run.split.index.select(run.split.validation[:_PHOTOS_TIMED])
+    run.classifier.predict_index(index.select([0]))  # the first compiles
+    started = time.perf_counter()
+    run.classifier.predict_index(index)
+    return len(index) / (time.perf_counter() - started)
 
 
 def evaluate(
@@ -202,117 +282,6 @@ def evaluate_and_compare(
     return evaluation, found.index, seen
 
 
-@dataclass(frozen=True, eq=False)
-class _Task:
-    """The arguments of `train`."""
-
-    photos: Path
-    config: TrainConfig
-    manifest: str | Path | None
-    split: Split | None
-    use_cache: EmbeddingStore | bool
-    measure_speed: bool
-    network: Callable[..., Any] | None
-
-
-def _train(task: _Task, reporter: Reporter, checkpoint: Path | None, resume: bool) -> Run:
-    known: Mapping[str, str] = {}
-    if task.manifest is not None:
-        # What was left out as a leak comes back, to be left out again.
-        dropped = "train" if task.config.drop_leaks else None
-        known = read_manifest(Path(task.manifest), dropped=dropped)
-    with reporter.phase("index"):
-        if task.split is None:
-            index = load_fixed_index(task.photos, task.config.fixes)
-        else:
-            index = task.split.index
-    with open_store(task.use_cache) as store:
-        split, table, embedded = _split(task, index, known, reporter, store)
-        job = TrainingJob(
-            split,
-            task.config,
-            checkpoint,
-            resume,
-            store,
-            reporter,
-            task.network,
-            embedded,
-        )
-        trained = train_strategy(job)
-    run = _make_run(task, reporter, split, trained, table)
-    if task.measure_speed:
-        run = replace(run, photos_per_second=_prediction_speed(run))
-    given = task.split is not None or task.manifest is not None
-    return replace(run, split_given=given, seconds=reporter.timings())
-
-
-def _split(
-    task: _Task,
-    index: ImageIndex,
-    known: Mapping[str, str],
-    reporter: Reporter,
-    store: EmbeddingStore | None,
-) -> tuple[Split, EmbeddingTable, EmbeddedPhotos | None]:
-    """Split the photos by what they look like; for a head they are embedded in the same pass."""
-    config, embedded = task.config, None
-    if chosen_recipe(config) is None:
-        backbone, spec = open_backbone(config, reporter)
-        spec = replace(spec, views=views_of(config.tta))
-        with reporter.phase("embed"):
-            table = embed_index(index, spec, store=store, progress=reporter.progress)
-        index, table = keep_readable(index, table, task.split)
-        embedded = EmbeddedPhotos(backbone, spec, table)
-    else:
-        with reporter.phase("decode"):
-            index, table = scan_photos(
-                index, config, split=task.split, store=store, progress=reporter.progress
-            )
-    return split_photos(index, table, config, known, task.split), table, embedded
-
-
-def _make_run(
-    task: _Task, reporter: Reporter, split: Split, trained: Trained, table: EmbeddingTable
-) -> Run:
-    """Score what a strategy made on the validation photos."""
-    classifier, embeddings, held_out = trained.classifier, trained.held_out, split.validation
-    assert embeddings is not None  # every strategy gives them
-    index, reference = split.index, classifier.reference
-    with reporter.phase("evaluate"):
-        evaluation = score(
-            classifier.head.predict_proba(embeddings),
-            index.labels[held_out],
-            index.class_names,
-            [index.paths[row] for row in held_out],
-            groups=split.groups[held_out],
-        )
-        distances = None if reference is None else reference.distances(embeddings)
-    warned = replace(index, warnings=(*index.warnings, *trained.warnings))
-    return Run(
-        classifier,
-        evaluation,
-        replace(split, index=warned),
-        task.config,
-        task.photos,
-        dict(reporter.seconds),
-        {name: sum(getattr(t, name) for t in trained.tables) for name in ("hits", "misses")},
-        trained=trained.network,
-        resampling=trained.resampling,
-        distances=distances,
-        label_review=trained.label_review,
-        learning_curve=trained.learning_curve,
-        fingerprints=table.fingerprints,
-    )
-
-
-def _prediction_speed(run: Run) -> float:
-    """Photos a second from files to probabilities, nothing cached."""
-    index = run.split.index.select(run.split.validation[:_PHOTOS_TIMED])
-    run.classifier.predict_index(index.select([0]))  # the first compiles
-    started = time.perf_counter()
-    run.classifier.predict_index(index)
-    return len(index) / (time.perf_counter() - started)
-
-
 def freeze_split(photos: str | Path, config: TrainConfig, manifest: Path) -> None:
     """Split photos once, and write down which went where.
 
@@ -325,7 +294,8 @@ def freeze_split(photos: str | Path, config: TrainConfig, manifest: Path) -> Non
         DataError: When the photos cannot be split.
         OutputError: When the file exists or cannot be written.
     """
-    index, table = scan_photos(load_fixed_index(photos, config.fixes), config)
+    index = load_fixed_index(photos, config.fixes)
+    index, table = scan_photos(index, config, None, Reporter())
     split = split_photos(index, table, config, {})
     with new_file(manifest) as part:
         write_manifest(split, part)
