@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -467,10 +467,10 @@ class Classifier(Shown):
                 shutil.copyfile(self.network.xml_path, temporary / _NETWORK)
                 shutil.copyfile(self.network.bin_path, temporary / _WEIGHTS)
             write_tensors(temporary / _HEAD, {name: getattr(self.head, name) for name in _TENSORS})
-            confidence = self._confidence_tensors()
-            if confidence:
-                write_tensors(temporary / _CONFIDENCE, confidence)
-            description = self._description(temporary)
+            confidence, tensors = self._confidence()
+            if tensors:
+                write_tensors(temporary / _CONFIDENCE, tensors)
+            description = self._description(temporary, confidence)
             description["digest"] = _digest(description)
             write_json(temporary / _DESCRIPTION, description)
         return folder
@@ -526,32 +526,41 @@ class Classifier(Shown):
             **_read_confidence(folder, description),
         )
 
-    def _confidence_tensors(self) -> dict[str, NDArray[Any]]:
+    def _confidence(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """What is written of calibration and reference: facts, and arrays by name."""
+        facts: dict[str, Any] = {"calibration": None, "reference": None}
         tensors: dict[str, NDArray[Any]] = {}
-        if self.calibration is not None:
-            tensors = {
-                "confidence": self.calibration.confidence,
-                "correct": self.calibration.correct.astype(np.uint8),
-                "true_probability": self.calibration.true_probability,
+        if (calibration := self.calibration) is not None:
+            facts["calibration"] = {
+                "temperature": calibration.temperature,
+                "source": calibration.source,
+                "num_photos": len(calibration),
             }
-            if self.calibration.groups is not None:
-                tensors["groups"] = self.calibration.groups
-            if self.calibration.unlike is not None:
-                tensors["unlike"] = self.calibration.unlike.astype(np.uint8)
-        if self.reference is not None:
-            tensors["reference"] = self.reference.directions
-        return {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+            tensors = {
+                "confidence": calibration.confidence,
+                "correct": calibration.correct.astype(np.uint8),
+                "true_probability": calibration.true_probability,
+            }
+            if calibration.groups is not None:
+                tensors["groups"] = calibration.groups
+            if calibration.unlike is not None:
+                tensors["unlike"] = calibration.unlike.astype(np.uint8)
+        if (reference := self.reference) is not None:
+            facts["reference"] = {
+                "threshold": reference.threshold,
+                "num_neighbours": reference.num_neighbours,
+                "false_alarm_rate": reference.false_alarm_rate,
+                "num_photos": len(reference.directions),
+            }
+            tensors["reference"] = reference.directions
+        return facts, {name: np.ascontiguousarray(values) for name, values in tensors.items()}
 
-    def _description(self, folder: Path) -> dict[str, Any]:
+    def _description(self, folder: Path, confidence: dict[str, Any]) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "class_names": list(self.class_names),
-            "decode": {
-                "image_size": self.settings.image_size,
-                "resize": self.settings.resize,
-                "max_megapixels": self.settings.max_megapixels,
-            },
+            "decode": asdict(self.settings),
             "precision": self.extractor.precision,
             "test_time_mirror": self.test_time_mirror,
             "backbone": {
@@ -563,21 +572,7 @@ class Classifier(Shown):
                 "kind": "standardised multinomial logistic regression",
                 "strength": self.head.C,
             },
-            "calibration": None
-            if self.calibration is None
-            else {
-                "temperature": self.calibration.temperature,
-                "source": self.calibration.source,
-                "num_photos": len(self.calibration),
-            },
-            "reference": None
-            if self.reference is None
-            else {
-                "threshold": self.reference.threshold,
-                "num_neighbours": self.reference.num_neighbours,
-                "false_alarm_rate": self.reference.false_alarm_rate,
-                "num_photos": len(self.reference.directions),
-            },
+            **confidence,
             "about": self.about,
             "files": {
                 name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}

@@ -19,7 +19,6 @@ from handful.files.atomic import sha256_of
 from handful.files.drafts import Draft
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
-from handful.training.jobs import about_job
 from handful.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -65,9 +64,14 @@ def deploy(
         head,
         settings,
         test_time_mirror=recipe.mirror or config.tta,
-        about={"backbone": network.name, "licence": "yours", "source": "trained on these photos"}
-        | about_job(config)
-        | dict(about or {}),
+        about={
+            "backbone": network.name,
+            "licence": "yours",
+            "source": "trained on these photos",
+            "strategy": config.strategy,
+            "recipe": config.recipe,
+            **(about or {}),
+        },
     )
     # With the network: several classifiers may stand on it.
     weakref.finalize(frozen, draft.close)

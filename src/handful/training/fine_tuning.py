@@ -101,14 +101,7 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
     backbone = find_backbone(name, weights, config.image_size)
     probe, table = fit_probe(job, backbone, "f32", split.train)
     parts = _Parts(job, backbone, table, *_lower_maps(job, backbone, probe))
-    learnt, watched = _inner_parts(job)
-    if np.array_equal(learnt, watched):
-        where = "the photos learned from, for each class has too few to hold any out"
-    else:
-        where = f"{len(watched):,} of {len(split.train):,} training photos, held out for that"
-    chosen = _train_upper(parts, recipe, learnt, watched, "choose")
-    if chosen.fitted.stopped == "interrupted":
-        raise KeyboardInterrupt
+    chosen, where = _choose_epochs(parts, recipe)
     total = int(chosen.whole.count_params())
     epochs = chosen.fitted.best_epoch
     if not epochs:
@@ -134,6 +127,20 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
     note = f"Trained for {trained}, a number chosen on {where}."
     facts = TrainedNetwork(tuned.fitted, plan, total, tuned.num_trainable, note=note)
     return Trained(classifier, network=facts)
+
+
+def _choose_epochs(parts: _Parts, recipe: Recipe) -> tuple[_Tuned, str]:
+    """Train on a part of the training photos: the best epoch, and in words what it was told by."""
+    num_train = len(parts.job.split.train)
+    learnt, watched = _inner_parts(parts.job)
+    if np.array_equal(learnt, watched):
+        where = "the photos learned from, for each class has too few to hold any out"
+    else:
+        where = f"{len(watched):,} of {num_train:,} training photos, held out for that"
+    chosen = _train_upper(parts, recipe, learnt, watched, "choose")
+    if chosen.fitted.stopped == "interrupted":
+        raise KeyboardInterrupt
+    return chosen, where
 
 
 def _inner_parts(job: TrainingJob) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -219,13 +219,14 @@ class TrainingJob:
             The classifier.
         """
         assert spec.extractor is not None  # what was only scanned has no head
+        config = self.config
         return Classifier(
             self.split.index.class_names,
             spec.extractor,
             head,
             spec.settings,
             test_time_mirror="mirror" in spec.views,
-            about=backbone.about | about_job(self.config),
+            about=backbone.about | {"strategy": config.strategy, "recipe": config.recipe},
             **answers,
         )
 
@@ -395,18 +396,6 @@ def embedding_spec(
         extractor.image_size, resize or config.decode_resize, config.max_megapixels
     )
     return EmbeddingSpec(extractor, settings, views_of(mirrors), scans=scans)
-
-
-def about_job(config: TrainConfig) -> dict[str, str]:
-    """Facts to keep with a classifier.
-
-    Args:
-        config: What was asked.
-
-    Returns:
-        "strategy" and "recipe".
-    """
-    return {"strategy": config.strategy, "recipe": config.recipe}
 
 
 def count_parameters(network: "keras.Model") -> tuple[int, int]:

@@ -228,7 +228,16 @@ def check_network(network: Any, input_shape: Shape, num_classes: int) -> None:
             "The network is no functional or sequential Keras model with one output; make it with "
             "keras.Model(inputs, output)."
         )
-    wanted = network.input_shape
+    _check_input(network.input_shape, input_shape)
+    _check_output(network.output_shape, num_classes)
+    _check_values(network, input_shape)
+    if not network.trainable_weights:
+        raise UsageError(
+            "The network has no weights that can be trained; set `trainable` of some layers."
+        )
+
+
+def _check_input(wanted: Any, input_shape: Shape) -> None:
     if isinstance(wanted, tuple) and wanted[0] is not None:
         raise UsageError(
             f"The network takes {wanted[0]} photos at a time; expected any number. Build it with "
@@ -240,7 +249,9 @@ def check_network(network: Any, input_shape: Shape, num_classes: int) -> None:
             f"The network takes {wanted}; the photos are {('N', *input_shape)}. Build it with the "
             "input_shape that it is given, or set `image_size`."
         )
-    output = network.output_shape
+
+
+def _check_output(output: Any, num_classes: int) -> None:
     expected = [(None, num_classes)] + ([(None, 1)] if num_classes == 2 else [])
     if output not in expected:
         raise UsageError(
@@ -249,26 +260,27 @@ def check_network(network: Any, input_shape: Shape, num_classes: int) -> None:
             f"Dense({1 if num_classes == 2 else num_classes}, "
             f"activation={'sigmoid' if num_classes == 2 else 'softmax'!r})."
         )
+
+
+def _check_values(network: Any, input_shape: Shape) -> None:
+    """Refuse what gives no probabilities for images of noise."""
     # Pictures of different brightness: on plain noise two sigmoids may happen to add up to 1.
     rng = np.random.default_rng(0)
     pictures = rng.normal(0, 3, (4, *input_shape)) + np.array([-9, -3, 3, 9])[:, None, None, None]
     with _words("The network fails on images of noise"):
         values = np.asarray(network(pictures.astype(np.float32), training=False), np.float64)
-    sums = values.sum(axis=1) if output[1] > 1 else np.ones(4)
+    has_one = values.shape[1] == 1
+    sums = np.ones(4) if has_one else values.sum(axis=1)
     # Written so that what is no number is no probability either.
     if not (values.min() >= 0 and values.max() <= 1 and np.abs(sums - 1).max() <= 1e-2):
         raise UsageError(
             "The network's values are no probabilities (0 to 1, adding up to 1); end it with "
             "sigmoid for one value, softmax for several."
         )
-    if output[1] == 1 and (values == 1).all():
+    if has_one and (values == 1).all():
         raise UsageError(
             "The network's one value is always 1, as that of a softmax over one value; end it with "
             "Dense(1, activation='sigmoid')."
-        )
-    if not network.trainable_weights:
-        raise UsageError(
-            "The network has no weights that can be trained; set `trainable` of some layers."
         )
 
 

@@ -65,47 +65,21 @@ def compare(
     require_keras("Comparing strategies")
     config = changed(config or CompareConfig(), options)
     folder, reporter = Path(output), job_reporter(reporter)
-    manifest = folder / MANIFEST_FILE
     if folder.exists() and not resume:
         raise OutputError(
             f"{folder} exists already; choose another `output`, remove it first, or "
             "go on in it with `resume`."
         )
-    first = config.train_config(config.chosen[0], config.seed)
-    if not folder.exists():
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder} cannot be made: {error.strerror or error}.") from error
-        # The folder appears with the split: nothing unfinished is in the way of the next try.
-        with new_folder(folder) as draft:
-            freeze_split(photos, first, draft / MANIFEST_FILE)
-    elif not manifest.is_file():
-        freeze_split(photos, first, manifest)
+    _freeze_split(photos, config, folder)
     found = []
     for seed in range(config.seed, config.seed + config.seeds):
         for strategy in config.chosen:
-            name = f"{strategy}-{seed}"
-            asked = config.train_config(strategy, seed)
-            if not _is_whole(folder / name, asked, Path(photos)):
-                reporter.log(f"Training {name}")
-                run = train(
-                    photos,
-                    asked,
-                    output=folder / name,
-                    split=manifest,
-                    network=network if strategy in ("scratch", "augmented") else None,
-                    resume=resume,
-                    use_cache=False,
-                    measure_speed=True,
-                    reporter=Reporter(reporter, prefix=f"{name} "),
-                )
-                if run.stopped == "interrupted":
-                    raise KeyboardInterrupt
-                _forget_networks()
-            found.append(read_strategy_run(folder / name))
+            asked, path = config.train_config(strategy, seed), folder / f"{strategy}-{seed}"
+            if not _is_whole(path, asked, Path(photos)):
+                _train(photos, asked, path, network, resume, reporter)
+            found.append(read_strategy_run(path))
             # One that ran out of time, or whose process was killed at its very end, has one left.
-            shutil.rmtree(checkpoint_path(folder / name), ignore_errors=True)
+            shutil.rmtree(checkpoint_path(path), ignore_errors=True)
     num_train, warnings = _split_facts(folder / f"{config.chosen[0]}-{config.seed}")
     comparison = build_comparison(
         found,
@@ -118,6 +92,47 @@ def compare(
     comparison = replace(comparison, warnings=warnings)
     _write(comparison, config, photos, folder)
     return comparison
+
+
+def _freeze_split(photos: str | Path, config: CompareConfig, folder: Path) -> None:
+    """Make the folder with the split of all trainings, where it is not there from before."""
+    first = config.train_config(config.chosen[0], config.seed)
+    if not folder.exists():
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be made: {error.strerror or error}.") from error
+        # The folder appears with the split: nothing unfinished is in the way of the next try.
+        with new_folder(folder) as draft:
+            freeze_split(photos, first, draft / MANIFEST_FILE)
+    elif not (folder / MANIFEST_FILE).is_file():
+        freeze_split(photos, first, folder / MANIFEST_FILE)
+
+
+def _train(
+    photos: str | Path,
+    asked: TrainConfig,
+    path: Path,
+    network: Callable[..., Any] | None,
+    resume: bool,
+    reporter: Reporter,
+) -> None:
+    """Train a strategy on the frozen split beside its run's folder."""
+    reporter.log(f"Training {path.name}")
+    run = train(
+        photos,
+        asked,
+        output=path,
+        split=path.with_name(MANIFEST_FILE),
+        network=network if asked.strategy in ("scratch", "augmented") else None,
+        resume=resume,
+        use_cache=False,
+        measure_speed=True,
+        reporter=Reporter(reporter, prefix=f"{path.name} "),
+    )
+    if run.stopped == "interrupted":
+        raise KeyboardInterrupt
+    _forget_networks()
 
 
 def read_strategy_run(path: Path) -> StrategyRun:
