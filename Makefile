@@ -1,6 +1,7 @@
 # A machine with Python 3.11, 3.12, 3.13 or 3.14 and a package registry is enough:
 #   make demo    the main job on a default data set; DATA=photos.zip or ARGS="..." for its options
 #   make test    all tests, on all cores; ARGS="-k words" for pytest's options
+#   make test-fast  those that need no Keras, process, browser or real photos: under a minute
 #   make check   style, types, and the lock file
 #   make bench   every benchmark, one after the other
 #   make lock    write requirements.lock anew after a change of pyproject.toml
@@ -17,14 +18,17 @@ BIN := .venv/bin
 MADE_FROM := pyproject.toml requirements.lock tools/environment.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test test-fast check bench lock clean
 .DELETE_ON_ERROR:
 
 demo: $(BIN)/.installed
 	$(BIN)/handful demo $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: $(BIN)/.installed-test
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+test-fast: $(BIN)/.installed-test
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not real" $(ARGS)
 
 check: $(BIN)/.installed-test
 	$(BIN)/ruff check

@@ -1,8 +1,10 @@
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,12 +14,53 @@ from handful.features.backbones import efficientnet_loading, keras_loading
 from handful.features.backbones.efficientnet_lite import LiteVariant, lite_convolutions
 from handful.features.conversion import FrozenNetwork
 from handful.features.extractor import Backbone, BackboneMetadata
+from handful.features.keras_runtime import prepare_keras
 from handful.features.openvino import OpenVinoExtractor
 from handful.features.registry import load_extractor
 from handful.files.atomic import sha256_of
 from handful.workflows import train as train_workflow
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# What only tests marked `slow` or `real` may do; `make test-fast` leaves them out.
+slow_work: set[str] = set()
+
+
+def note_slow_work(
+    event: str,
+    arguments: tuple[Any, ...],
+    starts: tuple[str, ...] = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"),
+    frameworks: tuple[str, ...] = ("keras", "tensorflow", "jax", "torch"),
+    noted: set[str] = slow_work,
+) -> None:
+    """An audit hook; it outlives this module's names."""
+    if event in starts:
+        noted.add("starts a process")
+    elif event == "import" and arguments[0] in frameworks:
+        noted.add(f"imports {arguments[0]}")
+
+
+sys.addaudithook(note_slow_work)
+
+
+def pytest_collection_finish() -> None:
+    slow_work.discard("starts a process")  # plugins do
+
+
+@pytest.fixture(autouse=True)
+def fast_unless_marked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that does slow work is marked `slow` or `real`, or it fails."""
+    yield
+    done = sorted(slow_work)
+    slow_work.clear()
+    if done and not {"slow", "real"} & {mark.name for mark in request.node.iter_markers()}:
+        pytest.fail(f"mark this test `slow`: it {' and '.join(done)}")
+
+
+@pytest.fixture(scope="session")
+def keras_ready() -> None:
+    """Keras is imported, as handful imports it."""
+    prepare_keras()
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,7 @@ def test_a_code_is_drawn_where_it_can_be_and_never_in_the_way(
     assert invitation(addresses, "utf-8") == drawn[0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_server_for_all_prints_an_address_that_opens_and_a_code_on_terminals(

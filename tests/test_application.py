@@ -74,6 +74,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--error-rate", "0.2", "--sets", "0.8"]])
 def test_answers_are_those_of_handful_predict_to_the_bit(
     server: Live, tiny_run: Path, photos: dict[str, bytes], tmp_path: Path, options: list[str]
@@ -453,6 +454,7 @@ def test_photos_that_a_client_left_behind_do_not_count_as_waiting(
         connection.close()
 
 
+@pytest.mark.slow
 def test_what_a_request_s_pictures_cost_to_decode_is_limited_together(
     tiny_run: Path, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -613,6 +615,7 @@ def test_pages_of_other_sites_may_not_ask(server: Live, photo: bytes) -> None:
     check_problem(server.client.options("/predict", headers={"origin": own}), "method")
 
 
+@pytest.mark.slow
 def test_behind_a_proxy_that_hides_the_name_the_own_page_may_ask_and_others_may_not(
     tiny_run: Path, photo: bytes
 ) -> None:

@@ -112,6 +112,7 @@ def test_tensors_that_do_not_fit_are_named():
         check(tensors={**tensors, "more": np.zeros(1)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 75])  # even and odd sides are padded in different ways
 def test_openvino_and_keras_build_the_same_network(size):
     tensors = draw_tensors(SMALL)

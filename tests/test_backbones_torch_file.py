@@ -250,6 +250,7 @@ def test_every_truncation_is_refused(tmp_path):
         refuse(tmp_path, GOOD[:length], "damaged|truncated|magic|lists other|no list")
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=4))
 def test_changed_bytes_give_tensors_or_a_weights_error(tmp_path_factory, changes):
@@ -270,6 +271,7 @@ def test_changed_bytes_give_tensors_or_a_weights_error(tmp_path_factory, changes
     assert peak < 2_000_000
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_as_the_state_dictionary(tmp_path_factory, body):

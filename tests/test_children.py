@@ -9,9 +9,12 @@ import pytest
 
 from handful.children import tied
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux kills children with their parents"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="only Linux kills children with their parents"
+    ),
+]
 
 _PARENT = """
 import subprocess, sys
@@ -36,6 +39,7 @@ def ends(pid: int, seconds: float = 10.0) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_child_is_killed_with_its_parent() -> None:
     with subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
@@ -44,6 +48,7 @@ def test_a_child_is_killed_with_its_parent() -> None:
     assert ends(child)
 
 
+@pytest.mark.slow
 def test_a_child_whose_parent_has_ended_before_does_nothing(tmp_path: Path) -> None:
     command = tied(["touch", str(tmp_path / "made")])
     command[command.index(str(os.getpid()))] = "999999999"  # no process's
@@ -51,6 +56,7 @@ def test_a_child_whose_parent_has_ended_before_does_nothing(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_child_is_the_program_itself() -> None:
     done = subprocess.run(tied(["sh", "-c", "cat; exit 3"]), input=b"told", capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (3, b"told", b"")

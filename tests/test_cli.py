@@ -130,6 +130,7 @@ def test_train_json_is_one_object_with_the_documented_names(
         assert f"`{name}`" in documented
 
 
+@pytest.mark.slow
 def test_runs_get_names_of_their_own(
     photo_folder: Path,
     tiny_backbone: FrozenNetwork,
@@ -200,6 +201,7 @@ def test_every_train_option_reaches_the_job(
     assert asked["config"] == train_workflow.TrainConfig(seeds=4, folds=3)
 
 
+@pytest.mark.slow
 def test_train_says_how_far_accuracy_spreads(
     photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:
@@ -244,6 +246,7 @@ def test_predict_prints_a_table_json_or_csv(run_path: Path, photo_folder: Path) 
     assert both.exit_code == 2 and "exclude each other" in both.stderr
 
 
+@pytest.mark.slow
 def test_predict_says_not_sure_and_what_else_it_may_be(
     run_path: Path, photo_folder: Path, tmp_path: Path
 ) -> None:
@@ -271,6 +274,7 @@ def test_predict_says_not_sure_and_what_else_it_may_be(
     assert rows[1]["prediction_set"].split(" | ")[0] == "round"
 
 
+@pytest.mark.slow
 def test_predict_answers_at_the_smallest_rate_that_few_photos_show(
     run_path: Path, photo_folder: Path
 ) -> None:
@@ -332,6 +336,7 @@ def test_evaluate_says_what_is_odd_about_the_photos(run_path: Path, tmp_path: Pa
     assert [f"Warning: {line}" for line in facts["warnings"]] == [said]
 
 
+@pytest.mark.slow
 def test_check_prints_findings_and_where_the_page_is(
     photo_folder: Path,
     tiny_backbone: FrozenNetwork,
@@ -372,6 +377,7 @@ def test_check_says_when_all_is_well(
     assert "Note: " not in result.stdout and "Warning: " not in result.stdout
 
 
+@pytest.mark.slow
 def test_a_fix_list_goes_from_check_to_train(
     tiny_backbone: FrozenNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -495,6 +501,7 @@ def test_whatever_happens_is_one_line_and_what_nobody_foresaw_is_kept(
         assert "in fail\n" in text and type(error).__name__ in text
 
 
+@pytest.mark.slow
 def test_an_output_that_cannot_be_written_is_said(tiny_run: Path, photo_folder: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full, which this system lacks")
@@ -507,6 +514,7 @@ def test_an_output_that_cannot_be_written_is_said(tiny_run: Path, photo_folder: 
         assert result.stderr == "Error: the output cannot be written: the disk is full\n"
 
 
+@pytest.mark.slow
 def test_an_empty_argument_is_not_the_current_folder(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "handful", "train", "", "-o", "run"],
@@ -518,6 +526,7 @@ def test_an_empty_argument_is_not_the_current_folder(tmp_path: Path) -> None:
     assert result.stderr.startswith("Error: an argument is empty, perhaps a variable without a ")
 
 
+@pytest.mark.slow
 def test_names_cannot_act_on_a_terminal(tiny_backbone: FrozenNetwork, tmp_path: Path) -> None:
     """Class and file names with escapes, line ends and formulas, from training to prediction."""
     hostile = ("\x1b[31mred\x1b]0;t\x07\u202e\nline2", '=HYPERLINK("x";"y")', "[bold]$x_{1$")
@@ -559,6 +568,7 @@ def test_names_cannot_act_on_a_terminal(tiny_backbone: FrozenNetwork, tmp_path: 
     assert again.exit_code == 0, again.stderr
 
 
+@pytest.mark.slow
 def test_class_folders_whose_names_are_no_text_can_be_used(
     tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:
@@ -595,6 +605,7 @@ def test_an_interrupt_is_one_line_too(
     assert result.stderr.startswith("Error: interrupted")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signalled_process_leaves_nothing_half_written(
     photo_folder: Path, tmp_path: Path, number: signal.Signals
@@ -624,6 +635,7 @@ def test_a_signalled_process_leaves_nothing_half_written(
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_people_watching_see_progress(run_path: Path, photo_folder: Path) -> None:
     """On a terminal a bar is drawn and wiped away; results on stdout stay clean."""
     terminal, end = pty.openpty()
@@ -651,6 +663,7 @@ def read_terminal(terminal: int) -> str:
     return shown.decode()
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error(run_path: Path, photo_folder: Path) -> None:
     command = (
         f"{sys.executable} -m handful predict {run_path} {photo_folder} --json | head -n 1; "
@@ -661,6 +674,7 @@ def test_a_closed_pipe_is_no_error(run_path: Path, photo_folder: Path) -> None:
     assert result.stdout == "{\n"
 
 
+@pytest.mark.slow
 def test_predicting_imports_no_tensorflow(run_path: Path, photo_folder: Path) -> None:
     script = (
         "import sys\n"
@@ -701,6 +715,7 @@ def test_every_option_says_what_it_does() -> None:
             assert info.help, f"{verb} {name}"
 
 
+@pytest.mark.slow
 def test_preview_makes_one_picture(photo_folder: Path, tmp_path: Path) -> None:
     photo, path = photo_folder / "round" / "003.jpg", tmp_path / "views.png"
     result = invoke("preview", photo, "-o", path)
@@ -712,6 +727,7 @@ def test_preview_makes_one_picture(photo_folder: Path, tmp_path: Path) -> None:
     assert "views.png exists already; choose another --output" in result.stderr
 
 
+@pytest.mark.slow
 def test_preview_json_has_the_documented_names(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -726,6 +742,7 @@ def test_preview_json_has_the_documented_names(
         assert f"`{name}`" in documented
 
 
+@pytest.mark.slow
 def test_curve_says_what_more_photos_bring(
     photo_folder: Path,
     tiny_backbone: FrozenNetwork,
@@ -764,6 +781,7 @@ def test_what_cannot_be_done_is_one_line(
     assert result.exit_code == 2 and result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_summary_prints_layers_and_parameters() -> None:
     result = invoke("summary", "small", "--num-classes", 3)
     lines = result.stdout.splitlines()
@@ -776,6 +794,7 @@ def test_summary_prints_layers_and_parameters() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_summary_tells_the_frozen_body_apart() -> None:
     result = invoke("summary", "xception")
     assert result.stdout.splitlines()[-2:] == [
@@ -784,6 +803,7 @@ def test_summary_tells_the_frozen_body_apart() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_summary_json_has_the_documented_names() -> None:
     facts = json.loads(invoke("summary", "efficientnet-lite0", "--json").stdout)
     assert facts["input_shape"] == [224, 224, 3] and facts["trainable"] == 1281
@@ -812,6 +832,7 @@ def test_data_unpacks_and_says_when_it_is_there(
     assert "It was there already, and is whole." in invoke("data", "mnist", "-o", folder).stdout
 
 
+@pytest.mark.slow
 def test_version() -> None:
     import handful
 
@@ -853,6 +874,7 @@ def training(
     return command, folder / "run"
 
 
+@pytest.mark.slow
 def test_training_a_network_prints_a_summary(training: tuple[list[object], Path]) -> None:
     command, run = training
     result = invoke(*command, "--epochs", 1, "-o", run.with_name("short"))
@@ -860,6 +882,7 @@ def test_training_a_network_prints_a_summary(training: tuple[list[object], Path]
     assert "38 training photos of 2 classes, sequential" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_training_goes_on_and_ends_the_same(
     training: tuple[list[object], Path], tmp_path: Path, number: signal.Signals
@@ -917,6 +940,7 @@ def test_resume_finds_the_latest_unfinished_run(
     assert asked["output"] == place and asked["resume"] is True
 
 
+@pytest.mark.slow
 def test_divergence_is_one_line(training: tuple[list[object], Path], tmp_path: Path) -> None:
     command, _ = training
     options = ("--epochs", 3, "--learning-rate", "1e38", "-o", tmp_path / "runs" / "run")
@@ -927,6 +951,7 @@ def test_divergence_is_one_line(training: tuple[list[object], Path], tmp_path: P
     assert not (tmp_path / "runs" / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_time_budget_plans_fewer_epochs(
     training: tuple[list[object], Path], tmp_path: Path
 ) -> None:
@@ -939,6 +964,7 @@ def test_a_time_budget_plans_fewer_epochs(
     assert re.match(r"About \d+ s for [\d,]+ epochs of 4 steps\n", result.stderr)
 
 
+@pytest.mark.slow
 def test_compare_prints_a_table_or_json(
     photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:
@@ -1025,6 +1051,7 @@ def test_evaluate_is_silent_about_photos_not_learnt_from(run_path: Path, tmp_pat
     assert facts["num_seen_in_training"] is facts["seen_in_training"] is None
 
 
+@pytest.mark.slow
 def test_from_repeats_a_run_on_a_given_split(
     run_path: Path, photo_folder: Path, tmp_path: Path
 ) -> None:
@@ -1042,6 +1069,7 @@ def test_from_repeats_a_run_on_a_given_split(
     assert (other / "split.csv").read_text() == (tmp_path / "other.csv").read_text() != texts[0]
 
 
+@pytest.mark.slow
 def test_options_that_from_would_ignore_are_refused(run_path: Path, tmp_path: Path) -> None:
     result = invoke("train", "--from", run_path, "--seed", 0, "--tta", "-o", tmp_path / "again")
     assert result.exit_code == 2 and not (tmp_path / "again").exists()
@@ -1052,6 +1080,7 @@ def test_options_that_from_would_ignore_are_refused(run_path: Path, tmp_path: Pa
     assert invoke("train", "--from", run_path, *beside).exit_code == 0
 
 
+@pytest.mark.slow
 def test_photos_that_changed_since_are_told(run_path: Path, tmp_path: Path) -> None:
     facts = json.loads((run_path / "run.json").read_text())
     result = invoke("train", "--from", run_path, "-o", tmp_path / "same")
@@ -1080,20 +1109,29 @@ def test_default_folders_are_named_after_the_photos(
     assert asked == [Path(f"runs/photos.2024-{verb}"), Path(f"runs/photos-{verb}")]
 
 
+@pytest.mark.slow
 def test_names_that_are_no_valid_text_are_printed(
     photo_folder: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
     """The whole program, for it decides how standard output is encoded."""
     shutil.copy(photo_folder / "round" / "000.jpg", tmp_path / os.fsdecode(b"x\xff.jpg"))
-    script = "from handful.cli.commands import main; main()"
-    printed = {}
-    for option in ("--quiet", "--json", "--csv"):
-        done = subprocess.run(
-            [sys.executable, "-c", script, "predict", tiny_run, tmp_path, option],
-            capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert "x\\udcff.jpg" in done.stdout
-        printed[option] = done.stdout
-    (found,) = json.loads(printed["--json"])["predictions"]
+    script = """
+import sys
+from handful.cli.commands import main
+for option in ("--quiet", "--csv", "--json"):
+    sys.argv[3:] = [*sys.argv[3:5], option]
+    print("==")
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 0
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, "predict", tiny_run, tmp_path],
+        capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    _, *printed = done.stdout.split("==\n")
+    assert len(printed) == 3 and all("x\\udcff.jpg" in text for text in printed)
+    (found,) = json.loads(printed[2])["predictions"]
     assert found["path"].endswith("x\udcff.jpg")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import typer
 
 import handful
@@ -30,6 +31,7 @@ def test_each_option_exists() -> None:
     assert set(OPTIONS.values()) <= known
 
 
+@pytest.mark.slow
 def test_no_message_below_the_command_line_spells_an_option() -> None:
     """Errors name the field; pip is another program, with options of its own."""
     found = []
@@ -56,6 +58,7 @@ def test_no_message_below_the_command_line_spells_an_option() -> None:
     assert found == []
 
 
+@pytest.mark.slow
 def test_options_are_named_in_the_log() -> None:
     script = (
         "import logging, sys\nfrom handful.cli.commands import main\nsys.argv = ['handful', "

@@ -82,6 +82,7 @@ def keras_view(
 OLD_NAME = pytest.mark.filterwarnings("ignore:Please import .affine_transform:DeprecationWarning")
 
 
+@pytest.mark.slow
 @OLD_NAME
 @pytest.mark.parametrize("fill_mode", FILL_MODES)
 @pytest.mark.parametrize("name", POLICIES)
@@ -107,6 +108,7 @@ def test_views_are_those_of_keras(keras_image: Any, name: str, fill_mode: str) -
         assert np.median(difference) <= 1.0 * gains
 
 
+@pytest.mark.slow
 @OLD_NAME
 def test_a_real_kind_of_picture_differs_from_keras_at_sharp_edges_only(keras_image: Any) -> None:
     image = draw_photo("square", 5, (120, 120))
@@ -117,6 +119,7 @@ def test_a_real_kind_of_picture_differs_from_keras_at_sharp_edges_only(keras_ima
     assert np.quantile(difference, 0.999) < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "ours", "theirs"),
     [

@@ -447,6 +447,7 @@ def rle_bmp(width: int, height: int, body: bytes) -> bytes:
     return head + info + palette + body
 
 
+@pytest.mark.slow
 def test_packed_bmps_are_read_and_cost_no_time() -> None:
     rows = b"".join(bytes((20, 10 * row, 12, 200)) + b"\0\0" for row in range(1, 17))
     data = rle_bmp(32, 16, rows + b"\0\1")
@@ -495,6 +496,7 @@ def test_jpegs_count_as_they_are_decoded() -> None:
         decode(data, DecodeSettings(max_megapixels=1))
 
 
+@pytest.mark.slow
 def test_memory_and_time_are_limited_too() -> None:
     cmyk = encode(Image.new("CMYK", (6_000, 6_000)), "JPEG", progressive=True)
     assert decoding_cost(cmyk, DecodeSettings()).bytes > 2 * 4 * 36e6
@@ -516,6 +518,7 @@ def test_the_limit_is_no_part_of_the_key() -> None:
     assert DecodeSettings(max_megapixels=5).key() == DecodeSettings().key()
 
 
+@pytest.mark.slow
 def test_large_pictures_are_decoded_one_at_a_time() -> None:
     """Four threads need hardly more memory than one: measured in a process of its own."""
     code = """
@@ -570,6 +573,7 @@ def test_floating_point_pixels_are_refused() -> None:
         decode_picture(deep)
 
 
+@pytest.mark.slow
 @given(st.sampled_from(FORMATS), st.data())
 @settings(max_examples=300, deadline=None)
 def test_no_bytes_raise_anything_but_a_reason(name: str, data: st.DataObject) -> None:

@@ -30,6 +30,7 @@ def copied_folder(photo_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(photo_folder, tmp_path / "photos"))
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.builds(

@@ -37,6 +37,7 @@ def test_a_marked_figure_is_the_same_picture() -> None:
     assert np.array_equal(decode_picture(marked), pixels)
 
 
+@pytest.mark.slow
 def test_figures_say_that_they_are_no_photos(tmp_path: Path) -> None:
     figure = plot_confusion(np.eye(2, dtype=np.int64), ["a", "b"])
     save_png(figure, tmp_path / "figure.png")

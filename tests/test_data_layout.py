@@ -255,6 +255,7 @@ FOLDERS = st.lists(
 FILES = st.sampled_from(["1.jpg", "2.jpg", "3", "notes.txt", "weights.pth"])
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(FOLDERS, FILES), max_size=12))
 @settings(max_examples=300, deadline=None)
 def test_no_picture_vanishes_without_a_word(found: list[tuple[list[str], str]]) -> None:

@@ -60,6 +60,7 @@ def test_details_settle_doubtful_pairs() -> None:
     assert near_duplicate_pairs(prints) == [(0, 29), (1, 30)]
 
 
+@pytest.mark.slow
 def test_a_copy_without_detail_is_still_one() -> None:
     rng = np.random.default_rng(0)
     images = [
@@ -71,8 +72,15 @@ def test_a_copy_without_detail_is_still_one() -> None:
     assert (0, 20) in near_duplicate_pairs(fingerprints([*soft, again]))
 
 
+@pytest.fixture(scope="module")
+def far() -> NDArray[np.uint8]:
+    """Fingerprints of 400 photos that look like no other."""
+    return fingerprints([draw_photo("square", number, (224, 224)) for number in range(400)])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_a_crowd_that_looks_alike_hides_no_copy(seed: int) -> None:
+def test_a_crowd_that_looks_alike_hides_no_copy(seed: int, far: NDArray[np.uint8]) -> None:
     """The true copy is looked at before the hundreds that are alike in the whole alone."""
     rng = np.random.default_rng(seed)
     base = draw_photo("round", seed, (224, 224)).astype(float)
@@ -80,9 +88,9 @@ def test_a_crowd_that_looks_alike_hides_no_copy(seed: int) -> None:
     for _ in range(200):
         own = cv2.resize(rng.normal(0, 30, (28, 28, 3)), (224, 224), interpolation=cv2.INTER_CUBIC)
         crowd.append(np.clip(base + own, 0, 255).astype(np.uint8))
-    far = [draw_photo("square", number, (224, 224)) for number in range(400)]
     copy = cv2.imdecode(cv2.imencode(".jpg", crowd[0], [cv2.IMWRITE_JPEG_QUALITY, 70])[1], 1)
-    assert near_duplicate_pairs(fingerprints([*crowd, *far, copy])) == [(0, 600)]
+    prints = np.concatenate([fingerprints(crowd), far, fingerprints([copy])])
+    assert near_duplicate_pairs(prints) == [(0, 600)]
 
 
 def test_photos_are_held_against_others() -> None:
@@ -96,6 +104,7 @@ def test_photos_are_held_against_others() -> None:
     assert near_duplicates_among(fingerprints([new]), none).tolist() == [False]
 
 
+@pytest.mark.slow
 def test_very_many_copies_stay_one_group() -> None:
     image = draw_photo("round", 1, (150, 200))
     prints = np.repeat(fingerprints([image]), 5000, axis=0)

@@ -99,6 +99,7 @@ def test_a_new_copy_joins_its_old_photo(tmp_path: Path) -> None:
     assert new.leaks == ()
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), min_size=12, max_size=60),
     st.integers(0, 5),
@@ -183,6 +184,7 @@ def test_too_small_a_class_is_named() -> None:
         assign_parts(make_index([0, 0, 1, 1]), (), validation_fraction=1.0)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 3), min_size=8, max_size=80), st.integers(2, 5), st.integers(0, 9))
 @settings(deadline=None)
 def test_folds_are_stratified(labels: list[int], num_folds: int, seed: int) -> None:

@@ -69,6 +69,7 @@ def test_photos_are_unpacked_counted_and_drawn(pets: Archive, source: Path, tmp_
     assert {path.name for path in folder.iterdir()} == {"train", "validation"}
 
 
+@pytest.mark.slow
 def test_a_whole_folder_is_counted_and_drawn_again(
     pets: Archive, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +152,7 @@ def test_an_unsafe_archive_writes_nothing(
     assert list((tmp_path / "folder").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_progress_is_reported(
     pets: Archive, tmp_path: Path, known: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +164,7 @@ def test_progress_is_reported(
     assert recorder.of("end")[0][1] > 0
 
 
+@pytest.mark.slow
 def test_unpacking_that_is_cancelled_leaves_nothing(
     pets: Archive, tmp_path: Path, known: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +189,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_digits_go_into_data_by_default(
     known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

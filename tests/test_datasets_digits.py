@@ -207,6 +207,7 @@ def test_text_is_no_archive(tmp_path: Path) -> None:
         read_digits(tmp_path / "text.npz")
 
 
+@pytest.mark.slow
 def test_progress_is_told(tmp_path: Path) -> None:
     many = write_archive(
         tmp_path / "many.npz",

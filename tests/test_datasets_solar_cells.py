@@ -74,6 +74,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "kept"
 
 
+@pytest.mark.slow
 def test_the_table_is_what_load_index_takes(tmp_path: Path) -> None:
     data = write_package(tmp_path)
     table = write_solar_cell_table(data, tmp_path / "cells.csv")
@@ -121,6 +122,7 @@ def test_a_package_that_python_finds_is_used_unimported(
     assert [path.name for path in folder.iterdir()] == ["elpv-dataset.csv"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("installer", ["pip", "uv"])
 def test_the_package_is_installed_once_into_its_own_folder(
     folder: Path, own_registry: Path, monkeypatch: pytest.MonkeyPatch, installer: str
@@ -166,6 +168,7 @@ def fake_uv(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_damaged_package_is_installed_afresh(folder: Path, own_registry: Path) -> None:
     write_wheel(own_registry)
     own = folder / "elpv-dataset-1.0.0.post1"
@@ -178,6 +181,7 @@ def test_a_damaged_package_is_installed_afresh(folder: Path, own_registry: Path)
     assert (data / "images" / "cell0007.png").is_file()
 
 
+@pytest.mark.slow
 def test_an_installation_that_fails_says_why_and_leaves_nothing(
     folder: Path, own_registry: Path
 ) -> None:
@@ -187,6 +191,7 @@ def test_an_installation_that_fails_says_why_and_leaves_nothing(
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_installation_that_hangs_is_ended(
     folder: Path, own_registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +210,7 @@ def test_without_pip_and_uv_the_error_says_so(
         fetch_solar_cells(folder)
 
 
+@pytest.mark.slow
 def test_an_installer_that_cannot_start_is_an_error(
     folder: Path, own_registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,14 +11,13 @@ from conftest import draw_photo
 from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
 from handful.data.target import softmax
-from handful.features.keras_runtime import prepare_keras
 from handful.features.openvino import OpenVinoExtractor
 from handful.models.classifier import Classifier
 from handful.training.deployment import deploy, head_of_layer, write_body
 from handful.training.networks import build_mnist, build_scratch, build_small
 from handful.training.recipes import Recipe
 
-prepare_keras()
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("keras_ready")]
 
 RECIPE = Recipe("scratch", 48, epochs=1, batch_size=4, learning_rate=1e-3)
 NAMES = ("ants", "bees", "cows", "dogs")

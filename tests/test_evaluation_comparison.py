@@ -302,6 +302,7 @@ def test_every_comparison_can_be_put_in_words(case: tuple[int, int, int, int]) -
     assert found.ranked[0] in found.best
 
 
+@pytest.mark.slow
 def test_comparing_loads_nothing_heavy() -> None:
     code = "import sys, handful.evaluation.comparison; print([m for m in sys.modules if m in "
     code += "('sklearn', 'scipy', 'matplotlib', 'keras', 'jinja2')])"

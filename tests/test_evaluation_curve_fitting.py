@@ -35,6 +35,7 @@ def simulate(seed: int, num_photos: int, law: tuple[float, float, float], num_dr
     return curve_fitting._Measured(sizes, wrong, folds), np.arange(num_photos) % 2
 
 
+@pytest.mark.slow
 def test_accuracy_rises_with_the_photos_and_so_it_is_expected_to() -> None:
     embeddings, labels = draw_embeddings(200)
     curve = measure_curve(embeddings, labels, 2, num_draws=2)
@@ -50,6 +51,7 @@ def test_accuracy_rises_with_the_photos_and_so_it_is_expected_to() -> None:
     assert low < last.accuracy < high and abs(accuracy - last.accuracy) < 0.04
 
 
+@pytest.mark.slow
 def test_what_is_expected_comes_true() -> None:
     embeddings, labels = draw_embeddings(3_000, seed=5)
     curve = measure_curve(embeddings[:200], labels[:200], 2)
@@ -60,6 +62,7 @@ def test_what_is_expected_comes_true() -> None:
     assert abs(accuracy - right.mean()) < abs(curve.points[-1].accuracy - right.mean())
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_curve_and_another_another() -> None:
     embeddings, labels = draw_embeddings(60)
     found = [measure_curve(embeddings, labels, 2, seed=s, num_draws=2).to_dict() for s in (3, 3, 4)]
@@ -126,6 +129,7 @@ def test_every_beginning_has_the_classes_in_proportion(data: st.DataObject) -> N
         assert shares.max() <= (taken / np.array(counts)).min() + 1e-9
 
 
+@pytest.mark.slow
 def test_strengths_are_chosen_anew_in_every_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     embeddings, labels = draw_embeddings(60)
     given = []
@@ -139,6 +143,7 @@ def test_strengths_are_chosen_anew_in_every_draw(monkeypatch: pytest.MonkeyPatch
     assert given.count(None) == 3 * len(curve.points)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [(0.1, 0.6, 0.4), (0.05, 0.5, 0.5), (0.01, 0.4, 0.5)])
 def test_intervals_hold_the_truth_of_known_laws(law: tuple[float, float, float]) -> None:
     held = wide = 0
@@ -189,6 +194,7 @@ def test_luck_of_the_photos_fitted_on_is_told_from_chance() -> None:
         assert found.variance_of_one == pytest.approx(max(spread**2, least), rel=0.3, abs=0.003)
 
 
+@pytest.mark.slow
 def test_no_error_at_all_is_not_taken_for_none_to_come() -> None:
     labels = np.arange(20) % 2
     embeddings = np.where(labels == 1, 1.0, -1.0)[:, np.newaxis] * np.ones((20, 8))
@@ -199,6 +205,7 @@ def test_no_error_at_all_is_not_taken_for_none_to_come() -> None:
     assert 0.8 < low < 0.95 < accuracy < high <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_photos", "num_classes"), [(20, 2), (24, 3), (100, 10), (21, 2), (400, 2)]
 )
@@ -215,6 +222,7 @@ def test_it_works_from_ten_photos_a_class(num_photos: int, num_classes: int) -> 
     assert told == [(done, num_fits) for done in range(each, num_fits + 1, each)]
 
 
+@pytest.mark.slow
 def test_skewed_classes_are_all_in_every_part() -> None:
     embeddings, labels = draw_embeddings(100)
     keep = np.flatnonzero((labels == 0) | (np.arange(100) < 12))
@@ -222,6 +230,7 @@ def test_skewed_classes_are_all_in_every_part() -> None:
     assert curve.num_photos == 56 and curve.photos_a_class == 28
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("singles", "bursts"), [(7, [100]), (7, [30]), (10, [40, 40])])
 def test_large_groups_of_near_duplicates_give_a_curve(singles: int, bursts: list[int]) -> None:
     each = np.repeat(np.arange(singles + len(bursts)), [1] * singles + bursts)
@@ -258,6 +267,7 @@ def test_a_size_before_the_curve_begins_is_refused_before_fitting(
         measure_curve(embeddings, labels, 2, num_draws=2, sizes=(50, 3))
 
 
+@pytest.mark.slow
 def test_the_number_of_draws_follows_the_number_of_photos() -> None:
     embeddings, labels = draw_embeddings(20)
     assert measure_curve(embeddings, labels, 2).num_draws == 8

@@ -45,6 +45,7 @@ def grouped_photos(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return labels, groups
 
 
+@pytest.mark.slow
 @given(grouped_photos(), st.integers(2, 6), st.integers(1, 3), st.integers(0, 5))
 def test_folds_hold_every_photo_out_once_and_divide_no_group(
     photos: tuple[np.ndarray, np.ndarray], num_folds: int, repetitions: int, seed: int
@@ -61,6 +62,7 @@ def test_folds_hold_every_photo_out_once_and_divide_no_group(
         assert not set(groups[rows]) & set(groups[~rows])
 
 
+@pytest.mark.slow
 @given(
     grouped_photos(),
     st.floats(0.05, 0.95),
@@ -78,6 +80,7 @@ def test_random_splits_divide_no_group_and_hold_out_every_class(
         assert set(labels[rows]) == set(labels)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(2, 25), min_size=2, max_size=4),
     st.integers(2, 6),
@@ -120,6 +123,7 @@ def test_a_resample_is_a_head_fitted_as_train_fits_it() -> None:
         assert (resample.num_fit, resample.num_held_out) == ((~held).sum(), held.sum())
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_and_another_does_not() -> None:
     embeddings, labels = draw_embeddings((40, 40))
     told: list[tuple[int, int]] = []
@@ -296,6 +300,7 @@ def nearest_mean_accuracy(
     return float(np.mean((near[1] < near[0]) == test[1]))
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_truth_where_the_naive_one_does_not() -> None:
     """300 sets of 60 photos; the truth is the mean accuracy over sets of that size."""
     dim, gap, num_sets, share = 10, 1.0, 300, 0.2

@@ -41,6 +41,7 @@ def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["export", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_an_export_is_one_folder_that_says_what_it_is(made: Export, tiny_run: Path) -> None:
     names = {path.name for path in made.path.iterdir()}
     assert names == {"model.xml", "model.bin", "model_card.md", "export.json"}
@@ -71,6 +72,7 @@ def test_its_answers_are_compared_on_the_runs_validation_photos(
     assert parity.photos_per_second > 0 and parity.run_photos_per_second > 0
 
 
+@pytest.mark.slow
 def test_the_card_tells_figures_photos_limits_and_licence(made: Export, tiny_run: Path) -> None:
     card = (made.path / "model_card.md").read_text()
     result = json.loads((tiny_run / "run.json").read_text())["result"]
@@ -91,6 +93,7 @@ def test_the_card_tells_figures_photos_limits_and_licence(made: Export, tiny_run
     assert sha256 in card
 
 
+@pytest.mark.slow
 def test_a_classifier_without_its_run_is_compared_on_drawn_pictures(
     own_run: Path, tmp_path: Path
 ) -> None:
@@ -107,6 +110,7 @@ def test_the_folder_classifier_finds_the_run_around_it(tiny_run: Path, tmp_path:
     assert made.parity.pictures == "validation photos of the run"
 
 
+@pytest.mark.slow
 def test_photos_that_are_gone_are_made_up_for(own_run: Path, tmp_path: Path) -> None:
     change_run(own_run, photos=str(tmp_path / "gone"))
     made = export(own_run, "openvino", output=tmp_path / "out")
@@ -114,6 +118,7 @@ def test_photos_that_are_gone_are_made_up_for(own_run: Path, tmp_path: Path) -> 
     assert made.parity.num_pictures == len(list(draw_images()))
 
 
+@pytest.mark.slow
 def test_other_photos_can_be_given(tiny_run: Path, photo_folder: Path, tmp_path: Path) -> None:
     made = export(tiny_run, "openvino", output=tmp_path / "out", photos=photo_folder / "square")
     assert (made.parity.pictures, made.parity.num_pictures) == ("photos given: square", 24)
@@ -131,6 +136,7 @@ def test_many_photos_are_thinned_out_evenly(
     assert names == ["000.jpg", "012.jpg", "000.jpg", "011.jpg", "023.jpg"] and len(found) == 5
 
 
+@pytest.mark.slow
 def test_photos_that_cannot_be_read_are_passed_over(tiny_run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "some"
     write_photo(folder / "good.jpg", next(draw_images())[1])
@@ -164,6 +170,7 @@ def with_head(classifier: Classifier, head: LinearHead, **settings: Any) -> Clas
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [1.0, np.nan])
 def test_a_model_with_other_answers_is_not_kept(
     change: float,
@@ -188,6 +195,7 @@ def test_a_model_with_other_answers_is_not_kept(
     assert [path.name for path in tmp_path.iterdir()] == ["right"]
 
 
+@pytest.mark.slow
 def test_a_model_that_resizes_otherwise_is_not_kept(
     modest: Path, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +229,7 @@ def test_what_is_there_is_not_overwritten(tiny_run: Path, tmp_path: Path) -> Non
         export(tiny_run, "openvino", output=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_run_names_the_folder(own_run: Path) -> None:
     made = export(own_run, "openvino")
     assert made.path == own_run.parent / "own-openvino" and made.file.is_file()
@@ -254,6 +263,7 @@ def in_precision(run: Path, network: FrozenNetwork, precision: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_network_without_a_form_in_the_precision_is_refused(
     own_run: Path, tiny_network: FrozenNetwork, tmp_path: Path
 ) -> None:
@@ -277,6 +287,7 @@ def two_forms(
     return forms
 
 
+@pytest.mark.slow
 def test_f32_of_an_8_bit_run_is_compared_with_f32_and_with_the_run(
     own_run: Path, two_forms: dict[str, FrozenNetwork], tmp_path: Path
 ) -> None:
@@ -287,6 +298,7 @@ def test_f32_of_an_8_bit_run_is_compared_with_f32_and_with_the_run(
     assert "From the run's own classifier, in int8" in (made.path / "model_card.md").read_text()
 
 
+@pytest.mark.slow
 def test_8_bits_are_kept_only_where_they_cost_no_accuracy(
     own_run: Path,
     two_forms: dict[str, FrozenNetwork],
@@ -308,6 +320,7 @@ def test_8_bits_are_kept_only_where_they_cost_no_accuracy(
     assert not (tmp_path / "two").exists()
 
 
+@pytest.mark.slow
 def test_bf16_halves_the_weights(
     own_run: Path, tiny_network: FrozenNetwork, tmp_path: Path
 ) -> None:
@@ -328,6 +341,7 @@ def test_a_bf16_run_is_written_in_f32_by_default(
     assert made.precision == "f32" and made.parity.largest_difference_resized <= 1e-4
 
 
+@pytest.mark.slow
 def test_class_names_do_not_end_a_table(tiny_network: FrozenNetwork, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     head = LinearHead(
@@ -355,6 +369,7 @@ def test_class_names_do_not_end_a_table(tiny_network: FrozenNetwork, tmp_path: P
     assert "| part | photos | a\\|b | c |\n|---|---|---|---|\n| train | 7 | 3 | 4 |" in text
 
 
+@pytest.mark.slow
 def test_a_run_of_unknown_split_is_told_from_a_classifier_alone(own_run: Path) -> None:
     (own_run / "split.csv").unlink()
     made = export(own_run, "openvino")
@@ -364,6 +379,7 @@ def test_a_run_of_unknown_split_is_told_from_a_classifier_alone(own_run: Path) -
     assert "validation photos" in card
 
 
+@pytest.mark.slow
 def test_it_lies_beside_the_run_from_wherever_one_stands(
     own_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,6 +392,7 @@ def test_it_lies_beside_the_run_from_wherever_one_stands(
     assert export(Path(".."), "openvino").path.resolve() == expected
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_was_found(tiny_run: Path, tmp_path: Path) -> None:
     result = invoke(tiny_run, "--format", "openvino", "-o", tmp_path / "out", "--quiet")
     assert result.exit_code == 0, result.output
@@ -385,6 +402,7 @@ def test_the_command_prints_what_was_found(tiny_run: Path, tmp_path: Path) -> No
     assert lines[-1] == f"Model card: {tmp_path / 'out' / 'model_card.md'}"
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_json_object(tiny_run: Path, tmp_path: Path) -> None:
     result = invoke(tiny_run, "--format", "openvino", "-o", tmp_path / "out", "--json")
     facts = json.loads(result.stdout)

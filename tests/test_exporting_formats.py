@@ -1,7 +1,9 @@
+import functools
 import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +17,18 @@ from handful.data.decoding import DecodeSettings, resize
 from handful.data.target import softmax
 from handful.errors import HandfulError, MissingExtraError
 from handful.exporting.export_graph import folded_head, whole_graph
-from handful.exporting.export_jobs import export
+from handful.exporting.export_jobs import Export, export
 from handful.exporting.export_onnx import write_onnx
 from handful.exporting.export_runtime import FILE_NAMES, check_extra, open_export
 from handful.features.backbones.efficientnet_lite import LiteVariant
 from handful.features.backbones.efficientnet_loading import write_lite
 from handful.features.conversion import FrozenNetwork, write_network
-from handful.features.keras_runtime import prepare_keras
 from handful.features.openvino import OpenVinoExtractor
 from handful.files.atomic import sha256_of
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
 
-prepare_keras()
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("keras_ready")]
 
 SIDE = 32
 FORMATS = tuple(FILE_NAMES)
@@ -186,13 +187,27 @@ def test_an_operation_that_litert_lacks_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture(scope="module")
+def exported(
+    body_network: FrozenNetwork, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Classifier, Export]]:
+    """A classifier and its export in a format, made once; read, never changed."""
+    folder = tmp_path_factory.mktemp("exported")
+    classifier = classifier_on(body_network, test_time_mirror=True)
+    classifier.save(folder / "saved")
+
+    @functools.cache
+    def made(format: str) -> tuple[Classifier, Export]:
+        return classifier, export(folder / "saved", format, output=folder / format)
+
+    return made
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_stranger_gets_handfuls_answers(
-    format: str, body_network: FrozenNetwork, tmp_path: Path
+    format: str, exported: Callable[[str], tuple[Classifier, Export]], tmp_path: Path
 ) -> None:
-    classifier = classifier_on(body_network, test_time_mirror=True)
-    classifier.save(tmp_path / "saved")
-    made = export(tmp_path / "saved", format, output=tmp_path / "out")
+    classifier, made = exported(format)
     assert made.parity.pictures.startswith("drawn pictures")
     images = pictures()
     # Pictures of one size may come together.
@@ -236,10 +251,9 @@ def test_the_heads_matrix_holds_standardising_and_temperature(body_network: Froz
 
 
 def test_keras_files_hold_keras_own_layers_alone(
-    body_network: FrozenNetwork, tmp_path: Path
+    exported: Callable[[str], tuple[Classifier, Export]],
 ) -> None:
-    classifier_on(body_network).save(tmp_path / "saved")
-    made = export(tmp_path / "saved", "keras", output=tmp_path / "out")
+    _, made = exported("keras")
     with zipfile.ZipFile(made.file) as archive:
         config = json.loads(archive.read("config.json"))
         facts = json.loads(archive.read("handful.json"))
@@ -250,12 +264,11 @@ def test_keras_files_hold_keras_own_layers_alone(
 
 
 def test_litert_files_hold_litert_own_operations_alone(
-    body_network: FrozenNetwork, tmp_path: Path
+    exported: Callable[[str], tuple[Classifier, Export]],
 ) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    classifier_on(body_network).save(tmp_path / "saved")
-    made = export(tmp_path / "saved", "litert", output=tmp_path / "out")
+    _, made = exported("litert")
     names = {found["op_name"] for found in Interpreter(str(made.file))._get_ops_details()}
     assert "CONV_2D" in names and not [name for name in names if name.startswith("Flex")]
 

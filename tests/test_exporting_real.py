@@ -10,13 +10,12 @@ from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
 from handful.exporting import parity
 from handful.exporting.export_jobs import export
-from handful.features.keras_runtime import prepare_keras
 from handful.features.registry import build_body
 from handful.models.classifier import Classifier
 from handful.workflows import train as train_workflow
 from test_exporting_formats import ask_stranger, classifier_on, frozen, pictures, stirred
 
-prepare_keras()
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("keras_ready")]
 
 SIZES = [(90, 119), (375, 499), (224, 224), (60, 900), (1000, 120), (448, 448)]
 
@@ -84,19 +83,26 @@ def test_one_run_gives_the_other_precision(real_runs: dict[str, Path], tmp_path:
     assert eight.num_bytes < 0.4 * made.num_bytes
 
 
+@pytest.fixture(
+    scope="module", params=["mobilenetv3small", "efficientnetv2b0", "resnet50", "xception"]
+)
+def saved(
+    request: pytest.FixtureRequest, keras_ready: None, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A classifier on a network of Keras Applications; read, never changed."""
+    size, folder = 96, tmp_path_factory.mktemp(request.param)
+    classifier = classifier_on(frozen(stirred(build_body(request.param, size)), folder, size))
+    assert classifier.settings == DecodeSettings(size)
+    classifier.save(folder / "saved")
+    return folder / "saved"
+
+
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["mobilenetv3small", "efficientnetv2b0", "resnet50", "xception"])
 @pytest.mark.parametrize("format", ["onnx", "keras", "litert"])
 def test_keras_applications_can_be_exported(
-    name: str, format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    saved: Path, format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Networks that were not trained make much of a pixel that is rounded the other way.
     monkeypatch.setattr(parity, "MAX_SHARE_OF_DRAWN", 0.5)
-    size = 96
-    (tmp_path / "body").mkdir()
-    network = frozen(stirred(build_body(name, size)), tmp_path / "body", size)
-    classifier = classifier_on(network)
-    assert classifier.settings == DecodeSettings(size)
-    classifier.save(tmp_path / "saved")
-    made = export(tmp_path / "saved", format, output=tmp_path / "out")
+    made = export(saved, format, output=tmp_path / "out")
     assert made.parity.largest_difference_resized <= 1e-4

@@ -53,6 +53,7 @@ def test_any_picture_becomes_the_square_that_handful_makes(size: tuple[int, int]
     check(squared(image, DecodeSettings(32, how)), image, DecodeSettings(32, how))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     height=st.integers(1, 400),

@@ -129,6 +129,7 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path, monkeypatch):
     assert list((tmp_path / "networks").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_a_killed_conversion_left_is_removed(counted, tmp_path):
     parent = tmp_path / "networks"
     parent.mkdir()
@@ -143,6 +144,7 @@ store(pathlib.Path({str(parent / "n")!r}), "", {{}}, lambda _: os.kill(os.getpid
     assert list(parent.iterdir()) == [network.xml_path.parent]
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path):
     (tmp_path / "cache").write_text("a file")
     code = """
@@ -228,6 +230,7 @@ def small_body() -> Any:
     return keras.Model(images, layers.GlobalAveragePooling2D()(layers.ReLU()(x)))
 
 
+@pytest.mark.slow
 def test_a_conversion_that_computes_something_else_is_refused(tmp_path, monkeypatch):
     network = small_body()
     conversion.write_network(network, tmp_path)
@@ -239,6 +242,7 @@ def test_a_conversion_that_computes_something_else_is_refused(tmp_path, monkeypa
         efficientnet_loading.write_lite(variant, 64, draw_tensors(variant), tmp_path, int8=False)
 
 
+@pytest.mark.slow
 def test_keras_networks_pass_by_the_converter_that_new_pythons_refuse(tmp_path, monkeypatch):
     # It runs exec("del tensorflow") in a function, which Python 3.13 and later do not allow.
     monkeypatch.setattr(openvino, "convert_model", lambda *_: pytest.fail("was called"))
@@ -256,6 +260,7 @@ def test_warnings_go_to_the_project_logger(caplog, counted, tmp_path):
     assert "Converting efficientnet-lite0 for OpenVINO, once" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_while_openvino_writes_is_said(tiny_network, tmp_path):
     """OpenVINO says "iostream error" alone; a size that files may not pass stands for the disk."""
     code = f"""

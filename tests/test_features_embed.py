@@ -60,6 +60,7 @@ def test_a_limit_is_held_against_an_image_whose_vectors_are_known(
         embed_one(data, EmbeddingSpec(spec.extractor, small, (), scans=False))
 
 
+@pytest.mark.slow
 def test_any_engine_runs_it(data: bytes, spec: EmbeddingSpec) -> None:
     """The function and what it takes go to another process, and the same bits come back."""
     here = embed_one(data, spec)

@@ -88,6 +88,7 @@ def test_it_trains_is_saved_and_predicts(
         Explainer(classifier)
 
 
+@pytest.mark.slow
 def test_the_command_line_finds_it(packages: Path, photo_folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "handful", "train", str(photo_folder), "--backbone", "colours"]
     done = subprocess.run(

@@ -80,6 +80,7 @@ print(keras.backend.backend(), ours, after == before)
     assert (done.returncode, done.stdout) == (0, "tensorflow set() True\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_a_host_keeps_its_standard_error(tmp_path: Path) -> None:
     """Only a process of handful's own is silenced while TensorFlow is imported."""
     (tmp_path / "tensorflow").mkdir()

@@ -50,6 +50,7 @@ def test_the_packages_hold_the_pinned_weights(name):
     assert hashlib.sha256(path.read_bytes()).hexdigest() == LITE_VARIANTS[name].sha256
 
 
+@pytest.mark.slow
 def test_finding_a_backbone_imports_no_framework():
     code = (
         "import sys; from handful.features.registry import find_backbone; "
@@ -157,6 +158,7 @@ def some_body(path: Path) -> Backbone:
     return find_backbone("mobilenetv3small", path, image_size=64)
 
 
+@pytest.mark.slow
 def test_a_converter_that_dies(tmp_path, monkeypatch):
     body = some_body(tmp_path / "x.h5")
     monkeypatch.setattr(keras_loading, "_CHILD", "import os, sys; sys.exit('out of luck')")
@@ -363,6 +365,7 @@ def test_xception_with_its_real_weights(shared_folder, networks_folder):
     assert cosine < 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size", "width", "parameters"),
     [("xception", 150, 2048, 20_861_480), ("efficientnet-lite0", 64, 1280, 3_413_024)],

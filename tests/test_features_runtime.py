@@ -90,12 +90,14 @@ def test_the_main_commands_call_nobody_and_leave_nothing(stranger: Stranger) -> 
     assert {"photos", "runs"} <= made and made <= {"photos", "runs", "000-explained.png"}
 
 
+@pytest.mark.slow
 def test_training_a_network_leaves_nothing(stranger: Stranger) -> None:
     command = "train photos --strategy scratch --epochs 1 --image-size 48 --quiet"
     stranger.run("-m", "handful", *command.split())
     stranger.check()
 
 
+@pytest.mark.slow
 def test_the_library_calls_nobody_either(stranger: Stranger) -> None:
     code = "from handful.features.runtime import openvino; print(openvino.__version__)"
     assert stranger.run("-c", code).count(".") >= 1
@@ -105,6 +107,7 @@ def test_the_library_calls_nobody_either(stranger: Stranger) -> None:
     stranger.check()
 
 
+@pytest.mark.slow
 def test_openvino_of_the_host_program_is_taken_as_it_is(stranger: Stranger) -> None:
     code = "import sys, types; mine = sys.modules['openvino'] = types.ModuleType('openvino');"
     code += "mine.opset13 = 13; from handful.features import runtime;"

@@ -53,6 +53,7 @@ def test_a_store_is_opened_as_asked(tmp_path: Path) -> None:
         assert given is mine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", [1, 2])
 def test_jobs_use_the_store_that_they_are_given(
     photo_folder: Path, tiny_backbone: FrozenNetwork, views: int

@@ -303,6 +303,7 @@ def test_an_interrupt_keeps_what_was_done(
     assert table.misses == 28
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_resumed_from(
     photo_folder: Path, tiny_network: FrozenNetwork, tmp_path: Path
 ) -> None:
@@ -356,6 +357,7 @@ class CountedExtractor:
         return np.zeros((len(images), 1), np.float32)
 
 
+@pytest.mark.slow
 def test_decoding_does_not_run_far_ahead(
     photo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

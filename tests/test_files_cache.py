@@ -121,6 +121,7 @@ def _write(path: Path, first: int) -> None:
             cache.put_many("embedding", values(start, 50))
 
 
+@pytest.mark.slow
 def test_processes_write_at_the_same_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "cache.sqlite"
     context = multiprocessing.get_context("spawn")

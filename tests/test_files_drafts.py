@@ -140,6 +140,7 @@ def test_an_old_folder_is_not_lost_to_what_took_its_name(
     assert (run.parent / "run-2" / "fixes.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "result"),
     [
@@ -190,6 +191,7 @@ def test_what_a_killed_process_left_is_put_back_or_removed(
     assert names(run) == ["fixes.csv", "mine", "result.txt"]
 
 
+@pytest.mark.slow
 def test_a_forked_process_removes_nothing_of_its_parents(tmp_path: Path) -> None:
     with Draft(tmp_path) as draft:
         pid = os.fork()
@@ -200,6 +202,7 @@ def test_a_forked_process_removes_nothing_of_its_parents(tmp_path: Path) -> None
         assert draft.path.is_dir()
 
 
+@pytest.mark.slow
 def test_a_living_process_keeps_its_draft(tmp_path: Path) -> None:
     with new_folder(tmp_path / "run") as folder:
         (folder / "half.txt").touch()
@@ -211,6 +214,7 @@ def test_a_living_process_keeps_its_draft(tmp_path: Path) -> None:
     assert names(tmp_path) == ["run"]
 
 
+@pytest.mark.slow
 def test_a_name_that_another_process_is_about_to_give_is_taken(tmp_path: Path) -> None:
     code = """
 import sys
@@ -332,6 +336,7 @@ def test_a_place_is_told_without_its_drafts(tmp_path: Path) -> None:
     assert without_draft(tmp_path) == tmp_path
 
 
+@pytest.mark.slow
 def test_any_command_removes_what_killed_ones_left(tmp_path: Path) -> None:
     folders = [tmp_path / "tmp", tmp_path / "cache" / "networks", tmp_path / "runs"]
     for folder in folders:

@@ -14,6 +14,7 @@ cells = st.text(st.characters(exclude_characters="\0", exclude_categories=()), m
 cells |= st.text("'=+-@\t\r\n,;\"\uff1d a", max_size=6)
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(cells, min_size=2, max_size=2), min_size=1))
 def test_what_is_written_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]

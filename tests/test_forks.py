@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork"),
+]
 
 # Runs `work()` in three children that end as programs do, and one that a child of them forks.
 FORK = """
@@ -36,6 +39,7 @@ def run(code: str, *arguments: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_loaded_classifier_answers_in_forked_processes_as_in_their_parent(
     tiny_run: Path, photo_folder: Path
 ) -> None:
@@ -70,6 +74,7 @@ work()
     )
 
 
+@pytest.mark.slow
 def test_a_pool_of_forked_processes_can_predict(tiny_run: Path, photo_folder: Path) -> None:
     run(
         """
@@ -88,6 +93,7 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
     )
 
 
+@pytest.mark.slow
 def test_an_archive_that_is_open_is_read_by_children_at_their_own_place(
     photo_folder: Path, tmp_path: Path
 ) -> None:
@@ -118,6 +124,7 @@ assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
     )
 
 
+@pytest.mark.slow
 def test_a_cache_and_batches_go_on_in_a_child(tmp_path: Path) -> None:
     run(
         """

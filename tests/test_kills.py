@@ -8,9 +8,10 @@ import pytest
 
 from conftest import REPOSITORY
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="processes are found in Linux's /proc"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="processes are found in Linux's /proc"),
+]
 
 
 @pytest.mark.parametrize(("job", "count"), [("head", 3), ("check", 3), ("network", 2)])

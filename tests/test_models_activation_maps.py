@@ -185,6 +185,7 @@ def test_the_mean_over_places_is_the_logits(
     np.testing.assert_allclose(class_maps(features[:1, :1], head)[0, 0], maps[0, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tta", [False, True])
 def test_the_mean_of_a_map_is_what_the_classifier_answers(
     planted_network: FrozenNetwork, tta: bool
@@ -217,6 +218,7 @@ def test_a_class_can_be_asked_for_and_a_rival(classifier: Classifier) -> None:
     np.testing.assert_allclose(there.map, -back.map)
 
 
+@pytest.mark.slow
 def test_the_map_points_at_the_planted_object_and_a_random_head_does_not(
     planted_network: FrozenNetwork,
 ) -> None:
@@ -588,6 +590,7 @@ def test_the_stand_in_that_flattens_is_refused_on_the_command_line(
     assert "does not end in the average of a feature map" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_trained_network_is_explained() -> None:
     """Keras' own average, dropout and last layer, as `deploy` saves them."""
     prepare_keras()

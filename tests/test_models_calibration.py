@@ -128,6 +128,7 @@ def test_photos_of_equal_probability_are_answered_together() -> None:
     assert found.abstain_at(0.5).coverage == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.001, 0.999), st.integers(1, 12), st.integers(2, 300))
 def test_no_threshold_breaks_its_word_on_the_photos_it_was_chosen_on(
@@ -148,6 +149,7 @@ def test_no_threshold_breaks_its_word_on_the_photos_it_was_chosen_on(
     assert group > 1 or (rule.observed_error or 0) <= rule.shown_error_rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 5])
 @pytest.mark.parametrize("num_photos", [40, 300])
 def test_of_a_hundred_classifiers_five_at_most_err_more_often_than_they_say(

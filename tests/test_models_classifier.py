@@ -357,6 +357,7 @@ def test_what_is_no_classifier_is_named(tmp_path: Path) -> None:
         Classifier.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_moved_run_still_works(
     photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:
@@ -432,6 +433,7 @@ def test_a_class_whose_name_is_no_text_is_kept(classifier: Classifier, tmp_path:
     assert Classifier.load(folder).class_names == classifier.class_names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["head.safetensors", "confidence.safetensors", "classifier.json"])
 def test_a_full_disk_while_saving_is_said(
     classifier: Classifier, tmp_path: Path, file: str

@@ -123,6 +123,7 @@ def test_a_handful_of_photos_is_enough(num_photos: int) -> None:
         assert head.C == DEFAULT_C
 
 
+@pytest.mark.slow
 def test_a_thousand_classes() -> None:
     inputs, labels = blobs([3] * 1000, dim=64, spread=0.3)
     head = fit_head(inputs, labels, 1000)
@@ -140,6 +141,7 @@ def test_more_photos_than_are_cross_validated_are_all_fitted() -> None:
     np.testing.assert_allclose(head.predict_proba(inputs), expected, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_rare_classes_are_among_the_photos_that_choose_the_strength() -> None:
     inputs, labels = blobs([4000, 4000, 8, 1], dim=8, spread=2.0)
     groups = np.arange(len(labels))
@@ -196,6 +198,7 @@ def test_runs_and_threads_change_nothing() -> None:
         assert first.scores == again.scores
 
 
+@pytest.mark.slow
 def test_a_photos_answer_does_not_depend_on_its_neighbours() -> None:
     inputs, labels = blobs([2500, 2500], dim=300)
     head = fit_head(inputs, labels, 2)

@@ -252,6 +252,7 @@ def executed(
     yield notebook
 
 
+@pytest.mark.slow
 def test_a_notebook_with_all_of_them(executed: nbformat.NotebookNode) -> None:
     progress, *shown = [cell.outputs for cell in executed.cells[1:]]
     # Each job has shown how far it was, in an output of its own that was drawn over and over.

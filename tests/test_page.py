@@ -31,9 +31,12 @@ CHROMIUM = next(
 TOKEN = "a-token-that-is-long-enough"
 # Where every check must run, a missing browser is a failure and no reason to skip.
 MUST_RUN = bool(os.environ.get("HANDFUL_BROWSER_TESTS"))
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and not MUST_RUN, reason="needs Chromium (Debian: apt install chromium)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None and not MUST_RUN, reason="needs Chromium (Debian: apt install chromium)"
+    ),
+]
 _DROP = """([names, bytes]) => {
   const transfer = new DataTransfer();
   names.forEach((name, place) => {
@@ -124,6 +127,7 @@ def cards(page: Any) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_three_photos_and_a_text_give_three_answers_and_one_clear_error(
     watch: Watch, photos: dict[str, bytes]
 ) -> None:
@@ -141,6 +145,7 @@ def test_three_photos_and_a_text_give_three_answers_and_one_clear_error(
     )
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_classifier_knows_and_how_well(watch: Watch) -> None:
     about = watch.page.locator("#about").inner_text()
     assert re.fullmatch(
@@ -148,6 +153,7 @@ def test_the_page_says_what_the_classifier_knows_and_how_well(watch: Watch) -> N
     )
 
 
+@pytest.mark.slow
 def test_bars_are_as_long_as_the_probabilities(watch: Watch, photos: dict[str, bytes]) -> None:
     drop(watch.page, dict(list(photos.items())[:1]))
     wait_for_status(watch.page, "1 file done.")
@@ -158,6 +164,7 @@ def test_bars_are_as_long_as_the_probabilities(watch: Watch, photos: dict[str, b
         assert (part["width"] if part else 0) == pytest.approx(whole * share / 100, abs=1)
 
 
+@pytest.mark.slow
 def test_everything_can_be_done_with_the_keyboard(
     watch: Watch, photos: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -192,6 +199,7 @@ def test_everything_can_be_done_with_the_keyboard(
     assert page.evaluate("() => document.activeElement.id") == "choose"
 
 
+@pytest.mark.slow
 def test_a_screen_reader_is_told(watch: Watch, photos: dict[str, bytes]) -> None:
     page = watch.page
     assert page.locator("#status").get_attribute("aria-live") == "polite"
@@ -207,6 +215,7 @@ def test_a_screen_reader_is_told(watch: Watch, photos: dict[str, bytes]) -> None
     assert page.locator("#results img:not([alt])").count() == 0
 
 
+@pytest.mark.slow
 def test_the_camera_s_picture_is_a_photo_like_any_other(watch: Watch) -> None:
     page = watch.page
     page.get_by_role("button", name="Use the camera").click()
@@ -221,6 +230,7 @@ def test_the_camera_s_picture_is_a_photo_like_any_other(watch: Watch) -> None:
     assert page.evaluate("() => document.getElementById('video').srcObject") is None
 
 
+@pytest.mark.slow
 def test_a_camera_that_shows_nothing_is_let_go(watch: Watch) -> None:
     page = watch.page
     page.evaluate(
@@ -233,6 +243,7 @@ def test_a_camera_that_shows_nothing_is_let_go(watch: Watch) -> None:
     assert page.locator("#camera").is_enabled()
 
 
+@pytest.mark.slow
 def test_one_camera_is_opened_at_a_time(watch: Watch) -> None:
     page = watch.page
     page.evaluate(
@@ -256,6 +267,7 @@ def test_one_camera_is_opened_at_a_time(watch: Watch) -> None:
     assert page.locator("#camera").is_enabled()
 
 
+@pytest.mark.slow
 def test_what_got_no_answer_is_not_called_unreadable(
     watch: Watch, photos: dict[str, bytes]
 ) -> None:
@@ -267,6 +279,7 @@ def test_what_got_no_answer_is_not_called_unreadable(
     assert "No answer" in page.locator("#results > li").inner_text()
 
 
+@pytest.mark.slow
 def test_not_sure_and_unlike_are_said(
     watch: Watch, server: Live, photos: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +303,7 @@ def test_not_sure_and_unlike_are_said(
     assert "Not sure" not in text and "Looks unlike the training photos" in text
 
 
+@pytest.mark.slow
 def test_hostile_names_and_classes_are_shown_as_text(
     watch: Watch, photos: dict[str, bytes]
 ) -> None:
@@ -301,6 +315,7 @@ def test_hostile_names_and_classes_are_shown_as_text(
     assert watch.page.title() == "What does the photo show?"
 
 
+@pytest.mark.slow
 def test_a_busy_server_is_asked_again(
     watch: Watch, server: Live, photos: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,6 +326,7 @@ def test_a_busy_server_is_asked_again(
     assert watch.page.locator("#results > li.bad").count() == 0
 
 
+@pytest.mark.slow
 def test_too_large_a_photo_is_not_even_sent(watch: Watch) -> None:
     page = watch.page
     page.evaluate(
@@ -323,6 +339,7 @@ def test_too_large_a_photo_is_not_even_sent(watch: Watch) -> None:
     assert "large.jpg is larger than the limit of 20 MB" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 390])
 def test_it_fits_a_phone_and_a_desk_by_day_and_by_night(
@@ -340,6 +357,7 @@ def test_it_fits_a_phone_and_a_desk_by_day_and_by_night(
         assert button.bounding_box()["height"] >= 44
 
 
+@pytest.mark.slow
 def test_the_page_asks_for_the_token_and_keeps_it_for_the_visit(
     browser: Any, tiny_run: Path, photos: dict[str, bytes]
 ) -> None:
@@ -363,6 +381,7 @@ def test_the_page_asks_for_the_token_and_keeps_it_for_the_visit(
         assert watch.faults == []
 
 
+@pytest.mark.slow
 def test_the_page_works_below_a_path_of_a_proxy_that_hides_the_name(
     browser: Any, server: Live, photos: dict[str, bytes]
 ) -> None:
@@ -379,6 +398,7 @@ def test_the_page_works_below_a_path_of_a_proxy_that_hides_the_name(
         assert watch.faults == []
 
 
+@pytest.mark.slow
 def test_the_policy_stops_what_is_not_the_page_s_own(browser: Any, server: Live) -> None:
     with browser.new_context() as context:
         watch = Watch(context.new_page(), server.port)
@@ -394,6 +414,7 @@ def test_the_policy_stops_what_is_not_the_page_s_own(browser: Any, server: Live)
         assert len([fault for fault in watch.faults if "Content Security Policy" in fault]) >= 2
 
 
+@pytest.mark.slow
 def test_the_page_for_programs_opens_at_a_problem(browser: Any, server: Live) -> None:
     with browser.new_context() as context:
         watch = Watch(context.new_page(), server.port)
@@ -404,6 +425,7 @@ def test_the_page_for_programs_opens_at_a_problem(browser: Any, server: Live) ->
         assert watch.faults == []
 
 
+@pytest.mark.slow
 def test_the_fix_list_on_the_page_of_a_check_has_no_holes_on_a_phone(
     browser: Any, photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:
@@ -428,6 +450,7 @@ def test_the_fix_list_on_the_page_of_a_check_has_no_holes_on_a_phone(
             assert page.get_by_role("cell", name="the same photo as").count() >= 4
 
 
+@pytest.mark.slow
 def test_charts_follow_the_theme_and_fit_a_phone(browser: Any, tmp_path: Path) -> None:
     history = {"accuracy": [0.5, 0.9], "val_accuracy": [0.5, 0.8], "loss": [1.0, 0.2]}
     charts = history_charts({"scratch": history})

@@ -42,6 +42,7 @@ def module_file(name: str) -> Path:
     return PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statement", ["import handful", "import handful.cli.commands"])
 def test_nothing_heavy_is_imported_to_start_with(statement: str) -> None:
     code = f"{statement}; import sys; print(*sorted(sys.modules))"
@@ -52,6 +53,7 @@ def test_nothing_heavy_is_imported_to_start_with(statement: str) -> None:
     assert "handful" in loaded and loaded & HEAVY == set()
 
 
+@pytest.mark.slow
 def test_openvino_is_imported_in_one_place() -> None:
     # Elsewhere it would bring its telemetry along; for type checkers it may be named.
     found = []
@@ -72,6 +74,7 @@ def test_openvino_is_imported_in_one_place() -> None:
     assert found == []
 
 
+@pytest.mark.slow
 def test_all_that_is_printed_goes_through_one_printer() -> None:
     """Names of files may hold what acts on a terminal: `printable` writes it out."""
     printing = set()
@@ -104,6 +107,7 @@ def tracked_texts() -> dict[str, str]:
     return texts
 
 
+@pytest.mark.slow
 def test_no_file_knows_somebodys_folders() -> None:
     texts = tracked_texts()
     assert len(texts) > 40 and "src/handful/errors.py" in texts
@@ -194,6 +198,7 @@ def test_rooms_re_export_nothing() -> None:
         assert ast.get_docstring(ast.parse(text)) and len(ast.parse(text).body) == 1
 
 
+@pytest.mark.slow
 def test_importing_leaves_the_host_as_it_is() -> None:
     """No threads of OpenCV's, no filters of warnings, no variables, signals or mask of its."""
     code = """

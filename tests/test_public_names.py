@@ -25,6 +25,7 @@ def test_every_public_name_is_found_listed_and_seen_by_type_checkers() -> None:
         handful.nothing  # noqa: B018
 
 
+@pytest.mark.slow
 def test_importing_handful_loads_nothing_of_others() -> None:
     code = (
         "import sys; before = set(sys.modules); import handful, handful.__main__\n"
@@ -34,6 +35,7 @@ def test_importing_handful_loads_nothing_of_others() -> None:
     assert python(code).stdout == "handful\n"
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_heeded_while_the_command_is_loaded() -> None:
     code = (
         "import sys\n"

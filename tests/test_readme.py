@@ -106,6 +106,7 @@ def test_its_links_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+@pytest.mark.slow
 def test_its_commands_exist() -> None:
     targets = (REPOSITORY / "Makefile").read_text()
     for name in re.findall(r"^make (\w+)", README, re.MULTILINE):

@@ -298,6 +298,7 @@ def test_more_suspects_than_are_shown_are_counted() -> None:
     assert html.count("<img") == MAX_SUSPECTS and 'start="25"' in html
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(
@@ -432,6 +433,7 @@ def test_the_page_is_written(tmp_path: Path, data: CheckData, html: str) -> None
         write_check(data, tmp_path / "absent")
 
 
+@pytest.mark.slow
 def test_jinja2_is_loaded_late() -> None:
     code = (
         "import sys, handful.reports.check_page\n"

@@ -56,6 +56,7 @@ def texts(figure: Any) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num", "names"),
     [
@@ -83,6 +84,7 @@ def test_figures_of_any_names_are_drawn_quietly(
             assert colors is not None and len(colors) > 50
 
 
+@pytest.mark.slow
 def test_a_run_has_a_figure_of_all_that_was_measured(tmp_path: Path, curve: Any) -> None:
     spread = {
         "accuracy": {"mean": 0.9, "interval": [0.8, 0.95]},
@@ -96,6 +98,7 @@ def test_a_run_has_a_figure_of_all_that_was_measured(tmp_path: Path, curve: Any)
         write_figures(run, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_comparisons_and_curves_have_figures_too(tmp_path: Path, curve: Any) -> None:
     strategies = draw_strategies()[:2]
     strategies[1]["name"] = "transfer"
@@ -113,6 +116,7 @@ def test_comparisons_and_curves_have_figures_too(tmp_path: Path, curve: Any) -> 
     assert [path.name for path in paths] == ["learning_curve.png"]
 
 
+@pytest.mark.slow
 def test_the_command_names_the_files(tmp_path: Path) -> None:
     run = put_run(tmp_path / "run", ["a", "b"])
     result = CliRunner().invoke(app, ["figures", str(run)])
@@ -173,6 +177,7 @@ def test_the_matrix_shows_every_count_and_name() -> None:
     assert not set(names) & set(texts(plot_confusion(np.eye(60, dtype=np.int64), names)))
 
 
+@pytest.mark.slow
 def test_the_users_latex_and_log_settings_are_left_alone(tmp_path: Path) -> None:
     import matplotlib
 
@@ -184,6 +189,7 @@ def test_the_users_latex_and_log_settings_are_left_alone(tmp_path: Path) -> None
     assert logger.level == level and list(warnings.filters) == filters
 
 
+@pytest.mark.slow
 def test_figures_open_no_window_and_matplotlib_loads_late() -> None:
     code = (
         "import sys, numpy as np, handful.reports.figures as plots\n"
@@ -196,6 +202,7 @@ def test_figures_open_no_window_and_matplotlib_loads_late() -> None:
     assert done.stdout == "checked\n"
 
 
+@pytest.mark.slow
 def test_a_run_is_drawn_by_its_name(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -337,6 +337,7 @@ def test_the_same_data_give_the_same_page(data: ReportData, html: str) -> None:
     assert render_report(data) == html
 
 
+@pytest.mark.slow
 def test_the_page_is_made_without_matplotlib_and_late_jinja2() -> None:
     code = (
         "import sys, handful.reports.run_page\n"

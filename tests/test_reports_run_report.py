@@ -34,6 +34,7 @@ def odd_photos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_doubtful_labels_and_odd_photos_are_shown(
     odd_photos: Path,
     planted_network: FrozenNetwork,
@@ -59,6 +60,7 @@ def test_doubtful_labels_and_odd_photos_are_shown(
     assert "How much the result varies" not in page
 
 
+@pytest.mark.slow
 def test_mistakes_show_where_the_network_looked(
     odd_photos: Path,
     planted_network: FrozenNetwork,
@@ -82,6 +84,7 @@ def test_mistakes_show_where_the_network_looked(
     assert "How much the result varies" in page and "3 folds" in page
 
 
+@pytest.mark.slow
 def test_a_learning_curve_is_shown_where_it_was_asked_for(
     photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:
@@ -151,6 +154,7 @@ def test_without_mistakes_nothing_is_explained(
     assert report_data(run).mistakes == []
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_explained_is_shown_without(
     odd_photos: Path, tiny_backbone: FrozenNetwork
 ) -> None:
@@ -159,6 +163,7 @@ def test_a_network_that_cannot_be_explained_is_shown_without(
     assert mistakes and not any(picture.overlay for picture in mistakes)
 
 
+@pytest.mark.slow
 def test_a_network_promises_what_it_showed_on_validation(run: Run) -> None:
     trust = report_data(run).trust
     assert trust.guarantees is not None and trust.guarantees.source == "validation"
@@ -169,6 +174,7 @@ def test_a_network_promises_what_it_showed_on_validation(run: Run) -> None:
     assert "Labels to check" not in page
 
 
+@pytest.mark.slow
 def test_the_report_tells_how_it_was_trained(run: Run) -> None:
     settings = report_data(run).settings
     assert settings["Strategy"] == "scratch, recipe handful"
@@ -181,6 +187,7 @@ def test_the_report_tells_how_it_was_trained(run: Run) -> None:
     assert "233 parameters" in page
 
 
+@pytest.mark.slow
 def test_early_stopping_is_not_hidden(photo_folder: Path) -> None:
     config = TrainConfig(
         strategy="scratch",

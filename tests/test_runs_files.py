@@ -42,6 +42,7 @@ def folder_of(run: Run) -> Path:
     return run.path
 
 
+@pytest.mark.slow
 def test_everything_is_there(run: Run) -> None:
     names = {path.name for path in folder_of(run).iterdir()}
     files = {"history.csv", "predictions.csv", "report.html", "run.json", "split.csv"}

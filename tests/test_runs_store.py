@@ -69,6 +69,7 @@ class MemoryDraft:
         self.finished = run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["transfer", "scratch"])
 def test_a_run_can_be_kept_without_a_file(
     photo_folder: Path,
@@ -158,6 +159,7 @@ def test_a_run_is_found_by_its_path_its_name_a_beginning_or_as_the_latest(
     assert store.find("latest") == store.folder / "latest"
 
 
+@pytest.mark.slow
 def test_commands_take_a_run_by_name(
     store: RunStore,
     photo_folder: Path,

@@ -85,6 +85,7 @@ def ask(url: str, photo: bytes, **headers: str) -> httpx.Response:
     )
 
 
+@pytest.mark.slow
 def test_the_command_serves_logs_json_lines_and_ends_with_success(
     tiny_run: Path, photo: bytes, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_the_command_serves_logs_json_lines_and_ends_with_success(
         assert entry["level"] == "info" and entry["time"].endswith("+00:00")
 
 
+@pytest.mark.slow
 def test_sigterm_answers_what_is_under_way_and_refuses_what_is_new(
     tiny_run: Path, photo: bytes, tmp_path: Path
 ) -> None:
@@ -144,6 +146,7 @@ def test_sigterm_answers_what_is_under_way_and_refuses_what_is_new(
     assert [entry["status"] for entry in read_log(log) if "status" in entry] == [200] * 6
 
 
+@pytest.mark.slow
 def test_draining_ends_at_its_deadline_and_tells_who_is_left(
     tiny_run: Path, photo: bytes, tmp_path: Path
 ) -> None:
@@ -177,6 +180,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to heed")
 @pytest.mark.parametrize(("lock", "code"), [("held", -signal.SIGKILL), ("free", 0)])
 def test_whatever_is_being_decoded_it_ends_two_seconds_after_the_time_to_drain(
@@ -212,6 +216,7 @@ def _is_decoding(port: int, lock: str) -> bool:
     return lock == "free" and "handful_working 1.0" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_while_it_starts_ends_it_too(tiny_run: Path, tmp_path: Path, name: str) -> None:
     command = [sys.executable, "-m", "handful", "serve", str(tiny_run), "--port", "0"]
@@ -235,6 +240,7 @@ def test_a_signal_while_it_starts_ends_it_too(tiny_run: Path, tmp_path: Path, na
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_while_it_starts_breaks_into_nothing_and_is_heeded(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -268,6 +274,7 @@ def test_a_signal_while_it_starts_breaks_into_nothing_and_is_heeded(
     assert went_on == [True] and said == []
 
 
+@pytest.mark.slow
 def test_a_token_comes_from_the_environment_alone(
     tiny_run: Path, photo: bytes, tmp_path: Path
 ) -> None:
@@ -325,11 +332,13 @@ def test_options_that_make_no_sense_are_refused(
     assert result.exit_code == code and message in result.stderr
 
 
+@pytest.mark.slow
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(command_line, ["serve", str(tmp_path), "--port", "0"])
     assert result.exit_code == 1 and "is not a run or a classifier" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_compiled_ends_the_server_with_the_reason(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,6 +351,7 @@ def test_a_network_that_cannot_be_compiled_ends_the_server_with_the_reason(
     assert "the network cannot be compiled: RuntimeError('no such instruction')" in result.stderr
 
 
+@pytest.mark.slow
 def test_without_the_extra_it_says_how_to_install_it(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,6 +400,7 @@ def test_names_are_checked_at_the_loopback_and_where_some_are_given(tiny_run: Pa
     batcher.close()
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_that_serving_does_not_need() -> None:
     code = "import sys; from handful.serving import connections, server; print(*sys.modules)"
     answer = subprocess.run(
@@ -639,6 +650,7 @@ def test_very_many_requests_at_once_are_answered_up_to_a_limit(steady: Live) -> 
         assert (b"more than 16 requests" in answers) == (count > 16)
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_no_answers_is_let_go(tiny_run: Path) -> None:
     with live(tiny_run, write_seconds=0.3, max_pipelined=10_000) as server:
         connection = server.connect()
@@ -706,6 +718,7 @@ def test_the_limit_of_open_files_is_raised_and_never_lowered() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
 def test_large_memory_is_given_back() -> None:
     # Freeing one block of 20 MB would teach glibc to keep the next ones.
@@ -823,6 +836,7 @@ def test_a_log_whose_reader_has_gone_does_no_harm(capsys: pytest.CaptureFixture[
     assert not writer.is_stuck and capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_standard_error_that_stands_still_does_not_stop_the_server(
     tiny_run: Path, photo: bytes
 ) -> None:

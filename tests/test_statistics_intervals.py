@@ -173,6 +173,7 @@ def train_often(
     return skill + hardness + chance > 0
 
 
+@pytest.mark.slow
 def test_the_interval_over_seeds_allows_for_the_luck_of_training() -> None:
     from scipy.stats import norm
 
@@ -307,6 +308,7 @@ def test_photos_for_a_difference_are_connors() -> None:
     assert photos_for_difference(0.1, 0.2, seed_variance=0.0005, seed_freedom=1) is None
 
 
+@pytest.mark.slow
 @given(st.floats(0.01, 0.3), st.floats(0, 0.01), st.sampled_from([1.0, 2.0, 3.3, 8.0]))
 def test_photos_beside_seeds_would_pass_the_test(
     difference: float, share_of_variance: float, df: float

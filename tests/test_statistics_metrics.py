@@ -134,6 +134,7 @@ scored = st.integers(2, 60).flatmap(
 )
 
 
+@pytest.mark.slow
 @given(scored)
 def test_roc_auc_counts_pairs(case: tuple[np.ndarray, np.ndarray]) -> None:
     scores, positive = case
@@ -261,6 +262,7 @@ def test_edges_must_rise_from_0_to_1(edges: int | list[float]) -> None:
         reliability_curve(np.array([[0.5, 0.5]]), np.array([0]), edges)
 
 
+@pytest.mark.slow
 def test_scores_do_not_load_scikit_learn() -> None:
     code = "import sys, handful.evaluation.evaluation; print([m for m in sys.modules if m in "
     code += "('sklearn', 'scipy', 'matplotlib', 'keras', 'jinja2')])"

@@ -21,6 +21,8 @@ from handful.training.strategies import count_body
 from handful.workflows import train as train_workflow
 from reporters import Recorder
 
+pytestmark = pytest.mark.slow
+
 
 def asked(strategy: str = "scratch", **options: Any) -> TrainConfig:
     """A training of a few seconds."""
@@ -324,17 +326,6 @@ def test_validation_photos_are_never_augmented(
     assert fit["train"].policy is not None and fit["train"].shuffle
     assert fit["validation"].policy is None and not fit["validation"].shuffle
     assert {image.tobytes() for image in fit["validation"].images} == held
-
-
-def test_the_same_seed_gives_the_same_classifier(photo_folder: Path) -> None:
-    first, again = (
-        train_workflow.train(
-            photo_folder, asked("augmented"), network=tiny, use_cache=False
-        ).classifier
-        for _ in range(2)
-    )
-    assert first.network.bin_sha256 == again.network.bin_sha256
-    assert np.array_equal(first.head.weights, again.head.weights)
 
 
 def test_the_exercises_head_on_a_frozen_body(

@@ -11,6 +11,8 @@ import pytest
 from handful.extras import is_installed
 from handful.features.keras_runtime import BACKENDS
 
+pytestmark = pytest.mark.slow
+
 CODE = """
 import json, sys
 import numpy as np

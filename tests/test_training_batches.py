@@ -127,6 +127,7 @@ def test_views_have_the_asked_size_scale_and_channels(index: ImageIndex) -> None
     assert made.waited_seconds > 0
 
 
+@pytest.mark.slow
 def test_keras_generators_shapes(photo_folder: Path, index: ImageIndex) -> None:
     policy = AugmentationPolicy(rotation_range=40, horizontal_flip=True, rescale=1 / 255)
     part = assign_parts(index, ()).part("train")
@@ -142,6 +143,7 @@ def test_keras_generators_shapes(photo_folder: Path, index: ImageIndex) -> None:
     assert np.array_equal(next(iter(rescaled))[0], 2 * plain)
 
 
+@pytest.mark.slow
 def test_any_keras_model_can_be_fitted(index: ImageIndex) -> None:
     import keras
 
@@ -153,6 +155,7 @@ def test_any_keras_model_can_be_fitted(index: ImageIndex) -> None:
     assert losses[-1] < 0.8 * max(losses) and made.source.epoch >= 12
 
 
+@pytest.mark.slow
 def test_keras_sees_every_batch_of_an_epoch_once(photo_folder: Path) -> None:
     import keras
 
@@ -175,6 +178,7 @@ def test_keras_sees_every_batch_of_an_epoch_once(photo_folder: Path) -> None:
     assert model.evaluate(epoch_dataset(held_out, 3), verbose=0)[1] == pytest.approx(30 / 48)
 
 
+@pytest.mark.slow
 def test_the_users_batches_are_all_seen_too(photo_folder: Path, index: ImageIndex) -> None:
     import keras
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from handful.errors import DataError, UsageError
-from handful.features.keras_runtime import prepare_keras
 from handful.features.registry import build_network, find_backbone
 from handful.training.networks import (
     NETWORKS,
@@ -19,7 +18,7 @@ from handful.training.networks import (
     takes_sizes,
 )
 
-prepare_keras()
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("keras_ready")]
 
 
 def kinds(network: Any) -> list[str]:

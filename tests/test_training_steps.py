@@ -136,6 +136,7 @@ def test_photos_that_cannot_be_decoded_are_in_no_part(photo_folder: Path, tmp_pa
     assert len(split.index) == 47 and split.index.rejected[0].path == "round/003.jpg"
 
 
+@pytest.mark.slow
 def test_values_that_were_scaled_are_told_once(
     photo_folder: Path, tmp_path: Path, tiny_backbone: FrozenNetwork
 ) -> None:
@@ -152,6 +153,7 @@ def test_values_that_were_scaled_are_told_once(
     assert (tmp_path / "run" / "run.json").read_text("utf-8").count(sentence) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [{}, {"resize": "squash"}, {"image_size": 64}])
 def test_one_seed_gives_one_split_whatever_is_trained(
     config: dict[str, object], tmp_path: Path, tiny_backbone: FrozenNetwork
@@ -262,6 +264,7 @@ def assert_held_together(
             assert named, (one, other, told)
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(["folders", "parts", "table", "table with parts"]),
     st.lists(
@@ -300,6 +303,7 @@ def test_no_door_divides_what_belongs_together(
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_a_curve_holds_groups_together(
     tmp_path: Path, tiny_backbone: FrozenNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@ import pytest
 from handful.errors import DataError
 from handful.training.summaries import BodySummary, NetworkSummary, summarise
 
+pytestmark = pytest.mark.slow
+
 
 def check_sums(found: NetworkSummary) -> None:
     assert found.parameters == found.trainable + found.non_trainable

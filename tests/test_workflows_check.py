@@ -107,6 +107,7 @@ def test_a_sound_folder_is_called_so(photo_folder: Path) -> None:
     assert found.fixes == () and found.obstacle == ""
 
 
+@pytest.mark.slow
 def test_fixes_lead_to_a_sound_folder(messy_folder: Path, tmp_path: Path) -> None:
     """The suggestions settle what can be settled: nothing of it is found again."""
     before = {path: path.read_bytes() for path in messy_folder.rglob("*") if path.is_file()}
@@ -157,6 +158,7 @@ def test_a_run_remembers_its_fixes(photo_folder: Path, tmp_path: Path) -> None:
         train_workflow.train(run.split, config)
 
 
+@pytest.mark.slow
 def test_a_page_and_its_json_are_written_and_replaced(messy_folder: Path, tmp_path: Path) -> None:
     for _ in range(2):
         found = check(messy_folder, output=tmp_path / "runs" / "photos-check")
@@ -316,6 +318,7 @@ def test_conflicts_are_findings_and_other_warnings_remarks(
     assert any("same photo" in line for line in found.to_dict()["problems"]["warnings"])
 
 
+@pytest.mark.slow
 def test_a_fix_list_may_lie_in_the_folder_of_the_check(messy_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "photos-check"
     found = check(messy_folder, output=folder, fix_list=folder / "fixes.csv")

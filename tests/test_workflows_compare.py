@@ -2,6 +2,7 @@ import errno
 import json
 import shlex
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +44,36 @@ def names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_comparison_from_start_to_end(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    changed: set[bytes] = set()
+@dataclass(frozen=True)
+class Compared:
+    """A comparison, its folder, what it said, and the photos that views were made of."""
+
+    found: Comparison
+    folder: Path
+    recorder: Recorder
+    changed: set[bytes]
+
+
+@pytest.fixture(scope="module")
+def compared(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """Both strategies that train on photos, compared; read, never changed."""
+    root, changed, recorder = tmp_path_factory.mktemp("compared"), set(), Recorder()
     real = batches.apply_views
 
     def watch(images: Any, *rest: Any) -> Any:
         changed.update(image.tobytes() for image in images)
         return real(images, *rest)
 
-    monkeypatch.setattr(batches, "apply_views", watch)
-    recorder = Recorder()
-    folder = tmp_path / "out"
-    found = compare(
-        photos,
-        PICTURES,
-        output=folder,
-        network=tiny,
-        reporter=recorder,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HANDFUL_CACHE", str(root / "cache"))
+        patch.setattr(batches, "apply_views", watch)
+        found = compare(photos, PICTURES, output=root / "out", network=tiny, reporter=recorder)
+    return Compared(found, root / "out", recorder, changed)
+
+
+@pytest.mark.slow
+def test_a_comparison_from_start_to_end(photos: Path, compared: Compared) -> None:
+    found, folder, recorder = compared.found, compared.folder, compared.recorder
     assert [summary.name for summary in found.summaries] == ["scratch", "augmented"]
     assert (found.num_train, found.num_validation) == (20, 4)
     assert {"scratch-0", "augmented-0", "split.csv", "comparison.json", "comparison.html"} <= (
@@ -85,13 +96,14 @@ def test_a_comparison_from_start_to_end(
     index = train_workflow.load_fixed_index(photos)
     held = [row for row, path in enumerate(index.paths) if path in both[0].paths]
     held_pictures = {image.tobytes() for image in decode_photos(index.select(held), settings)}
-    assert len(changed) == 20 and not changed & held_pictures
+    assert len(compared.changed) == 20 and not compared.changed & held_pictures
 
 
 def names_of(found: Comparison) -> list[str]:
     return [f"{summary.name}-{run.seed}" for summary in found.summaries for run in summary.runs]
 
 
+@pytest.mark.slow
 def test_what_a_given_split_divides_is_named(
     tmp_path: Path, tiny_backbone: FrozenNetwork, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +125,7 @@ def test_what_a_given_split_divides_is_named(
     assert f"Warning: {with_options(warning)}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["interrupt", "cancel"])
 def test_an_interrupted_comparison_goes_on(photos: Path, tmp_path: Path, way: str) -> None:
     folder = tmp_path / "out"
@@ -149,10 +162,12 @@ def test_an_interrupted_comparison_goes_on(photos: Path, tmp_path: Path, way: st
         compare(tmp_path / "other", PICTURES, output=folder, network=tiny, resume=True)
 
 
-def test_a_whole_comparison_has_no_checkpoints(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_whole_comparison_has_no_checkpoints(
+    photos: Path, compared: Compared, tmp_path: Path
+) -> None:
     """Neither one of a training that ran out of time, nor of one that was killed at its end."""
-    folder = tmp_path / "out"
-    compare(photos, PICTURES, output=folder, network=tiny)
+    folder = shutil.copytree(compared.folder, tmp_path / "out")
     file = folder / "augmented-0" / "run.json"
     facts = json.loads(file.read_text())
     facts["result"]["training"]["stopped"] = "time"
@@ -163,6 +178,7 @@ def test_a_whole_comparison_has_no_checkpoints(photos: Path, tmp_path: Path) -> 
     assert not any(name.endswith(".checkpoint") for name in names_in(folder))
 
 
+@pytest.mark.slow
 def test_a_head_without_epochs_is_compared_too(
     photos: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:

@@ -4,27 +4,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY, draw_photo, write_photo
+from conftest import REPOSITORY, draw_photo, install_network, write_photo
 from handful.config import TrainConfig
 from handful.data.fixes import Fix, write_fixes
 from handful.errors import DataError, OutputError
 from handful.features.conversion import FrozenNetwork
-from handful.workflows.curve import CURVE_JSON, curve
+from handful.workflows.curve import CURVE_JSON, CurveRun, curve
 from reporters import Recorder, Stopper
 
 
-def test_photos_give_a_curve_a_page_and_answers(
-    photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
-) -> None:
-    recorder = Recorder()
-    run = curve(
-        photo_folder,
-        target=0.99,
-        sizes=(50, 100),
-        output=tmp_path / "curve",
-        reporter=recorder,
-    )
-    assert run.path == tmp_path / "curve"
+@pytest.fixture(scope="module")
+def made(
+    photo_folder: Path, tiny_network: FrozenNetwork, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[CurveRun, Recorder]:
+    """A curve with all that can be asked of one, and what it said; read, never changed."""
+    root, recorder = tmp_path_factory.mktemp("made"), Recorder()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HANDFUL_CACHE", str(root / "cache"))
+        install_network(tiny_network, root / "site-packages", patch)
+        run = curve(
+            photo_folder, target=0.99, sizes=(50, 100), output=root / "curve", reporter=recorder
+        )
+    return run, recorder
+
+
+@pytest.mark.slow
+def test_photos_give_a_curve_a_page_and_answers(made: tuple[CurveRun, Recorder]) -> None:
+    run, recorder = made
+    assert run.path is not None and run.path.name == "curve"
     assert {path.name for path in run.path.iterdir()} == {"curve.html", CURVE_JSON}
     facts = json.loads((run.path / CURVE_JSON).read_text())
     assert facts == run.to_dict()
@@ -37,10 +44,9 @@ def test_photos_give_a_curve_a_page_and_answers(
     assert {"index", "embed", "fit", "report"} <= set(recorder.of("begin"))
 
 
-def test_every_name_in_the_file_is_documented(
-    photo_folder: Path, tiny_backbone: FrozenNetwork
-) -> None:
-    facts = curve(photo_folder, target=0.9, sizes=(30,)).to_dict()
+@pytest.mark.slow
+def test_every_name_in_the_file_is_documented(made: tuple[CurveRun, Recorder]) -> None:
+    facts = made[0].to_dict()
     documented = (REPOSITORY / "docs" / "file-formats.md").read_text()
     section = documented.partition("### `handful curve --json`")[2].partition("\n### ")[0]
     parts = (facts["curve"], facts["target"], facts["at"][0], facts["curve"]["points"][0])
@@ -48,12 +54,14 @@ def test_every_name_in_the_file_is_documented(
     assert [name for name in names if f"`{name}`" not in section] == []
 
 
+@pytest.mark.slow
 def test_a_target_or_a_size_is_not_needed(photo_folder: Path, tiny_backbone: FrozenNetwork) -> None:
     run = curve(photo_folder)
     assert run.needed is None and run.path is None and run.to_dict()["target"] is None
     assert [line.split()[3] for line in run.sentences] == ["24", "48", "96", "192"]
 
 
+@pytest.mark.slow
 def test_a_test_part_is_left_alone_and_the_others_are_taken_together(
     tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:
@@ -64,6 +72,7 @@ def test_a_test_part_is_left_alone_and_the_others_are_taken_together(
     assert curve(tmp_path / "p").curve.num_photos == 32
 
 
+@pytest.mark.slow
 def test_copies_count_once_and_fixes_are_applied(
     tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:
@@ -119,9 +128,12 @@ def test_a_curve_that_is_cancelled_leaves_nothing(
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_the_seed_decides(photo_folder: Path, tiny_backbone: FrozenNetwork) -> None:
-    found = [curve(photo_folder, TrainConfig(seed=seed)).curve for seed in (1, 1, 2)]
-    errors = [run.errors for run in found]
+@pytest.mark.slow
+def test_the_seed_decides(
+    made: tuple[CurveRun, Recorder], photo_folder: Path, tiny_backbone: FrozenNetwork
+) -> None:
+    again, other = (curve(photo_folder, TrainConfig(seed=seed)) for seed in (0, 1))
+    errors = [run.curve.errors for run in (made[0], again, other)]
     assert np.array_equal(errors[0], errors[1]) and not np.array_equal(errors[0], errors[2])
 
 

@@ -129,6 +129,7 @@ def test_options_reach_the_saved_classifier(
     assert np.array_equal(evaluation.probabilities[held], run.evaluation.probabilities)
 
 
+@pytest.mark.slow
 def test_other_splits_show_how_far_scores_spread(photo_folder: Path, tmp_path: Path) -> None:
     plain = train_workflow.train(photo_folder)
     config = TrainConfig(seeds=2, folds=3)
@@ -396,10 +397,8 @@ def test_a_damaged_cache_changes_no_result(
         assert cache.info().num_rows["embedding"] == 48
 
 
-@pytest.mark.parametrize(
-    ("strategy", "way"),
-    [("scratch", "interrupt"), ("augmented", "interrupt"), ("augmented", "cancel")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "way"), [("scratch", "cancel"), ("augmented", "interrupt")])
 def test_a_network_stops_with_a_usable_run(
     photo_folder: Path, tmp_path: Path, strategy: str, way: str
 ) -> None:
@@ -430,6 +429,7 @@ def test_a_network_stops_with_a_usable_run(
     assert sorted(item.name for item in tmp_path.iterdir() if item.name[0] == ".") == []
 
 
+@pytest.mark.slow
 def test_an_interrupt_before_the_first_epoch_leaves_nothing(
     photo_folder: Path, tmp_path: Path
 ) -> None:
@@ -447,6 +447,7 @@ def test_an_interrupt_before_the_first_epoch_leaves_nothing(
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_resuming_with_other_options_is_refused(photo_folder: Path, tmp_path: Path) -> None:
     def asked(seed: int) -> TrainConfig:
         return TrainConfig(
@@ -469,6 +470,7 @@ def test_resuming_with_other_options_is_refused(photo_folder: Path, tmp_path: Pa
     assert Classifier.load(path)
 
 
+@pytest.mark.slow
 def test_resuming_where_nothing_was_begun_trains_anew(photo_folder: Path, tmp_path: Path) -> None:
     config = TrainConfig(strategy="scratch", recipe="keras-tutorial", image_size=48, epochs=1)
     run = train_workflow.train(
@@ -477,6 +479,7 @@ def test_resuming_where_nothing_was_begun_trains_anew(photo_folder: Path, tmp_pa
     assert run.stopped == "" and (tmp_path / "run" / "run.json").exists()
 
 
+@pytest.mark.slow
 def test_a_time_budget_shortens_a_training(photo_folder: Path, tmp_path: Path) -> None:
     recorder = Recorder()
     config = TrainConfig(
@@ -506,6 +509,7 @@ def test_a_split_can_be_frozen_before_training(photo_folder: Path, tmp_path: Pat
     assert np.array_equal(run.split.train, expected.train)
 
 
+@pytest.mark.slow
 def test_a_file_name_that_is_no_valid_text_is_no_obstacle(
     photo_folder: Path, tmp_path: Path
 ) -> None:
@@ -549,6 +553,7 @@ def test_what_a_run_is_made_of_does_not_change_afterwards(
     assert made.seconds["total"] > early.seconds["total"] and "report" not in early.seconds
 
 
+@pytest.mark.slow
 def test_a_trained_classifier_is_not_changed_to_know_its_answers(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -570,6 +575,7 @@ def test_a_trained_classifier_is_not_changed_to_know_its_answers(
     run.classifier.save(tmp_path / "kept")  # the network's files stay as long as any needs them
 
 
+@pytest.mark.slow
 def test_a_run_on_a_given_split_can_be_repeated(photo_folder: Path, tmp_path: Path) -> None:
     first = train_workflow.train(photo_folder, TrainConfig(seed=3), output=tmp_path / "first")
     config, manifest = TrainConfig(seed=8), tmp_path / "first" / "split.csv"
@@ -593,6 +599,7 @@ def test_a_run_on_a_given_split_can_be_repeated(photo_folder: Path, tmp_path: Pa
     assert RunStore().read(tmp_path / "third").manifest_to_repeat is None
 
 
+@pytest.mark.slow
 def test_dropped_photos_are_dropped_again(photo_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(photo_folder, tmp_path / "photos")
     picture = draw_photo("round", 5)
@@ -632,6 +639,7 @@ def test_a_class_with_one_training_photo_is_named_and_turns_nothing_off(
     assert 'All training photos of "rare"' in warning and "none can be held out" in warning
 
 
+@pytest.mark.slow
 def test_what_intervals_and_thresholds_rest_on_knows_near_duplicates(tmp_path: Path) -> None:
     for kind, first in (("round", 0), ("square", 1000)):
         for shot in range(12):
