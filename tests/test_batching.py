@@ -360,6 +360,7 @@ def test_closing_ends_what_is_begun_and_cancels_what_waits(
         batcher.submit(photos[:1])
 
 
+@pytest.mark.slow
 def test_many_threads_can_ask_at_once_and_all_are_answered(
     tiny_run: Path, photos: list[bytes]
 ) -> None:

@@ -143,6 +143,7 @@ def test_runs_get_names_of_their_own(
         assert facts["run_path"] == str(Path("runs") / (photo_folder.name + expected))
 
 
+@pytest.mark.slow
 def test_train_repeats_a_run(run_path: Path, tmp_path: Path) -> None:
     result = invoke("train", "--from", run_path / "run.json", "-o", tmp_path / "again", "--json")
     facts = json.loads((run_path / "run.json").read_text())
@@ -1039,6 +1040,7 @@ def test_evaluate_warns_of_photos_learnt_from(run_path: Path, photo_folder: Path
     assert [name for name in facts if f"`{name}`" not in section] == []
 
 
+@pytest.mark.slow
 def test_evaluate_is_silent_about_photos_not_learnt_from(run_path: Path, tmp_path: Path) -> None:
     for kind in ("round", "square"):
         write_photo(tmp_path / "new" / kind / "1.png", draw_photo(kind, 4321))

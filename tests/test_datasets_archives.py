@@ -47,6 +47,7 @@ def pets(source: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
     return archive
 
 
+@pytest.mark.slow
 def test_photos_are_unpacked_counted_and_drawn(pets: Archive, source: Path, tmp_path: Path) -> None:
     folder, recorder = tmp_path / "out" / "mine", Recorder()
     found = make_picture_folder("cats-vs-dogs", tmp_path / "cache", folder, reporter=recorder)
@@ -97,6 +98,7 @@ def test_a_whole_folder_is_counted_and_drawn_again(
     assert count_pictures(folder) == INSIDE
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_not_whole_is_refused_and_kept(pets: Archive, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     make_picture_folder("cats-vs-dogs", tmp_path / "cache", folder)
@@ -117,6 +119,7 @@ def test_a_folder_that_is_not_whole_is_refused_and_kept(pets: Archive, tmp_path:
         make_picture_folder("cats-vs-dogs", tmp_path / "cache", other)
 
 
+@pytest.mark.slow
 def test_a_damaged_picture_in_it_is_named(pets: Archive, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     make_picture_folder("cats-vs-dogs", tmp_path / "cache", folder)

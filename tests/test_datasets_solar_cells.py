@@ -90,6 +90,7 @@ def test_the_table_is_what_load_index_takes(tmp_path: Path) -> None:
     assert index.rejected == () and index.warnings == ()
 
 
+@pytest.mark.slow
 def test_a_missing_photo_or_row_is_an_error(tmp_path: Path) -> None:
     data = write_package(tmp_path)
     (data / "images" / "cell0007.png").unlink()

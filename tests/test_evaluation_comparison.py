@@ -293,6 +293,7 @@ def test_runs_must_be_scored_on_the_same_photos() -> None:
             compare(here, replace(here, strategy="b", seed=1, evaluation=other))
 
 
+@pytest.mark.slow
 @given(st.integers(2, 60).flatmap(lambda n: st.tuples(st.just(n), *[st.integers(0, n)] * 3)))
 def test_every_comparison_can_be_put_in_words(case: tuple[int, int, int, int]) -> None:
     num, *rights = case

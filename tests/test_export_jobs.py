@@ -59,6 +59,7 @@ def test_an_export_is_one_folder_that_says_what_it_is(made: Export, tiny_run: Pa
     assert str(Path(run["photos"]).parent) not in text and str(tiny_run.parent) not in text
 
 
+@pytest.mark.slow
 def test_its_answers_are_compared_on_the_runs_validation_photos(
     made: Export, tiny_run: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_classifier_without_its_run_is_compared_on_drawn_pictures(
     assert card.count("Not known: the classifier was exported without its run.") == 2
 
 
+@pytest.mark.slow
 def test_the_folder_classifier_finds_the_run_around_it(tiny_run: Path, tmp_path: Path) -> None:
     made = export(tiny_run / "classifier", "openvino", output=tmp_path / "out")
     assert made.parity.pictures == "validation photos of the run"
@@ -333,6 +335,7 @@ def test_bf16_halves_the_weights(
     assert 0.45 * weights < sizes[0] - sizes[1] < 0.55 * weights
 
 
+@pytest.mark.slow
 def test_a_bf16_run_is_written_in_f32_by_default(
     own_run: Path, tiny_network: FrozenNetwork, tmp_path: Path
 ) -> None:

@@ -580,6 +580,7 @@ def test_the_command_prints_what_it_found(classifier: Classifier, tmp_path: Path
     assert result.exit_code == 2 and "--class is 'cow'" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_stand_in_that_flattens_is_refused_on_the_command_line(
     photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:

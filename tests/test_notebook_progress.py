@@ -71,6 +71,7 @@ def test_the_table_grows_with_each_epoch(notebook: Notebook) -> None:
         assert notebook.last[0].count("<tr>") == 2
 
 
+@pytest.mark.slow
 def test_a_long_training_stays_small(notebook: Notebook) -> None:
     reporter = NotebookReporter()
     for number in range(1, 501):

@@ -279,6 +279,7 @@ def test_everything_wrong_can_be_shown() -> None:
     assert "4 photos were classified wrong; here are the 3" in page.text
 
 
+@pytest.mark.slow
 def test_few_classes_get_a_matrix_and_many_the_worst_pairs() -> None:
     few = render_report(gather(evaluate(50, 10, [f"c{number}" for number in range(20)])))
     assert '<table class="matrix upright">' in few and "folded below" not in few

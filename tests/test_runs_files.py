@@ -49,6 +49,7 @@ def test_everything_is_there(run: Run) -> None:
     assert files | {"classifier"} <= names
 
 
+@pytest.mark.slow
 def test_history_is_read_back_to_the_bit(run: Run) -> None:
     found = read_history(folder_of(run))
     assert run.trained is not None and found is not None
@@ -61,6 +62,7 @@ def test_history_is_read_back_to_the_bit(run: Run) -> None:
     assert "nan" not in text and len(text.splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_predictions_are_read_back_to_the_bit(run: Run) -> None:
     found, made = read_predictions(folder_of(run)), run.evaluation
     assert np.array_equal(found.probabilities, made.probabilities)
@@ -74,6 +76,7 @@ def test_predictions_are_read_back_to_the_bit(run: Run) -> None:
         assert row["predicted"] == max(("round", "square"), key=lambda name: float(row[name]))
 
 
+@pytest.mark.slow
 def test_run_json_tells_what_was_trained_and_how(run: Run) -> None:
     facts = json.loads((folder_of(run) / "run.json").read_text())
     assert facts["format"] == "handful run" and facts["format_version"] == 1
@@ -98,6 +101,7 @@ def test_run_json_tells_what_was_trained_and_how(run: Run) -> None:
     assert (stored.photos, stored.config) == (run.photos.resolve(), CONFIG)
 
 
+@pytest.mark.slow
 def test_every_fact_is_documented(run: Run) -> None:
     documented = (REPOSITORY / "docs" / "file-formats.md").read_text()
     facts = run.to_dict()

@@ -96,6 +96,7 @@ def test_an_older_run_knows_copies_alone_and_says_so(
     assert train_workflow.evaluate_and_compare(tmp_path / "alone", other_photos)[2] is None
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_tell_says_so(
     tiny_run: Path, other_photos: Path, tmp_path: Path, tiny_backbone: FrozenNetwork
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_damaged_file_is_named(
         train_workflow.evaluate_and_compare(run, other_photos)
 
 
+@pytest.mark.slow
 def test_photos_of_a_group_learnt_from_are_counted(
     tmp_path: Path, tiny_backbone: FrozenNetwork
 ) -> None:
@@ -163,6 +165,7 @@ def test_photos_of_a_group_learnt_from_are_counted(
     assert "Warning: 1 of these 3 photos are of groups that" in said.stdout
 
 
+@pytest.mark.slow
 def test_shots_of_one_burst_count_once_in_the_interval(
     tiny_run: Path, tmp_path: Path, tiny_backbone: FrozenNetwork
 ) -> None:
