@@ -70,6 +70,7 @@ def test_wilson_shrinks_with_more_trials(pair: tuple[int, int], times: int) -> N
     assert more_high - more_low < high - low
 
 
+@pytest.mark.slow
 @given(counts)
 def test_wilson_mirrors(pair: tuple[int, int]) -> None:
     low, high = wilson_interval(*pair)
@@ -410,6 +411,7 @@ def grouped(
     return np.where(rng.random(200) < math.sqrt(0.8), shared, own), groups
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 5, 10])
 @pytest.mark.parametrize("accuracy", [0.7, 0.9])
 def test_the_accuracy_interval_holds_the_truth_whatever_the_groups(
@@ -470,6 +472,7 @@ def test_all_alike_is_no_certainty() -> None:
 # Calibration error
 
 
+@pytest.mark.slow
 def test_honest_confidences_show_no_error_however_few_the_photos() -> None:
     rng, errors, held, binned = np.random.default_rng(2), [], 0, []
     for _ in range(300):
@@ -485,6 +488,7 @@ def test_honest_confidences_show_no_error_however_few_the_photos() -> None:
     assert np.mean(binned) > 0.1 and np.median(errors) < 0.03 and held >= 285
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 4])
 def test_a_gap_is_found_and_its_interval_holds_it(size: int) -> None:
     rng, errors, held = np.random.default_rng(3), [], 0

@@ -45,6 +45,7 @@ def kinds(found: check_workflow.PhotoCheck) -> set[str]:
     return {finding.kind for finding in found.findings}
 
 
+@pytest.mark.slow
 def test_a_check_reports_its_phases_and_times_them(photo_folder: Path, tmp_path: Path) -> None:
     recorder = Recorder()
     found = check(photo_folder, output=tmp_path / "out", reporter=recorder)
@@ -66,6 +67,7 @@ def test_a_check_that_is_cancelled_leaves_nothing(
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_found(tmp_path: Path) -> None:
     folder = split_folder(tmp_path / "photos", leak=True)
     (folder / "train" / "round" / "text.jpg").write_text("no photo")
@@ -85,6 +87,7 @@ def test_what_is_wrong_is_found(tmp_path: Path) -> None:
     json.dumps(facts)
 
 
+@pytest.mark.slow
 def test_every_kind_of_mess_is_called_by_its_name(messy_folder: Path) -> None:
     found = check(messy_folder)
     assert kinds(found) >= {
@@ -135,11 +138,13 @@ def test_fixes_lead_to_a_sound_folder(messy_folder: Path, tmp_path: Path) -> Non
     assert run.problems()["leaks"] == []
 
 
+@pytest.mark.slow
 def test_training_after_a_check_embeds_nothing(photo_folder: Path) -> None:
     check(photo_folder)
     assert train_workflow.train(photo_folder).cache == {"hits": 48, "misses": 0}
 
 
+@pytest.mark.slow
 def test_a_run_remembers_its_fixes(photo_folder: Path, tmp_path: Path) -> None:
     write_fixes([Fix("round/000.jpg", "remove", "", "")], tmp_path / "fixes.csv")
     config = TrainConfig(fixes=str(tmp_path / "fixes.csv"))
@@ -194,6 +199,7 @@ def test_decisions_are_not_overwritten_and_that_is_found_first(
     assert (tmp_path / "fixes.csv").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_earlier_decisions_stay_in_the_next_list(messy_folder: Path, tmp_path: Path) -> None:
     mine = [
         Fix("train/square/icon.png", "remove", "", "mine"),
@@ -254,6 +260,7 @@ def test_nothing_to_look_at_is_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_class_of_one_group_does_not_keep_others_from_review(
     photo_folder: Path, tmp_path: Path
 ) -> None:
@@ -266,6 +273,7 @@ def test_a_class_of_one_group_does_not_keep_others_from_review(
     assert found.index.paths[found.suspects()[0].row] == "square/wrong.jpg"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["size", "quality", "frame"])
 def test_a_shortcut_is_found(photo_folder: Path, tmp_path: Path, how: str) -> None:
     folder = tmp_path / "photos"
@@ -293,6 +301,7 @@ def test_a_shortcut_is_found(photo_folder: Path, tmp_path: Path, how: str) -> No
     assert name not in honest or honest[name].lift < 0.12
 
 
+@pytest.mark.slow
 def test_a_check_reads_each_file_once_when_all_is_cached(
     photo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,11 +313,13 @@ def test_a_check_reads_each_file_once_when_all_is_cached(
     assert len(check(photo_folder).index) == 48
 
 
+@pytest.mark.slow
 def test_the_same_photos_give_the_same_findings(messy_folder: Path) -> None:
     first, second = check(messy_folder), check(messy_folder, use_cache=False)
     assert first.findings == second.findings and first.fixes == second.fixes
 
 
+@pytest.mark.slow
 def test_conflicts_are_findings_and_other_warnings_remarks(
     messy_folder: Path, tmp_path: Path
 ) -> None:

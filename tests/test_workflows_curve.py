@@ -117,6 +117,7 @@ def test_what_cannot_be_answered_leaves_nothing(
         curve(photo_folder, output=output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["embed", "fit"])
 def test_a_curve_that_is_cancelled_leaves_nothing(
     photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path, phase: str

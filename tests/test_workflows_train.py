@@ -77,6 +77,7 @@ def test_a_run_from_start_to_end(photo_folder: Path, tmp_path: Path) -> None:
     assert not any(name.endswith(".png") for name in names)
 
 
+@pytest.mark.slow
 def test_run_json_holds_what_repeats_the_run(photo_folder: Path, tmp_path: Path) -> None:
     config = TrainConfig(seed=5, validation_fraction=0.3, views=2)
     first = train_workflow.train(photo_folder, config, output=tmp_path / "first")
@@ -94,6 +95,7 @@ def test_run_json_holds_what_repeats_the_run(photo_folder: Path, tmp_path: Path)
         assert texts[0] == texts[1]
 
 
+@pytest.mark.slow
 def test_history_is_the_heads_cross_validation(photo_folder: Path, tmp_path: Path) -> None:
     run = train_workflow.train(photo_folder, output=tmp_path / "run")
     with (tmp_path / "run" / "history.csv").open() as file:
@@ -109,6 +111,7 @@ def test_nothing_is_written_without_an_output(photo_folder: Path, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [
@@ -148,6 +151,7 @@ def test_other_splits_show_how_far_scores_spread(photo_folder: Path, tmp_path: P
     assert (stored.photos, stored.config) == (photo_folder, config)
 
 
+@pytest.mark.slow
 def test_random_splits_have_the_runs_own_share_and_leave_test_alone(tmp_path: Path) -> None:
     for part, numbers in (("train", range(8)), ("validation", range(20, 26)), ("test", (40, 41))):
         for kind, first in (("round", 0), ("square", 1000)):
@@ -160,6 +164,7 @@ def test_random_splits_have_the_runs_own_share_and_leave_test_alone(tmp_path: Pa
     assert sizes == {(16, 12)} and len(run.split.test) == 4
 
 
+@pytest.mark.slow
 def test_views_of_all_photos_are_there_for_other_splits(photo_folder: Path) -> None:
     run = train_workflow.train(photo_folder, TrainConfig(folds=2, views=3, tta=True))
     # Each photo and its mirror image, and two more views of it.
@@ -169,6 +174,7 @@ def test_views_of_all_photos_are_there_for_other_splits(photo_folder: Path) -> N
     assert alone.evaluation.log_loss == run.evaluation.log_loss
 
 
+@pytest.mark.slow
 def test_too_few_validation_photos_are_said(photo_folder: Path) -> None:
     run = train_workflow.train(photo_folder)
     (caution,) = run.cautions
@@ -192,6 +198,7 @@ def test_a_second_run_embeds_nothing(photo_folder: Path, tmp_path: Path) -> None
         assert np.array_equal(run.evaluation.probabilities, first.evaluation.probabilities)
 
 
+@pytest.mark.slow
 def test_a_folder_its_zip_and_its_csv_give_one_result(photo_folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         for path in sorted(photo_folder.rglob("*.jpg")):
@@ -215,6 +222,7 @@ def test_a_folder_its_zip_and_its_csv_give_one_result(photo_folder: Path, tmp_pa
         assert run.evaluation.log_loss == pytest.approx(results[0].evaluation.log_loss, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_given_parts_are_used_as_given(tmp_path: Path) -> None:
     run = train_workflow.train(split_folder(tmp_path / "photos"))
     assert [len(getattr(run.split, part)) for part in ("train", "validation", "test")] == [
@@ -225,6 +233,7 @@ def test_given_parts_are_used_as_given(tmp_path: Path) -> None:
     assert all(path.startswith("validation/") for path in run.evaluation.paths)
 
 
+@pytest.mark.slow
 def test_evaluation_takes_the_test_part_first(tmp_path: Path) -> None:
     folder = split_folder(tmp_path / "photos")
     classifier = train_workflow.train(folder).classifier
@@ -237,6 +246,7 @@ def test_evaluation_takes_the_test_part_first(tmp_path: Path) -> None:
         train_workflow.evaluate(classifier, folder / "train", part="test")
 
 
+@pytest.mark.slow
 def test_evaluation_maps_classes_by_name(photo_folder: Path, tmp_path: Path) -> None:
     classifier = train_workflow.train(photo_folder).classifier
     shutil.copytree(photo_folder / "square", tmp_path / "one" / "square")
@@ -248,6 +258,7 @@ def test_evaluation_maps_classes_by_name(photo_folder: Path, tmp_path: Path) -> 
         train_workflow.evaluate(classifier, tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_leaks_are_listed_and_can_be_dropped(tmp_path: Path) -> None:
     folder = split_folder(tmp_path / "photos", leak=True)
     run = train_workflow.train(folder)
@@ -258,6 +269,7 @@ def test_leaks_are_listed_and_can_be_dropped(tmp_path: Path) -> None:
     assert len(dropped.split.train) == len(run.split.train) - 1
 
 
+@pytest.mark.slow
 def test_a_manifest_keeps_photos_in_place(photo_folder: Path, tmp_path: Path) -> None:
     first = train_workflow.train(photo_folder, output=tmp_path / "run")
     folder = tmp_path / "photos"
@@ -271,6 +283,7 @@ def test_a_manifest_keeps_photos_in_place(photo_folder: Path, tmp_path: Path) ->
     assert len(second.split.index) == 60
 
 
+@pytest.mark.slow
 def test_bad_photos_are_reported_not_hidden(photo_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     shutil.copytree(photo_folder, folder)
@@ -321,6 +334,7 @@ def test_a_file_that_vanishes_is_named(
     assert file["path"] == "round/000.jpg"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phase", "way"),
     [
@@ -384,6 +398,7 @@ def test_wrong_weights_are_refused(
         train_workflow.train(photo_folder, TrainConfig(weights=str(tmp_path / "weights.pth")))
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_changes_no_result(
     photo_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -496,12 +511,14 @@ def test_a_time_budget_shortens_a_training(photo_folder: Path, tmp_path: Path) -
     assert line.startswith("About ")
 
 
+@pytest.mark.slow
 def test_prediction_is_timed_when_asked(photo_folder: Path) -> None:
     assert train_workflow.train(photo_folder).photos_per_second is None
     speed = train_workflow.train(photo_folder, measure_speed=True).photos_per_second
     assert speed is not None and speed > 1
 
 
+@pytest.mark.slow
 def test_a_split_can_be_frozen_before_training(photo_folder: Path, tmp_path: Path) -> None:
     train_workflow.freeze_split(photo_folder, TrainConfig(seed=3), tmp_path / "split.csv")
     expected = train_workflow.train(photo_folder, TrainConfig(seed=3)).split
@@ -529,6 +546,7 @@ def test_a_file_name_that_is_no_valid_text_is_no_obstacle(
     assert facts["data_digest"] == run.split.index.digest()
 
 
+@pytest.mark.slow
 def test_a_folder_name_that_is_no_valid_text_is_remembered(
     photo_folder: Path, tmp_path: Path
 ) -> None:
@@ -537,6 +555,7 @@ def test_a_folder_name_that_is_no_valid_text_is_remembered(
     assert RunStore().read(tmp_path / "run").photos == folder
 
 
+@pytest.mark.slow
 def test_what_a_run_is_made_of_does_not_change_afterwards(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
