@@ -72,7 +72,7 @@ def training_part(index: ImageIndex) -> ImageIndex:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("photos", type=Path, nargs="?", help="labelled photos")
+    parser.add_argument("photos", type=Path, nargs="?", help="labeled photos")
     index = training_part(load_index(find_photos(parser.parse_args().photos)))
     embedder = load_extractor(find_backbone(), "bf16")
     print(f"{machine()}; {len(index):,} training photos of {index.source.name}\n")

@@ -64,9 +64,9 @@ def augment(folder: Path, ours: bool, **_: Any) -> dict[str, Any]:
     from handful.data.decoding import DecodeSettings
     from handful.data.index import load_index
     from handful.features.extractor import available_cores
-    from handful.training.batches import decode_photos
+    from handful.training.batches import decode_images
 
-    images = decode_photos(load_index(folder / "train"), DecodeSettings(SIZE, "squash"))
+    images = decode_images(load_index(folder / "train"), DecodeSettings(SIZE, "squash"))
     threads = available_cores()
     first = images[:BATCH_SIZE]
     if ours:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from handful.data.decoding import decode_picture
+from handful.data.decoding import decode_whole
 from handful.data.index import ImageIndex, load_index
 from handful.errors import HandfulError
 from handful.exporting.export_jobs import PRECISIONS, export
@@ -33,7 +33,7 @@ from pipelines import machine
 
 
 def validation_photos(run: Path, photos: Path | None) -> ImageIndex:
-    """The run's validation photos, labelled."""
+    """The run's validation photos, labeled."""
     stored = RunStore().read(run)
     index, parts = load_index(photos or stored.photos), stored.parts
     hashes = enumerate(index.content_hashes)
@@ -64,7 +64,7 @@ def measure(
             runners[name] = open_export(found.file, found.format)
     answers: dict[str, list[Any]] = {name: [] for name in runners}
     order = np.random.default_rng(0).permutation(len(index))
-    images = [decode_picture(index.read(row)) for row in order[:num_speed]]
+    images = [decode_whole(index.read(row)) for row in order[:num_speed]]
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     for name in (*runners, *runners):
         found = made.get(name)
@@ -72,7 +72,7 @@ def measure(
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             seconds[name] += pool.submit(measure_speed, *model, images).result()
     for row in order[:num_answers]:
-        image = decode_picture(index.read(int(row)))
+        image = decode_whole(index.read(int(row)))
         for name, classify in runners.items():
             answers[name].append((int(row), classify(image)))
     return {"answers": answers, "seconds": seconds}

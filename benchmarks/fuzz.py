@@ -64,12 +64,12 @@ class Fault(Exception):
 def pictures() -> Iterator[Judge]:
     """Decoded as for training."""
     from handful.data.decoding import DecodeSettings, decode
-    from handful.data.index import why_no_picture
+    from handful.data.index import why_no_image
     from handful.data.metadata import read_facts
 
     def judge(rng: random.Random) -> Judged:
         data = inputs.picture(rng)
-        reason = why_no_picture(data)
+        reason = why_no_image(data)
         if reason:
             return "refused", reason
         pixels = decode(data, DecodeSettings(64))
@@ -133,14 +133,14 @@ def _zlib_complaint(packed: bytes) -> str:
 @contextmanager
 def zips() -> Iterator[Judge]:
     """Indexed as data to train on, read, and as photos to classify."""
-    from handful.data.index import load_index, load_unlabelled
+    from handful.data.index import load_index, load_unlabeled
 
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "photos.zip"
 
         def judge(rng: random.Random) -> Judged:
             path.write_bytes(inputs.archive(rng))
-            load_unlabelled([path])
+            load_unlabeled([path])
             index = load_index(path)
             with zipfile.ZipFile(path) as archive:
                 sums = {info.CRC for info in archive.infolist()}

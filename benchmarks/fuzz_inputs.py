@@ -38,7 +38,7 @@ Mutator = Callable[[random.Random, bytearray, bytes], bytes | bytearray]
 
 
 def _draw(number: int, size: tuple[int, int]) -> Image.Image:
-    """Smooth colours with some noise, so that every codec has something to do."""
+    """Smooth colors with some noise, so that every codec has something to do."""
     rng = np.random.default_rng([7, number])
     coarse = Image.fromarray(rng.integers(0, 255, (5, 6, 3), dtype=np.uint8)).resize(size, 3)
     pixels = np.asarray(coarse, np.int64) + rng.integers(-9, 10, (size[1], size[0], 3))

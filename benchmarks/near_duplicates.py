@@ -22,7 +22,7 @@ from handful.data.near_duplicates import coarse_fingerprints, near_duplicate_pai
 from handful.data.splits import duplicate_groups
 from handful.features.store import open_store
 from handful.reporting import Reporter
-from handful.training.steps import embed_photos
+from handful.training.steps import embed_images
 from pipelines import machine
 
 Pairs = set[tuple[int, int]]
@@ -99,7 +99,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for photos in arguments.photos:
         with open_store(True) as store:
-            index, embedded = embed_photos(load_index(photos), TrainConfig(), store, Reporter())
+            index, embedded = embed_images(load_index(photos), TrainConfig(), store, Reporter())
         table = embedded.table
         found = rules(table.fingerprints, table.embeddings[:, 0])
         t, e, d = found.values()

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from handful.data.decoding import decode_picture
+from handful.data.decoding import decode_whole
 from handful.data.index import ImageIndex, load_index
 from pipelines import find_photos, machine, timed
 
@@ -27,7 +27,7 @@ def make_photos(index: ImageIndex, folder: Path, count: int) -> None:
     order = rng.permutation(len(index))
     for number in range(count):
         row = int(order[number % len(index)])
-        image = decode_picture(index.read(row))
+        image = decode_whole(index.read(row))
         sides = [int(side * rng.uniform(0.6, 0.95)) for side in image.shape[:2]]
         top, left = (int(rng.integers(0, image.shape[axis] - sides[axis] + 1)) for axis in (0, 1))
         crop = image[top : top + sides[0], left : left + sides[1], ::-1]

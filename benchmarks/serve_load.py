@@ -4,7 +4,7 @@
 
 The raw speed is that of a process of its own, two threads a core, on photos that are in memory:
 decode and embed, nothing else. Raw and served rounds take turns, and a pair's ratio is taken from
-neighbours, so that other work on the machine spoils little. Server and client share the machine.
+neighbors, so that other work on the machine spoils little. Server and client share the machine.
 Traffic goes to 127.0.0.1 alone, and ends with the seconds given.
 """
 

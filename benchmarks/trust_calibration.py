@@ -85,7 +85,7 @@ def print_promises(name: str, found: Sequence[train_workflow.Run]) -> None:
     for place, rate in enumerate(ERROR_RATES):
         checks = [one.abstaining[place] for one in guarantees if one is not None]
         rows = [
-            (check.promised_coverage, check.promised_error, check.coverage, check.error or 0.0)
+            (check.guaranteed_coverage, check.guaranteed_error, check.coverage, check.error or 0.0)
             for check in checks
             if check.is_as_asked
         ]

@@ -28,7 +28,7 @@ from PIL import Image
 from handful.checks.findings import Evidence
 from handful.checks.photos import find_problems
 from handful.config import TrainConfig
-from handful.data.decoding import DecodeSettings, decode, decode_picture
+from handful.data.decoding import DecodeSettings, decode, decode_whole
 from handful.data.index import ImageIndex, load_index
 from handful.data.metadata import MEASURES, measure
 from handful.datasets.solar_cells import fetch_solar_cells
@@ -171,7 +171,7 @@ def make_in_other_way(index: ImageIndex, folder: Path, way: str, seed: int) -> P
 
 def read_bgr(index: ImageIndex, row: int) -> NDArray[np.uint8]:
     """A photo at full size, (H, W, 3) in OpenCV's order."""
-    return np.ascontiguousarray(decode_picture(index.read(row))[:, :, ::-1])
+    return np.ascontiguousarray(decode_whole(index.read(row))[:, :, ::-1])
 
 
 def save_jpeg(path: Path, image: NDArray[np.uint8], quality: int = QUALITY) -> None:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from handful.checks.labels import LabelReview, review_embeddings
 from handful.config import TrainConfig, cache_folder
-from handful.data.decoding import decode_picture
+from handful.data.decoding import decode_whole
 from handful.data.index import ImageIndex, load_index
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, assign_parts
@@ -150,7 +150,7 @@ def draw_first(index: ImageIndex, review: LabelReview, path: Path) -> None:
     """Write the first photos of a list as one picture, each with its place and label."""
     tiles = []
     for place, row in enumerate(review.ranking[:SHOWN].tolist(), start=1):
-        image = decode_picture(index.read(row))[:, :, ::-1]
+        image = decode_whole(index.read(row))[:, :, ::-1]
         scale = TILE / max(image.shape[:2])
         size = [max(1, round(scale * side)) for side in image.shape[1::-1]]
         tile = np.full((TILE + 24, TILE, 3), 255, dtype=np.uint8)
@@ -199,7 +199,7 @@ def print_tables(facts: dict[str, Any]) -> None:
 def main() -> None:
     """Measure, and print tables or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photos", nargs="?", help=f'labelled photos, or "{SOLAR_CELLS}"')
+    parser.add_argument("photos", nargs="?", help=f'labeled photos, or "{SOLAR_CELLS}"')
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--share", type=float, default=0.05, help="of labels that are changed")
     parser.add_argument("--json", action="store_true", help="print one JSON object, no tables")

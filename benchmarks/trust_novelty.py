@@ -37,7 +37,7 @@ def embed(classifier: Classifier, index: ImageIndex) -> NDArray[np.float32]:
 
 
 def embed_digits(classifier: Classifier, count: int) -> NDArray[np.float32]:
-    """(N, D) of the first test digits, as grey pictures."""
+    """(N, D) of the first test digits, as gray pictures."""
     path, _ = find_digits(cache_folder())
     images, _ = read_digits(path)["test"]
     pictures = [

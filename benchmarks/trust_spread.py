@@ -97,7 +97,7 @@ def read_photos(path: Path) -> tuple[Photos, Photos]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("photos", type=Path, nargs="?", help="labelled photos")
+    parser.add_argument("photos", type=Path, nargs="?", help="labeled photos")
     parser.add_argument("--draws", type=int, default=60, help="samples")
     parser.add_argument("--size", type=int, default=200, help="photos of each sample")
     asked = parser.parse_args()

@@ -106,7 +106,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{machine()}\n")
     print(
-        "| photos | learnt from | accuracy | best in hindsight: Platt | prior | log loss: Platt "
+        "| photos | learned from | accuracy | best in hindsight: Platt | prior | log loss: Platt "
         "| prior | calibration error: Platt | prior | as binned on a fifth as many photos |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")

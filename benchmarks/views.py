@@ -73,7 +73,7 @@ def judge(
 def main() -> None:
     """Print a table for each set."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("sets", type=Path, nargs="+", help="labelled photos")
+    parser.add_argument("sets", type=Path, nargs="+", help="labeled photos")
     parser.add_argument("--photos", type=int, default=240, help="photos of each set at most")
     parser.add_argument("--draws", type=int, default=12)
     options = parser.parse_args()

@@ -24,7 +24,7 @@ def pack(path: Path, *names: str) -> Path:
     return path
 
 
-def labelled(index: ImageIndex) -> dict[str, str]:
+def labeled(index: ImageIndex) -> dict[str, str]:
     return {
         path: f"{index.class_names[label]} {split}".strip()
         for path, label, split in zip(index.paths, index.labels, index.splits, strict=True)

@@ -49,11 +49,11 @@ class Stopper(Recorder):
 
     def __init__(self, when: Callable[[str, int, int], bool], way: str = "interrupt") -> None:
         super().__init__()
-        self.when, self.way, self.is_cancelled = when, way, False
+        self.when, self.way, self.is_canceled = when, way, False
 
     @property
     def cancelled(self) -> bool:
-        return self.is_cancelled
+        return self.is_canceled
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -70,4 +70,4 @@ class Stopper(Recorder):
             return
         if self.way == "interrupt":
             raise KeyboardInterrupt
-        self.is_cancelled = True
+        self.is_canceled = True

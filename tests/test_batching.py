@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from conftest import draw_photo
-from handful.data.index import load_unlabelled
+from handful.data.index import load_unlabeled
 from handful.errors import DataError
 from handful.features import embed
 from handful.models.classifier import Classifier
@@ -61,7 +61,7 @@ def test_answers_are_those_of_the_classifier_to_the_bit(
     tiny_run: Path, photo_folder: Path, photos: list[bytes]
 ) -> None:
     classifier = Classifier.load(tiny_run)
-    expected = classifier.predict_index(load_unlabelled([photo_folder]))
+    expected = classifier.predict_index(load_unlabeled([photo_folder]))
     assert expected.is_out_of_distribution is not None
     batcher = Batcher(classifier, max_waiting=64)
     sizes: list[int] = []
@@ -79,9 +79,9 @@ def test_a_mirror_image_is_averaged_in_as_the_classifier_does(
     tiny_run: Path, photo_folder: Path, photos: list[bytes]
 ) -> None:
     classifier = Classifier.load(tiny_run)
-    plain = classifier.predict_index(load_unlabelled([photo_folder]))
+    plain = classifier.predict_index(load_unlabeled([photo_folder]))
     classifier.test_time_mirror = True
-    expected = classifier.predict_index(load_unlabelled([photo_folder]))
+    expected = classifier.predict_index(load_unlabeled([photo_folder]))
     batcher = Batcher(classifier, max_waiting=64)
     answers = [future.result(20).probabilities for future in batcher.submit(photos)]
     batcher.close()

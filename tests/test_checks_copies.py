@@ -82,7 +82,7 @@ def test_alike_but_no_copy_is_a_warning_without_fixes() -> None:
         (["", "train"], None),
     ],
 )
-def test_of_a_leak_the_copy_that_is_learnt_from_goes(
+def test_of_a_leak_the_copy_that_is_learned_from_goes(
     parts: list[str], removed: list[int] | None
 ) -> None:
     evidence = evidence_of([0, 0], parts=parts, pairs=[(0, 1)])
@@ -107,14 +107,14 @@ def test_a_leaks_command_is_the_fix_list_or_drop_leaks() -> None:
     assert next(find_leaks(without)).command == "handful train photos --drop-leaks"
 
 
-def test_what_was_never_learnt_from_is_not_said_to_have_been() -> None:
+def test_what_was_never_learned_from_is_not_said_to_have_been() -> None:
     parts = ["train", "validation", "test", "validation", "test"]
     pairs = [(0, 1), (0, 2), (3, 4)]
     evidence = evidence_of([0] * 5, parts=parts, pairs=pairs, fix_list="")
-    learnt, chosen = find_leaks(evidence)
-    assert learnt.groups == ((0, 1), (0, 2)) and chosen.groups == ((3, 4),)
-    assert learnt.title == "2 pairs of near-duplicates are in train and in validation and test"
-    assert "while learning" in learnt.advice and "while learning" not in chosen.advice
+    learned, chosen = find_leaks(evidence)
+    assert learned.groups == ((0, 1), (0, 2)) and chosen.groups == ((3, 4),)
+    assert learned.title == "2 pairs of near-duplicates are in train and in validation and test"
+    assert "while learning" in learned.advice and "while learning" not in chosen.advice
     assert "Leave the validation copies out" in chosen.advice
     # --drop-leaks leaves training photos out, and no others.
     assert chosen.command == "handful check photos --fix-list fixes.csv"

@@ -74,7 +74,7 @@ class Reference:
                 for margin, k in sorted(ahead, reverse=True)[:number]:
                     if i != j and margin > 0:
                         self.suspected.add(-k)
-        # Normalised margin: how far the best other class is above the label.
+        # Normalized margin: how far the best other class is above the label.
         self.margins = [
             max(probabilities[i][j] for j in classes if j != labels[i])
             - probabilities[i][labels[i]]
@@ -270,7 +270,7 @@ def test_what_cannot_be_reviewed_is_refused(
 def flipped_blobs(
     num_photos: int, num_classes: int, num_flipped: int, seed: int = 0, spread: float = 1.0
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Embeddings around class centres, labels of which some are wrong, and the wrong rows."""
+    """Embeddings around class centers, labels of which some are wrong, and the wrong rows."""
     rng = np.random.default_rng(seed)
     labels = np.arange(num_photos) % num_classes
     embeddings = rng.normal(size=(num_classes, 30))[labels]

@@ -167,7 +167,7 @@ def test_a_name_may_lie_about_the_format(path: str, name: str, is_wrong: bool) -
     assert kinds(found) == (["wrong-extension"] if is_wrong else [])
 
 
-def test_a_few_photos_of_another_colour_mode_are_noted() -> None:
+def test_a_few_photos_of_another_color_mode_are_noted() -> None:
     facts = {1: {"mode": "Gray"}, 2: {"mode": "CMYK"}}
     measures = {3: {"saturation": 0.0}}
     (found,) = find_problems(evidence_of(LABELS, facts=facts, measures=measures))

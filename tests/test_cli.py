@@ -102,7 +102,7 @@ def test_train_json_is_one_object_with_the_documented_names(
         "training",
         "photos_per_second",
         "resampling",
-        "cautions",
+        "limitations",
         "learning_curve",
         "guarantees",
         "num_unlike_training",
@@ -217,7 +217,9 @@ def test_train_says_how_far_accuracy_spreads(
     result = invoke("train", "--from", tmp_path / "run", "-o", tmp_path / "again", "--json")
     facts = json.loads((tmp_path / "run" / "run.json").read_text())["result"]
     again = json.loads(result.stdout)
-    assert again["resampling"] == facts["resampling"] and again["cautions"] == facts["cautions"]
+    assert (
+        again["resampling"] == facts["resampling"] and again["limitations"] == facts["limitations"]
+    )
     assert len(again["resampling"]["resamples"]) == 6 and "resample" in again["seconds"]
     documented = (REPOSITORY / "docs" / "file-formats.md").read_text()
     spread = again["resampling"]
@@ -1027,7 +1029,7 @@ def test_every_compare_option_reaches_the_job(
     assert asked["resume"] is True
 
 
-def test_evaluate_warns_of_photos_learnt_from(run_path: Path, photo_folder: Path) -> None:
+def test_evaluate_warns_of_photos_learned_from(run_path: Path, photo_folder: Path) -> None:
     result = invoke("evaluate", run_path, photo_folder)
     assert (
         "Warning: 38 of these 48 photos are those the classifier learned from: the figure flatters "
@@ -1041,7 +1043,7 @@ def test_evaluate_warns_of_photos_learnt_from(run_path: Path, photo_folder: Path
 
 
 @pytest.mark.slow
-def test_evaluate_is_silent_about_photos_not_learnt_from(run_path: Path, tmp_path: Path) -> None:
+def test_evaluate_is_silent_about_photos_not_learned_from(run_path: Path, tmp_path: Path) -> None:
     for kind in ("round", "square"):
         write_photo(tmp_path / "new" / kind / "1.png", draw_photo(kind, 4321))
     for run in (run_path, run_path / "classifier"):

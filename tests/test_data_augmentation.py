@@ -193,7 +193,7 @@ def test_shifts_go_where_they_say() -> None:
         assert found[1 - axis] == (20, 30)[1 - axis]
 
 
-def test_pictures_turn_about_their_centre() -> None:
+def test_pictures_turn_about_their_center() -> None:
     policy = AugmentationPolicy(rotation_range=180, shear_range=20, zoom_range=0.5)
     matrices = view_matrices(
         draw_views(policy, 9, 50, 90, np.random.default_rng(0)), (50, 90), (20, 30)

@@ -26,7 +26,7 @@ from handful.data.decoding import (
     bits_in_use,
     check_cost,
     decode,
-    decode_picture,
+    decode_whole,
     decoding_cost,
     fingerprint,
     mirror,
@@ -61,7 +61,7 @@ def test_each_format_is_decoded_as_pillow_does(name: str) -> None:
     data = encode(PICTURE, name)
     header = read_header(data)
     assert (header.format, header.width, header.height) == (name, 200, 150)
-    image = decode_picture(data)
+    image = decode_whole(data)
     assert image.dtype == np.uint8 and image.shape == (150, 200, 3)
     # Both use libjpeg-turbo for JPEG, but may differ in the last bit of upsampling.
     assert difference(image, by_pillow(data)) <= (0.5 if name == "JPEG" else 0)
@@ -99,7 +99,7 @@ def test_scaled_decoding_is_close_to_full_decoding() -> None:
     data = encode(large, "JPEG", quality=95)
     for how in ("squash", "crop", "halfway"):
         settings_ = DecodeSettings(224, how)
-        assert difference(decode(data, settings_), resize(decode_picture(data), settings_)) < 1.0
+        assert difference(decode(data, settings_), resize(decode_whole(data), settings_)) < 1.0
 
 
 def exif(orientation: int, order: str = "<") -> bytes:
@@ -130,7 +130,7 @@ def test_exif_orientation_is_undone(name: str, orientation: int) -> None:
         7: image.transpose(1, 0, 2)[::-1, ::-1],
         8: np.rot90(image, 1),
     }[orientation]
-    assert difference(decode_picture(data), stored) < 3
+    assert difference(decode_whole(data), stored) < 3
     expected = resize(np.ascontiguousarray(stored), DecodeSettings(32))
     assert difference(decode(data, DecodeSettings(32)), expected) < 4
 
@@ -141,7 +141,7 @@ def test_exif_is_read_in_both_byte_orders(order: str) -> None:
     block = exif(6, order)
     data = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + plain[2:]
     assert read_header(data).orientation == 6
-    assert decode_picture(data).shape == (200, 150, 3)
+    assert decode_whole(data).shape == (200, 150, 3)
 
 
 @pytest.mark.parametrize(
@@ -150,15 +150,15 @@ def test_exif_is_read_in_both_byte_orders(order: str) -> None:
 def test_broken_exif_is_no_obstacle(block: bytes) -> None:
     plain = encode(PICTURE, "JPEG")
     data = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + plain[2:]
-    assert np.array_equal(decode_picture(data), decode_picture(plain))
+    assert np.array_equal(decode_whole(data), decode_whole(plain))
 
 
 def test_cmyk_jpeg_and_adobes_inverted_one_look_alike() -> None:
     picture = Image.fromarray(PICTURE).convert("CMYK")
     inverted = encode(picture, "JPEG", quality=95)  # Pillow writes Adobe's marker and inverts
     assert b"Adobe" in inverted
-    assert difference(decode_picture(inverted), by_pillow(inverted)) == 0
-    assert difference(decode_picture(inverted), PICTURE) < 12
+    assert difference(decode_whole(inverted), by_pillow(inverted)) == 0
+    assert difference(decode_whole(inverted), PICTURE) < 12
     assert decode(inverted, DecodeSettings(64)).shape == (64, 64, 3)
     assert read_header(inverted).mode in ("CMYK", "YCCK")
 
@@ -169,13 +169,13 @@ def test_16_bit_grey_is_scaled_by_the_range_in_use(name: str, bits: int) -> None
     white = 2**bits - 1
     ramp = np.linspace(0, white, 64 * 32).astype(np.uint16).reshape(32, 64)
     data = encode(Image.fromarray(ramp), name)
-    image = decode_picture(data)
+    image = decode_whole(data)
     assert np.abs(image[..., 0] - 255 * (ramp / white)).max() <= 0.5
     assert image.min() == 0 and image.max() == 255
     assert bits_in_use(data) == bits
     dark = encode(Image.fromarray((ramp * 0.3).astype(np.uint16)), name)
     if bits > 8:  # a darker photo of the same camera is as bright as it was
-        assert np.abs(decode_picture(dark)[..., 0] - 0.3 * 255 * (ramp / white)).max() <= 1
+        assert np.abs(decode_whole(dark)[..., 0] - 0.3 * 255 * (ramp / white)).max() <= 1
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_adobe_deflate"])
@@ -185,37 +185,37 @@ def test_grey_whose_zero_is_white_is_no_negative(compression: str, white: int) -
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[262] = 0
     data = encode(Image.fromarray(white - ramp), "TIFF", tiffinfo=tags, compression=compression)
-    assert np.abs(decode_picture(data)[..., 0] - 255 * (ramp / white)).max() <= 0.5
+    assert np.abs(decode_whole(data)[..., 0] - 255 * (ramp / white)).max() <= 0.5
 
 
 @pytest.mark.parametrize("name", [".png", ".tiff"])
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
-def test_16_bit_colour_is_scaled_by_the_range_in_use(name: str, bits: int) -> None:
+def test_16_bit_color_is_scaled_by_the_range_in_use(name: str, bits: int) -> None:
     white = 2**bits - 1
     deep = np.rint(PICTURE[..., ::-1] / PICTURE.max() * white).astype(np.uint16)
     data = cv2.imencode(name, deep)[1].tobytes()
     expected = PICTURE / PICTURE.max() * 255
-    assert np.abs(decode_picture(data) - expected).max() <= 1
+    assert np.abs(decode_whole(data) - expected).max() <= 1
     assert bits_in_use(data) == bits
     assert bits_in_use(encode(PICTURE, "PNG")) == 8
 
 
-def test_16_bit_colour_keeps_its_tones() -> None:
+def test_16_bit_color_keeps_its_tones() -> None:
     deep = (PICTURE.astype(np.uint16) * 257)[..., ::-1]
     ok, data = cv2.imencode(".png", deep)
     assert ok
-    assert difference(decode_picture(data.tobytes()), PICTURE) <= 1
+    assert difference(decode_whole(data.tobytes()), PICTURE) <= 1
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
 def test_plain_modes_are_pillows(mode: str) -> None:
     data = encode(Image.fromarray(PICTURE).convert(mode), "PNG")
-    assert np.array_equal(decode_picture(data), by_pillow(data))
+    assert np.array_equal(decode_whole(data), by_pillow(data))
 
 
 def test_grey_jpeg() -> None:
     data = encode(Image.fromarray(PICTURE).convert("L"), "JPEG")
-    image = decode_picture(data)
+    image = decode_whole(data)
     assert np.array_equal(image[..., 0], image[..., 2])
     assert difference(image, by_pillow(data)) < 0.5
 
@@ -226,7 +226,7 @@ def test_transparency_is_laid_over_white(name: str) -> None:
     rgba[:50, :, 3] = 0
     rgba[50:100, :, 3] = 128
     options = {"lossless": True, "exact": True} if name == "WebP" else {}
-    image = decode_picture(encode(rgba, name, **options))
+    image = decode_whole(encode(rgba, name, **options))
     assert (image[:50] == 255).all()
     half = 255 - (255 - PICTURE[50:100].astype(int)) * 128 / 255
     assert np.abs(image[50:100] - half).max() <= 1
@@ -236,10 +236,10 @@ def test_transparency_is_laid_over_white(name: str) -> None:
 def test_transparent_palette_and_grey() -> None:
     grey = Image.fromarray(PICTURE).convert("LA")
     grey.putalpha(0)
-    assert (decode_picture(encode(grey, "PNG")) == 255).all()
+    assert (decode_whole(encode(grey, "PNG")) == 255).all()
     palette = Image.fromarray(PICTURE).convert("P")
     first = palette.getpixel((0, 0))
-    image = decode_picture(encode(palette, "PNG", transparency=first))
+    image = decode_whole(encode(palette, "PNG", transparency=first))
     assert (image[0, 0] == 255).all()
     assert np.array_equal(
         image[np.asarray(palette) != first],
@@ -252,7 +252,7 @@ def test_an_animations_first_frame_counts(name: str) -> None:
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "lime", "blue")]
     options = {"lossless": True} if name == "WebP" else {}
     data = encode(frames[0], name, save_all=True, append_images=frames[1:], **options)
-    assert (decode_picture(data) == (255, 0, 0)).all()
+    assert (decode_whole(data) == (255, 0, 0)).all()
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -314,7 +314,7 @@ def oddities(data: bytes) -> dict[str, bytes]:
 def test_what_libjpeg_says_of_other_than_pixels_is_no_damage(what: str) -> None:
     data = encode(PICTURE, "JPEG", quality=92)
     odd = oddities(data)[what]
-    assert np.array_equal(decode_picture(odd), decode_picture(data))
+    assert np.array_equal(decode_whole(odd), decode_whole(data))
     settings_ = DecodeSettings(32)
     assert np.array_equal(decode(odd, settings_), decode(data, settings_))
     assert read_header(odd) == read_header(data)
@@ -335,7 +335,7 @@ def test_what_libjpeg_says_of_pixels_is_damage(mode: str, what: str) -> None:
     }[what]
     for odd in (damaged, oddities(damaged)["all of it"] if mode == "RGB" else damaged):
         with pytest.raises(DataError, match=r"is (damaged|truncated) \("):
-            decode_picture(odd)
+            decode_whole(odd)
         with pytest.raises(DataError, match=r"is (damaged|truncated) \("):
             decode(odd, DecodeSettings(32))
 
@@ -353,16 +353,16 @@ def test_avif_and_jpeg_2000_are_read(name: str) -> None:
             else encode(PICTURE, name, **options)
         )
         assert read_header(data).format == {"JPEG2000": "JPEG 2000"}.get(name, name)
-        assert difference(decode_picture(data), PICTURE) < 6
+        assert difference(decode_whole(data), PICTURE) < 6
         assert decode(data, DecodeSettings(32)).shape == (32, 32, 3)
         for percent in (10, 30, 50, 70, 90, 97):
             with pytest.raises(DataError, match=r"truncated|damaged|no readable|not a photo"):
                 decode(data[: len(data) * percent // 100], DecodeSettings(32))
-    clear = decode_picture(encode(rgba, name))
+    clear = decode_whole(encode(rgba, name))
     assert clear[:45].min() > 250 and difference(clear[55:], PICTURE[55:]) < 6
     if name == "AVIF":
         turned = encode(PICTURE, name, exif=tags, quality=100)
-        assert decode_picture(turned).shape == (200, 150, 3)
+        assert decode_whole(turned).shape == (200, 150, 3)
         assert read_header(turned).camera == "D90"
 
 
@@ -400,13 +400,13 @@ def turned_heic(angle: int) -> bytes:
 def test_heic_is_read() -> None:
     header = read_header(HEIC)
     assert (header.format, header.width, header.height, header.mode) == ("HEIC", 64, 64, "RGB")
-    image = decode_picture(HEIC)
+    image = decode_whole(HEIC)
     assert image.shape == (64, 64, 3) and image.std() > 20
     for angle in range(4):
-        assert np.array_equal(decode_picture(turned_heic(angle)), np.rot90(image, angle))
+        assert np.array_equal(decode_whole(turned_heic(angle)), np.rot90(image, angle))
     for percent in (10, 40, 60, 80, 97):
         with pytest.raises(DataError, match=r"truncated|damaged|no readable|not a photo"):
-            decode_picture(HEIC[: len(HEIC) * percent // 100])
+            decode_whole(HEIC[: len(HEIC) * percent // 100])
 
 
 def test_damaged_tiffs_are_refused() -> None:
@@ -422,21 +422,21 @@ def test_damaged_tiffs_are_refused() -> None:
     for compression, picture in kinds.items():
         for fill_order in (1, 2) if compression == "group4" else (1,):
             data = encode(picture, "TIFF", compression=compression, tiffinfo={266: fill_order})
-            whole = decode_picture(data)
+            whole = decode_whole(data)
             assert difference(whole, by_pillow(data)) == 0
             for _ in range(10):
                 bad = bytearray(data)
                 place = int(rng.integers(len(data) // 3, len(data) * 2 // 3))
                 bad[place : place + 60] = bytes(60)
                 with pytest.raises(DataError, match=r"is (damaged|truncated)"):
-                    decode_picture(bytes(bad))
+                    decode_whole(bytes(bad))
 
 
 def test_fax_with_white_as_zero_is_read() -> None:
     picture = Image.fromarray(PICTURE).convert("1")
     for photometric in (0, 1):
         data = encode(picture, "TIFF", compression="group4", tiffinfo={262: photometric, 278: 32})
-        assert np.array_equal(decode_picture(data), by_pillow(data))
+        assert np.array_equal(decode_whole(data), by_pillow(data))
 
 
 def rle_bmp(width: int, height: int, body: bytes) -> bytes:
@@ -451,7 +451,7 @@ def rle_bmp(width: int, height: int, body: bytes) -> bytes:
 def test_packed_bmps_are_read_and_cost_no_time() -> None:
     rows = b"".join(bytes((20, 10 * row, 12, 200)) + b"\0\0" for row in range(1, 17))
     data = rle_bmp(32, 16, rows + b"\0\1")
-    assert np.array_equal(decode_picture(data), by_pillow(data))
+    assert np.array_equal(decode_whole(data), by_pillow(data))
     started = time.process_time()
     bomb = rle_bmp(990_000, 100, b"\1\0\0\0" * 100 + b"\0\1")
     assert decode(bomb, DecodeSettings(32)).shape == (32, 32, 3)
@@ -471,7 +471,7 @@ def png_header(width: int, height: int) -> bytes:
 
 def test_huge_pictures_are_refused_by_their_header() -> None:
     data = png_header(60_000, 60_000)
-    for function in (decode_picture, thumbnail, lambda d: decode(d, DecodeSettings())):
+    for function in (decode_whole, thumbnail, lambda d: decode(d, DecodeSettings())):
         with pytest.raises(DataError, match="has 3,600 megapixels; the limit is 100, save"):
             function(data)
     with pytest.raises(CostError, match=r"has 0 megapixels; the limit is 0\.01"):
@@ -487,10 +487,10 @@ def test_jpegs_count_as_they_are_decoded() -> None:
     assert decoding_cost(data).megapixels == 108
     assert decoding_cost(data, DecodeSettings()).megapixels == 108 / 64
     assert decode(data, DecodeSettings()).shape == (224, 224, 3)
-    assert decode_picture(thumbnail(data)).shape == (120, 160, 3)
+    assert decode_whole(thumbnail(data)).shape == (120, 160, 3)
     with pytest.raises(CostError, match="has 108 megapixels; the limit is 100"):
-        decode_picture(data)
-    assert decode_picture(data, 200).shape == (9_000, 12_000, 3)
+        decode_whole(data)
+    assert decode_whole(data, 200).shape == (9_000, 12_000, 3)
     # Whatever the megapixels: no option is named that a command may not have.
     with pytest.raises(CostError, match=r"^has 2 megapixels; the limit is 1, save it smaller$"):
         decode(data, DecodeSettings(max_megapixels=1))
@@ -567,10 +567,10 @@ def test_what_is_no_picture_is_refused(data: bytes, reason: str) -> None:
 def test_floating_point_pixels_are_refused() -> None:
     data = encode(Image.fromarray(np.ones((20, 20), np.float32)), "TIFF")
     with pytest.raises(DataError, match="has floating-point pixels; save it with 8 or 16 bits"):
-        decode_picture(data)
+        decode_whole(data)
     deep = encode(Image.fromarray(np.full((20, 20), 70_000, np.int32)), "TIFF")
     with pytest.raises(DataError, match="has 32-bit pixels"):
-        decode_picture(deep)
+        decode_whole(deep)
 
 
 @pytest.mark.slow
@@ -632,13 +632,13 @@ def test_mirror_is_its_own_inverse() -> None:
 def test_thumbnails_are_small_upright_jpegs(name: str) -> None:
     small = thumbnail(encode(PICTURE, name), 64)
     assert sniff_format(small) == "JPEG" and len(small) < 6000
-    assert decode_picture(small).shape == (48, 64, 3)
+    assert decode_whole(small).shape == (48, 64, 3)
     tiny = thumbnail(encode(PICTURE[:20, :30], name), 64)
-    assert decode_picture(tiny).shape == (20, 30, 3)
+    assert decode_whole(tiny).shape == (20, 30, 3)
     if name == "JPEG":
         tags = Image.Exif()
         tags[0x0112] = 6
-        assert decode_picture(thumbnail(encode(PICTURE, name, exif=tags), 64)).shape == (64, 48, 3)
+        assert decode_whole(thumbnail(encode(PICTURE, name, exif=tags), 64)).shape == (64, 48, 3)
 
 
 def test_settings_are_told_apart_by_their_key() -> None:

@@ -140,7 +140,7 @@ def test_fixing_is_what_moving_the_files_would_be(copied_folder: Path) -> None:
     assert np.array_equal(fixed.labels, by_hand.labels)
 
 
-def test_a_relabelled_photo_is_other_data(photo_folder: Path) -> None:
+def test_a_relabeled_photo_is_other_data(photo_folder: Path) -> None:
     index = load_index(photo_folder)
     kept = apply_fixes(index, [fix("round/000.jpg", "keep")], "f.csv")
     moved = apply_fixes(index, [fix("round/000.jpg", "relabel", "square")], "f.csv")
@@ -205,7 +205,7 @@ def test_jobs_load_photos_and_fixes_in_one_go(photo_folder: Path, tmp_path: Path
 
 
 def test_classes_are_counted_after_the_fixes(tmp_path: Path) -> None:
-    """A validation part without a class is no obstacle once a photo there is relabelled."""
+    """A validation part without a class is no obstacle once a photo there is relabeled."""
     for part, kind, number in (
         ("train", "a", 0),
         ("train", "b", 1),

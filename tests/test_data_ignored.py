@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handful.data.decoding import decode_picture
+from handful.data.decoding import decode_whole
 from handful.data.ignored import is_figure, is_ignored, mark_figure
 from handful.reports.figures import plot_confusion, save_png
 
@@ -34,7 +34,7 @@ def test_a_marked_figure_is_the_same_picture() -> None:
     Image.fromarray(pixels).save(file, "png")
     marked = mark_figure(file.getvalue())
     assert is_figure(marked) and not is_figure(file.getvalue())
-    assert np.array_equal(decode_picture(marked), pixels)
+    assert np.array_equal(decode_whole(marked), pixels)
 
 
 @pytest.mark.slow

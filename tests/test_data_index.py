@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from handful.data.ignored import mark_figure
-from handful.data.index import load_index, load_unlabelled
+from handful.data.index import load_index, load_unlabeled
 from handful.errors import DataError, UsageError
-from photo_files import PNG, labelled, pack, put
+from photo_files import PNG, labeled, pack, put
 
 
 def test_class_folders(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_classes_are_mapped_by_name_not_by_place(tmp_path: Path) -> None:
     with pytest.raises(DataError, match='The classes "B", "b" differ in capitals or spaces alone'):
         load_index(tmp_path)
     (tmp_path / "test/B").rename(tmp_path / "test/b")
-    assert labelled(load_index(tmp_path))["test/c/3.png"] == "c test"
+    assert labeled(load_index(tmp_path))["test/c/3.png"] == "c test"
 
 
 def test_no_path_is_not_the_current_folder() -> None:
@@ -187,7 +187,7 @@ def test_selecting_and_rejecting_leave_the_rest_alone(tmp_path: Path) -> None:
 def test_labels_are_carried_to_another_list_of_classes(tmp_path: Path) -> None:
     put(tmp_path, "b/1.png", "c/2.png")
     index = load_index(tmp_path).with_class_names(("a", "c", "b"))
-    assert labelled(index) == {"b/1.png": "b", "c/2.png": "c"}
+    assert labeled(index) == {"b/1.png": "b", "c/2.png": "c"}
     with pytest.raises(DataError, match='has the class "c"; the classifier knows "a", "b"'):
         load_index(tmp_path).with_class_names(("a", "b"))
 
@@ -202,12 +202,12 @@ def test_the_digest_is_that_of_contents_classes_and_parts(tmp_path: Path) -> Non
     assert load_index(tmp_path / "two").digest() != first
 
 
-def test_unlabelled_photos_of_all_kinds_of_places(tmp_path: Path) -> None:
+def test_unlabeled_photos_of_all_kinds_of_places(tmp_path: Path) -> None:
     put(tmp_path, "one.png", "more/b.png", "more/a/c.png", "more/.hidden.png")
     (tmp_path / "more" / "note.txt").write_text("a note")
     pack(tmp_path / "packed.zip", "x/d.png", "__MACOSX/._d.png")
     sources = ["one.png", "more", "packed.zip", "absent.png"]
-    index = load_unlabelled([tmp_path / source for source in sources])
+    index = load_unlabeled([tmp_path / source for source in sources])
     assert [path.removeprefix(f"{tmp_path}/") for path in index.paths] == [
         "one.png",
         "more/a/c.png",
@@ -220,7 +220,7 @@ def test_unlabelled_photos_of_all_kinds_of_places(tmp_path: Path) -> None:
     assert sorted(reasons) == ["absent.png", "more/note.txt"]
     assert reasons["absent.png"].startswith("does not exist")
     with pytest.raises(ValueError, match="no photos were given"):
-        load_unlabelled([])
+        load_unlabeled([])
 
 
 def test_places_without_photos_are_named(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_places_without_photos_are_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "folders.zip", "w") as archive:
         archive.writestr("inside/", b"")
     sources = [tmp_path / name for name in ("one.png", "hidden", "empty", "folders.zip")]
-    index = load_unlabelled(sources)
+    index = load_unlabeled(sources)
     assert index.paths == (str(sources[0]),)
     assert [(file.path, file.reason) for file in index.rejected] == [
         (str(source), "has no photos in it") for source in sources[1:]
@@ -259,7 +259,7 @@ def test_pipes_and_devices_among_photos_are_listed(
     assert reasons["a/zero.jpg"] == "cannot be read (it is a device, not a file)"
     sources = [tmp_path / "a" / name for name in sorted(names)]
     sources += [tmp_path / ("n" * 300), Path("null\0character"), tmp_path / "a" / "1.png" / "x"]
-    index = load_unlabelled([tmp_path / "b", *sources])
+    index = load_unlabeled([tmp_path / "b", *sources])
     assert index.paths == (str(tmp_path / "b" / "2.png"),)
     assert [Path(file.path) for file in index.rejected] == sources
     for source in sources:
@@ -271,7 +271,7 @@ def test_pipes_and_devices_among_photos_are_listed(
 def test_a_hostile_zip_among_photos_is_reported_not_raised(tmp_path: Path) -> None:
     put(tmp_path, "one.png")
     pack(tmp_path / "bad.zip", "../../out.png")
-    index = load_unlabelled([tmp_path / "one.png", tmp_path / "bad.zip"])
+    index = load_unlabeled([tmp_path / "one.png", tmp_path / "bad.zip"])
     assert len(index) == 1
     assert "points outside the archive" in index.rejected[0].reason
 

@@ -4,7 +4,7 @@ import pytest
 
 from handful.data.index import load_index
 from handful.errors import DataError
-from photo_files import PNG, labelled, put
+from photo_files import PNG, labeled, put
 
 
 def write_csv(tmp_path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -20,7 +20,7 @@ def test_a_table(tmp_path: Path, separator: str, encoding: str) -> None:
     lines += [f"{tmp_path}/p/4.png,b,valid"]
     text = "\n".join(lines).replace(",", separator)
     index = load_index(write_csv(tmp_path, text, encoding))
-    assert labelled(index) == {
+    assert labeled(index) == {
         "p/1.png": "Ärger train",
         "p/2.png": "b train",
         "p/3.png": "Ärger validation",

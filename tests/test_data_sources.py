@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from handful.data.index import load_index, load_unlabelled
+from handful.data.index import load_index, load_unlabeled
 from handful.errors import DataError
-from photo_files import PNG, labelled, pack, put
+from photo_files import PNG, labeled, pack, put
 
 
 @pytest.mark.parametrize("wrapper", ["", "photos/", "one/two/"])
@@ -17,7 +17,7 @@ def test_a_zip_is_its_folder(tmp_path: Path, wrapper: str, parts: tuple[str, ...
     noise = ["__MACOSX/a/._1.png", f"{wrapper}.DS_Store", f"{wrapper}a/.ipynb_checkpoints/x.png"]
     packed = load_index(pack(tmp_path / "photos.zip", *names, *noise))
     plain = load_index(put(tmp_path / "photos", *names, *noise))
-    assert labelled(packed) == labelled(plain)
+    assert labeled(packed) == labeled(plain)
     assert len(packed) == len(names) and packed.rejected == plain.rejected == ()
     assert packed.content_hashes == plain.content_hashes
     assert packed.digest() == plain.digest()
@@ -46,12 +46,12 @@ def test_folders_of_storage_boxes_and_systems_are_no_data(tmp_path: Path, kind: 
     index = load_index(source)
     assert index.class_names == ("a", "b") and index.paths == ("a/1.png", "b/2.png")
     assert index.rejected == () and index.warnings == ()
-    assert len(load_unlabelled(source)) == 2
+    assert len(load_unlabeled(source)) == 2
 
 
 def test_a_systems_folder_that_a_shell_names_is_not_searched(tmp_path: Path) -> None:
     put(tmp_path, "1.png", "@eaDir/1.png/SYNOPHOTO_THUMB_M.png")
-    index = load_unlabelled(sorted(tmp_path.iterdir()))
+    index = load_unlabeled(sorted(tmp_path.iterdir()))
     assert index.paths == (f"{tmp_path}/1.png",)
     assert index.rejected == ()
 
@@ -83,7 +83,7 @@ def test_what_handful_and_other_programs_made_is_no_data(
     index = load_index(source)
     assert index.paths == ("a/1.png", "b/2.png") and index.class_names == ("a", "b")
     assert index.rejected == () and index.warnings == ()
-    assert len(load_unlabelled(source)) == 2
+    assert len(load_unlabeled(source)) == 2
 
 
 def test_a_check_of_photos_is_no_data_and_a_namesake_is(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_the_folder_of_a_run_is_no_folder_of_photos(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_bytes(OWN["run.json"])
     with pytest.raises(DataError, match="holds what handful made of photos, no photos"):
         load_index(tmp_path)
-    index = load_unlabelled(tmp_path)
+    index = load_unlabeled(tmp_path)
     assert len(index) == 0 and "what handful made" in index.rejected[0].reason
 
 
@@ -110,7 +110,7 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     (tmp_path / "photos" / "a").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "photos" / "b" / "loop").symlink_to(tmp_path / "photos")
     index = load_index(tmp_path / "photos")
-    assert labelled(index) == {"a/1.png": "a", "a/2.png": "a", "b/3.png": "b"}
+    assert labeled(index) == {"a/1.png": "a", "a/2.png": "a", "b/3.png": "b"}
 
 
 def test_a_class_that_is_a_link_to_another_is_said(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_class_folder_the_system_refuses_is_named(
         "The folder c cannot be read (permission denied), so its photos are missing; check its "
         "permissions",
     )
-    named = load_unlabelled(tmp_path)
+    named = load_unlabeled(tmp_path)
     assert len(named) == 2
     (file,) = named.rejected
     assert (file.path, file.reason) == (f"{tmp_path}/c", "cannot be read (permission denied)")
@@ -172,7 +172,7 @@ def test_a_zip_packed_on_windows_is_its_folder(tmp_path: Path, wrapper: str) -> 
         info.filename = "c\\"
         archive.writestr(info, b"")
     index = load_index(tmp_path / "windows.zip")
-    assert labelled(index) == {
+    assert labeled(index) == {
         f"{wrapper}a/1.png": "a",
         f"{wrapper}a/deep/2.png": "a",
         f"{wrapper}b/3.png": "b",
@@ -190,7 +190,7 @@ def test_files_of_one_name_in_a_zip_are_said(tmp_path: Path) -> None:
         "The archive holds several files under one name, of which the last counts: "
         '"a/1.png", "b/2.png"',
     )
-    index = load_unlabelled(tmp_path / "twice.zip")
+    index = load_unlabeled(tmp_path / "twice.zip")
     assert len(index) == 3
     names = [file.path.removeprefix(f"{tmp_path}/twice.zip/") for file in index.rejected]
     assert names == ["a/1.png", "b/2.png"]

@@ -176,29 +176,30 @@ def test_seeds_are_summed_up() -> None:
     assert summary.accuracy_deviation == pytest.approx(np.std([0.75, 0.8], ddof=1))
     assert summary.accuracy_interval == accuracy_interval(summary.correct)
     assert summary.seconds == 10.5 and both.summaries[1].accuracy_deviation is None
-    assert both.cautions == (
+    assert both.limitations == (
         "Trained once, so that the luck of training is not in the intervals: b.",
     )
     again = [replace(one, strategy="b") for one in seeds]
-    assert compare(*seeds, *again).cautions == (
+    assert compare(*seeds, *again).limitations == (
         "Trainings of one way vary so much from seed to seed that 2 points between two ways cannot "
         "be shown with any number of photos: more seeds would help.",
     )
-    assert "Each way was trained once" in compare(seeds[0]).cautions[0]
+    assert "Each way was trained once" in compare(seeds[0]).limitations[0]
 
 
-def test_too_few_photos_are_cautioned(comparison: Comparison) -> None:
-    # Only transfer and fine-tune are not told apart; one photo of 200 is named right by one alone.
-    assert comparison.cautions[1:] == (
+def test_too_few_photos_are_a_limitation(comparison: Comparison) -> None:
+    # Only transfer and fine-tune are not told apart; one photo of 200 is classified correctly by
+    # one alone.
+    assert comparison.limitations[1:] == (
         "200 validation photos are too few to show a difference of 2 points in each pair that is "
         "not told apart: about 610 would do.",
     )
     assert comparison.to_dict()["asked_difference"] == 0.02
     options = {"photos": "pets", "recipe": "ours", "num_train": 800, "difference": 0.2}
     runs = [summary.runs[0] for summary in comparison.summaries]
-    assert len(build_comparison(runs, **options).cautions) == 1
+    assert len(build_comparison(runs, **options).limitations) == 1
     steady = [run(name, first_right(150), seed) for name in "ab" for seed in range(2)]
-    assert compare(*steady).cautions == (
+    assert compare(*steady).limitations == (
         "200 validation photos are too few to show a difference of 2 points in each pair that is "
         "not told apart: about 400 would do.",
     )

@@ -19,8 +19,8 @@ def draw_embeddings(
     """Clouds in 30 dimensions, whose classes are told apart by a few of these."""
     rng = np.random.default_rng(seed)
     labels = np.arange(num_photos) % num_classes
-    centres = np.random.default_rng(99).normal(size=(num_classes, 30)) * apart / 4
-    embeddings = centres[labels] + rng.normal(size=(num_photos, 30))
+    centers = np.random.default_rng(99).normal(size=(num_classes, 30)) * apart / 4
+    embeddings = centers[labels] + rng.normal(size=(num_photos, 30))
     return embeddings.astype(np.float32), labels
 
 
@@ -237,8 +237,8 @@ def test_large_groups_of_near_duplicates_give_a_curve(singles: int, bursts: list
     groups = np.concatenate([each, each + each.max() + 1])
     labels = np.repeat([0, 1], len(each))
     shown, _ = draw_embeddings(len(groups))
-    centres = np.array([[1.0], [-1.0]])[labels]
-    embeddings = (shown[groups] + centres).astype(np.float32)
+    centers = np.array([[1.0], [-1.0]])[labels]
+    embeddings = (shown[groups] + centers).astype(np.float32)
     curve = measure_curve(embeddings, labels, 2, groups, num_draws=2)
     assert curve.num_photos == len(labels) and np.isfinite(curve.errors).all()
     assert all(0 <= low <= high <= 1 for low, high in [curve.predict(len(each))[1:]])

@@ -195,7 +195,7 @@ def test_many_classes_take_no_long_time() -> None:
 
 
 def answered(num_correct: int, num_photos: int, groups: np.ndarray | None = None) -> Evaluation:
-    """Photos of two classes, as many of each, so many named right."""
+    """Photos of two classes, as many of each, so many classified correctly."""
     labels = np.arange(num_photos) % 2
     named = np.where(np.arange(num_photos) < num_correct, labels, 1 - labels)
     paths = [f"{row}.jpg" for row in range(num_photos)]

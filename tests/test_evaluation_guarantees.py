@@ -10,7 +10,7 @@ from handful.models.calibration import Calibration, keep_answers
 
 
 def judged(confidences: list[float], right: list[bool]) -> tuple[Calibration, Evaluation]:
-    """Photos of class 0, named right or wrong with a confidence."""
+    """Photos of class 0, classified correctly or wrong with a confidence."""
     rows = [[p, 1 - p] if good else [1 - p, p] for p, good in zip(confidences, right, strict=True)]
     probabilities, labels = np.array(rows), np.zeros(len(rows), np.int64)
     paths = [f"{number}.jpg" for number in range(len(rows))]
@@ -28,7 +28,7 @@ def test_what_is_found_is_counted_on_the_scored_photos() -> None:
     first, *_, last = found.abstaining
     assert first.error_rate == first.shown_error_rate == 0.1 and found.confidence == 0.95
     assert first.threshold == pytest.approx(0.99)
-    assert first.promised_coverage == pytest.approx(60 / 90) and first.promised_error == 0
+    assert first.guaranteed_coverage == pytest.approx(60 / 90) and first.guaranteed_error == 0
     assert first.coverage == 0.5 and first.error == 0.5
     low, high = first.error_interval or (0, 0)
     assert 0 < low < 0.5 < high < 1

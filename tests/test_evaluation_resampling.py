@@ -22,8 +22,8 @@ def draw_embeddings(
     """Gaussian clouds, one for each class: (N, D) float32 and (N,) labels."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(counts)), counts)
-    centres = gap * np.eye(len(counts), dim)
-    return (rng.normal(size=(len(labels), dim)) + centres[labels]).astype(np.float32), labels
+    centers = gap * np.eye(len(counts), dim)
+    return (rng.normal(size=(len(labels), dim)) + centers[labels]).astype(np.float32), labels
 
 
 def resampling_of(accuracies: Sequence[float]) -> Resampling:

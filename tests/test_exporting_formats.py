@@ -240,7 +240,7 @@ def test_networks_trained_from_scratch_can_be_exported(format: str, tmp_path: Pa
         assert exported.parity.largest_difference_resized < 1e-5
 
 
-def test_the_heads_matrix_holds_standardising_and_temperature(body_network: FrozenNetwork) -> None:
+def test_the_heads_matrix_holds_standardizing_and_temperature(body_network: FrozenNetwork) -> None:
     classifier = classifier_on(body_network)
     hot = classifier.head.at_temperature(2.5)
     embeddings = np.random.default_rng(0).normal(hot.mean, hot.scale, (5, 20)).astype(np.float32)

@@ -255,7 +255,7 @@ def test_an_image_size_that_the_network_cannot_take(shared_folder, tmp_path):
 
 @pytest.mark.real
 @pytest.mark.parametrize("family", keras_applications.FAMILIES)
-def test_normalisation_is_that_of_keras(family):
+def test_normalization_is_that_of_keras(family):
     prepare_keras()
     import keras
 
@@ -264,7 +264,7 @@ def test_normalisation_is_that_of_keras(family):
     module = getattr(keras.applications, family)
     expected = module.preprocess_input(pixels.copy())
     images = keras.Input((4, 4, 3))
-    found = keras.Model(images, keras_loading.normalise(images, preprocessing))(pixels)
+    found = keras.Model(images, keras_loading.normalize(images, preprocessing))(pixels)
     if preprocessing == "sqrt":
         mean, std = (
             np.array(keras_loading._IMAGENET_MEAN),

@@ -61,9 +61,7 @@ def test_views_are_told_apart(photo_folder: Path, embedder: OpenVinoExtractor) -
     assert np.array_equal(table.mean, table.embeddings.mean(axis=1))
 
 
-def test_neighbours_and_runs_change_nothing(
-    photo_folder: Path, embedder: OpenVinoExtractor
-) -> None:
+def test_neighbors_and_runs_change_nothing(photo_folder: Path, embedder: OpenVinoExtractor) -> None:
     index = load_index(photo_folder)
     whole = embed_index(index, EmbeddingSpec(embedder, SETTINGS)).embeddings
     alone = embed_index(index.select([5]), EmbeddingSpec(embedder, SETTINGS)).embeddings

@@ -80,11 +80,13 @@ def test_a_heads_layer_gives_its_probabilities(num_classes: int) -> None:
     assert isinstance(head, LinearHead) and np.allclose(given, expected, atol=1e-5)
 
 
-def test_the_photos_watched_are_not_learnt_from(split: Split) -> None:
-    learnt, watched = _inner_parts(job(split))
-    assert sorted([*learnt, *watched]) == sorted(split.train)
-    assert set(learnt).isdisjoint(watched) and len(watched) == pytest.approx(len(learnt) / 4, abs=2)
-    assert set(split.groups[learnt]).isdisjoint(split.groups[watched])
+def test_the_photos_watched_are_not_learned_from(split: Split) -> None:
+    learned, watched = _inner_parts(job(split))
+    assert sorted([*learned, *watched]) == sorted(split.train)
+    assert set(learned).isdisjoint(watched) and len(watched) == pytest.approx(
+        len(learned) / 4, abs=2
+    )
+    assert set(split.groups[learned]).isdisjoint(split.groups[watched])
 
 
 def test_it_answers_and_says_how_many_epochs_helped(split: Split) -> None:
@@ -125,11 +127,11 @@ def test_the_note_says_what_the_epochs_were_chosen_on(
     split: Split, change: Any, rate: float, words: str
 ) -> None:
     changed = change(split)
-    learnt, watched = _inner_parts(job(changed))
+    learned, watched = _inner_parts(job(changed))
     trained = fine_tune(job(changed), recipe(epochs=1, learning_rate=rate, cosine=False))
     assert trained.network is not None
     assert trained.network.note.endswith(f"{words}.")
-    assert (set(learnt) == set(watched)) == words.startswith("the photos")
+    assert (set(learned) == set(watched)) == words.startswith("the photos")
 
 
 def test_large_maps_lie_in_a_file_and_are_not_copied(

@@ -128,7 +128,7 @@ def scene(
     colour: tuple[int, int, int] = RED,
     size: tuple[int, int] = (90, 150),
 ) -> NDArray[np.uint8]:
-    """A noisy grey picture (H, W, 3) with a disc at a place given as shares of width and height."""
+    """A noisy gray picture (H, W, 3) with a disc at a place given as shares of width and height."""
     rng = np.random.default_rng(1)
     height, width = size
     image = np.full((height, width, 3), GREY, np.uint8)
@@ -152,7 +152,7 @@ def log_odds(classifier: Classifier, image: NDArray[np.uint8], found: Explanatio
     return float(np.log(chances[found.class_name] / chances[found.rival_name]))
 
 
-def middle_of_colour(picture: NDArray[np.uint8], warm: bool = True) -> tuple[float, float]:
+def middle_of_color(picture: NDArray[np.uint8], warm: bool = True) -> tuple[float, float]:
     """Where an overlay is tinted most, as shares of width and height."""
     values = picture.astype(int)
     tint = (values[:, :, 0] - values[:, :, 2]) * (1 if warm else -1)
@@ -222,12 +222,12 @@ def test_a_class_can_be_asked_for_and_a_rival(classifier: Classifier) -> None:
 def test_the_map_points_at_the_planted_object_and_a_random_head_does_not(
     planted_network: FrozenNetwork,
 ) -> None:
-    """Adebayo et al. 2018: without what was learnt, the map must not stay the same."""
+    """Adebayo et al. 2018: without what was learned, the map must not stay the same."""
     true = Explainer(make_classifier(planted_network, "squash"))
     shams = []
     for seed in range(12):
         weights = np.random.default_rng(seed).normal(0, 2, (DIM, 3)).astype(np.float32)
-        # Random filters see the disc too; what only the learnt head knows is which to trust.
+        # Random filters see the disc too; what only the learned head knows is which to trust.
         head = replace(planted_head(), weights=weights)
         shams.append(Explainer(make_classifier(planted_network, "squash", head)))
     correlations, inside = [], []
@@ -302,7 +302,7 @@ def test_the_overlay_lies_on_the_photo_in_its_own_proportions(
     assert found.class_name == "round" and found.image.shape == (180, 300, 3)
     picture = overlay(found)
     assert picture.shape == found.image.shape and picture.dtype == np.uint8
-    assert middle_of_colour(picture) == pytest.approx(place, abs=0.04)
+    assert middle_of_color(picture) == pytest.approx(place, abs=0.04)
     left = round(found.seen[0] * 300)
     assert (left == 0) == (how == "squash")
     if left:
@@ -335,7 +335,7 @@ def drawn_explanation(values: list[list[float]], grey: int = 128) -> Explanation
     return Explanation("x.jpg", "round", "square", 0.9, array, image, (0.0, 0.0, 1.0, 1.0))
 
 
-def test_strength_is_colour_and_the_sign_its_hue() -> None:
+def test_strength_is_color_and_the_sign_its_hue() -> None:
     picture = overlay(drawn_explanation([[4.0, 0.0, -4.0]])).astype(int)
     orange, plain, blue = picture[20, 5], picture[20, 30], picture[20, 55]
     assert orange[0] > orange[1] > orange[2] + 60
@@ -350,7 +350,7 @@ def test_strength_is_colour_and_the_sign_its_hue() -> None:
     assert np.isfinite(nothing).all() and np.ptp(nothing.astype(int), axis=2).max() <= 2
 
 
-def test_the_photo_stays_recognisable_under_its_map(classifier: Classifier) -> None:
+def test_the_photo_stays_recognizable_under_its_map(classifier: Classifier) -> None:
     found = explain(classifier, scene((0.5, 0.4), (20, 20, 20)))
     shades = [
         cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).ravel()

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from conftest import draw_photo
-from handful.data.decoding import decode_picture
-from handful.data.index import load_index, load_unlabelled
+from handful.data.decoding import decode_whole
+from handful.data.index import load_index, load_unlabeled
 from handful.errors import DataError, ModelFileError, OutputError
 from handful.features.conversion import FrozenNetwork
 from handful.models.classifier import Classifier
@@ -26,7 +26,7 @@ def classifier(photo_folder: Path, tiny_backbone: FrozenNetwork) -> Classifier:
     return train(photo_folder).classifier
 
 
-def test_it_learnt_something(classifier: Classifier, photo_folder: Path) -> None:
+def test_it_learned_something(classifier: Classifier, photo_folder: Path) -> None:
     index = load_index(photo_folder)
     result = classifier.predict_index(index)
     assert (result.probabilities.argmax(axis=1) == index.labels).mean() > 0.9
@@ -149,7 +149,7 @@ def test_paths_folders_and_arrays_agree(classifier: Classifier, photo_folder: Pa
     paths = [photo_folder / "round" / "000.jpg", photo_folder / "square" / "000.jpg"]
     by_path = classifier.predict(paths)
     assert [prediction.path for prediction in by_path] == [str(path) for path in paths]
-    arrays = [decode_picture(path.read_bytes()) for path in paths]
+    arrays = [decode_whole(path.read_bytes()) for path in paths]
     for prediction, other in zip(by_path, classifier.predict(arrays), strict=True):
         assert prediction.label == other.label
         assert sum(prediction.probabilities.values()) == pytest.approx(1.0)
@@ -171,7 +171,7 @@ def test_bad_photos_are_all_named_or_passed_over(
     sources = [tmp_path / "text.jpg", good, tmp_path / "cut.jpg", tmp_path / "absent.jpg"]
     with pytest.raises(DataError, match=r"3 images cannot be read: .*text\.jpg"):
         classifier.predict(sources)
-    result = classifier.predict_index(load_unlabelled(sources))
+    result = classifier.predict_index(load_unlabeled(sources))
     assert result.index.paths == (str(good),)
     assert result.probabilities.shape == (1, 2)
     assert len(result.index.rejected) == 3
@@ -194,7 +194,7 @@ def test_a_photo_can_be_given_alone_and_in_whatever_form_programs_have(
     path = photo_folder / "round" / "003.jpg"
     expected = classifier.predict([path])[0]
     monkeypatch.chdir(path.parent)  # text taken letter by letter would find files here
-    array = decode_picture(path.read_bytes())
+    array = decode_whole(path.read_bytes())
     opened = Image.open(path)
     forms: list[tuple[Any, str]] = [
         ("003.jpg", "003.jpg"),

@@ -24,30 +24,30 @@ from handful.models.heads import (
 def blobs(
     counts: list[int], dim: int = 20, spread: float = 1.0, seed: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Gaussian classes around random centres."""
+    """Gaussian classes around random centers."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(counts)), counts)
-    centres = rng.normal(size=(len(counts), dim))
-    inputs = centres[labels] + spread * rng.normal(size=(len(labels), dim))
+    centers = rng.normal(size=(len(counts), dim))
+    inputs = centers[labels] + spread * rng.normal(size=(len(labels), dim))
     return inputs.astype(np.float32), labels
 
 
 def test_the_optimum_is_scikit_learns() -> None:
     inputs, labels = blobs([60, 50, 40], spread=1.5)
     head = fit_head(inputs, labels, 3, class_weight="none")
-    standardised = (inputs - head.mean) / head.scale
+    standardized = (inputs - head.mean) / head.scale
     theirs = LogisticRegression(C=head.C, tol=1e-8, max_iter=2000)
-    theirs.fit(standardised.astype(np.float64), labels)
+    theirs.fit(standardized.astype(np.float64), labels)
     np.testing.assert_allclose(
-        head.predict_proba(inputs), theirs.predict_proba(standardised), atol=5e-3
+        head.predict_proba(inputs), theirs.predict_proba(standardized), atol=5e-3
     )
 
 
-def test_standardisation_is_scikit_learns_for_many_photos() -> None:
+def test_standardization_is_scikit_learns_for_many_photos() -> None:
     inputs, _ = blobs([20_000, 20_000], dim=6, spread=3.0)
     theirs = StandardScaler().fit(inputs)
-    centred = inputs - inputs.mean(axis=0)
-    np.testing.assert_allclose(_scale(centred), theirs.scale_, rtol=1e-2)
+    centered = inputs - inputs.mean(axis=0)
+    np.testing.assert_allclose(_scale(centered), theirs.scale_, rtol=1e-2)
 
 
 def test_a_constant_feature_does_no_harm() -> None:
@@ -83,12 +83,12 @@ def test_fitting_folds_at_once_is_fitting_each_alone() -> None:
     together = _Problem(
         inputs[:, np.newaxis], labels, folds[:, np.newaxis] != np.arange(3), 3, ONE_CLASS
     )
-    parameters = together.minimise(0.1, None, 500, 1e-10)
+    parameters = together.minimize(0.1, None, 500, 1e-10)
     for fold in range(3):
         alone = _Problem(
             inputs[:, np.newaxis], labels, (folds != fold)[:, np.newaxis], 3, ONE_CLASS
         )
-        expected = alone.logits(alone.minimise(0.1, None, 500, 1e-10))[:, 0]
+        expected = alone.logits(alone.minimize(0.1, None, 500, 1e-10))[:, 0]
         np.testing.assert_allclose(together.logits(parameters)[:, fold], expected, atol=0.02)
 
 
@@ -199,7 +199,7 @@ def test_runs_and_threads_change_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_a_photos_answer_does_not_depend_on_its_neighbours() -> None:
+def test_a_photos_answer_does_not_depend_on_its_neighbors() -> None:
     inputs, labels = blobs([2500, 2500], dim=300)
     head = fit_head(inputs, labels, 2)
     together = head.predict_proba(inputs)

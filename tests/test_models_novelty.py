@@ -17,7 +17,7 @@ def cloud(number: int, dim: int = 16, centre: int = 0, seed: int = 0) -> np.ndar
 def test_distances_are_those_of_a_plain_loop() -> None:
     seen, new = cloud(30), cloud(7, seed=1)
     found = reference_of(seen, np.arange(30))
-    assert found is not None and found.num_neighbours == 5
+    assert found is not None and found.num_neighbors == 5
     for row, distance in zip(new, found.distances(new), strict=True):
         cosines = [row @ one / np.linalg.norm(row) / np.linalg.norm(one) for one in seen]
         assert distance == pytest.approx(1 - np.mean(sorted(cosines)[-5:]), abs=2e-3)
@@ -64,7 +64,7 @@ def test_few_photos_give_no_reference_or_a_wide_one() -> None:
     assert reference_of(cloud(2), np.arange(2)) is None
     assert reference_of(cloud(10), np.zeros(10, np.int64)) is None
     found = reference_of(cloud(4), np.array([0, 0, 1, 2]))
-    assert found is not None and found.num_neighbours == 2
+    assert found is not None and found.num_neighbors == 2
 
 
 def test_of_many_photos_some_are_kept() -> None:

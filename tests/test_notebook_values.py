@@ -15,10 +15,10 @@ import pytest
 
 import handful
 from conftest import REPOSITORY, draw_photo, install_network, write_photo
-from handful.data.index import load_unlabelled
+from handful.data.index import load_unlabeled
 from handful.evaluation.evaluation import Evaluation, score
 from handful.features.conversion import FrozenNetwork
-from handful.training.previews import preview_photo
+from handful.training.previews import preview_image
 from handful.workflows.curve import curve
 from test_checks_findings import evidence_of
 from test_evaluation_comparison import compare, first_right
@@ -71,7 +71,7 @@ def make(photos: Path, root: Path) -> Values:
         ),
         "learning_curve": make_curve(np.full(50, 0.1), 0.1, 0.5),
         "curve_run": curve(photos, target=0.95),
-        "preview": preview_photo(images[0]),
+        "preview": preview_image(images[0]),
         "classifier": run.classifier,
     }
 
@@ -211,7 +211,7 @@ def test_many_classes_and_photos_stay_small() -> None:
 def test_photos_without_labels_are_shown(tmp_path: Path) -> None:
     for number in range(3):
         write_photo(tmp_path / f"{number}.jpg", draw_photo("round", number))
-    index = load_unlabelled(tmp_path)
+    index = load_unlabeled(tmp_path)
     page = page_of(index)
     assert len(page.all("img")) == 3 and page.all("table") == []
     assert repr(index).startswith("<ImageIndex: 3 photos, from ")

@@ -59,8 +59,8 @@ def test_the_page_says_it_in_plain_words(page: Page, comparison: Comparison) -> 
     assert comparison.verdict in page.text
     for difference in comparison.differences:
         assert difference.sentence in page.text
-    for caution in comparison.cautions:
-        assert caution in page.text
+    for limitation in comparison.limitations:
+        assert limitation in page.text
     assert COMMAND in page.text and all(note in page.text for note in NOTES)
     assert "trained on the same 800 photos and tested on the same 200 others" in page.text
     assert "stopped by time" in page.text
@@ -115,7 +115,7 @@ def test_the_page_is_accessible(page: Page) -> None:
     assert all(one.get("aria-label") or one.get("aria-hidden") for one in page.all("svg"))
 
 
-def test_colours_stand_out_in_light_and_dark(html: str) -> None:
+def test_colors_stand_out_in_light_and_dark(html: str) -> None:
     grounds = [
         dict(re.findall(r"--([a-z-]+):#([0-9a-f]+)", rules))
         for rules in re.findall(r":root\{([^}]*)\}", html)
@@ -128,7 +128,7 @@ def test_colours_stand_out_in_light_and_dark(html: str) -> None:
     for ground, theme in zip(grounds, curves, strict=True):
         for colour in theme:
             low, high = sorted((luminance(colour), luminance(ground["surface"])))
-            # The gaps are written in the curves' colours.
+            # The gaps are written in the curves' colors.
             assert (high + 0.05) / (low + 0.05) >= 4.5, colour
 
 

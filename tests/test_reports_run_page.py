@@ -17,7 +17,7 @@ from conftest import draw_photo
 from handful.evaluation.evaluation import Evaluation, score
 from handful.reports.run_page import (
     ReportData,
-    ReportPicture,
+    ReportImage,
     format_percent,
     render_report,
     write_report,
@@ -84,7 +84,7 @@ def jpeg(seed: int) -> bytes:
 
 
 def evaluate(right: int, wrong: int, names: Sequence[str]) -> Evaluation:
-    """`right` photos named right and `wrong` ones wrong, of all classes in turn."""
+    """`right` photos classified correctly and `wrong` ones wrong, of all classes in turn."""
     size, num = len(names), right + wrong
     labels = np.arange(num) % size
     predicted = np.where(np.arange(num) < right, labels, (labels + 1) % size)
@@ -99,11 +99,11 @@ def gather(
 ) -> ReportData:
     names = evaluation.class_names
 
-    def judged(row: int) -> ReportPicture:
+    def judged(row: int) -> ReportImage:
         named = int(evaluation.predicted[row])
         label = names[evaluation.labels[row]]
         sure = float(evaluation.confidence[row])
-        return ReportPicture(evaluation.paths[row], jpeg(row), label, names[named], sure)
+        return ReportImage(evaluation.paths[row], jpeg(row), label, names[named], sure)
 
     counts = {row.name: row.support for row in evaluation.per_class}
     return ReportData(
@@ -112,7 +112,7 @@ def gather(
         evaluated_on="validation photos, not used for fitting",
         counts={"train": {name: 7 for name in names}, "validation": counts},
         examples={
-            name: [ReportPicture(f"train/{number}.jpg", jpeg(number), name, None, None)]
+            name: [ReportImage(f"train/{number}.jpg", jpeg(number), name, None, None)]
             for number, name in enumerate(names)
         },
         mistakes=[judged(row) for row in evaluation.mistakes(3)],

@@ -17,6 +17,7 @@ from handful.runs.files import (
     HISTORY_FILE,
     PREDICTIONS_FILE,
     read_history,
+    read_metadata,
     read_predictions,
     write_predictions,
 )
@@ -74,6 +75,13 @@ def test_predictions_are_read_back_to_the_bit(run: Run) -> None:
     for row in rows:
         assert row["path"].startswith(row["label"] + "/")
         assert row["predicted"] == max(("round", "square"), key=lambda name: float(row[name]))
+
+
+def test_what_an_older_version_called_cautions_are_limitations(tmp_path: Path) -> None:
+    facts = {"format": "handful run", "photos": "photos", "config": {}}
+    facts["result"] = {"class_names": ["a", "b"], "cautions": ["few photos"]}
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    assert read_metadata(tmp_path)["result"]["limitations"] == ["few photos"]
 
 
 @pytest.mark.slow

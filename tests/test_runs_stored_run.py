@@ -140,7 +140,7 @@ def test_deeply_nested_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_of_the_first_version_is_read(tiny_run: Path, tmp_path: Path) -> None:
-    """Before other strategies, given splits, cautions and thumbnails were written down."""
+    """Before other strategies, given splits, limitations and thumbnails were written down."""
     metadata = STORE.read(tiny_run).metadata
     config = {
         name: metadata["config"][name]
@@ -150,7 +150,7 @@ def test_a_run_of_the_first_version_is_read(tiny_run: Path, tmp_path: Path) -> N
         "training",
         "strategy",
         "recipe",
-        "cautions",
+        "limitations",
         "guarantees",
         "learning_curve",
         "resampling",

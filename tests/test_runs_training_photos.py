@@ -1,4 +1,4 @@
-"""Photos that a classifier learnt from are known again, also as near-duplicates."""
+"""Photos that a classifier learned from are known again, also as near-duplicates."""
 
 import csv
 import json
@@ -23,8 +23,8 @@ from handful.runs.training_photos import SeenInTraining
 from handful.workflows import train as train_workflow
 
 
-def learnt(run: Path) -> list[Path]:
-    """Photos that a run on a folder learnt from."""
+def learned(run: Path) -> list[Path]:
+    """Photos that a run on a folder learned from."""
     photos = Path(json.loads((run / "run.json").read_text())["photos"])
     with (run / "split.csv").open(newline="") as file:
         return [photos / row["path"] for row in csv.DictReader(file) if row["split"] == "train"]
@@ -32,10 +32,10 @@ def learnt(run: Path) -> list[Path]:
 
 @pytest.fixture
 def other_photos(tiny_run: Path, tmp_path: Path) -> Path:
-    """Of each class two new photos, a copy and two altered ones of photos learnt from."""
+    """Of each class two new photos, a copy and two altered ones of photos learned from."""
     folder = tmp_path / "other"
     for kind in ("round", "square"):
-        known = [path for path in learnt(tiny_run) if path.parent.name == kind]
+        known = [path for path in learned(tiny_run) if path.parent.name == kind]
         for seed in (5001, 5002):
             write_photo(folder / kind / f"{seed}.png", draw_photo(kind, seed))
         shutil.copy(known[0], folder / kind / "copy.jpg")
@@ -69,10 +69,10 @@ def test_python_says_it_too(
         assert index.warnings[-1].startswith("6 of these 10 photos are those the classifier")
 
 
-def test_photos_held_out_are_not_those_learnt_from(
+def test_photos_held_out_are_not_those_learned_from(
     tiny_run: Path, tmp_path: Path, tiny_backbone: FrozenNetwork
 ) -> None:
-    known = set(learnt(tiny_run))
+    known = set(learned(tiny_run))
     photos = next(iter(known)).parents[1]
     for path in photos.glob("*/*.jpg"):
         if path not in known:
@@ -108,11 +108,11 @@ def test_a_run_that_cannot_tell_says_so(
         assert f"\nWarning: {cannot}" in said
         _, index = handful.evaluate(run, other_photos)
         assert index.warnings[-1].startswith(cannot)
-    just_trained = handful.train(Path(learnt(tiny_run)[0]).parents[1]).classifier
+    just_trained = handful.train(Path(learned(tiny_run)[0]).parents[1]).classifier
     assert handful.evaluate(just_trained, other_photos)[1].warnings == ()
 
 
-def test_a_run_keeps_only_what_it_learnt_from(tiny_run: Path) -> None:
+def test_a_run_keeps_only_what_it_learned_from(tiny_run: Path) -> None:
     kept = load_file(tiny_run / TRAINING_FILE)["fingerprints"]
     parts = read_manifest(tiny_run / "split.csv")
     assert kept.shape == (list(parts.values()).count("train"), 1024) and kept.dtype == np.uint8
@@ -141,7 +141,7 @@ def test_a_damaged_file_is_named(
 
 
 @pytest.mark.slow
-def test_photos_of_a_group_learnt_from_are_counted(
+def test_photos_of_a_group_learned_from_are_counted(
     tmp_path: Path, tiny_backbone: FrozenNetwork
 ) -> None:
     lines = ["path,label,group"]

@@ -26,7 +26,7 @@ SHAPES = [(1, 2, 0), (2, 2, 1), (40, 2, 2), (200, 5, 3), (500, 70, 4)]
 
 
 def draw_answers(num: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities that favour the truth, rounded so that many of them tie, and labels."""
+    """Probabilities that favor the truth, rounded so that many of them tie, and labels."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, num)
     logits = rng.normal(size=(num, classes)).round(1)

@@ -14,7 +14,7 @@ from handful.features.conversion import FrozenNetwork
 from handful.models.classifier import Classifier
 from handful.runs.store import RunStore, checkpoint_path
 from handful.training import batches, jobs
-from handful.training.batches import decode_photos
+from handful.training.batches import decode_images
 from handful.training.loop import COLUMNS, Fitted
 from handful.training.networks import build_scratch
 from handful.training.strategies import count_body
@@ -317,11 +317,11 @@ def test_validation_photos_are_never_augmented(
         photo_folder, asked("augmented", epochs=2), network=tiny, use_cache=False
     )
     settings = DecodeSettings(48, "squash")
-    learnt, held = (
-        {image.tobytes() for image in decode_photos(run.split.part(part), settings)}
+    learned, held = (
+        {image.tobytes() for image in decode_images(run.split.part(part), settings)}
         for part in ("train", "validation")
     )
-    assert changed == learnt and not changed & held
+    assert changed == learned and not changed & held
     (fit,) = fits
     assert fit["train"].policy is not None and fit["train"].shuffle
     assert fit["validation"].policy is None and not fit["validation"].shuffle

@@ -30,7 +30,7 @@ def say_run(split: Split, capsys: pytest.CaptureFixture[str]) -> list[str]:
         evaluation=evaluation,
         classifier=classifier,
         resampling=None,
-        cautions=(),
+        limitations=(),
         seconds={"total": 1.0},
         label_review=None,
         path=Path("runs/x"),
@@ -51,13 +51,13 @@ def test_leaks_are_named_with_what_can_be_done(
         "Warning: 1 pair of near-duplicates is in validation and in test, so scores are too good: "
         "dog/7.jpg = dog/11.jpg"
     )
-    learnt = (
+    learned = (
         "Warning: 1 pair of near-duplicates is in train and in validation, so scores are too good "
         "(--drop-leaks leaves these training photos out): cat/0.jpg = cat/6.jpg"
     )
     dropped = "Training photos left out because they leaked: 2"
     assert held in lines
-    assert (learnt in lines, dropped in lines) == (not drop_leaks, drop_leaks)
+    assert (learned in lines, dropped in lines) == (not drop_leaks, drop_leaks)
     assert any("--drop-leaks" in line for line in lines) == (not drop_leaks)
 
 

@@ -11,7 +11,7 @@ from handful.data.decoding import DecodeSettings, decode
 from handful.data.index import ImageIndex, load_index
 from handful.data.splits import assign_parts
 from handful.errors import DataError
-from handful.training.batches import BatchSource, batches, decode_photos, epoch_dataset
+from handful.training.batches import BatchSource, batches, decode_images, epoch_dataset
 
 SETTINGS = DecodeSettings(48, "squash")
 
@@ -22,7 +22,7 @@ def index(photo_folder: Path) -> ImageIndex:
 
 
 def source(index: ImageIndex, **options: object) -> BatchSource:
-    images = decode_photos(index, SETTINGS)
+    images = decode_images(index, SETTINGS)
     return BatchSource(images, index.labels, 2, 10, policy=EXERCISE_POLICY, **options)  # type: ignore[arg-type]
 
 
@@ -32,15 +32,15 @@ def epoch_of(made: BatchSource, epoch: int, size: int | None = None) -> list[np.
 
 
 def test_photos_are_decoded_in_order(index: ImageIndex) -> None:
-    images = decode_photos(index, SETTINGS)
+    images = decode_images(index, SETTINGS)
     assert images.shape == (48, 48, 48, 3) and images.dtype == np.uint8
     assert np.array_equal(images[17], decode(index.read(17), SETTINGS))
 
 
 def test_large_sets_lie_in_a_memory_map(index: ImageIndex) -> None:
-    mapped = decode_photos(index, SETTINGS, memory_bytes=1000)
+    mapped = decode_images(index, SETTINGS, memory_bytes=1000)
     assert isinstance(mapped, np.memmap)
-    assert np.array_equal(mapped, decode_photos(index, SETTINGS))
+    assert np.array_equal(mapped, decode_images(index, SETTINGS))
 
 
 def test_photos_that_cannot_be_decoded_are_named(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_photos_that_cannot_be_decoded_are_named(tmp_path: Path) -> None:
     whole = (tmp_path / "a" / "1.jpg").read_bytes()
     (tmp_path / "a" / "2.jpg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"1 photos of .* cannot be decoded: a/2\.jpg "):
-        decode_photos(load_index(tmp_path), SETTINGS)
+        decode_images(load_index(tmp_path), SETTINGS)
 
 
 def test_a_batch_is_a_function_of_seed_epoch_and_number(index: ImageIndex) -> None:
@@ -106,7 +106,7 @@ def test_of_several_views_one_is_drawn(index: ImageIndex) -> None:
 
 
 def test_labels_come_in_three_kinds(index: ImageIndex) -> None:
-    images = decode_photos(index, SETTINGS)
+    images = decode_images(index, SETTINGS)
     for kind, dtype, shape in (
         ("binary", np.float32, (10,)),
         ("sparse", np.int64, (10,)),
@@ -136,7 +136,7 @@ def test_keras_generators_shapes(photo_folder: Path, index: ImageIndex) -> None:
     assert images.shape == (20, 150, 150, 3) and images.dtype == np.float32
     assert images.max() <= 1 and set(labels) == {0.0, 1.0}
     plain, _ = next(iter(batches(photo_folder, (48, 48), 48, shuffle=False)))
-    assert np.array_equal(plain, decode_photos(index, SETTINGS))
+    assert np.array_equal(plain, decode_images(index, SETTINGS))
     rescaled = batches(
         photo_folder, (48, 48), 48, shuffle=False, policy=AugmentationPolicy(rescale=2)
     )
@@ -195,7 +195,7 @@ def test_the_users_batches_are_all_seen_too(photo_folder: Path, index: ImageInde
     model = Watched()
     model.compile(run_eagerly=True)
     model.evaluate(batches(photo_folder, (48, 48), 10, shuffle=False), verbose=0)
-    assert np.array_equal(np.concatenate(seen), decode_photos(index, SETTINGS))
+    assert np.array_equal(np.concatenate(seen), decode_images(index, SETTINGS))
 
 
 @pytest.mark.parametrize(

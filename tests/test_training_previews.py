@@ -8,7 +8,7 @@ from conftest import draw_photo, write_photo
 from handful.data.augmentation import EXERCISE_POLICY, HANDFUL_POLICY, AugmentationPolicy
 from handful.data.decoding import mirror
 from handful.errors import DataError
-from handful.training.previews import NUM_STEPS, NUM_VIEWS, Strip, preview, preview_photo
+from handful.training.previews import NUM_STEPS, NUM_VIEWS, Strip, preview, preview_image
 
 PHOTO = draw_photo("round", 3, (64, 80))
 
@@ -179,10 +179,10 @@ def test_a_negative_seed_is_refused() -> None:
 def test_a_photo_is_shown_as_its_recipes_network_sees_it(tmp_path: Path) -> None:
     path = tmp_path / "cat.jpg"
     write_photo(path, draw_photo("round", 1))
-    shown = preview_photo(path)
+    shown = preview_image(path)
     assert shown.photo.shape == (150, 150, 3) and shown.name == "cat.jpg, recipe keras-tutorial"
-    assert preview_photo(path, "handful").photo.shape == (128, 128, 3)
-    shown = preview_photo(path, "handful", 40, seed=5)
+    assert preview_image(path, "handful").photo.shape == (128, 128, 3)
+    shown = preview_image(path, "handful", 40, seed=5)
     assert shown.photo.shape == (40, 40, 3)
     np.testing.assert_array_equal(shown.views, preview(shown.photo, HANDFUL_POLICY, 5).views)
     facts = shown.to_dict()
@@ -192,17 +192,17 @@ def test_a_photo_is_shown_as_its_recipes_network_sees_it(tmp_path: Path) -> None
 
 def test_wrong_questions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`recipe` is 'mine'; expected one of keras-tutorial"):
-        preview_photo(tmp_path, "mine")
+        preview_image(tmp_path, "mine")
     with pytest.raises(ValueError, match="`image_size` is 2; expected 8 to 1024 pixels"):
-        preview_photo(tmp_path, image_size=2)
+        preview_image(tmp_path, image_size=2)
 
 
 def test_what_is_no_photo_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.jpg does not exist; expected a photo\. Correct"):
-        preview_photo(tmp_path / "none.jpg")
+        preview_image(tmp_path / "none.jpg")
     with pytest.raises(DataError, match=r"is a folder; expected one photo\. Name a file"):
-        preview_photo(tmp_path)
+        preview_image(tmp_path)
     (tmp_path / "text.jpg").write_text("hello")
     expected = r"text\.jpg is not a photo of a known format; expected a whole photo, .*Name a"
     with pytest.raises(DataError, match=expected):
-        preview_photo(tmp_path / "text.jpg")
+        preview_image(tmp_path / "text.jpg")

@@ -20,7 +20,7 @@ from handful.evaluation.comparison import Comparison
 from handful.features.conversion import FrozenNetwork
 from handful.runs.store import RunStore
 from handful.training import batches
-from handful.training.batches import decode_photos
+from handful.training.batches import decode_images
 from handful.training.strategies import count_body
 from handful.workflows import compare as compare_workflow
 from handful.workflows import train as train_workflow
@@ -95,7 +95,7 @@ def test_a_comparison_from_start_to_end(photos: Path, compared: Compared) -> Non
     settings = DecodeSettings(150, "squash")
     index = train_workflow.load_fixed_index(photos)
     held = [row for row, path in enumerate(index.paths) if path in both[0].paths]
-    held_pictures = {image.tobytes() for image in decode_photos(index.select(held), settings)}
+    held_pictures = {image.tobytes() for image in decode_images(index.select(held), settings)}
     assert len(compared.changed) == 20 and not compared.changed & held_pictures
 
 
@@ -129,7 +129,7 @@ def test_what_a_given_split_divides_is_named(
 @pytest.mark.parametrize("way", ["interrupt", "cancel"])
 def test_an_interrupted_comparison_goes_on(photos: Path, tmp_path: Path, way: str) -> None:
     folder = tmp_path / "out"
-    # The second epoch has one step; what was cancelled before it stops there.
+    # The second epoch has one step; what was canceled before it stops there.
     first_epoch = way == "cancel"
 
     def is_time(phase: str, done: int, total: int) -> bool:

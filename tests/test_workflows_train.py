@@ -177,10 +177,10 @@ def test_views_of_all_photos_are_there_for_other_splits(photo_folder: Path) -> N
 @pytest.mark.slow
 def test_too_few_validation_photos_are_said(photo_folder: Path) -> None:
     run = train_workflow.train(photo_folder)
-    (caution,) = run.cautions
-    assert caution.startswith("10 validation photos cannot show a difference of 2 points")
-    assert run.to_dict()["cautions"] == [caution]
-    assert train_workflow.train(photo_folder, TrainConfig(difference=0.9)).cautions == ()
+    (limitation,) = run.limitations
+    assert limitation.startswith("10 validation photos cannot show a difference of 2 points")
+    assert run.to_dict()["limitations"] == [limitation]
+    assert train_workflow.train(photo_folder, TrainConfig(difference=0.9)).limitations == ()
 
 
 def test_views_are_made_of_training_photos_alone(photo_folder: Path) -> None:
@@ -417,7 +417,7 @@ def test_a_damaged_cache_changes_no_result(
 def test_a_network_stops_with_a_usable_run(
     photo_folder: Path, tmp_path: Path, strategy: str, way: str
 ) -> None:
-    """What is learnt so far is a run; resumed, it ends as one that was never stopped."""
+    """What is learned so far is a run; resumed, it ends as one that was never stopped."""
     config = TrainConfig(
         strategy=strategy, recipe="keras-tutorial", image_size=48, epochs=4, batch_size=12
     )

@@ -35,7 +35,7 @@ GUIDES = Path(__file__).resolve().parent.parent / "docs" / "guides"
 FIGURES = GUIDES / "figures"
 STRATEGIES = ("scratch", "augmented", "transfer")
 LARGEST_FIGURE = 150_000  # bytes
-_COLOURS = 64
+_COLORS = 64
 
 
 def guide_scripts() -> list[Path]:
@@ -165,13 +165,13 @@ def compared_figures(folder: Path) -> Iterator[tuple[str, Image.Image]]:
 
 
 def write_figure(name: str, picture: Image.Image) -> None:
-    """Write a figure in few colours: lines and drawings stay sharp and get small.
+    """Write a figure in few colors: lines and drawings stay sharp and get small.
 
     Args:
         name: Its name.
         picture: The figure.
     """
-    few = picture.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    few = picture.convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE)
     path = FIGURES / f"{name}.png"
     few.save(path, optimize=True)
     size = path.stat().st_size

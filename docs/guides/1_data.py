@@ -168,7 +168,7 @@ assert any("copy.jpg" in found.index.paths[other] for _, other in found.split.le
 assert handful.split_index(handful.load_index(leaky)).leaks == found.split.leaks
 
 # %% [markdown]
-# Its bytes differ, and its size does, yet the copy is found: `check` compares small grey
+# Its bytes differ, and its size does, yet the copy is found: `check` compares small gray
 # thumbnails of all photos. So does `split_index`; but the parts that photos come in it keeps, and
 # names the pairs on both sides in `split.index.warnings`. On the command line the check is
 #
@@ -222,7 +222,7 @@ for one, other in found.split.duplicates:
 # <details><summary>Answer</summary>
 #
 # Yes. Every dog, with its sofa and its garden, is in both parts. The validation accuracy says how
-# well *these ten* dogs are recognised, not how well the next one will be. Whole dogs must go to
+# well *these ten* dogs are recognized, not how well the next one will be. Whole dogs must go to
 # one part or the other. Near-duplicates are found by the machine; that two different shots show
 # the same dog, only you can know: say so in a CSV with the columns `path,label,group`, and
 # photos of one group stay together.

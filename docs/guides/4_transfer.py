@@ -25,7 +25,7 @@ from handful import CompareConfig, TrainConfig
 from handful.features.registry import build_network, find_backbone
 from handful.reports.training_charts import history_charts, time_chart
 from handful.training.networks import build_head, build_transfer
-from handful.training.summaries import summarise
+from handful.training.summaries import summarize
 
 PHOTOS = guide.find_photos()
 split = handful.split_index(handful.load_index(PHOTOS))
@@ -42,7 +42,7 @@ split = handful.split_index(handful.load_index(PHOTOS))
 # having any weights:
 
 # %%
-xception = summarise("xception")
+xception = summarize("xception")
 print(f"{xception.parameters:,} parameters, of which {xception.trainable:,} are trained")
 
 assert xception.parameters == 20_863_529
@@ -152,7 +152,7 @@ assert transfer.trained.num_parameters == network.count_params()
 # ## Handful's own way
 #
 # A head of one layer on fixed features need not be trained in epochs: the best weights can be
-# computed (logistic regression; its one knob, the regularisation, is set by cross-validation on
+# computed (logistic regression; its one knob, the regularization, is set by cross-validation on
 # the training photos). This is what `handful train PHOTOS` does when nothing else is asked for,
 # with efficientnet-lite0 in 8 bits. It is given the split of the run before, so that both are
 # asked about the same photos.
@@ -240,7 +240,7 @@ for summary in comparison.summaries:
 for difference in comparison.differences:
     print(difference.sentence)
 print(comparison.verdict)
-print(*comparison.cautions, sep="\n")
+print(*comparison.limitations, sep="\n")
 guide.show([time_chart(comparison.to_dict()["strategies"])], "4-comparison")
 
 assert len(comparison.differences) == 1

@@ -1,4 +1,4 @@
-"""Image classifiers you can trust, from a handful of labelled photos, in seconds, on a CPU."""
+"""Image classifiers you can trust, from a handful of labeled photos, in seconds, on a CPU."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -56,7 +56,7 @@ class Reporter:
 
     Override what is of interest, and give it to `train`, `check` and the like. Each of these makes
     one of its own, `Reporter(reporter)`, that times its phases, passes everything on, and heeds
-    `cancelled`.
+    `canceled`.
 
     Args:
         outer: Who is told everything that this one is told; None for nobody.
@@ -101,7 +101,7 @@ class Reporter:
             Nothing; call `progress` inside the block.
 
         Raises:
-            KeyboardInterrupt: When the job is cancelled.
+            KeyboardInterrupt: When the job is canceled.
         """
         self._heed_cancellation()
         begun = time.perf_counter()
@@ -123,7 +123,7 @@ class Reporter:
             total: Work in all, in the same unit; 0 where that is not known.
 
         Raises:
-            KeyboardInterrupt: When the job is cancelled.
+            KeyboardInterrupt: When the job is canceled.
         """
         self._heed_cancellation()
         if self.outer is not None:

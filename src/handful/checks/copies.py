@@ -40,7 +40,7 @@ def find_two_labels(evidence: Evidence) -> Iterator[Finding]:
             evidence.fix_command,
             tuple(copies),
             tuple(evidence.line(rows, named=True) for rows in copies),
-            tuple(chain.from_iterable(_settle(evidence, rows) for rows in copies)),
+            tuple(chain.from_iterable(_fixes_of(evidence, rows) for rows in copies)),
         )
     known = {row: number for number, rows in enumerate(copies) for row in rows}
     alike = sorted(
@@ -94,7 +94,7 @@ def _difference(evidence: Evidence, left: int, right: int) -> float:
     return float(np.abs(first - second).mean())
 
 
-def _settle(evidence: Evidence, rows: tuple[int, ...]) -> Iterator[Fix]:
+def _fixes_of(evidence: Evidence, rows: tuple[int, ...]) -> Iterator[Fix]:
     """Remove the copies whose label other photos speak against, or leave it to a person."""
     paths, labels, name = evidence.index.paths, evidence.index.labels, evidence.class_name
     support = evidence.mean_probabilities(rows)
@@ -125,15 +125,15 @@ def find_leaks(evidence: Evidence) -> Iterator[Finding]:
         for groups, or nothing.
     """
     leaks = _leaks(evidence)
-    learnt = [pair for pair in leaks if evidence.parts[pair[0]] == "train"]
-    if learnt:
+    learned = [pair for pair in leaks if evidence.parts[pair[0]] == "train"]
+    if learned:
         way = {"fixes": evidence.fix_list} if evidence.fix_list else {"drop_leaks": True}
         held = " and ".join(
-            part for part in _ORDER if any(evidence.parts[j] == part for _, j in learnt)
+            part for part in _ORDER if any(evidence.parts[j] == part for _, j in learned)
         )
         yield _leak(
             evidence,
-            learnt,
+            learned,
             f"in train and in {held}",
             f"A classifier has seen these photos of the {held} part while learning, so its scores "
             "are too good. Leave the training copies out.",

@@ -1,6 +1,6 @@
 """Which photos probably bear the wrong label: confident learning on out-of-fold probabilities.
 
-A label is judged by heads that never saw the photo, so none of them has learnt the mistake by
+A label is judged by heads that never saw the photo, so none of them has learned the mistake by
 heart. What looks wrong is listed for people to look at; nothing is changed.
 """
 
@@ -23,7 +23,7 @@ _REPETITIONS = 2
 
 @dataclass(frozen=True, eq=False)
 class LabelReview:
-    """N labelled photos in the order in which they deserve a second look.
+    """N labeled photos in the order in which they deserve a second look.
 
     Args:
         class_names: (C,) names of the classes.
@@ -117,7 +117,7 @@ def review_labels(
     Source:
         Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in dataset
         labels", JAIR 70 (2021): confident joint and thresholds (equations 1 and 2), joint
-        distribution (equation 3), suspects pruned by noise rate and ranked by normalised margin
+        distribution (equation 3), suspects pruned by noise rate and ranked by normalized margin
         (section 3.2). Ties go to the label given, which the paper leaves open, and as in its
         authors' cleanlab a photo whose own label is the most probable is never suspected.
     """
@@ -221,7 +221,7 @@ def _out_of_fold(
     seed: int,
 ) -> NDArray[np.float64]:
     """(N, C) probabilities, means over several divisions into folds."""
-    # Wrong labels raise the log loss of weak regularisation: the strength allows for them.
+    # Wrong labels raise the log loss of weak regularization: the strength allows for them.
     head = fit_head(embeddings, labels, num_classes, groups=groups, seed=seed)
     C = head.C or DEFAULT_C
     total = np.zeros((len(labels), num_classes))

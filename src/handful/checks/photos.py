@@ -37,14 +37,14 @@ EXTREME_ASPECT = 3.0
 ONE_TONE_SHARE, ONE_TONE_CONTRAST = 0.95, 0.05
 # So many photos without anything to see, all of one class, may be what the class means.
 ONE_TONE_MEANT = 3
-# Two grey levels of standard deviation show nothing, whatever the other photos are like.
+# Two gray levels of standard deviation show nothing, whatever the other photos are like.
 FLAT_CONTRAST, NO_CONTRAST = 0.02, 0.008
 # Sharp photos blurred with a standard deviation of 1.5 pixels at 224 are below 0.008, 99 in 100
 # of them; of the cats and dogs, two in a thousand are.
 BLURRED_SHARPNESS = 0.008
 # ... and what is soft or pale must be far from what is usual in the set.
 SHARE_OF_MEDIAN = 0.25
-# Grey or palette pictures are odd among colour, and colour among grey, up to this share.
+# Gray or palette pictures are odd among color, and color among gray, up to this share.
 ODD_SHARE = 0.1
 _GREY_SATURATION = 0.004  # one level of 255
 FEW_PHOTOS = 10
@@ -259,7 +259,7 @@ def _find_odd_files(evidence: Evidence) -> Iterator[Finding]:
             tuple((row,) for row in wrong),
             tuple(f"{paths[row]} is a {facts[row].format}" for row in wrong),
         )
-    modes = _colour_modes(evidence)
+    modes = _color_modes(evidence)
     usual, most = Counter(modes).most_common(1)[0] if modes else ("", 0)
     seen = ~np.any(list(_one_tone(evidence).values()), axis=0)
     odd = [row for row, mode in enumerate(modes) if mode != usual and seen[row]]
@@ -276,8 +276,8 @@ def _find_odd_files(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _colour_modes(evidence: Evidence) -> list[str]:
-    """Colour, grey, CMYK or palette, of each photo; grey ones may be stored as colour."""
+def _color_modes(evidence: Evidence) -> list[str]:
+    """Color, gray, CMYK or palette, of each photo; gray ones may be stored as color."""
     names = {mode: name for name, modes in _MODES.items() for mode in modes}
     found = [names.get(fact.mode, fact.mode) for fact in evidence.facts]
     grey = evidence.measured("saturation") < _GREY_SATURATION
@@ -289,9 +289,9 @@ def _colour_modes(evidence: Evidence) -> list[str]:
 
 def _training_counts(evidence: Evidence) -> dict[str, int]:
     """Photos of each class to learn from: of the training part, where there is one."""
-    learnt = np.array([part == "train" for part in evidence.parts], bool)
+    learned = np.array([part == "train" for part in evidence.parts], bool)
     labels = evidence.index.labels
-    return _count_classes(evidence, labels[learnt] if learnt.any() else labels)
+    return _count_classes(evidence, labels[learned] if learned.any() else labels)
 
 
 def _count_classes(evidence: Evidence, labels: NDArray[np.int64]) -> dict[str, int]:

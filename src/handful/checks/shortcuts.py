@@ -24,7 +24,7 @@ from handful.wording import format_share
 Columns = NDArray[np.float32]
 Features = dict[str, Sequence[str] | NDArray[np.floating[Any]]]
 
-# A weak head: columns are few and coarse, and small sets must not be learnt by heart.
+# A weak head: columns are few and coarse, and small sets must not be learned by heart.
 _STRENGTH = 0.1
 _MOST_BINS = 10
 _PHOTOS_A_BIN = 10
@@ -41,7 +41,7 @@ class Shortcut:
 
     Args:
         name: What was looked at: "photo dimensions".
-        balanced_accuracy: Mean share of each class's photos named right, out of fold.
+        balanced_accuracy: Mean share of each class's photos classified correctly, out of fold.
         interval: Its 95 % interval, fractions.
         chance: What guessing would get: 1 / number of classes.
         most_telling: The feature that alone does best, such as "width".

@@ -212,7 +212,7 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Classify photos; exits with 1 when some of them could not be read."""
-    from handful.data.index import load_unlabelled
+    from handful.data.index import load_unlabeled
     from handful.models.classifier import Classifier
     from handful.runs.store import RunStore
 
@@ -223,7 +223,7 @@ def predict(
     classifier = Classifier.load(RunStore().find(run))
     # What is no error rate or coverage is said before the work.
     classifier.check_guarantees(error_rate, sets)
-    index = load_unlabelled(images)
+    index = load_unlabeled(images)
     with terminal.watch(quiet or len(index) < 50) as reporter, reporter.phase("embed"):
         result = classifier.predict_index(index, progress=reporter.progress)
     predictions = classifier.name_predictions(

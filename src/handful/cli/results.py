@@ -10,7 +10,7 @@ from handful.cli.terminal import print_json, show, warn, warn_rejected
 from handful.wording import format_rate, format_share, printable
 
 if TYPE_CHECKING:  # A command loads what it prints, and nothing else.
-    from handful.datasets.archives import PictureFolder
+    from handful.datasets.archives import ImageFolder
     from handful.evaluation.comparison import Comparison
     from handful.evaluation.evaluation import Evaluation
     from handful.exporting.export_jobs import Export
@@ -52,9 +52,9 @@ def print_run(run: "Run") -> None:
     show(evaluation.summary("validation photos"))
     if run.resampling is not None:
         show(*run.resampling.sentences)
-    for caution in run.cautions:
-        if caution != evaluation.chance_note:  # the verdict says it
-            show(caution)
+    for limitation in run.limitations:
+        if limitation != evaluation.chance_note:  # the verdict says it
+            show(limitation)
     converting = run.seconds.get("convert", 0.0)
     seconds = run.seconds["total"] - converting
     show(
@@ -101,7 +101,7 @@ def print_comparison(comparison: "Comparison") -> None:
         show()
     for difference in comparison.differences:
         show(difference.sentence)
-    show("", comparison.verdict, *comparison.cautions)
+    show("", comparison.verdict, *comparison.limitations)
     warn(comparison.warnings)
 
 
@@ -262,7 +262,7 @@ def print_abstention(rule: "Abstention", source: str, predictions: list["Predict
 
 
 def print_explanations(written: "WrittenExplanations") -> None:
-    """Say which pictures were written, and what their colours mean."""
+    """Say which pictures were written, and what their colors mean."""
     for found, picture in zip(written.explanations, written.pictures, strict=True):
         show(
             f"{found.path}  {found.class_name} rather than {found.rival_name}  "
@@ -342,7 +342,7 @@ def print_export(made: "Export") -> None:
     show(f"Model card: {made.path / 'model_card.md'}")
 
 
-def print_picture_folder(found: "PictureFolder") -> None:
+def print_image_folder(found: "ImageFolder") -> None:
     """Say what a folder of pictures holds."""
     before = "" if found.is_new else " It was there already, and is whole."
     show(f"{found.path}: {found.num_images:,} photos.{before}")

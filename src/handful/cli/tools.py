@@ -110,9 +110,9 @@ def preview(
 ) -> None:
     """Draw what augmentation does to a photo: random views, and each parameter by itself."""
     from handful.reports.sheets import preview_sheet
-    from handful.training.previews import preview_photo
+    from handful.training.previews import preview_image
 
-    shown = preview_photo(photo, recipe, image_size, config.seed)
+    shown = preview_image(photo, recipe, image_size, config.seed)
     path = output or Path(f"{photo.stem}-preview.png")
     preview_sheet(shown).save(path)
     if as_json:
@@ -145,9 +145,9 @@ def summary(
     as_json: Json = False,
 ) -> None:
     """Print a network's layers, shapes and parameters; no weights are needed."""
-    from handful.training.summaries import summarise
+    from handful.training.summaries import summarize
 
-    found = summarise(name, num_classes, image_size)
+    found = summarize(name, num_classes, image_size)
     results.give(found, as_json, results.print_summary)
 
 
@@ -159,11 +159,11 @@ def data(
     quiet: Quiet = False,
 ) -> None:
     """Unpack a known data set into a folder, fetched if need be, with a sheet of examples."""
-    from handful.datasets.archives import make_picture_folder
+    from handful.datasets.archives import make_image_folder
 
     with terminal.watch(quiet) as reporter:
-        found = make_picture_folder(name, cache_folder(), output, reporter)
-    results.give(found, as_json, results.print_picture_folder)
+        found = make_image_folder(name, cache_folder(), output, reporter)
+    results.give(found, as_json, results.print_image_folder)
 
 
 @errors("nothing is left behind")

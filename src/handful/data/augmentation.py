@@ -47,7 +47,7 @@ class AugmentationPolicy:
         aspect_range: Not in Keras. None draws both axes' zooms on their own; a number a draws
             one zoom and a ratio of the axes, log-uniform in [exp(-a), exp(a)].
         contrast_range: Not in Keras. Factor on the distance to the picture's mean, or None.
-        saturation_range: Not in Keras. Factor on the distance to grey, or None.
+        saturation_range: Not in Keras. Factor on the distance to gray, or None.
 
     Raises:
         ValueError: When a range is impossible.
@@ -56,7 +56,7 @@ class AugmentationPolicy:
         Names, meanings and distributions are those of Keras'
         `keras.preprocessing.image.ImageDataGenerator`, with two deviations: its
         `height_shift_range` really shifts to the sides and its `width_shift_range` up and down,
-        here they do what they say; and pictures that are not square turn about their centre.
+        here they do what they say; and pictures that are not square turn about their center.
     """
 
     rotation_range: float = 0.0
@@ -143,7 +143,7 @@ VIEWS_POLICY = AugmentationPolicy(
     fill_mode="reflect",
 )
 
-# Ours, for training from scratch: milder turns, closer crops, light and colour.
+# Ours, for training from scratch: milder turns, closer crops, light and color.
 HANDFUL_POLICY = AugmentationPolicy(
     rotation_range=20,
     width_shift_range=0.1,
@@ -264,7 +264,7 @@ def view_matrices(
         (N, 2, 3) float64: (x, y) of the picture = matrix @ (x, y, 1) of the view.
 
     Source:
-        Keras' `apply_affine_transform`: centre @ rotation @ shift @ shear @ zoom @ -centre on
+        Keras' `apply_affine_transform`: center @ rotation @ shift @ shear @ zoom @ -center on
         (x, y, 1), multiplied out, then the flips.
     """
     height, width = size
@@ -334,7 +334,7 @@ def warp_into(
 
     Source:
         `scipy.ndimage.affine_transform`, which Keras uses: "constant" begins at the outermost
-        pixels' centres without blending, and "wrap" has a period of W - 1 pixels.
+        pixels' centers without blending, and "wrap" has a period of W - 1 pixels.
     """
     size = (view.shape[1], view.shape[0])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

@@ -193,7 +193,7 @@ class JpegLayout:
 
     Args:
         exif: Of its first EXIF block.
-        tables: Its quantisation tables.
+        tables: Its quantization tables.
         block_passes: Blocks of 8 x 8 samples that its scans go over, all scans together.
         buffered: Coefficients that are kept until all scans have been read; 0 where the first
             scan is the only one, which needs no keeping.
@@ -296,7 +296,7 @@ def lean_jpeg(data: bytes, num_strays: int = 0) -> bytes:
         DataError: When it has more segments than any program writes, or no end and too few scans.
 
     Source:
-        What decides the colour space: default_decompress_parms in libjpeg's jdapimin.c.
+        What decides the color space: default_decompress_parms in libjpeg's jdapimin.c.
     """
     parts = [b"\xff\xd8"]
     adobe, has_jfif, has_end, frame, num_components = b"", False, False, 0, 0
@@ -349,7 +349,7 @@ def _segment(marker: int, content: bytes) -> bytes:
 
 # --- PNG -------------------------------------------------------------------------------------
 
-# Samples a pixel, by colour type.
+# Samples a pixel, by color type.
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PNG_MODES = {2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 _PNG_NEEDED = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
@@ -410,19 +410,19 @@ def read_png(data: bytes) -> tuple[int, int, int, int, Exif]:
     return width, height, bits, colour, exif
 
 
-def png_mode(bits: int, colour: int) -> str:
+def png_mode(bits: int, color: int) -> str:
     """Pillow's name for a PNG's kind of pixels.
 
     Args:
         bits: Bits a sample.
-        colour: The header's color type.
+        color: The header's color type.
 
     Returns:
         Such as "RGB".
     """
-    if colour == 0:
+    if color == 0:
         return {1: "1", 16: "I;16"}.get(bits, "L")
-    return _PNG_MODES[colour]
+    return _PNG_MODES[color]
 
 
 def _png_header(data: bytes) -> tuple[int, int, int, int, int]:
@@ -665,7 +665,7 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIPS, _SAMPLES, _ROWS, _STRIP_BYTES, _PLANAR = 273, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 322, 323, 324, 325
 _SUBFILES, _JPEG_TABLES, _DNG_VERSION = 330, 347, 50706
-_RAW_PHOTOMETRIC = {32803, 34892}  # a colour filter's samples, and what was computed of them
+_RAW_PHOTOMETRIC = {32803, 34892}  # a color filter's samples, and what was computed of them
 # What the decoder is told; all else, such as profiles, notes and further directories, is not.
 _TIFF_NEEDED = {
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, 266, _STRIPS, _SAMPLES, _ROWS,

@@ -3,7 +3,7 @@
 JPEG goes through libjpeg-turbo, decoded at the smallest scale that is large enough; Pillow takes
 the other formats, and pi-heif HEIC. What decoding would cost is told from the header and refused
 where it is too much. Nothing is guessed: a truncated or damaged file is refused, not filled with
-grey. Colour profiles are ignored, as they are by the tools that the pretrained networks were
+gray. Color profiles are ignored, as they are by the tools that the pretrained networks were
 trained with.
 
 Reasons are clauses that follow the file's name: "is truncated", "has 3,600 megapixels; ...".
@@ -94,17 +94,17 @@ class DecodeSettings:
 
 
 @dataclass(frozen=True)
-class PictureHeader:
+class ImageHeader:
     """What a picture's header says.
 
     Args:
         format: As `sniff_format` tells it.
         width: Stored width in pixels, before any rotation.
         height: Stored height in pixels.
-        mode: Colour mode: Pillow's, or libjpeg's for JPEG.
+        mode: Color mode: Pillow's, or libjpeg's for JPEG.
         orientation: What EXIF says that is still to be done, 1 (upright) to 8.
         camera: Make and model that EXIF names, or "".
-        tables: A JPEG's quantisation tables; nothing for other formats.
+        tables: A JPEG's quantization tables; nothing for other formats.
         is_deep: Whether samples have more than 8 bits, which are scaled by the range in use.
     """
 
@@ -137,14 +137,14 @@ class Cost:
 class _Parsed:
     """A picture's file, taken apart."""
 
-    header: PictureHeader
+    header: ImageHeader
     lean: bytes = b""  # what the decoder is given; nothing where it is still to be made
     jpeg: JpegLayout | None = None
     tiff: TiffLayout | None = None
     opened: Any = None  # by Pillow or pi-heif, where they read the header
 
 
-def read_header(data: bytes) -> PictureHeader:
+def read_header(data: bytes) -> ImageHeader:
     """Read a picture's format and size without decoding it.
 
     Args:
@@ -171,7 +171,7 @@ def decoding_cost(data: bytes, settings: DecodeSettings | None = None) -> Cost:
 
     Args:
         data: The whole file.
-        settings: How `decode` would be told to decode it; None for `decode_picture`, which
+        settings: How `decode` would be told to decode it; None for `decode_whole`, which
             decodes at full size.
 
     Returns:
@@ -252,7 +252,7 @@ def decode(data: bytes, settings: DecodeSettings) -> NDArray[np.uint8]:
     return _upright(resize(image, settings), parsed.header.orientation)
 
 
-def decode_picture(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
+def decode_whole(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
     """Decode a picture at its own size.
 
     Args:
@@ -303,7 +303,7 @@ def mirror(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def fingerprint(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Make a tiny grey thumbnail that survives re-encoding and resizing.
+    """Make a tiny gray thumbnail that survives re-encoding and resizing.
 
     Args:
         image: (S, S, 3) uint8 RGB.
@@ -389,7 +389,7 @@ def bits_in_use(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> int:
     counted = _counted(parsed, data, 0, 0, max_megapixels)
     with counted, _in_words(), _pillow_image(parsed, data) as image:
         if not image.mode.startswith("I"):
-            deep = _deep_colour(parsed, data, image)
+            deep = _deep_color(parsed, data, image)
             return 16 if deep is None else _white(int(deep.max())).bit_length()
         return _white(int(np.asarray(image).max())).bit_length()
 
@@ -404,7 +404,7 @@ def rgb_of(image: Image.Image) -> NDArray[np.uint8]:
         (H, W, 3) uint8 RGB, upright.
 
     Raises:
-        DataError: When it cannot be loaded, or has pixels that are no colours; a clause.
+        DataError: When it cannot be loaded, or has pixels that are no colors; a clause.
     """
     with _in_words():
         image.load()
@@ -480,9 +480,9 @@ def _header(
     *,
     is_deep: bool = False,
     tables: bytes = b"",
-) -> PictureHeader:
+) -> ImageHeader:
     exif = exif or Exif()
-    return PictureHeader(name, *size, mode, exif.orientation, exif.camera, tables, is_deep)
+    return ImageHeader(name, *size, mode, exif.orientation, exif.camera, tables, is_deep)
 
 
 def _parse_jpeg(data: bytes) -> _Parsed:
@@ -588,7 +588,7 @@ def _decoded(
             return _decode_with_opencv(data, parsed.header)
         with _pillow_image(parsed, data) as image:
             if parsed.header.is_deep and not image.mode.startswith(("I", "F")):
-                deep = _deep_colour(parsed, data, image)
+                deep = _deep_color(parsed, data, image)
                 if deep is not None:
                     return _scaled(deep)
             if image.mode.startswith("I"):
@@ -601,7 +601,7 @@ def _decoded(
 
 
 def _decode_jpeg(
-    data: bytes, header: PictureHeader, min_height: int, min_width: int
+    data: bytes, header: ImageHeader, min_height: int, min_width: int
 ) -> NDArray[np.uint8]:
     """Decode strictly: what libjpeg warns of in the pixels' own data is damage.
 
@@ -650,7 +650,7 @@ def _cmyk_to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return result
 
 
-def _decode_with_opencv(data: bytes, header: PictureHeader) -> NDArray[np.uint8]:
+def _decode_with_opencv(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:
@@ -738,8 +738,8 @@ def _check_fax(image: Image.Image, tiff: TiffLayout, data: bytes) -> None:
             raise DataError("is damaged (its packed pixels lead to others)")
 
 
-def _deep_colour(parsed: _Parsed, data: bytes, image: Image.Image) -> NDArray[np.uint16] | None:
-    """All bits of 16-bit colour (H, W, 3), where Pillow's 8 of them would lose tones.
+def _deep_color(parsed: _Parsed, data: bytes, image: Image.Image) -> NDArray[np.uint16] | None:
+    """All bits of 16-bit color (H, W, 3), where Pillow's 8 of them would lose tones.
 
     Pillow takes the upper 8 bits, which is right where all 16 are in use.
     """
@@ -782,7 +782,7 @@ def _bands(height: int, width: int) -> Iterator[slice]:
 
 
 def _grey_to_rgb(image: Image.Image, is_inverted: bool = False) -> NDArray[np.uint8]:
-    """Grey of 16 bits a sample; Pillow's own conversion would clip all but the darkest tones."""
+    """Gray of 16 bits a sample; Pillow's own conversion would clip all but the darkest tones."""
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise DataError("has 32-bit pixels; save it with 8 or 16 bits")

@@ -140,7 +140,7 @@ def apply_fixes(index: ImageIndex, fixes: Sequence[Fix], source: str | Path) -> 
     """Leave out and relabel the photos that a fix list names; files stay as they are.
 
     Args:
-        index: N labelled photos.
+        index: N labeled photos.
         fixes: One for each path.
         source: The fix list's file, for messages.
 
@@ -175,13 +175,13 @@ def apply_fixes(index: ImageIndex, fixes: Sequence[Fix], source: str | Path) -> 
         rejected=tuple(file for file in index.rejected if file.path not in removed),
     )
     stale = set(label_conflicts(index))
-    num_relabelled = sum(new[row] != old[row] for row in kept)
+    num_relabeled = sum(new[row] != old[row] for row in kept)
     return replace(
         fixed,
         warnings=(
             *(line for line in index.warnings if line not in stale),
             *label_conflicts(fixed),
-            f"{Path(source).name}: {len(removed)} photos left out, {num_relabelled} relabeled",
+            f"{Path(source).name}: {len(removed)} photos left out, {num_relabeled} relabeled",
         ),
     )
 
@@ -189,7 +189,7 @@ def apply_fixes(index: ImageIndex, fixes: Sequence[Fix], source: str | Path) -> 
 def load_fixed_index(
     source: str | Path, fixes: str | Path | None = None, *, least_classes: int = 2
 ) -> ImageIndex:
-    """Index labelled photos, and make the fixes of a fix list.
+    """Index labeled photos, and make the fixes of a fix list.
 
     Args:
         source: As for `load_index`.
@@ -206,7 +206,7 @@ def load_fixed_index(
         return load_index(source, least_classes=least_classes)
     # The list is read first: a mistyped name is found before the work.
     decided = read_fixes(fixes)
-    # A part may lack a class only until photos are relabelled.
+    # A part may lack a class only until photos are relabeled.
     index = apply_fixes(load_index(source, least_classes=1), decided, fixes)
     check_classes(index, least_classes)
     return index

@@ -20,7 +20,7 @@ from handful.data.formats import looks_like, why_not_read
 from handful.data.ignored import is_figure, is_ignored
 from handful.data.layout import arrange
 from handful.data.part_names import SPLIT_NAMES
-from handful.data.photo_tables import read_photo_table
+from handful.data.photo_tables import read_image_table
 from handful.data.sources import Listing, list_folder, list_zip
 from handful.data.storage import FoundFile, read_file
 from handful.data.target import ONE_CLASS, Target
@@ -54,7 +54,7 @@ class ImageIndex(Shown):
         source: The folder, zip or CSV that was given.
         paths: (N,) as shown to people, unique.
         labels: (N, ...) as `target` has them: (N,) int64 index into `class_names`, -1 for
-            unlabelled photos, where each is of one class.
+            unlabeled photos, where each is of one class.
         class_names: Sorted names of all classes of all splits.
         splits: (N,) "train", "validation", "test", or "" where none was given.
         content_hashes: (N,) BLAKE2b of each file's bytes, 32 hexadecimal characters.
@@ -170,7 +170,7 @@ class ImageIndex(Shown):
         """What each photo's label says.
 
         Returns:
-            N texts; "" for unlabelled photos.
+            N texts; "" for unlabeled photos.
         """
         return self.target.decode(self.labels, self.class_names)
 
@@ -223,7 +223,7 @@ class ImageIndex(Shown):
 def load_index(
     source: str | Path, *, least_classes: int = 2, target: Target = ONE_CLASS
 ) -> ImageIndex:
-    """Index labelled photos.
+    """Index labeled photos.
 
     Args:
         source: A folder of class folders, or of `train/`, `validation/` and `test/` (or other
@@ -247,7 +247,7 @@ def load_index(
     warnings: list[str] = []
     outside: list[str] = []
     if path.suffix.lower() in (".csv", ".tsv") and not path.is_dir():
-        files, warnings = read_photo_table(
+        files, warnings = read_image_table(
             path, is_for_learning=least_classes > 1, may_be_several=target.is_several
         )
     elif path.is_dir() or (start := _starts(path)).startswith(b"PK"):
@@ -269,7 +269,7 @@ def load_index(
     return index
 
 
-def load_unlabelled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
+def load_unlabeled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
     """Index photos to be named by a classifier.
 
     Args:
@@ -297,7 +297,7 @@ def load_unlabelled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
             rejected.append(RejectedFile(str(source), absence))
             continue
         try:
-            listing = _unlabelled(source)
+            listing = _unlabeled(source)
         except DataError as error:
             reason = str(error).removeprefix(f"{source} ")
             rejected.append(RejectedFile(str(source), reason))
@@ -313,7 +313,7 @@ def load_unlabelled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
     return _build(Path(sources[0]), files, rejected, [], ONE_CLASS, keep_order=True)
 
 
-def _unlabelled(source: Path) -> Listing:
+def _unlabeled(source: Path) -> Listing:
     """What a folder or a zip holds, or the one file that is given; paths begin with its own."""
     if source.is_dir():
         listing = list_folder(source)
@@ -419,11 +419,11 @@ def _look(file: FoundFile) -> tuple[str, str]:
         data = file.read()
     except DataError as error:
         return "", str(error)
-    reason = why_no_picture(data)
+    reason = why_no_image(data)
     return ("", reason) if reason else (hash_content(data), "")
 
 
-def why_no_picture(data: bytes) -> str:
+def why_no_image(data: bytes) -> str:
     """Say why a file is no picture that handful takes, by its first bytes.
 
     Args:
@@ -466,7 +466,7 @@ def label_conflicts(index: ImageIndex) -> list[str]:
 
 
 def check_classes(index: ImageIndex, least_classes: int = 2) -> None:
-    """Refuse what cannot be learnt from, saying what was found.
+    """Refuse what cannot be learned from, saying what was found.
 
     Args:
         index: N photos.

@@ -138,7 +138,7 @@ def arrange(files: Sequence[FoundFile], empty: Iterable[str] = ()) -> Layout:
     return Layout(result, outside, [*_say_left(root, left, tops, classes), *warnings])
 
 
-def looks_like_picture(file: FoundFile) -> bool:
+def looks_like_image(file: FoundFile) -> bool:
     """Tell a picture, whole or not, by its name's ending or by its first bytes.
 
     Args:
@@ -163,12 +163,12 @@ def _count(root: _Folder, files: Sequence[FoundFile]) -> None:
         for folder in way:
             folder.all_files += 1
         if PurePosixPath(file.path).suffix.lower() in _ENDINGS:
-            _add_picture(way)
+            _add_image(way)
         else:
             others.setdefault(id(way[-1]), (way, []))[1].append(file)
     for way, unsure in others.values():
-        if not way[-1].pictures and any(map(looks_like_picture, unsure)):
-            _add_picture(way)
+        if not way[-1].pictures and any(map(looks_like_image, unsure)):
+            _add_image(way)
 
 
 def _descend(root: _Folder, place: Place) -> list[_Folder]:
@@ -179,7 +179,7 @@ def _descend(root: _Folder, place: Place) -> list[_Folder]:
     return way
 
 
-def _add_picture(way: list[_Folder]) -> None:
+def _add_image(way: list[_Folder]) -> None:
     way[-1].pictures += 1
     for folder in way:
         folder.all_pictures += 1
@@ -246,7 +246,7 @@ def _without_labels(
     tops: dict[Place, str], classes: dict[Place, dict[str, str]]
 ) -> Iterator[Place]:
     """Parts whose one folder is none of training's, as of competitions' tests: test/unknown."""
-    learnt = {
+    learned = {
         name.casefold()
         for top, part in tops.items()
         if part == "train"
@@ -254,7 +254,7 @@ def _without_labels(
     }
     for top, part in tops.items():
         names = {name.casefold() for name in classes[top].values()}
-        if learnt and part != "train" and len(names) == 1 and not names & learnt:
+        if learned and part != "train" and len(names) == 1 and not names & learned:
             yield top
 
 
@@ -270,7 +270,7 @@ def _letters(name: str) -> set[str]:
 
 
 def _refuse_unsorted(files: Sequence[FoundFile], top: str) -> None:
-    pictures = sorted(file.path for file in files if looks_like_picture(file))
+    pictures = sorted(file.path for file in files if looks_like_image(file))
     more = f" and {len(pictures) - 3} more" if len(pictures) > 3 else ""
     raise DataError(
         f"has {len(pictures)} photo{'s' * (len(pictures) != 1)} that "

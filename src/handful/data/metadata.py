@@ -41,13 +41,13 @@ class FileFacts:
     """What a picture's file says without being decoded.
 
     Args:
-        format: As in `PictureHeader`.
+        format: As in `ImageHeader`.
         width: Stored width in pixels.
         height: Stored height in pixels.
-        mode: Colour mode: Pillow's, or libjpeg's for JPEG.
+        mode: Color mode: Pillow's, or libjpeg's for JPEG.
         num_bytes: Size of the file.
         camera: Make and model that EXIF names, or "".
-        encoder: Short digest of a JPEG's quantisation tables, which the program that saved it
+        encoder: Short digest of a JPEG's quantization tables, which the program that saved it
             and its quality setting decide; "" for other formats.
         deep_bits: Of 16 bits a sample, as many as are in use, see `bits_in_use`; else 0.
     """
@@ -99,7 +99,7 @@ def measure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     Returns:
         (18,) float32 in the order of `MEASURES`. In units of the full range, 0 to 1: mean
         brightness, its standard deviation, [2], shares of pixels in the darkest and the
-        brightest eighth, mean of largest less smallest channel, and the mean colour of a border
+        brightest eighth, mean of largest less smallest channel, and the mean color of a border
         of a 28th of the side. [2], sharpness, is the energy of the Laplacian over that of
         the gradient (Sobel's, eight times as large as the slope): the mean square frequency of
         the edges, whatever their contrast and number; 0 for a flat picture. What rounding adds
@@ -119,7 +119,7 @@ def measure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     # Rounding to 256 levels (variance 1/12) looks like detail where there is none.
     slopes = max(slopes - grey.size * 24 / 12, 0.0)
     bends = max(bends - grey.size * 20 / 12, 0.0)
-    # Tones and colours need no more than every fourth pixel of every fourth row.
+    # Tones and colors need no more than every fourth pixel of every fourth row.
     few = cv2.resize(image, (_SIDE // 4, _SIDE // 4), interpolation=cv2.INTER_NEAREST)
     tones = cv2.calcHist([cv2.cvtColor(few, cv2.COLOR_RGB2GRAY)], [0], None, [256], [0, 256])
     shares = tones.ravel() / tones.sum()

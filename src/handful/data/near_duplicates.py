@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from handful.data.decoding import FINGERPRINT_SIDE
 
-# Correlation of two centred 16x16 thumbnails less what all photos share: below, pairs are not
+# Correlation of two centered 16x16 thumbnails less what all photos share: below, pairs are not
 # looked at any closer. In 3,000 photos of cats and dogs one pair is above, and it is a true one.
 CORRELATION = 0.92
 # Correlation of what 32x32 thumbnails show in detail, the one shifted against the other until they

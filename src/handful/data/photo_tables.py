@@ -44,7 +44,7 @@ def path_forms(text: str) -> Iterator[str]:
                 yield plain
 
 
-def read_photo_table(
+def read_image_table(
     path: Path, *, is_for_learning: bool = True, may_be_several: bool = False
 ) -> tuple[list[FoundFile], list[str]]:
     """Find the files that a table lists.

@@ -147,7 +147,7 @@ def assign_parts(
     of files do not matter, and a few more photos move few of the old ones.
 
     Args:
-        index: N labelled photos.
+        index: N labeled photos.
         pairs: All pairs that `near_duplicate_pairs` finds among them.
         validation_fraction: Share of each class to hold out, in (0, 1).
         seed: Another seed, another split.
@@ -255,7 +255,7 @@ def _leak_warnings(
         )
     divided = divided_groups(index, parts.tolist())
     if divided:
-        is_learnt = any("train" in found for found in divided.values())
+        is_learned = any("train" in found for found in divided.values())
         lines = [
             f'"{name}" ({", ".join(index.paths[rows[0]] for rows in found.values())})'
             for name, found in divided.items()
@@ -263,7 +263,7 @@ def _leak_warnings(
         yield (
             f"{len(lines):,} group{'s' * (len(lines) > 1)} of photos that belong together "
             f"{'are' if len(lines) > 1 else 'is'} in more than one part, so scores are too good"
-            f"{_WAY_OUT * is_learnt}: {_some(lines)}"
+            f"{_WAY_OUT * is_learned}: {_some(lines)}"
         )
 
 
@@ -593,7 +593,7 @@ def _deal(
 
 
 def _check_classes(split: Split) -> None:
-    """Refuse a split in which a class cannot be learnt or cannot be checked."""
+    """Refuse a split in which a class cannot be learned or cannot be checked."""
     index = split.index
     members = index.members()
     kind = "photos that belong together" if any(index.groups) else "near-duplicates"
@@ -615,7 +615,7 @@ def _check_classes(split: Split) -> None:
 
 
 def can_be_held_out(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which photos can be held out while others of their class are learnt from.
+    """Which photos can be held out while others of their class are learned from.
 
     Args:
         labels: (N,) int64 class numbers.

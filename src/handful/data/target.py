@@ -136,7 +136,7 @@ class Target(Protocol):
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Normalised exponentials along the last axis, without overflow.
+    """Normalized exponentials along the last axis, without overflow.
 
     Args:
         logits: (..., C) float64.

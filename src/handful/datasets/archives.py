@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.data.decoding import DecodeSettings, decode_picture, resize
+from handful.data.decoding import DecodeSettings, decode_whole, resize
 from handful.data.ignored import is_ignored
 from handful.data.storage import ZipReader, read_file
 from handful.datasets.digits import DIGIT_FILES, MNIST, MNIST_CREDIT, find_digits, write_digits
@@ -29,7 +29,7 @@ _ENDINGS = (".jpg", ".png")
 
 
 @dataclass(frozen=True)
-class PictureFolder:
+class ImageFolder:
     """A data set on disk, as `load_index` takes it.
 
     Args:
@@ -73,12 +73,12 @@ class PictureFolder:
         }
 
 
-def make_picture_folder(
+def make_image_folder(
     name: str,
     cache_folder: Path,
     folder: Path | None = None,
     reporter: Reporter | None = None,
-) -> PictureFolder:
+) -> ImageFolder:
     """Unpack a named data set, unless it is there already, and draw 16 examples beside it.
 
     Args:
@@ -103,14 +103,14 @@ def make_picture_folder(
     is_new, source = not (folder.exists() or folder.is_symlink()), None
     if is_new:
         source = _unpack(name, folder, cache_folder, job_reporter(reporter))
-    counts = count_pictures(folder)
+    counts = count_images(folder)
     if counts not in expected:
         raise OutputError(
             f"{folder} exists already and is not all of {name}: {_difference(counts, expected)}. "
             "Choose another `output`, or remove it first."
         )
     examples = _draw_examples(name, folder, counts)
-    return PictureFolder(name, folder, is_new, source, _by_part(counts), examples, credit)
+    return ImageFolder(name, folder, is_new, source, _by_part(counts), examples, credit)
 
 
 def _expected(name: str) -> tuple[list[dict[str, int]], str]:
@@ -166,7 +166,7 @@ def unpack_archive(
         OSError: When a file cannot be written.
     """
     reader = ZipReader(path)
-    names = [name for name in reader.members if _is_photo(name, archive)]
+    names = [name for name in reader.members if _is_image(name, archive)]
     for inner in archive.counts:
         (folder / _inside(inner)).mkdir(parents=True, exist_ok=True)
     for done, name in enumerate(names, 1):
@@ -179,7 +179,7 @@ def unpack_archive(
             progress(done, len(names))
 
 
-def _is_photo(name: str, archive: Archive) -> bool:
+def _is_image(name: str, archive: Archive) -> bool:
     path = PurePosixPath(name)
     return path.parent.as_posix() in archive.counts and path.suffix.lower() == ".jpg"
 
@@ -189,7 +189,7 @@ def _inside(name: str) -> str:
     return PurePosixPath(*PurePosixPath(name).parts[1:]).as_posix()
 
 
-def count_pictures(folder: Path) -> dict[str, int]:
+def count_images(folder: Path) -> dict[str, int]:
     """Count JPEG and PNG files by their endings; hidden ones and the system's do not count.
 
     Args:
@@ -237,7 +237,7 @@ def _draw_examples(name: str, folder: Path, counts: Mapping[str, int]) -> Path:
 
 def _read_example(path: Path) -> NDArray[np.uint8]:
     try:
-        image = decode_picture(read_file(path))
+        image = decode_whole(read_file(path))
     except DataError as error:
         raise DataError(
             f"{path} {error}. Remove its data set's folder to have it unpacked again."

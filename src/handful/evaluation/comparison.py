@@ -369,7 +369,7 @@ class Comparison(Shown):
         return " ".join(sentences)
 
     @property
-    def cautions(self) -> tuple[str, ...]:
+    def limitations(self) -> tuple[str, ...]:
         """What the intervals do not allow for."""
         once = [summary.name for summary in self.summaries if len(summary.runs) == 1]
         found = []
@@ -434,7 +434,7 @@ class Comparison(Shown):
             "num_validation": self.num_validation,
             "class_names": list(self.class_names),
             "verdict": self.verdict,
-            "cautions": list(self.cautions),
+            "limitations": list(self.limitations),
             "warnings": list(self.warnings),
             "strategies": [summary.to_dict() for summary in self.summaries],
             "asked_difference": self.asked_difference,
@@ -494,7 +494,7 @@ def too_few_photos(
 
     Args:
         num_photos: Photos that a classifier was scored on.
-        num_wrong: Those that it named wrong.
+        num_wrong: Those that it classified wrong.
         difference: Difference of two accuracies that the photos should show, in (0, 1].
         design_effect: Photos that count as one, see
             `handful.statistics.intervals.design_effect`.
@@ -505,7 +505,8 @@ def too_few_photos(
         the difference, and independently; "show" is p below 0.05 in 4 of 5 cases. See
         `handful.statistics.intervals.photos_for_difference`.
     """
-    # As if one more had been named wrong and one right: none wrong of twenty is not never wrong.
+    # As if one more had been classified wrong and one right: none wrong of twenty is not never
+    # wrong.
     error_rate = (num_wrong + 1) / (num_photos + 2)
     share = independent_discordance(error_rate, difference)
     fewest = _fewest_photos(_SIGNIFICANCE)

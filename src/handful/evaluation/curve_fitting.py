@@ -118,7 +118,7 @@ class _Measured:
 
     Args:
         sizes: (M,) mean number of photos fitted on.
-        wrong: (R, N, M) whether each photo was named wrong, in each draw and at each size.
+        wrong: (R, N, M) whether each photo was classified wrong, in each draw and at each size.
         folds: (R, N) the fold that each photo was held out with.
     """
 

@@ -1,4 +1,4 @@
-"""How good a classifier is on labelled photos: one object that holds every figure."""
+"""How good a classifier is on labeled photos: one object that holds every figure."""
 
 import math
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +33,7 @@ _SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How well one class is recognised.
+    """How well one class is recognized.
 
     Args:
         name: The class's name.
@@ -76,14 +76,14 @@ class ConfusedPair:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation(Shown):
-    """A classifier's answers on N labelled photos, and the figures made from them.
+    """A classifier's answers on N labeled photos, and the figures made from them.
 
     Args:
         class_names: The C classes' names.
         paths: (N,) the photos' paths.
         labels: (N,) true classes.
         probabilities: (N, C), rows summing to 1.
-        accuracy: Share of photos named right.
+        accuracy: Share of photos classified correctly.
         accuracy_interval: 95 % interval of the accuracy, see
             `handful.statistics.intervals.accuracy_interval`.
         balanced_accuracy: Mean recall of the classes that have photos.
@@ -149,7 +149,7 @@ class Evaluation(Shown):
 
     @property
     def num_correct(self) -> int:
-        """Number of photos named right."""
+        """Number of photos classified correctly."""
         return int(np.trace(self.confusion))
 
     @cached_property
@@ -193,7 +193,7 @@ class Evaluation(Shown):
         return math.log(len(self.class_names))
 
     def mistakes(self, limit: int | None = None) -> NDArray[np.int64]:
-        """Photos named wrong, the most confident mistakes first.
+        """Photos classified wrong, the most confident mistakes first.
 
         Args:
             limit: At most so many; None for all.
@@ -206,7 +206,7 @@ class Evaluation(Shown):
         return wrong[order][:limit]
 
     def least_certain(self, limit: int | None = None) -> NDArray[np.int64]:
-        """Photos by their highest probability, lowest first, named right or wrong.
+        """Photos by their highest probability, lowest first, classified correctly or wrong.
 
         Args:
             limit: At most so many; None for all.

@@ -19,8 +19,8 @@ class AbstainingCheck:
         error_rate: Share of wrong answers asked for, among the photos answered.
         shown_error_rate: Share that can be shown, see `Abstention`; all below is of that.
         threshold: Probability from which on a photo is answered; None where none is.
-        promised_coverage: Share of photos answered, of those that the threshold was chosen on.
-        promised_error: Share of wrong ones among those; None where none is answered.
+        guaranteed_coverage: Share of photos answered, of those that the threshold was chosen on.
+        guaranteed_error: Share of wrong ones among those; None where none is answered.
         coverage: Share of the scored photos that are answered.
         error: Share of wrong ones among those; None where none is answered.
         error_interval: 95 % interval of that; None where none is answered.
@@ -29,8 +29,8 @@ class AbstainingCheck:
     error_rate: float
     shown_error_rate: float
     threshold: float | None
-    promised_coverage: float
-    promised_error: float | None
+    guaranteed_coverage: float
+    guaranteed_error: float | None
     coverage: float
     error: float | None
     error_interval: tuple[float, float] | None
@@ -144,8 +144,8 @@ def _check_abstaining(
         error_rate=rate,
         shown_error_rate=rule.shown_error_rate,
         threshold=rule.threshold,
-        promised_coverage=rule.coverage,
-        promised_error=rule.observed_error,
+        guaranteed_coverage=rule.coverage,
+        guaranteed_error=rule.observed_error,
         coverage=float(answered.mean()),
         error=float(wrong.mean()) if len(wrong) else None,
         error_interval=accuracy_interval(wrong, groups=groups) if len(wrong) else None,

@@ -31,7 +31,8 @@ class CurvePoint:
         num_photos: Photos that each head was fitted on, of all classes together; the mean over
             the heads, for groups of near-duplicates are not divided.
         photos_a_class: The same divided by the number of classes.
-        accuracy: Share of held-out photos named right; each photo counts once in every draw.
+        accuracy: Share of held-out photos classified correctly; each photo counts once in every
+            draw.
         std: Standard deviation of the accuracy from one choice of so many photos to
             another, a fraction: falling with the root of their number, by what all sizes show.
         num_fits: Heads fitted.

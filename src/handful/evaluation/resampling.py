@@ -49,8 +49,8 @@ class Resample:
         fold: Number of its fold, from 0; None for a random split.
         num_fit: Photos that it was fitted to.
         num_held_out: Photos that it was scored on.
-        C: Inverse regularisation strength, chosen on the photos that it was fitted to.
-        accuracy: Share of the held-out photos named right.
+        C: Inverse regularization strength, chosen on the photos that it was fitted to.
+        accuracy: Share of the held-out photos classified correctly.
         balanced_accuracy: Mean recall of the classes.
         log_loss: Mean -ln(probability of the true class), nats.
         expected_calibration_error: Mean gap between confidence and accuracy.

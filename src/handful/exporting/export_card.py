@@ -138,8 +138,8 @@ def _figures(facts: CardFacts) -> Iterator[str]:
     for row in found["per_class"]:
         numbers = [_number(row[name]) for name in ("precision", "recall")]
         yield f"| {_cell(row['name'])} | {row['support']:,} | {' | '.join(numbers)} |"
-    for caution in facts.run["result"].get("cautions", []):
-        yield f"\n{caution}"
+    for limitation in facts.run["result"].get("limitations", []):
+        yield f"\n{limitation}"
     yield from _thresholds(facts.calibration)
 
 

@@ -50,7 +50,7 @@ def openvino_ops() -> Ops:
 
 
 def folded_head(head: LinearHead) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A head as one matrix and one bias: standardising and temperature are in them.
+    """A head as one matrix and one bias: standardizing and temperature are in them.
 
     Args:
         head: D features, C classes.

@@ -114,7 +114,7 @@ def export(
 ) -> Export:
     """Write a run's classifier in a format that other programs read, and try it out.
 
-    The model takes raw RGB images of any size and gives probabilities: resizing, normalisation,
+    The model takes raw RGB images of any size and gives probabilities: resizing, normalization,
     network, head and temperature are inside. It is opened in its own runtime and compared with
     handful on up to 64 images; where they differ by more than rounding, nothing is left behind.
 
@@ -269,7 +269,7 @@ def _checked_accuracy(
 
 
 def validation_accuracy(classifier: Classifier, index: ImageIndex) -> float:
-    """Share of labelled photos that a classifier names right.
+    """Share of labeled photos that a classifier names right.
 
     Args:
         classifier: The classifier.

@@ -22,7 +22,7 @@ MAX_DIFFERENCE = {"f32": 1e-4, "bf16": 1e-2, "int8": 1e-2}
 # their own ways, and one real photo of 50 moved by 0.12 (by 0.18 from 32 bits). So a few images
 # may differ by more, and none by a multiple.
 MAX_SHARE_ABOVE = 0.05
-# Drawn images are like nothing that was learnt: many of them lie between the classes.
+# Drawn images are like nothing that was learned: many of them lie between the classes.
 MAX_SHARE_OF_DRAWN = 0.25
 MAX_FACTOR = 25.0
 

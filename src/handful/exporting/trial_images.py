@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.data.decoding import DecodeSettings, decode_picture
-from handful.data.index import ImageIndex, load_index, load_unlabelled
+from handful.data.decoding import DecodeSettings, decode_whole
+from handful.data.index import ImageIndex, load_index, load_unlabeled
 from handful.errors import DataError
 from handful.runs.stored_run import StoredRun
 
@@ -27,7 +27,7 @@ class TrialImages:
         source: Where they come from, in words.
         index: The photos; None for drawn images.
         max_megapixels: Larger photos are not read.
-        validation: All validation photos of the run, labelled; None where they are not there.
+        validation: All validation photos of the run, labeled; None where they are not there.
     """
 
     source: str
@@ -44,7 +44,7 @@ class TrialImages:
             return
         for row, path in enumerate(self.index.paths):
             try:
-                yield path, decode_picture(self.index.read(row), self.max_megapixels)
+                yield path, decode_whole(self.index.read(row), self.max_megapixels)
             except DataError:
                 # Training and prediction leave it out as well.
                 continue
@@ -72,7 +72,7 @@ def find_images(
     limit = settings.max_megapixels
     validation = None if run is None else _run_photos(run)
     if photos is not None:
-        index = load_unlabelled([photos])
+        index = load_unlabeled([photos])
         if not len(index):
             raise DataError(f"{photos} has no readable photos; give others as `photos`.")
         found = TrialImages(f"photos given: {photos.name}", _some(index), limit)

@@ -49,7 +49,7 @@ class FrozenNetwork:
     """A converted network on disk, verified.
 
     It takes "images", uint8 RGB (N, S, S, 3) in [0, 255], and gives "embeddings",
-    float32 (N, D); normalisation and pooling are inside. N is free.
+    float32 (N, D); normalization and pooling are inside. N is free.
 
     Args:
         xml_path: Its graph.
@@ -84,7 +84,7 @@ def write_network(network: "keras.Model", folder: Path) -> None:
     """
     import keras
 
-    picture = check_picture(network.input_shape[1])
+    picture = check_image(network.input_shape[1])
     values = network(picture.astype(np.float32), training=False)
     expected = keras.ops.convert_to_numpy(values)
     graph = convert_keras(network, folder)
@@ -124,8 +124,8 @@ def check_features(found: Any, expected: Any, int8: bool = False) -> None:
     )
 
 
-def check_picture(size: int) -> Any:
-    """An image to compare networks on: coloured clouds under fine noise, spread like a photo's.
+def check_image(size: int) -> Any:
+    """An image to compare networks on: colored clouds under fine noise, spread like a photo's.
 
     Args:
         size: Its side in pixels.

@@ -56,7 +56,7 @@ class FeatureExtractor(Protocol):
         """Width D of its vectors."""
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed images, each by itself: a vector does not depend on its neighbours.
+        """Embed images, each by itself: a vector does not depend on its neighbors.
 
         Args:
             images: (N, S, S, 3) uint8 RGB.

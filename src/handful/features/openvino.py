@@ -1,7 +1,7 @@
 """Networks on the processor: any number of threads ask one, and a forked process compiles it anew.
 
 A picture is always inferred on its own, several at the same time: its embedding does not depend on
-its neighbours.
+its neighbors.
 """
 
 import importlib.metadata

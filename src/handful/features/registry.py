@@ -113,7 +113,7 @@ def build_network(backbone: Backbone, include_top: bool = False) -> "keras.Model
 
     Returns:
         Model from RGB images (N, S, S, 3), float32 in [0, 255], to embeddings (N, D) float32 or
-        probabilities (N, 1000). Normalisation is part of it.
+        probabilities (N, 1000). Normalization is part of it.
 
     Raises:
         ValueError: When the network cannot take images of this size, or can only embed.

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from handful.data.decoding import DecodeSettings, decode, mirror, read_header, resize
 from handful.data.ignored import mark_figure
-from handful.data.index import ImageIndex, RejectedFile, load_unlabelled
+from handful.data.index import ImageIndex, RejectedFile, load_unlabeled
 from handful.data.inputs import Picture, in_memory, is_path
 from handful.data.storage import read_file
 from handful.errors import DataError, ModelFileError, OutputError, UsageError
@@ -33,7 +33,7 @@ from handful.reporting import Progress
 
 PICTURE_SIZE = 800
 _JPEG_QUALITY = 85
-# Lightness of the grey photo in an overlay, CIE L*, where both tints can be told from grey.
+# Lightness of the gray photo in an overlay, CIE L*, where both tints can be told from gray.
 _LIGHTNESS = (35.0, 80.0)
 _UNSEEN_LIGHTNESS = (10.0, 35.0)
 # Chroma (a*, b*) of the strongest place, for the class and for its rival: orange and blue differ
@@ -303,8 +303,8 @@ def class_maps(features: NDArray[np.float32], head: LinearHead) -> NDArray[np.fl
         (h, w, C) float64; the average over places is the embedding's logits.
     """
     weights = head.weights.astype(np.float64) / head.scale.astype(np.float64)[:, np.newaxis]
-    centred = features.astype(np.float64) - head.mean.astype(np.float64)
-    return np.asarray(centred @ weights + head.bias.astype(np.float64))
+    centered = features.astype(np.float64) - head.mean.astype(np.float64)
+    return np.asarray(centered @ weights + head.bias.astype(np.float64))
 
 
 def seen_box(height: int, width: int, how: str) -> tuple[float, float, float, float]:
@@ -325,7 +325,7 @@ def seen_box(height: int, width: int, how: str) -> tuple[float, float, float, fl
 
 
 def overlay(explanation: Explanation, size: int | None = None) -> NDArray[np.uint8]:
-    """Tint a grey photo by its map: orange speaks for the class, blue for its rival.
+    """Tint a gray photo by its map: orange speaks for the class, blue for its rival.
 
     Lightness is the photo's and tells nothing; strength is chroma in CIELAB, even to the eye, in
     two hues that people with red-green blindness tell apart. The strongest place of the photo has
@@ -423,8 +423,8 @@ def write_explanations(
         OutputError: When a file exists, before anything is written; or cannot be written.
         ValueError: For an unknown class, no photos, or one file for several photos.
     """
-    index = load_unlabelled(images)
-    places = _picture_places(index.paths, output)
+    index = load_unlabeled(images)
+    places = _image_places(index.paths, output)
     for place in places:
         if place.exists() or place.is_symlink():
             raise OutputError(
@@ -506,7 +506,7 @@ def _fitting(height: int, width: int, size: int, enlarge: bool = False) -> tuple
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _picture_places(paths: Sequence[str], output: Path | None) -> list[Path]:
+def _image_places(paths: Sequence[str], output: Path | None) -> list[Path]:
     """A file for each photo; photos of one name in several folders get numbers."""
     if output is not None and output.suffix.lower() == ".png" and not output.is_dir():
         if len(paths) > 1:

@@ -1,6 +1,6 @@
 """How far a classifier's probabilities can be believed: temperature, abstaining, prediction sets.
 
-All of it rests on answers about photos that the answering head had not learnt from.
+All of it rests on answers about photos that the answering head had not learned from.
 """
 
 import math
@@ -79,7 +79,7 @@ class _Ranked:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Answers on n photos that were not learnt from, kept to choose thresholds by.
+    """Answers on n photos that were not learned from, kept to choose thresholds by.
 
     Args:
         confidence: (n,) float32 probability of the class that was named.
@@ -196,7 +196,7 @@ class Calibration:
             1 - coverage at most. With groups of near-duplicates n is that of the groups, and a
             photo counts as its share of one (Lee, Barber, Willett 2023, hierarchical conformal
             prediction). With out-of-fold scores this holds approximately (cross-conformal,
-            Vovk 2015): the head that answers has learnt from more photos than those that scored.
+            Vovk 2015): the head that answers has learned from more photos than those that scored.
         """
         if not 0.0 < coverage < 1.0:
             raise UsageError(f"`coverage` is {coverage}; expected 0 to 1, such as 0.95.")
@@ -393,7 +393,7 @@ def keep_answers(
     groups: NDArray[np.int64] | None = None,
     unlike: NDArray[np.bool_] | None = None,
 ) -> Calibration:
-    """Keep answers on photos that were not learnt from.
+    """Keep answers on photos that were not learned from.
 
     Args:
         probabilities: (n, C) float64.
@@ -423,7 +423,7 @@ def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> f
     Dividing all logits of a photo by one number never changes which class is the most probable.
 
     Args:
-        logits: (n, C) float64 of photos that were not learnt from.
+        logits: (n, C) float64 of photos that were not learned from.
         labels: (n,) int64 true classes.
 
     Returns:
@@ -432,7 +432,8 @@ def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> f
     Source:
         Guo, Pleiss, Sun, Weinberger 2017, with a normal prior on the temperature's logarithm, of
         mean 0 and standard deviation 0.2: a head whose strength was chosen by log loss is nearly
-        honest already, and photos that are all named right would ask for an infinite confidence.
+        honest already, and photos that are all classified correctly would ask for an infinite
+        confidence.
         Platt's targets (1999), as if one more photo of each class had been seen, say too much of
         so few photos: see `benchmarks/trust_temperature.py`.
     """

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from handful.config import PRECISIONS, RESIZES
 from handful.data.decoding import DecodeSettings, decode, resize
-from handful.data.index import ImageIndex, RejectedFile, load_unlabelled
+from handful.data.index import ImageIndex, RejectedFile, load_unlabeled
 from handful.data.inputs import Pictures, in_memory, is_path, listed
 from handful.display import Shown
 from handful.errors import DataError, ModelFileError, UsageError
@@ -154,7 +154,7 @@ class Classifier(Shown):
         settings: How photos are decoded.
         test_time_mirror: Average the embeddings of a photo and of its mirror image.
         about: Further facts to keep with the classifier: backbone name, licence, source.
-        calibration: Answers on photos not learnt from, for thresholds; None where there are none.
+        calibration: Answers on photos not learned from, for thresholds; None where there are none.
         reference: Training photos to hold others against; None where there are too few.
         folder: Where it was loaded from, beside its run where it has one; else None.
 
@@ -199,7 +199,7 @@ class Classifier(Shown):
     def with_answers(
         self, calibration: Calibration | None, reference: NoveltyDetector | None
     ) -> "Classifier":
-        """The same classifier with what it said of photos not learnt from.
+        """The same classifier with what it said of photos not learned from.
 
         Args:
             calibration: As in the constructor.
@@ -275,7 +275,7 @@ class Classifier(Shown):
         numbered = enumerate(given)
         for are_paths, some in groupby(numbered, key=lambda numbered: is_path(numbered[1])):
             if are_paths:
-                index = load_unlabelled([os.fspath(image) for _, image in some])
+                index = load_unlabeled([os.fspath(image) for _, image in some])
                 table = embed_index(index, self.spec)
                 paths += [index.paths[row] for row in table.readable]
                 embeddings.append(table.mean[table.readable])
@@ -322,7 +322,7 @@ class Classifier(Shown):
         """Predict the photos of an index, going on past those that cannot be decoded.
 
         Args:
-            index: Photos, labelled or not.
+            index: Photos, labeled or not.
             store: Where embeddings are looked up and kept; None computes all.
             progress: Called with (photos done, photos in all).
             scans: Whether to make thumbnails too.
@@ -548,7 +548,7 @@ class Classifier(Shown):
         if (reference := self.reference) is not None:
             facts["reference"] = {
                 "threshold": reference.threshold,
-                "num_neighbours": reference.num_neighbours,
+                "num_neighbours": reference.num_neighbors,
                 "false_alarm_rate": reference.false_alarm_rate,
                 "num_photos": len(reference.directions),
             }

@@ -31,9 +31,9 @@ class CScore:
     """How one C did in cross-validation.
 
     Args:
-        C: Inverse regularisation strength.
+        C: Inverse regularization strength.
         log_loss: Mean negative log-probability of the true class on held-out photos, nats.
-        accuracy: Share of held-out photos named right.
+        accuracy: Share of held-out photos classified correctly.
     """
 
     C: float
@@ -43,14 +43,14 @@ class CScore:
 
 @dataclass(frozen=True, eq=False)
 class LinearHead:
-    """A fitted standardised multinomial logistic regression.
+    """A fitted standardized multinomial logistic regression.
 
     Args:
         mean: (D,) float32 subtracted from embeddings.
         scale: (D,) float32 that they are then divided by, positive.
         weights: (D, K) float32.
         bias: (K,) float32.
-        C: Inverse regularisation strength that it was fitted with; None for the last layer
+        C: Inverse regularization strength that it was fitted with; None for the last layer
             of a network that was trained in another way.
         scores: Cross-validation of each C tried; empty where there were too few photos.
         target: What it was fitted to.
@@ -77,8 +77,8 @@ class LinearHead:
         logits = np.empty((len(embeddings), len(bias)))
         for first in range(0, len(embeddings), _ROWS_A_BLOCK):
             block = embeddings[first : first + _ROWS_A_BLOCK]
-            standardised = ((block - self.mean) / self.scale).astype(np.float64)
-            logits[first : first + _ROWS_A_BLOCK] = standardised @ weights + bias
+            standardized = ((block - self.mean) / self.scale).astype(np.float64)
+            logits[first : first + _ROWS_A_BLOCK] = standardized @ weights + bias
         # BLAS sums in an order that depends on the number of rows. Rounding away the last bits of
         # a double makes a photo's answer the same alone and among others.
         return self.target.probabilities(logits.astype(np.float32).astype(np.float64))
@@ -119,13 +119,13 @@ def _image_weights(members: NDArray[np.bool_], class_weight: str) -> NDArray[np.
     return np.asarray(members @ weights / np.maximum(members.sum(axis=1), 1))
 
 
-def minimise(
+def minimize(
     objective: Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]],
     start: NDArray[np.float64],
     iterations: int = 100,
     tolerance: float = 1e-7,
 ) -> NDArray[np.float64]:
-    """Minimise a smooth convex function by L-BFGS.
+    """Minimize a smooth convex function by L-BFGS.
 
     SciPy's does the same, but importing it takes longer than all of a run's fits.
 
@@ -215,7 +215,7 @@ def fit_head(
         num_classes: Number of classes K, 2 or more.
         groups: (N,) int64, photos with equal numbers are in one fold; None: each on its own.
         class_weight: "auto", "balanced" or "none".
-        C: Inverse regularisation strength to use without cross-validation, or None.
+        C: Inverse regularization strength to use without cross-validation, or None.
         seed: Seed of the folds.
         target: What a label is.
 
@@ -226,7 +226,7 @@ def fit_head(
         ValueError: When shapes disagree or a class has no photo.
 
     Source:
-        Minimises sum_i w_i * loss(x_i W + b, y_i) + |W|^2 / (2 C) by L-BFGS, as scikit-learn's
+        Minimizes sum_i w_i * loss(x_i W + b, y_i) + |W|^2 / (2 C) by L-BFGS, as scikit-learn's
         `LogisticRegression` does; the loss is -log softmax(x_i W + b)[y_i] for one class.
     """
     members = target.members(labels, num_classes)
@@ -246,7 +246,7 @@ def fit_head(
             C = best.C if best else DEFAULT_C
         weights_of = _image_weights(members, class_weight)
         problem = _Problem(embeddings, labels, weights_of[:, np.newaxis], num_classes, target)
-        parameters = problem.minimise(C, None, _MOST_ITERATIONS, 1e-7)
+        parameters = problem.minimize(C, None, _MOST_ITERATIONS, 1e-7)
     weights, bias = problem.unpack(parameters)
     return LinearHead(
         problem.mean, problem.scale, weights[:, 0].copy(), bias[0], C, tuple(scores), target
@@ -266,7 +266,7 @@ def out_of_fold_logits(
 ) -> NDArray[np.float64] | None:
     """Logits of every photo from heads that were fitted without it and its near-duplicates.
 
-    For all that must not be judged on what was learnt by heart: calibration, thresholds, label
+    For all that must not be judged on what was learned by heart: calibration, thresholds, label
     review. Folds are stratified and hold groups together; past 100 classes there are 2. Of a
     class of one group none can be held out: all heads learn from it, and none answers for it.
 
@@ -274,7 +274,7 @@ def out_of_fold_logits(
         embeddings: (N, D) float32, or (N, V, D) with V views of each photo, the photo first.
         labels: (N,) int64, 0 to K - 1, each class at least once.
         num_classes: Number of classes K, 2 or more.
-        C: Inverse regularisation strength, such as a fitted head's.
+        C: Inverse regularization strength, such as a fitted head's.
         groups: (N,) int64, photos with equal numbers are in one fold; None: each on its own.
         class_weight: "auto", "balanced" or "none".
         num_folds: Folds, 2 or more; fewer where a class has fewer groups.
@@ -304,7 +304,7 @@ def out_of_fold_logits(
         problem = _Problem(
             embeddings, labels, weights_of[:, np.newaxis] * fitted, num_classes, ONE_CLASS
         )
-        parameters = problem.minimise(C, None, _MOST_ITERATIONS, 1e-6)
+        parameters = problem.minimize(C, None, _MOST_ITERATIONS, 1e-6)
         logits = problem.logits(parameters)[:: embeddings.shape[1]]
     result = np.full((len(labels), num_classes), np.nan)
     result[rows] = logits[rows, folds[rows]]
@@ -330,7 +330,7 @@ def _with_views(embeddings: NDArray[np.float32], members: NDArray[np.bool_]) -> 
 class _Problem:
     """The loss of F heads on the same photos, each weighing them in its own way.
 
-    In cross-validation head f gives the photos of fold f no weight. Minimising the sum of the F
+    In cross-validation head f gives the photos of fold f no weight. Minimizing the sum of the F
     losses at once costs one matrix product where F fits cost F, and keeps one copy of the data.
     """
 
@@ -342,7 +342,7 @@ class _Problem:
         num_classes: int,
         target: Target,
     ) -> None:
-        """Standardise images (N, V, D) with labels (N, ...) and weights (N, F)."""
+        """Standardize images (N, V, D) with labels (N, ...) and weights (N, F)."""
         _, num_views, dim = embeddings.shape
         flat = embeddings.reshape(-1, dim)
         self.mean = flat.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -357,13 +357,13 @@ class _Problem:
         self.shape = (dim, self.weights.shape[1], num_classes)
         self.target = target
 
-    def minimise(
+    def minimize(
         self, C: float, start: NDArray[np.float64] | None, iterations: int, tolerance: float
     ) -> NDArray[np.float64]:
         if start is None:
             dim, num_heads, num_classes = self.shape
             start = np.zeros((dim + 1) * num_heads * num_classes)
-        return minimise(lambda point: self.objective(point, C), start, iterations, tolerance)
+        return minimize(lambda point: self.objective(point, C), start, iterations, tolerance)
 
     def objective(
         self, parameters: NDArray[np.float64], C: float
@@ -374,9 +374,9 @@ class _Problem:
         slopes = slopes.reshape(len(self.inputs), -1)
         gradient = np.concatenate([self.inputs.T @ slopes, slopes.sum(axis=0, keepdims=True)])
         slope = gradient.ravel().astype(np.float64)
-        penalised = parameters[: len(parameters) - slopes.shape[1]]
-        loss += float(penalised @ penalised) / (2 * C)
-        slope[: len(penalised)] += penalised / C
+        penalized = parameters[: len(parameters) - slopes.shape[1]]
+        loss += float(penalized @ penalized) / (2 * C)
+        slope[: len(penalized)] += penalized / C
         return loss / self.total, slope / self.total
 
     def logits(self, parameters: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -395,17 +395,17 @@ class _Problem:
         return table[:-1], table[-1]
 
 
-def _scale(centred: NDArray[np.float32]) -> NDArray[np.float32]:
+def _scale(centered: NDArray[np.float32]) -> NDArray[np.float32]:
     """Standard deviations of features (N, D) whose means are 0, kept away from zero.
 
     A handful of photos estimates a single feature's spread badly, so each variance is shrunk
     towards the mean of all of them; with thousands of photos this changes little.
     """
-    variances = np.zeros(centred.shape[1])
-    for first in range(0, len(centred), _ROWS_A_BLOCK):
-        block = centred[first : first + _ROWS_A_BLOCK].astype(np.float64)
-        variances += np.einsum("nd,nd->d", block, block) / len(centred)
-    shrinkage = 300.0 / (300.0 + len(centred))
+    variances = np.zeros(centered.shape[1])
+    for first in range(0, len(centered), _ROWS_A_BLOCK):
+        block = centered[first : first + _ROWS_A_BLOCK].astype(np.float64)
+        variances += np.einsum("nd,nd->d", block, block) / len(centered)
+    shrinkage = 300.0 / (300.0 + len(centered))
     shrunk = (1 - shrinkage) * variances + shrinkage * variances.mean()
     least = 1e-6 * max(float(variances.mean()), 1e-12)
     return np.asarray(np.sqrt(np.maximum(shrunk, least)), dtype=np.float32)
@@ -457,14 +457,14 @@ def _cross_validate(
     scores: list[CScore] = []
     rows = np.arange(len(labels))
     for C in C_GRID:
-        parameters = problem.minimise(C, parameters, _FOLD_ITERATIONS, 1e-4)
+        parameters = problem.minimize(C, parameters, _FOLD_ITERATIONS, 1e-4)
         # The first of a photo's views is the photo itself.
         logits = problem.logits(parameters)[:: embeddings.shape[1]][rows, folds]
         probabilities = target.probabilities(logits.astype(np.float64))
         loss = float(target.log_loss(probabilities, labels) @ weights_of / weights_of.sum())
         accuracy = float(target.correct(probabilities, labels).mean())
         scores.append(CScore(C, loss, accuracy))
-        # Past the optimum the loss only rises; weak regularisation is also the slowest to fit.
+        # Past the optimum the loss only rises; weak regularization is also the slowest to fit.
         if len(scores) > 2 and scores[-1].log_loss > scores[-2].log_loss > scores[-3].log_loss:
             break
     return scores

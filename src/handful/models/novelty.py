@@ -1,4 +1,4 @@
-"""Which photos are unlike those that a classifier learnt from, whatever name it would give them."""
+"""Which photos are unlike those of training, whatever name a classifier would give them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-NEIGHBOURS = 5
+NEIGHBORS = 5
 # Photos like those of training that are flagged all the same: 1 in 100.
 FALSE_ALARM_RATE = 0.01
 # 4,000 photos of 1,280 features in half precision are 10 MB, and take 3 ms a photo.
@@ -25,7 +25,7 @@ class NoveltyDetector:
     Args:
         directions: (m, D) float16 embeddings of unit length.
         threshold: Distance above which a photo is unlike them.
-        num_neighbours: Nearest training photos whose distance is averaged.
+        num_neighbors: Nearest training photos whose distance is averaged.
         false_alarm_rate: Share of photos like those of training that is flagged all the same, on
             average over many such references: 0.01, or more where few photos set the threshold.
         groups: (m,) near-duplicates among them; None where that was not kept.
@@ -33,7 +33,7 @@ class NoveltyDetector:
 
     directions: NDArray[np.float16]
     threshold: float
-    num_neighbours: int
+    num_neighbors: int
     false_alarm_rate: float = FALSE_ALARM_RATE
     groups: NDArray[np.int64] | None = None
 
@@ -58,7 +58,7 @@ class NoveltyDetector:
             Sun, Ming, Zhu, Li 2022, Out-of-Distribution Detection with Deep Nearest Neighbors.
         """
         found = _mean_distances(
-            _unit(embeddings), self._columns, self.num_neighbours, groups, self.groups
+            _unit(embeddings), self._columns, self.num_neighbors, groups, self.groups
         )
         # BLAS sums in an order that depends on the number of rows: this takes most of it away.
         return found.astype(np.float32).astype(np.float64)
@@ -103,16 +103,16 @@ def reference_of(
         embeddings, groups = embeddings[np.sort(chosen)], groups[np.sort(chosen)]
     directions = _unit(embeddings).astype(np.float16)
     largest_group = int(np.bincount(np.unique(groups, return_inverse=True)[1]).max())
-    num_neighbours = min(NEIGHBOURS, len(groups) - largest_group)
+    num_neighbors = min(NEIGHBORS, len(groups) - largest_group)
     rounded = directions.astype(np.float32)
     if held_out is None:
         judged = groups
-        found = _mean_distances(rounded, rounded.T, num_neighbours, groups, groups)
+        found = _mean_distances(rounded, rounded.T, num_neighbors, groups, groups)
     else:
         judged = held_out[1]
-        found = _mean_distances(_unit(held_out[0]), rounded.T, num_neighbours)
+        found = _mean_distances(_unit(held_out[0]), rounded.T, num_neighbors)
     threshold, rate = _exceeded_by(FALSE_ALARM_RATE, found, judged)
-    return NoveltyDetector(directions, threshold, num_neighbours, rate, groups)
+    return NoveltyDetector(directions, threshold, num_neighbors, rate, groups)
 
 
 def _exceeded_by(
@@ -152,9 +152,7 @@ def find_outliers(
     if len(chosen) > _MOST_PHOTOS:
         chosen = np.random.default_rng(seed).permutation(len(chosen))[:_MOST_PHOTOS]
     directions = _unit(embeddings)
-    distances = _mean_distances(
-        directions, directions[chosen].T, NEIGHBOURS, groups, groups[chosen]
-    )
+    distances = _mean_distances(directions, directions[chosen].T, NEIGHBORS, groups, groups[chosen])
     logarithms = np.log(np.maximum(distances, 1e-6))
     middle = np.median(logarithms)
     std = 1.4826 * np.median(np.abs(logarithms - middle))
@@ -170,7 +168,7 @@ def _unit(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
 def _mean_distances(
     queries: NDArray[np.float32],
     columns: NDArray[np.float32],
-    num_neighbours: int,
+    num_neighbors: int,
     query_groups: NDArray[np.int64] | None = None,
     groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
@@ -181,7 +179,7 @@ def _mean_distances(
         cosines = queries[rows] @ columns
         if query_groups is not None:
             cosines[query_groups[rows, np.newaxis] == groups] = -1.0
-        nearest = np.partition(cosines, -num_neighbours, axis=1)[:, -num_neighbours:]
-        # Neighbours in order: a photo's distance is the same alone and among others.
+        nearest = np.partition(cosines, -num_neighbors, axis=1)[:, -num_neighbors:]
+        # Neighbors in order: a photo's distance is the same alone and among others.
         result[rows] = 1.0 - np.sort(nearest, axis=1).mean(axis=1, dtype=np.float64)
     return result

@@ -188,7 +188,7 @@ def _comparison(comparison: Comparison) -> View:
         "colors": strategy_colors(summary.name for summary in comparison.summaries),
         "charts": (time_chart([summary.to_dict() for summary in comparison.summaries]),),
         "differences": _first([row.sentence for row in comparison.differences]),
-        "cautions": comparison.cautions,
+        "limitations": comparison.limitations,
     }
 
 

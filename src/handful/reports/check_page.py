@@ -90,7 +90,7 @@ class CheckData:
         formats: Name of a file format -> number of photos.
         findings: What was found.
         paths: (N,) paths as shown to people.
-        labels: (N,) names of the given classes; "" for unlabelled photos.
+        labels: (N,) names of the given classes; "" for unlabeled photos.
         thumbnails: Row -> a small JPEG file's bytes, for `rows_to_show`; rows may be missing.
         suspects: Labels to look at again, the most suspicious first.
         obstacle: Why no classifier can be made of these photos; "" where one can.
@@ -266,7 +266,7 @@ def _finding_view(data: CheckData, finding: Finding) -> dict[str, Any]:
     """A finding with its groups as photos; lines belong to groups where there are any."""
     groups = [
         {
-            "photos": [_photo_view(data, row) for row in shown],
+            "photos": [_image_view(data, row) for row in shown],
             "num_left_out": len(group) - len(shown),
             "line": _remark(data, group, line),
         }
@@ -305,7 +305,7 @@ def _remark(data: CheckData, group: tuple[int, ...], line: str) -> str:
     return "" if re.fullmatch(r"[\s=~]*(and [\d,]+ more)?", rest) else line
 
 
-def _photo_view(data: CheckData, row: int) -> dict[str, Any]:
+def _image_view(data: CheckData, row: int) -> dict[str, Any]:
     return {
         "path": data.paths[row],
         "label": data.labels[row],
@@ -315,7 +315,7 @@ def _photo_view(data: CheckData, row: int) -> dict[str, Any]:
 
 
 def _suspect_view(data: CheckData, suspect: Suspect) -> dict[str, Any]:
-    return _photo_view(data, suspect.row) | {"suspect": suspect}
+    return _image_view(data, suspect.row) | {"suspect": suspect}
 
 
 def _class_counts(data: CheckData) -> list[dict[str, Any]]:

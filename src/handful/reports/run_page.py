@@ -50,7 +50,7 @@ _OVERLAPPING = ("decode", "total")
 
 
 @dataclass(frozen=True)
-class ReportPicture:
+class ReportImage:
     """A photo on the page.
 
     Args:
@@ -76,7 +76,7 @@ class TrustData:
     """What the page says on how far its figures can be relied on.
 
     Args:
-        cautions: What else the scored photos are too few to show; texts.
+        limitations: What else the scored photos are too few to show; texts.
         guarantees: Error rates and coverages, promised and found; None where nothing was held out.
         resampling: Scores on other splits; None where they were not asked for.
         num_unlike: Scored photos that are unlike the training photos; None where that cannot be
@@ -90,14 +90,14 @@ class TrustData:
         curve_lines: What it says, in sentences.
     """
 
-    cautions: Sequence[str] = ()
+    limitations: Sequence[str] = ()
     guarantees: Guarantees | None = None
     resampling: Resampling | None = None
     num_unlike: int | None = None
     false_alarm_rate: float = FALSE_ALARM_RATE
-    unlike: Sequence[ReportPicture] = ()
+    unlike: Sequence[ReportImage] = ()
     num_suspects: int = 0
-    suspects: Sequence[ReportPicture] | None = None
+    suspects: Sequence[ReportImage] | None = None
     curve: Chart | None = None
     curve_lines: Sequence[str] = ()
 
@@ -128,9 +128,9 @@ class ReportData:
     evaluation: Evaluation
     evaluated_on: str
     counts: Mapping[str, Mapping[str, int]]
-    examples: Mapping[str, Sequence[ReportPicture]]
-    mistakes: Sequence[ReportPicture]
-    least_certain: Sequence[ReportPicture]
+    examples: Mapping[str, Sequence[ReportImage]]
+    mistakes: Sequence[ReportImage]
+    least_certain: Sequence[ReportImage]
     problems: Mapping[str, Sequence[str]]
     settings: Mapping[str, str]
     seconds: Mapping[str, float]

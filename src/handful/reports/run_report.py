@@ -12,7 +12,7 @@ from handful.evaluation.learning_curve import REACH
 from handful.models.activation_maps import Explainer, overlay_thumbnail
 from handful.models.novelty import FALSE_ALARM_RATE
 from handful.reports.charts import learning_curve_chart
-from handful.reports.run_page import ReportData, ReportPicture, TrustData, write_report
+from handful.reports.run_page import ReportData, ReportImage, TrustData, write_report
 from handful.reports.training_charts import history_charts
 from handful.runs.run import Run
 
@@ -46,7 +46,7 @@ def report_data(run: Run) -> ReportData:
     history = None if run.trained is None else run.trained.fitted.history
     examples = {
         name: [
-            ReportPicture(index.paths[row], _small(run, index.read(row)), name, None, None)
+            ReportImage(index.paths[row], _small(run, index.read(row)), name, None, None)
             for row in run.split.train[index.labels[run.split.train] == number][:_EXAMPLES_A_CLASS]
         ]
         for number, name in enumerate(index.class_names[:_CLASSES_WITH_EXAMPLES])
@@ -77,7 +77,7 @@ def _explainer(run: Run) -> Explainer | None:
         return None
 
 
-def _judged(run: Run, number: int, explainer: Explainer | None = None) -> ReportPicture:
+def _judged(run: Run, number: int, explainer: Explainer | None = None) -> ReportImage:
     """A validation photo with the name it was given, and why that rather than its own."""
     index, evaluation = run.split.index, run.evaluation
     predicted = int(evaluation.predicted[number])
@@ -87,7 +87,7 @@ def _judged(run: Run, number: int, explainer: Explainer | None = None) -> Report
     if explainer is not None:
         overlay = overlay_thumbnail(explainer.explain(data, name, label))
     chance = float(evaluation.probabilities[number, predicted])
-    return ReportPicture(evaluation.paths[number], _small(run, data), label, name, chance, overlay)
+    return ReportImage(evaluation.paths[number], _small(run, data), label, name, chance, overlay)
 
 
 def _small(run: Run, data: bytes) -> bytes:
@@ -101,7 +101,7 @@ def _trust(run: Run) -> TrustData:
     doubtful = [] if review is None else review.suspected[:_PICTURES_A_SECTION].tolist()
     return TrustData(
         # The verdict says it.
-        cautions=[text for text in run.cautions if text != run.evaluation.chance_note],
+        limitations=[text for text in run.limitations if text != run.evaluation.chance_note],
         guarantees=run.guarantees,
         resampling=run.resampling,
         num_unlike=None if unlike is None else len(unlike),
@@ -125,12 +125,12 @@ def _curve_lines(run: Run) -> list[str]:
     return [str(curve.describe(there * factor)["sentence"]) for factor in (1, 2, 4, REACH)]
 
 
-def _doubtful(run: Run, place: int) -> ReportPicture:
+def _doubtful(run: Run, place: int) -> ReportImage:
     """A training photo with the class that it looks more like."""
     index, review = run.split.index, run.label_review
     assert review is not None
     row, suggested = int(run.split.train[place]), int(review.suggested[place])
-    return ReportPicture(
+    return ReportImage(
         index.paths[row],
         _small(run, index.read(row)),
         index.class_names[index.labels[row]],

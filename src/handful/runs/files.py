@@ -101,6 +101,8 @@ def read_metadata(folder: Path) -> dict[str, Any]:
             if not isinstance(metadata[name], kind):
                 raise ValueError(f"{name} is {metadata[name]!r}")
         list(metadata["result"]["class_names"])
+        if "cautions" in metadata["result"]:  # as handful 0.1 called them
+            metadata["result"]["limitations"] = metadata["result"].pop("cautions")
     except MALFORMED as error:
         raise no_run(file, error) from error
     return metadata
@@ -240,7 +242,7 @@ def write_training_photos(split: Split, fingerprints: NDArray[np.uint8], folder:
 
 
 def read_training_photos(folder: Path) -> tuple[NDArray[np.uint8], frozenset[str]] | None:
-    """Read what a run keeps of the photos it learnt from, to know them again.
+    """Read what a run keeps of the photos it learned from, to know them again.
 
     Args:
         folder: Folder of a run.

@@ -45,7 +45,7 @@ class Run(Shown):
         label_review: Which labels of the training photos are doubtful, in the order of
             `split.train`; None for a trained network, or where nothing can be held out.
         learning_curve: Accuracy by number of photos, where it was asked for.
-        fingerprints: (N, 1024) uint8 thumbnails of all photos of the split, by which those learnt
+        fingerprints: (N, 1024) uint8 thumbnails of all photos of the split, by which those learned
             from are known again.
         split_given: Whether the split came from a manifest or ready-made, and follows from the
             photos and the configuration no more.
@@ -93,13 +93,13 @@ class Run(Shown):
         return order[self.classifier.reference.unlike(self.distances[order])]
 
     @property
-    def cautions(self) -> tuple[str, ...]:
+    def limitations(self) -> tuple[str, ...]:
         """That it is no better than guessing; what the validation photos are too few to say."""
         evaluation, difference = self.evaluation, self.config.difference
         wrong = len(evaluation) - evaluation.num_correct
         alike = design_effect(evaluation.predicted == evaluation.labels, evaluation.groups)
-        caution = too_few_photos(len(evaluation), wrong, difference, alike)
-        return tuple(filter(None, [evaluation.chance_note, caution]))
+        limitation = too_few_photos(len(evaluation), wrong, difference, alike)
+        return tuple(filter(None, [evaluation.chance_note, limitation]))
 
     @property
     def stopped(self) -> str:
@@ -133,7 +133,7 @@ class Run(Shown):
             "training": None if self.trained is None else self.trained.to_dict(),
             "photos_per_second": self.photos_per_second,
             "resampling": None if self.resampling is None else self.resampling.to_dict(),
-            "cautions": list(self.cautions),
+            "limitations": list(self.limitations),
             "learning_curve": None
             if self.learning_curve is None
             else self.learning_curve.to_dict(),

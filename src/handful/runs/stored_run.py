@@ -138,7 +138,7 @@ class StoredRun:
 
     @cached_property
     def training_photos(self) -> tuple[NDArray[np.uint8], frozenset[str]] | None:
-        """Thumbnails (n, 1024) and groups of what was learnt from; None in older runs."""
+        """Thumbnails (n, 1024) and groups of what was learned from; None in older runs."""
         return read_training_photos(self.path)
 
     @property

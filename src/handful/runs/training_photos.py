@@ -1,4 +1,4 @@
-"""What a run keeps of the photos it learnt from, to know them again."""
+"""What a run keeps of the photos it learned from, to know them again."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,10 +17,10 @@ class SeenInTraining:
 
     Args:
         num_photos: All that it knows, as copies or near-duplicates.
-        num_copies: Those whose files it learnt from.
-        num_near_duplicates: Those that show the same shot as one that it learnt from, copies
+        num_copies: Those whose files it learned from.
+        num_near_duplicates: Those that show the same shot as one that it learned from, copies
             among them; None where the run is of an older version, that kept copies alone.
-        num_same_group: Those of a group, by the table's column, that it learnt others of.
+        num_same_group: Those of a group, by the table's column, that it learned others of.
     """
 
     num_photos: int
@@ -69,7 +69,7 @@ class SeenInTraining:
 def seen_in_training(
     run: StoredRun, index: ImageIndex, fingerprints: NDArray[np.uint8]
 ) -> SeenInTraining | None:
-    """Count the photos that a run's classifier learnt from, or from others of the same shot.
+    """Count the photos that a run's classifier learned from, or from others of the same shot.
 
     Args:
         run: The run.
@@ -102,7 +102,7 @@ def seen_warnings(seen: SeenInTraining | None, num_photos: int) -> tuple[str, ..
     """What makes a classifier's figure flattering, or cannot be told; sentences.
 
     Args:
-        seen: What was learnt from; None for a classifier whose run is not there to tell.
+        seen: What was learned from; None for a classifier whose run is not there to tell.
         num_photos: All that were scored.
 
     Returns:

@@ -1,7 +1,7 @@
 """Pictures' bytes -> answers: a bounded queue, a pool of threads, and naming in batches.
 
 Each picture is decoded and embedded on its own, in one of four threads a core: its answer does not
-depend on its neighbours. Pictures that take much memory or time to decode have a queue and a single
+depend on its neighbors. Pictures that take much memory or time to decode have a queue and a single
 thread of their own, beside which the others go on. What is left, the head and the comparison with
 the training photos, is a matrix product that reads megabytes for one picture and no more for
 sixteen; so under load the pictures that are embedded meanwhile are named together, and without load
@@ -21,7 +21,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from handful.data.decoding import Cost, check_cost, decoding_cost
-from handful.data.index import why_no_picture
+from handful.data.index import why_no_image
 from handful.errors import DataError
 from handful.features.embed import embed_one, mean_view
 from handful.features.extractor import num_workers
@@ -63,7 +63,7 @@ class Answer:
 
 
 class _Job(Future[Answer]):
-    """One picture on its way; its bytes are let go once it is embedded, or cancelled."""
+    """One picture on its way; its bytes are let go once it is embedded, or canceled."""
 
     def __init__(self, data: bytes, leave: "Callable[[_Job], None] | None" = None) -> None:
         super().__init__()
@@ -73,12 +73,12 @@ class _Job(Future[Answer]):
         self.embedded_at = 0.0
 
     def cancel(self) -> bool:
-        is_cancelled = super().cancel()
-        if is_cancelled:
+        is_canceled = super().cancel()
+        if is_canceled:
             self.data = b""
             if self._leave is not None:
                 self._leave(self)
-        return is_cancelled
+        return is_canceled
 
 
 class _Lane:
@@ -135,7 +135,7 @@ class Batcher:
 
     @property
     def num_waiting(self) -> int:
-        """Pictures that wait for a thread; not those that were cancelled."""
+        """Pictures that wait for a thread; not those that were canceled."""
         return len(self._lane.queue) + len(self._large_lane.queue)
 
     @property
@@ -210,7 +210,7 @@ class Batcher:
 
         Returns:
             A future for each, in order. It gives the answer, or raises `DataError` with the reason
-            why the picture cannot be read. One that is cancelled in time is not worked on.
+            why the picture cannot be read. One that is canceled in time is not worked on.
 
         Raises:
             QueueFullError: When there is no room for all of them.
@@ -253,7 +253,7 @@ class Batcher:
         return True
 
     def _leave(self, job: _Job) -> None:
-        """Let go of a picture that was cancelled."""
+        """Let go of a picture that was canceled."""
         with self._lock:
             for lane in (self._lane, self._large_lane):
                 with suppress(ValueError):  # a thread has taken it, or it was never queued
@@ -262,7 +262,7 @@ class Batcher:
 
     def _work_on_next(self, lane: _Lane) -> None:
         with self._lock:
-            if not lane.queue:  # closed, or cancelled
+            if not lane.queue:  # closed, or canceled
                 return
             job = lane.queue.popleft()
             self._num_working += 1
@@ -288,7 +288,7 @@ class Batcher:
 
     def _embed(self, data: bytes) -> NDArray[np.float32]:
         """Embedding (D,) of a picture, as `predict_index` computes it."""
-        reason = why_no_picture(data)
+        reason = why_no_image(data)
         if reason:
             raise DataError(reason)
         return mean_view(embed_one(data, self.classifier.spec).vectors)

@@ -61,7 +61,11 @@ def _read_figures(classifier: Classifier) -> dict[str, Any] | None:
     result = run.result
     try:
         figures = {name: result["evaluation"][name] for name in _FIGURES}
-        return {**figures, "num_train": result["num_train"], "cautions": result.get("cautions", [])}
+        return {
+            **figures,
+            "num_train": result["num_train"],
+            "limitations": result.get("limitations", []),
+        }
     except MALFORMED as error:
         raise DataError(
             f"{run.path} has a run.json without the figures of a run ({explain_damage(error)}); "

@@ -18,7 +18,7 @@ from handful.statistics.metrics import Floats, Integers
 # Confidences that are this near the truth are near enough.
 _TOLD_WITHIN = 0.05
 
-# Whether a photo was named right: (N,), or (S, N) with a row for each training.
+# Whether a photo was classified correctly: (N,), or (S, N) with a row for each training.
 Outcomes = NDArray[np.bool_] | NDArray[np.floating[Any]]
 
 
@@ -119,8 +119,8 @@ def mcnemar_test(only_first: int, only_second: int) -> float:
     others is a coin toss if they are equally good.
 
     Args:
-        only_first: Photos that only the first classifier named right.
-        only_second: Photos that only the second one named right.
+        only_first: Photos that only the first classifier classified correctly.
+        only_second: Photos that only the second one classified correctly.
 
     Returns:
         Two-sided p-value in [0, 1]; 1 when no photo decides. It is exact, computed in whole
@@ -250,7 +250,7 @@ def design_effect(values: Floats, groups: Integers | None) -> float:
     """How many photos of near-duplicates tell as much as one photo on its own.
 
     Args:
-        values: (N,) a number for each photo, such as whether it was named right.
+        values: (N,) a number for each photo, such as whether it was classified correctly.
         groups: (N,) photos with equal numbers are near-duplicates; None: each on its own.
 
     Returns:
@@ -259,7 +259,8 @@ def design_effect(values: Floats, groups: Integers | None) -> float:
     Source:
         Kish, Survey Sampling (1965): 1 + rho (sum(m^2) / N - 1) for groups of m photos. rho, the
         correlation within groups, is that of all pairs in one group. Few groups differ from the
-        rest where most photos are named right, and these few estimate it badly: it is drawn
+        rest where most photos are classified correctly, and these few estimate it badly: it is
+        drawn
         towards 1 by the weight of one such group. `benchmarks/trust_coverage.py` has what that
         does to intervals.
     """
@@ -378,8 +379,8 @@ def paired_difference_interval(
     Source:
         D. G. Bonett & R. M. Price, "Adjusted Wald confidence interval for a difference of
         binomial proportions based on paired data", Journal of Educational and Behavioral
-        Statistics 37 (2012): two photos are added, one that only the first named right and one
-        that only the second did. With d_i the difference of photo i's share of trainings that
+        Statistics 37 (2012): two photos are added, one that only the first classified correctly and
+        one that only the second did. With d_i the difference of photo i's share of trainings that
         named it right, and sums over the N + 2 photos,
 
             D = sum(d_i) / (N + 2)

@@ -48,7 +48,7 @@ def confusion_matrix(labels: Integers, predicted: Integers, num_classes: int) ->
 
 @dataclass(frozen=True, eq=False)
 class ClassRates:
-    """How well each class is recognised; NaN where a rate is undefined.
+    """How well each class is recognized; NaN where a rate is undefined.
 
     Args:
         precision: (C,) share of the photos named so that are so; NaN when none was named so.
@@ -187,9 +187,9 @@ class ReliabilityCurve:
     Args:
         edges: (B + 1,) confidence limits, rising from 0 to 1; a group is (edge, next edge].
         counts: (B,) photos in each group.
-        num_correct: (B,) of these, named right.
+        num_correct: (B,) of these, classified correctly.
         confidence: (B,) mean confidence in the group; NaN where it is empty.
-        accuracy: (B,) share named right in the group; NaN where it is empty.
+        accuracy: (B,) share classified correctly in the group; NaN where it is empty.
     """
 
     edges: NDArray[np.float64]

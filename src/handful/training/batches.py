@@ -27,7 +27,7 @@ Teacher = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 LABEL_KINDS = ("binary", "sparse", "categorical")
 
 
-def decode_photos(
+def decode_images(
     index: ImageIndex,
     settings: DecodeSettings,
     *,
@@ -100,7 +100,7 @@ class BatchSource:
         drop_last: Leave out what does not fill a batch.
         scale: Factor on the values.
         offset: Added to them then.
-        grey: Give one channel, the mean of the three, instead of three.
+        gray: Give one channel, the mean of the three, instead of three.
         seed: Seed of order and views.
         teacher: Gives the probabilities (B, C) of uint8 views (B, h, w, 3), which take the place
             of the labels; called in several threads at once.
@@ -411,7 +411,7 @@ def batches(
             f"{index.source} comes split into {', '.join(parts)}; give one part, such as "
             'split_index(load_index(photos)).part("train").'
         )
-    images = decode_photos(index, DecodeSettings(height, resize))
+    images = decode_images(index, DecodeSettings(height, resize))
     still = policy is None or policy.changes_nothing
     source = BatchSource(
         images,

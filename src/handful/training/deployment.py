@@ -105,7 +105,7 @@ def check_deployment(network: "keras.Model", recipe: Recipe) -> None:
 def _split(
     network: "keras.Model", recipe: Recipe, size: int, offset: float
 ) -> tuple["keras.Model", LinearHead]:
-    """A network from pictures to features, normalisation included, and its head."""
+    """A network from pictures to features, normalization included, and its head."""
     import keras
 
     images = keras.Input((size, size, 3), name="images")

@@ -79,7 +79,7 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
     What lies below a cut stays as it is, so its output is computed once, for each photo and its
     mirror image. A part of the training photos is held out to find the number of epochs; then
     all of them are trained on for so long. Where nothing can be held out, it is found on the photos
-    learnt from. Where no epoch is better than the fitted head alone, that head is what remains.
+    learned from. Where no epoch is better than the fitted head alone, that head is what remains.
 
     Args:
         job: What to train on.
@@ -132,12 +132,12 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
 def _choose_epochs(parts: _Parts, recipe: Recipe) -> tuple[_Tuned, str]:
     """Train on a part of the training photos: the best epoch, and in words what it was told by."""
     num_train = len(parts.job.split.train)
-    learnt, watched = _inner_parts(parts.job)
-    if np.array_equal(learnt, watched):
+    learned, watched = _inner_parts(parts.job)
+    if np.array_equal(learned, watched):
         where = "the photos learned from, for each class has too few to hold any out"
     else:
         where = f"{len(watched):,} of {num_train:,} training photos, held out for that"
-    chosen = _train_upper(parts, recipe, learnt, watched, "choose")
+    chosen = _train_upper(parts, recipe, learned, watched, "choose")
     if chosen.fitted.stopped == "interrupted":
         raise KeyboardInterrupt
     return chosen, where
@@ -150,7 +150,7 @@ def _inner_parts(job: TrainingJob) -> tuple[NDArray[np.int64], NDArray[np.int64]
     _, groups = np.unique(groups, return_inverse=True)
     held = np.flatnonzero(can_be_held_out(labels, groups))
     if not len(held):
-        # One photo of each class: there is nothing to watch but what was learnt.
+        # One photo of each class: there is nothing to watch but what was learned.
         return rows, rows
     _, labels = np.unique(labels[held], return_inverse=True)
     _, groups = np.unique(groups[held], return_inverse=True)
@@ -162,21 +162,21 @@ def _inner_parts(job: TrainingJob) -> tuple[NDArray[np.int64], NDArray[np.int64]
 def _train_upper(
     parts: _Parts,
     recipe: Recipe,
-    learnt: NDArray[np.int64],
+    learned: NDArray[np.int64],
     seen: NDArray[np.int64],
     name: str,
 ) -> _Tuned:
-    """Train the upper part and the head, which begins as fitted to the photos learnt from."""
+    """Train the upper part and the head, which begins as fitted to the photos learned from."""
     import keras
 
     job, labels = parts.job, parts.job.split.index.labels
     body, _, upper = _cut_network(parts.backbone)
-    head = _as_dense(job.fit_head(parts.table, learnt))
+    head = _as_dense(job.fit_head(parts.table, learned))
     network = keras.Model(upper.inputs[0], head(upper.outputs[0]))
     # Each time the photo or its mirror image to learn from, the photo to look at.
     train, held_out = (
         make_source(job, recipe, network, parts.maps, labels[rows], learns, rows=parts.places[rows])
-        for rows, learns in ((learnt, True), (seen, False))
+        for rows, learns in ((learned, True), (seen, False))
     )
     checkpoint = None if job.checkpoint is None else job.checkpoint / name
     fitted = fit_job(

@@ -99,7 +99,7 @@ class Trained:
 
 
 @dataclass(frozen=True, eq=False)
-class EmbeddedPhotos:
+class EmbeddedImages:
     """The embeddings of a job's photos, with what made them.
 
     Args:
@@ -136,7 +136,7 @@ class TrainingJob:
     store: EmbeddingStore | None
     reporter: Reporter
     build: Callable[[tuple[int, int, int], int], "keras.Model"] | None = None
-    embedded: EmbeddedPhotos | None = None
+    embedded: EmbeddedImages | None = None
 
     def key(self, recipe: Recipe, network: "keras.Model") -> str:
         """Identity of a training: photos, parts, recipe, seed, shapes of the network.
@@ -213,7 +213,7 @@ class TrainingJob:
             backbone: What is known of the network.
             spec: What the head was fitted to.
             head: The head.
-            **answers: What it said of photos not learnt from, as in `Classifier`.
+            **answers: What it said of photos not learned from, as in `Classifier`.
 
         Returns:
             The classifier.

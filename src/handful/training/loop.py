@@ -187,7 +187,7 @@ def fit_network(
     Raises:
         TrainingError: When the loss is no number any more.
         DataError: When the checkpoint is another training's.
-        KeyboardInterrupt: When interrupted or cancelled before the first epoch ended.
+        KeyboardInterrupt: When interrupted or canceled before the first epoch ended.
     """
     reporter = Reporter(reporter)
     loop = _Loop(network, train, validation, recipe, class_weights, rates, reporter)

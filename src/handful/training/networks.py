@@ -124,7 +124,7 @@ def build_small(
 ) -> "keras.Model":
     """Build our network for training from scratch: seven convolutions, 0.9 million parameters.
 
-    Convolution, max-pooling, batch norm, ReLU, in this order: normalising what is left after
+    Convolution, max-pooling, batch norm, ReLU, in this order: normalizing what is left after
     pooling costs a quarter. Height and width are free, so that training can begin small.
 
     Args:

@@ -135,7 +135,7 @@ def preview(
     )
 
 
-def preview_photo(
+def preview_image(
     path: Path, recipe: str = "keras-tutorial", image_size: int | None = None, seed: int = 0
 ) -> Preview:
     """Show what a recipe's policy does to a photo on disk.
@@ -161,11 +161,11 @@ def preview_photo(
     size = found.image_size if image_size is None else image_size
     if not 8 <= size <= 1024:
         raise UsageError(f"`image_size` is {size}; expected 8 to 1024 pixels.")
-    photo = _read_photo(path, DecodeSettings(size, found.resize))
+    photo = _read_image(path, DecodeSettings(size, found.resize))
     return preview(photo, found.policy, seed, f"{path.name}, recipe {recipe}")
 
 
-def _read_photo(path: Path, settings: DecodeSettings) -> NDArray[np.uint8]:
+def _read_image(path: Path, settings: DecodeSettings) -> NDArray[np.uint8]:
     if path.is_dir():
         raise DataError(f"{path} is a folder; expected one photo. Name a file in it.")
     if not path.exists():

@@ -28,8 +28,8 @@ class Recipe:
         sizes: (share of the epochs, side in pixels) in rising order, for training that begins
             small; empty trains at `image_size` throughout.
         scale: Factor on the pixels' values, 0 to 255.
-        centre: Take the training photos' mean value off, after scaling.
-        grey: One channel instead of three.
+        center: Take the training photos' mean value off, after scaling.
+        gray: One channel instead of three.
         mirror: Average with the mirror image when predicting.
         patience: Epochs without a better validation loss after which training stops, and goes
             back to the best; None trains to the end.

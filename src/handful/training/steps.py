@@ -18,7 +18,7 @@ from handful.features.registry import DEFAULT_BACKBONE, find_backbone
 from handful.features.store import EmbeddingStore, open_store
 from handful.features.table import EmbeddingTable, embed_index, scan_index
 from handful.reporting import Reporter
-from handful.training.jobs import EmbeddedPhotos, embedding_spec
+from handful.training.jobs import EmbeddedImages, embedding_spec
 from handful.wording import printable
 
 logger = logging.getLogger("handful")
@@ -48,7 +48,7 @@ def open_backbone(
     return backbone.metadata, spec
 
 
-def split_photos(
+def split_images(
     index: ImageIndex,
     table: EmbeddingTable,
     config: TrainConfig,
@@ -58,7 +58,7 @@ def split_photos(
     """Split photos as a configuration asks, nothing that belongs together on both sides.
 
     Args:
-        index: N labelled photos.
+        index: N labeled photos.
         table: What they look like.
         config: Its fraction, seed and treatment of leaks are used.
         manifest: Content hash to part, of photos that stay in theirs.
@@ -101,7 +101,7 @@ def split_index(
     `split.leaks` and, named, in `split.index.warnings`, and logged as warnings.
 
     Args:
-        index: N labelled photos.
+        index: N labeled photos.
         validation_fraction: Share of each class to hold out, in (0, 1).
         seed: Another seed, another split.
         manifest: Content hash to part: photos listed there stay there.
@@ -125,8 +125,8 @@ def split_index(
     config = TrainConfig(validation_fraction=validation_fraction, seed=seed, drop_leaks=drop_leaks)
     reporter = job_reporter(reporter)
     with open_store(use_cache) as store:
-        found, table = scan_photos(index, config, store, reporter)
-    split = split_photos(found, table, config, manifest or {})
+        found, table = scan_images(index, config, store, reporter)
+    split = split_images(found, table, config, manifest or {})
     for warning in split.index.warnings:
         if warning not in index.warnings:
             logger.warning(printable(warning))
@@ -174,13 +174,13 @@ def _describe_bits(table: EmbeddingTable) -> list[str]:
     ]
 
 
-def embed_photos(
+def embed_images(
     index: ImageIndex,
     config: TrainConfig,
     store: EmbeddingStore | None,
     reporter: Reporter,
     split: Split | None = None,
-) -> tuple[ImageIndex, EmbeddedPhotos]:
+) -> tuple[ImageIndex, EmbeddedImages]:
     """Embed photos for a head, and see in the same pass what they look like.
 
     Args:
@@ -201,10 +201,10 @@ def embed_photos(
     with reporter.phase("embed"):
         table = embed_index(index, spec, store=store, progress=reporter.progress)
     index, table = keep_readable(index, table, split)
-    return index, EmbeddedPhotos(metadata, spec, table)
+    return index, EmbeddedImages(metadata, spec, table)
 
 
-def scan_photos(
+def scan_images(
     index: ImageIndex,
     config: TrainConfig,
     store: EmbeddingStore | None,

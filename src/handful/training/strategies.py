@@ -18,7 +18,7 @@ from handful.features.registry import DEFAULT_BACKBONE, build_body, find_backbon
 from handful.features.table import embed_index
 from handful.models.calibration import keep_answers
 from handful.models.novelty import reference_of
-from handful.training.batches import BatchSource, Teacher, decode_photos
+from handful.training.batches import BatchSource, Teacher, decode_images
 from handful.training.deployment import check_deployment, deploy, head_of_layer
 from handful.training.fine_tuning import fine_tune
 from handful.training.jobs import (
@@ -67,7 +67,7 @@ def train_strategy(job: TrainingJob) -> Trained:
         elif recipe.network == "body":
             trained = fine_tune(job, recipe)
         else:
-            trained = _train_pictures(job, recipe)
+            trained = _train_on_pixels(job, recipe)
     with job.reporter.phase("evaluate"):
         return _with_answers(job, trained)
 
@@ -84,11 +84,11 @@ def _with_answers(job: TrainingJob, trained: Trained) -> Trained:
     else:
         index, progress = split.index.select(rows), job.reporter.progress
         embeddings = embed_index(index, classifier.spec, progress=progress).mean
-    learnt, held_out = embeddings[:num_train], embeddings[num_train:]
+    learned, held_out = embeddings[:num_train], embeddings[num_train:]
     groups, labels = split.groups[split.validation], split.index.labels[split.validation]
     # The network was fitted to the training photos: these are nearer to each other than others are.
     reference = reference_of(
-        learnt, split.groups[split.train], job.config.seed, held_out=(held_out, groups)
+        learned, split.groups[split.train], job.config.seed, held_out=(held_out, groups)
     )
     unlike = None if reference is None else reference.unlike(reference.distances(held_out))
     probabilities = classifier.head.predict_proba(held_out)
@@ -97,7 +97,7 @@ def _with_answers(job: TrainingJob, trained: Trained) -> Trained:
     return replace(trained, classifier=classifier, held_out=held_out)
 
 
-def _train_pictures(job: TrainingJob, recipe: Recipe) -> Trained:
+def _train_on_pixels(job: TrainingJob, recipe: Recipe) -> Trained:
     """Train a network from scratch on the photos' pixels."""
     index, num_classes = job.split.index, len(job.split.index.class_names)
     network = _build(job, recipe, num_classes)
@@ -115,15 +115,15 @@ def _train_pictures(job: TrainingJob, recipe: Recipe) -> Trained:
 
     def pixels(rows: NDArray[np.int64], decoding: DecodeSettings) -> NDArray[np.uint8]:
         with job.reporter.phase("decode"):
-            return decode_photos(index.select(rows), decoding, progress=job.reporter.progress)
+            return decode_images(index.select(rows), decoding, progress=job.reporter.progress)
 
     def source(rows: NDArray[np.int64], images: NDArray[np.uint8], learns: bool) -> BatchSource:
         return make_source(job, recipe, network, images, index.labels[rows], learns, offset)
 
-    learnt, held_out = job.split.train, job.split.validation
-    images = pixels(learnt, stored)
+    learned, held_out = job.split.train, job.split.validation
+    images = pixels(learned, stored)
     offset = -float(images.mean()) * recipe.scale if recipe.centre else 0.0
-    train = source(learnt, images, True)
+    train = source(learned, images, True)
     if job.config.strategy == "distilled":
         train.teacher = _teacher(job)
     fitted = fit_job(

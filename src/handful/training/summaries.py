@@ -90,7 +90,7 @@ class NetworkSummary:
         return asdict(self)
 
 
-def summarise(
+def summarize(
     name: str, num_classes: int | None = None, image_size: int | None = None
 ) -> NetworkSummary:
     """Build a network with fresh weights and count its layers and parameters.
@@ -126,10 +126,10 @@ def summarise(
             f"There is no network {name!r}; expected {', '.join(NETWORKS)}, the name of a "
             f"backbone such as {' or '.join(('xception', 'efficientnet-lite0'))}, or file.py:build."
         )
-    return summarise_network(network, name, body)
+    return summarize_network(network, name, body)
 
 
-def summarise_network(
+def summarize_network(
     network: "keras.Model", name: str, body: BodySummary | None = None
 ) -> NetworkSummary:
     """Count a network's layers and parameters.

@@ -17,7 +17,7 @@ from handful.features.table import EmbeddingTable
 from handful.models.calibration import fit_calibrated_head
 from handful.models.heads import LinearHead
 from handful.models.novelty import reference_of
-from handful.training.jobs import EmbeddedPhotos, Trained, TrainingJob
+from handful.training.jobs import EmbeddedImages, Trained, TrainingJob
 from handful.wording import list_names
 
 
@@ -62,7 +62,7 @@ def transfer(job: TrainingJob) -> Trained:
 
 
 def _draw_views(
-    job: TrainingJob, embedded: EmbeddedPhotos
+    job: TrainingJob, embedded: EmbeddedImages
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], tuple[EmbeddingTable, ...]]:
     """What heads are fitted to: rows, their views as (n, W, D), and what was embedded.
 

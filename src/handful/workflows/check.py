@@ -30,7 +30,7 @@ from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.check_page import CHECK_FILE, CheckData, Suspect, rows_to_show, write_check
 from handful.runs.store import run_name
-from handful.training.steps import embed_photos, scan_photos, split_photos
+from handful.training.steps import embed_images, scan_images, split_images
 from handful.wording import number_of
 
 CHECK_JSON = "check.json"
@@ -209,7 +209,7 @@ def check(
         What was found.
 
     Raises:
-        DataError: When there are no labelled photos to look at.
+        DataError: When there are no labeled photos to look at.
         WeightsError: When the backbone's weights are missing or wrong.
         OutputError: When the fix list exists, or something cannot be written.
 
@@ -306,8 +306,8 @@ def _look(
     counts = np.bincount(index.labels)
     with open_store(use_cache) as store:
         if (counts > 1).sum() < 2:
-            return scan_photos(index, config, store, reporter)
-        index, embedded = embed_photos(index, config, store, reporter)
+            return scan_images(index, config, store, reporter)
+        index, embedded = embed_images(index, config, store, reporter)
     return index, embedded.table
 
 
@@ -419,7 +419,7 @@ def _try_split(
         if not len(index):
             raise DataError(f"{index.source} has no photo that can be decoded.")
         check_classes(index)
-        return split_photos(index, table, config, {}), ""
+        return split_images(index, table, config, {}), ""
     except DataError as error:
         return None, str(error)
 

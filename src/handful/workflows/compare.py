@@ -60,7 +60,7 @@ def compare(
         DataError: When the photos cannot be used, or the folder is another comparison's.
         MissingExtraError: When Keras, or what it computes with, is not installed.
         OutputError: When the output exists or cannot be written.
-        KeyboardInterrupt: When interrupted or cancelled; what was trained stays, for `resume`.
+        KeyboardInterrupt: When interrupted or canceled; what was trained stays, for `resume`.
     """
     require_keras("Comparing strategies")
     config = changed(config or CompareConfig(), options)

@@ -26,7 +26,7 @@ from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.curve_page import write_curve_page
 from handful.runs.store import run_name
-from handful.training.steps import embed_photos
+from handful.training.steps import embed_images
 
 CURVE_JSON = "curve.json"
 
@@ -166,7 +166,7 @@ def _measure(
     for size in sizes:
         check_reach(size, len(index) / len(index.class_names))
     with open_store(use_cache) as store:
-        index, embedded = embed_photos(index, config, store, reporter)
+        index, embedded = embed_images(index, config, store, reporter)
     table = embedded.table
     with reporter.phase("fit"):
         groups, _ = duplicate_groups(index, near_duplicate_pairs(table.fingerprints))

@@ -26,8 +26,8 @@ from handful.reports.run_report import write_run_report
 from handful.runs.run import Run
 from handful.runs.store import RunDraft, RunKeeper, RunStore
 from handful.runs.training_photos import SeenInTraining, seen_in_training, seen_warnings
-from handful.training.jobs import EmbeddedPhotos, Trained, TrainingJob, chosen_recipe
-from handful.training.steps import embed_photos, scan_photos, split_photos
+from handful.training.jobs import EmbeddedImages, Trained, TrainingJob, chosen_recipe
+from handful.training.steps import embed_images, scan_images, split_images
 from handful.training.strategies import train_strategy
 
 _PHOTOS_TIMED = 256
@@ -47,7 +47,7 @@ def train(
     store: RunKeeper | None = None,
     **options: Any,
 ) -> Run:
-    """Make a classifier from labelled photos.
+    """Make a classifier from labeled photos.
 
     Args:
         photos: Class folders, `train/` and `validation/` (and `test/`) of them, a zip of
@@ -139,7 +139,7 @@ def _split(
     manifest: str | Path | None,
     store: EmbeddingStore | None,
     reporter: Reporter,
-) -> tuple[Split, EmbeddingTable, EmbeddedPhotos | None]:
+) -> tuple[Split, EmbeddingTable, EmbeddedImages | None]:
     """Split the photos by what they look like; for a head they are embedded in the same pass."""
     given, known = photos if isinstance(photos, Split) else None, {}
     if manifest is not None:
@@ -151,11 +151,11 @@ def _split(
         )
     embedded = None
     if chosen_recipe(config) is None:
-        index, embedded = embed_photos(index, config, store, reporter, given)
+        index, embedded = embed_images(index, config, store, reporter, given)
         table = embedded.table
     else:
-        index, table = scan_photos(index, config, store, reporter, given)
-    return split_photos(index, table, config, known, given), table, embedded
+        index, table = scan_images(index, config, store, reporter, given)
+    return split_images(index, table, config, known, given), table, embedded
 
 
 def _make_run(job: TrainingJob, trained: Trained, table: EmbeddingTable) -> Run:
@@ -208,7 +208,7 @@ def evaluate(
     use_cache: EmbeddingStore | bool = True,
     reporter: Reporter | None = None,
 ) -> tuple[Evaluation, ImageIndex]:
-    """Score a classifier on labelled photos.
+    """Score a classifier on labeled photos.
 
     Args:
         classifier: The classifier, or the folder of its run.
@@ -221,7 +221,7 @@ def evaluate(
 
     Returns:
         The scores, and the index of the photos scored, with those rejected; its `warnings` tell
-        of photos that a classifier that was loaded from its run has learnt from.
+        of photos that a classifier that was loaded from its run has learned from.
 
     Raises:
         DataError: When the photos or the run cannot be used; says why.
@@ -245,7 +245,7 @@ def evaluate_and_compare(
     use_cache: EmbeddingStore | bool = True,
     reporter: Reporter | None = None,
 ) -> tuple[Evaluation, ImageIndex, SeenInTraining | None]:
-    """Score a classifier on labelled photos, and compare these with those it has learnt from.
+    """Score a classifier on labeled photos, and compare these with those it has learned from.
 
     Args:
         classifier: As for `evaluate`.
@@ -256,7 +256,7 @@ def evaluate_and_compare(
         reporter: As for `evaluate`.
 
     Returns:
-        The scores, the index of the photos scored, and how many of them were learnt from; None
+        The scores, the index of the photos scored, and how many of them were learned from; None
         where that is not known.
 
     Raises:
@@ -295,8 +295,8 @@ def freeze_split(photos: str | Path, config: TrainConfig, manifest: Path) -> Non
         OutputError: When the file exists or cannot be written.
     """
     index = load_fixed_index(photos, config.fixes)
-    index, table = scan_photos(index, config, None, Reporter())
-    split = split_photos(index, table, config, {})
+    index, table = scan_images(index, config, None, Reporter())
+    split = split_images(index, table, config, {})
     with new_file(manifest) as part:
         write_manifest(split, part)
 

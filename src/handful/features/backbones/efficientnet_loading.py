@@ -19,11 +19,11 @@ from handful.features.backbones.efficientnet_lite import (
     lite_convolutions,
     load_lite,
 )
-from handful.features.backbones.efficientnet_quantization import QUANTISATION_VERSION, quantise
+from handful.features.backbones.efficientnet_quantization import QUANTIZATION_VERSION, quantize
 from handful.features.backbones.torch_file import read_state_dict
 from handful.features.conversion import (
     check_features,
-    check_picture,
+    check_image,
     frozen_network,
     network_features,
     save_network,
@@ -91,10 +91,10 @@ def write_lite(
         HandfulError: When the written network gives other features.
     """
     graph = build_graph(variant, image_size, tensors)
-    picture = check_picture(image_size)
+    picture = check_image(image_size)
     expected = network_features(graph, picture)
     if int8:
-        quantise(graph, lite_convolutions(variant), tensors)
+        quantize(graph, lite_convolutions(variant), tensors)
     save_network(graph, folder)
     check_features(network_features(folder / "network.xml", picture), expected, int8)
 
@@ -113,7 +113,7 @@ def _read(metadata: BackboneMetadata) -> Tensors:
 
 def _int8_digest(metadata: BackboneMetadata) -> str:
     """Identity of the function that the 8-bit network computes."""
-    text = f"{metadata.digest}\nint8\n{QUANTISATION_VERSION}"
+    text = f"{metadata.digest}\nint8\n{QUANTIZATION_VERSION}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import openvino
 
 # Part of the digest of an 8-bit network: raise it when a change here changes any embedding.
-QUANTISATION_VERSION = 1
+QUANTIZATION_VERSION = 1
 
 # Signed activations are represented up to this many standard deviations. The error is flat
 # between 4 and 6, and like that of ranges measured on photos.
@@ -33,9 +33,9 @@ RANGE_DEVIATIONS = 5.0
 # 2 * 255 * 64 still fits. Depthwise kernels are added in 32 bits everywhere.
 MAX_WEIGHT = 64
 MAX_DEPTHWISE_WEIGHT = 127
-# Neighbouring pixels are alike: share of their variance that they have in common.
-NEIGHBOUR_CORRELATION = 0.9
-# Variance of photos' pixels after normalisation to about [-1, 1].
+# Neighboring pixels are alike: share of their variance that they have in common.
+NEIGHBOR_CORRELATION = 0.9
+# Variance of photos' pixels after normalization to about [-1, 1].
 PIXEL_VARIANCE = 0.3
 
 FloatArray = NDArray[np.float64]
@@ -53,7 +53,7 @@ class ChannelStatistics:
         return float(np.max(np.abs(self.mean) + RANGE_DEVIATIONS * np.sqrt(self.variance)))
 
 
-def quantise(
+def quantize(
     graph: "openvino.Model", convolutions: Sequence[LiteConvolution], tensors: Tensors
 ) -> None:
     """Rewrite an EfficientNet-Lite to compute in 8 bits, in place.
@@ -73,17 +73,17 @@ def quantise(
     operations = graph.get_ordered_ops()
     found = [op for op in operations if op.get_type_name().endswith("Convolution")]
     for operation, statistics in zip(found, inputs, strict=True):
-        _quantise_weights(operation, statistics)
+        _quantize_weights(operation, statistics)
     ranges = iter(signed)
     for operation in operations:
         consumers = list(operation.output(0).get_target_inputs()) if operation.outputs() else []
         kinds = {consumer.get_node().get_type_name() for consumer in consumers}
         if operation.get_type_name() == "Clamp" and kinds != {"ReduceMean"}:
-            _quantise_activation(operation, consumers, 0.0, RELU_CEILING)
+            _quantize_activation(operation, consumers, 0.0, RELU_CEILING)
         elif operation.get_type_name() == "Add" and kinds != {"Clamp"}:
             largest = next(ranges).largest()
             # -128 to 127 steps.
-            _quantise_activation(operation, consumers, -largest * 128 / 127, largest)
+            _quantize_activation(operation, consumers, -largest * 128 / 127, largest)
     if next(ranges, None) is not None:
         raise ValueError("the graph has fewer layers than the list")
     graph.validate_nodes_and_infer_types()
@@ -103,7 +103,7 @@ def activation_statistics(
 
     Returns:
         Statistics of what goes into each convolution, in order; and of each signed activation:
-        the normalised pixels, the output of each block before and after its shortcut is added.
+        the normalized pixels, the output of each block before and after its shortcut is added.
     """
     # The stem sees pixels: as ranges go, -1 to 127/128 is what 8 bits hold of them exactly.
     x = ChannelStatistics(np.zeros(3), np.full(3, PIXEL_VARIANCE))
@@ -148,7 +148,7 @@ def _normal_cumulative(z: FloatArray) -> FloatArray:
     return np.array([0.5 * math.erfc(value) for value in (-z / math.sqrt(2)).tolist()])
 
 
-def _quantise_weights(operation: Any, inputs: ChannelStatistics) -> None:
+def _quantize_weights(operation: Any, inputs: ChannelStatistics) -> None:
     """Give a convolution int8 weights and a scale for each output channel."""
     from handful.features.runtime import ops
 
@@ -158,9 +158,9 @@ def _quantise_weights(operation: Any, inputs: ChannelStatistics) -> None:
     limit = MAX_DEPTHWISE_WEIGHT if depthwise else MAX_WEIGHT
     steps = np.maximum(np.abs(rows).max(1, keepdims=True), 1e-8) / limit
     if depthwise or weights[0, 0].size > 1:
-        # Kernels over neighbouring pixels, which mostly rise and fall together.
-        common = inputs.mean**2 + NEIGHBOUR_CORRELATION * inputs.variance
-        own = (1 - NEIGHBOUR_CORRELATION) * inputs.variance
+        # Kernels over neighboring pixels, which mostly rise and fall together.
+        common = inputs.mean**2 + NEIGHBOR_CORRELATION * inputs.variance
+        own = (1 - NEIGHBOR_CORRELATION) * inputs.variance
         if not depthwise:
             common, own = common.mean(keepdims=True), own.mean(keepdims=True)
         direction, spread = np.sqrt(common)[:, None], own[:, None]
@@ -218,10 +218,10 @@ def round_rows(rows: FloatArray, direction: FloatArray, spread: FloatArray) -> F
     return rounded
 
 
-def _quantise_activation(operation: Any, consumers: list[Any], low: float, high: float) -> None:
+def _quantize_activation(operation: Any, consumers: list[Any], low: float, high: float) -> None:
     from handful.features.runtime import ops
 
     limits = [ops.constant(np.float32(value)) for value in (low, high)]
-    quantised = ops.fake_quantize(operation.output(0), *limits, *limits, 256)
+    quantized = ops.fake_quantize(operation.output(0), *limits, *limits, 256)
     for consumer in consumers:
-        consumer.replace_source_output(quantised.output(0))
+        consumer.replace_source_output(quantized.output(0))

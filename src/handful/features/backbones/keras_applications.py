@@ -31,7 +31,7 @@ class Family:
         preprocessing: What the body expects of its input, RGB in [0, 255]: "tf" scales to
             [-1, 1]; "torch" takes ImageNet's mean and deviation off; "caffe" swaps to BGR and
             takes the mean off; "sqrt" is EfficientNet's correction, see
-            `handful.features.registry.normalise`; "none" needs nothing.
+            `handful.features.registry.normalize`; "none" needs nothing.
         licence: Under which the weights were published.
     """
 

@@ -92,7 +92,7 @@ def _check_weights(metadata: BackboneMetadata) -> None:
     check_sha256(metadata.weights_path, found, metadata.weights_sha256)
 
 
-def normalise(images: Any, preprocessing: str) -> Any:
+def normalize(images: Any, preprocessing: str) -> Any:
     """Bring RGB pictures in [0, 255] to what a body of Keras Applications was trained on.
 
     Plain layers do it, so that the network can be saved and converted.
@@ -106,7 +106,7 @@ def normalise(images: Any, preprocessing: str) -> Any:
 
     Source: `preprocess_input` of each module of `keras.applications`. "sqrt" is the scaling that
     EfficientNet gets only with `weights="imagenet"`: its weights hold the deviation where Keras'
-    `Normalization` expects the variance. Keras divides by the missing root after normalising; the
+    `Normalization` expects the variance. Keras divides by the missing root after normalizing; the
     same line through the mean, r * x + 255 * mean * (1 - r), is drawn here before.
     """
     import keras
@@ -140,7 +140,7 @@ def _build_body(body: KerasBody, image_size: int, include_top: bool) -> "keras.M
         features = constructor(
             weights=None,
             include_top=include_top,
-            input_tensor=normalise(images, FAMILIES[body.family].preprocessing),
+            input_tensor=normalize(images, FAMILIES[body.family].preprocessing),
             input_shape=(image_size, image_size, 3),
             pooling=None if include_top else "avg",
         ).output
