@@ -43,6 +43,21 @@ def test_the_optimum_is_scikit_learns() -> None:
     )
 
 
+def test_the_optimum_is_scikit_learns_where_there_are_more_features_than_photos() -> None:
+    inputs, labels = blobs([15, 14, 13], dim=400, spread=6.0)
+    inputs[1] = inputs[0]  # two that are the same make the products singular
+    head = fit_head(inputs, labels, 3, class_weight="none", C=0.01)
+    standardized = (inputs - head.mean) / head.scale
+    theirs = LogisticRegression(C=0.01, tol=1e-8, max_iter=2000)
+    theirs.fit(standardized.astype(np.float64), labels)
+    others, _ = blobs([15, 14, 13], dim=400, spread=6.0, seed=1)
+    np.testing.assert_allclose(
+        head.predict_proba(others),
+        theirs.predict_proba((others - head.mean) / head.scale),
+        atol=5e-3,
+    )
+
+
 def test_standardization_is_scikit_learns_for_many_photos() -> None:
     inputs, _ = blobs([20_000, 20_000], dim=6, spread=3.0)
     theirs = StandardScaler().fit(inputs)

@@ -20,6 +20,9 @@ DEFAULT_C = 1e-1
 _MOST_ITERATIONS = 100
 _ROWS_A_BLOCK = 4096
 _MEMORY = 10
+# Up to this many rows for each feature it pays to fit in the space that they span.
+_NARROW = 0.5
+_RIDGE = 1e-9
 _MOST_BACKTRACKS = 30
 _FOLD_ITERATIONS = 40
 _MOST_CROSS_VALIDATED = 4_000
@@ -350,6 +353,11 @@ class _Problem:
         self.inputs = flat - self.mean
         self.scale = _scale(self.inputs)
         self.inputs /= self.scale
+        self.given, self.factor = self.inputs, None
+        if len(self.inputs) <= dim * _NARROW:
+            self.factor = _factor(self.inputs)
+            self.inputs = self.factor.astype(np.float32)
+            dim = len(self.inputs)
         self.labels = np.repeat(labels, num_views, axis=0)
         self.weights = np.repeat(weights / num_views, num_views, axis=0).astype(np.float32)
         # Dividing by the weight keeps the tolerances' meaning for any number of photos.
@@ -381,7 +389,7 @@ class _Problem:
 
     def logits(self, parameters: NDArray[np.float64]) -> NDArray[np.float32]:
         """(R, F, K) of every photo's view in every head."""
-        weights, bias = self.unpack(parameters)
+        weights, bias = self._table(parameters)
         logits = self.inputs @ weights.reshape(len(weights), -1)
         logits += bias.ravel()
         return np.asarray(logits.reshape(-1, *self.shape[1:]), dtype=np.float32)
@@ -390,9 +398,34 @@ class _Problem:
         self, parameters: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weights (D, F, K) and biases (F, K)."""
+        weights, bias = self._table(parameters)
+        if self.factor is not None:
+            shares = np.linalg.solve(self.factor.T, weights.reshape(len(weights), -1))
+            flat = self.given.T @ shares.astype(np.float32)
+            weights = flat.reshape(-1, *weights.shape[1:])
+        return weights, bias
+
+    def _table(
+        self, parameters: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The same for the inputs as they are multiplied."""
         dim, num_heads, num_classes = self.shape
         table = parameters.astype(np.float32).reshape(dim + 1, num_heads, num_classes)
         return table[:-1], table[-1]
+
+
+def _factor(inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """A few vectors (R, D) by R coordinates each, (R, R) float64, with the same products.
+
+    The best weights lie in the space that the vectors span: what is outside changes no answer on
+    them and costs a penalty. So R numbers a class are sought instead of D. The factor is
+    Cholesky's; what is added to the diagonal, for vectors that depend on each other, is below
+    what rounding to float32 does.
+    """
+    wide = inputs.astype(np.float64)
+    products = wide @ wide.T
+    products[np.diag_indices_from(products)] += max(_RIDGE * float(np.trace(products)), 1e-12)
+    return np.asarray(np.linalg.cholesky(products), np.float64)
 
 
 def _scale(centered: NDArray[np.float32]) -> NDArray[np.float32]:
