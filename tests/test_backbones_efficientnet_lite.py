@@ -15,9 +15,14 @@ from handful.features.backbones.efficientnet_lite import (
     build_graph,
     build_lite,
     check_tensors,
+    lite_convolutions,
     load_lite,
+    multilevel_dim,
 )
+from handful.features.backbones.efficientnet_loading import write_lite
+from handful.features.conversion import FrozenNetwork
 from handful.features.keras_runtime import prepare_keras
+from handful.features.openvino import OpenVinoExtractor
 from handful.features.registry import build_network, find_backbone
 from handful.features.runtime import openvino
 
@@ -113,20 +118,60 @@ def test_tensors_that_do_not_fit_are_named():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("multilevel", [False, True])
 @pytest.mark.parametrize("size", [64, 75])  # even and odd sides are padded in different ways
-def test_openvino_and_keras_build_the_same_network(size):
+def test_openvino_and_keras_build_the_same_network(size, multilevel):
     tensors = draw_tensors(SMALL)
     prepare_keras()
-    body = build_lite(SMALL, size, include_top=False)
+    body = build_lite(SMALL, size, False, multilevel)
     load_lite(body, SMALL, tensors)
     photos = sample_photos(size)
     expected = np.asarray(body(photos.astype(np.float32), training=False))
-    graph = build_graph(SMALL, size, tensors)
+    graph = build_graph(SMALL, size, tensors, multilevel)
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     found = openvino.Core().compile_model(graph, "CPU", options)(photos)["embeddings"]
-    assert found.dtype == np.float32 and found.shape == (2, 1280)
+    assert found.dtype == np.float32
+    assert found.shape == (2, multilevel_dim(SMALL) if multilevel else 1280)
     np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())
     assert found.std(axis=1).min() > 0.01, "the photos are told apart"
+
+
+def test_features_of_several_levels_end_in_those_of_the_last():
+    """A level is the last depthwise convolution at a stride of 8, 16 or 32."""
+    levels = [
+        part.outputs
+        for part in lite_convolutions(LITE_VARIANTS["efficientnet-lite0"])
+        if part.is_level
+    ]
+    assert levels == [240, 672, 1152]
+    assert multilevel_dim(LITE_VARIANTS["efficientnet-lite0"]) == 240 + 672 + 1152 + 1280
+    tensors, photos = draw_tensors(SMALL), sample_photos(64)
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    several, last = (
+        openvino.Core().compile_model(build_graph(SMALL, 64, tensors, many), "CPU", options)(
+            photos
+        )[0]
+        for many in (True, False)
+    )
+    np.testing.assert_allclose(several[:, -1280:], last, atol=1e-4 * last.max())
+    assert several[:, :-1280].std(axis=1).min() > 0.01, "the photos are told apart"
+
+
+@pytest.mark.parametrize("size", [64, 75])  # maps that divide each other's sides, and that do not
+def test_maps_of_several_levels_average_to_the_embedding(size, tmp_path):
+    write_lite(SMALL, size, draw_tensors(SMALL), tmp_path, False, True)
+    dim = multilevel_dim(SMALL)
+    network = FrozenNetwork(
+        tmp_path / "network.xml", tmp_path / "network.bin", "", "", size, dim, "small", 0.0
+    )
+    extractor, image = OpenVinoExtractor(network, "f32"), sample_photos(size)[0]
+    look = extractor.feature_map()
+    assert look is not None
+    features, embedding = look(image)
+    side = -(-size // 8)
+    assert features.shape == (side, side, dim)
+    np.testing.assert_allclose(features.mean((0, 1)), embedding, atol=1e-4 * embedding.max())
+    np.testing.assert_allclose(embedding, extractor.embed(image[None])[0], atol=1e-4)
 
 
 @pytest.mark.real

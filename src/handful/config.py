@@ -78,8 +78,8 @@ class NetworkOptions(Options):
     )
     backbone: str | None = option(
         None,
-        "Pretrained network: efficientnet-lite0, -lite1, -lite2, or a Keras Applications name such "
-        "as xception [the recipe's].",
+        "Pretrained network: efficientnet-lite0, -lite1, -lite2, each with -multilevel for photos "
+        "unlike ImageNet's, or a Keras Applications name such as xception [the recipe's].",
         is_common=True,
     )
     weights: str | None = option(

@@ -16,7 +16,7 @@ from handful.exporting.export_graph import metadata, whole_graph
 from handful.exporting.export_runtime import FILE_NAMES, check_extra
 from handful.exporting.parity import MAX_DIFFERENCE, Parity, compare
 from handful.exporting.trial_images import TrialImages, find_images
-from handful.features.backbones.efficientnet_lite import LITE_VARIANTS
+from handful.features.backbones import efficientnet_loading
 from handful.features.conversion import save_graph
 from handful.features.extractor import FeatureExtractor
 from handful.features.openvino import OpenVinoExtractor
@@ -228,7 +228,7 @@ def _other_form(run: _Run, precision: str) -> FeatureExtractor:
     """The run's network made anew from its weights, with as many bits as another precision has."""
     own = run.classifier
     name, found = own.about.get("backbone", ""), own.extractor.precision
-    if name in LITE_VARIANTS:
+    if name in efficientnet_loading.BACKBONES:
         backbone = find_backbone(name, run.weights, own.extractor.image_size)
         # A network under that name may have been trained on since, or be too small for 8 bits.
         with suppress(HandfulError):

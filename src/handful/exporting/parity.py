@@ -25,7 +25,7 @@ MAX_SHARE_ABOVE = 0.05
 # on images resized by handful hardly any did. So on raw images, which show whether a model's own
 # resizing is right, a few may differ by more than this many times what is allowed.
 RAW_FACTOR = 10.0
-# Drawn images are like nothing that was learnt: many of them lie between the classes.
+# Drawn images are like nothing that was learned: many of them lie between the classes.
 MAX_SHARE_OF_DRAWN = 0.25
 MAX_FACTOR = 25.0
 

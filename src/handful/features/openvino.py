@@ -9,6 +9,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -106,19 +107,23 @@ class OpenVinoExtractor:
             ModelFileError: When the network's files cannot be read.
         """
         model = read_network(self.network)
-        found = _find_pooled_map(model)
-        if found is None:
+        parts = _find_pooled_maps(model)
+        if parts is None:
             return None
-        output, channel_axis = found
-        model.add_outputs([output])
+        model.add_outputs([part.output for part in parts])
         compiled = CompiledNetwork(lambda: _compile(model, self.precision, "LATENCY"))
 
         def look(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             with compiled.request() as request:
                 request.infer({0: image[np.newaxis]}, share_inputs=True)
                 embedding = np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
-                features = np.array(request.get_output_tensor(1).data, dtype=np.float32)
-            return np.moveaxis(features, channel_axis, -1)[0], embedding
+                maps = [
+                    np.moveaxis(request.get_output_tensor(number).data, part.channel_axis, -1)[0]
+                    * np.float32(part.gain)
+                    for number, part in enumerate(parts, 1)
+                ]
+            height, width = maps[0].shape[:2]  # the finest comes first
+            return np.concatenate([_spread(one, height, width) for one in maps], axis=2), embedding
 
         return look
 
@@ -216,12 +221,46 @@ class _Opened:
         self.idle: list[Any] = []
 
 
-def _find_pooled_map(model: Any) -> tuple[Any, int] | None:
-    """The feature map whose average over places is a network's output, and its channels' axis."""
-    node = model.output(0).get_node().input_value(0).get_node()
-    width = math.prod(model.output(0).shape)
+@dataclass(frozen=True)
+class _PooledMap:
+    """A feature map whose average over places, times a gain, is part of an embedding."""
+
+    output: Any
+    channel_axis: int
+    gain: float
+
+
+def _find_pooled_maps(model: Any) -> list[_PooledMap] | None:
+    """The feature maps whose averages are a network's output; None where it ends otherwise."""
+    node = _source(model.output(0).get_node().input_value(0).get_node())
+    if node.get_type_name() != "Concat":
+        found = _pooled_map(node, 1.0)
+        return None if found is None else [found]
+    parts = []
+    for value in node.input_values():
+        part, gain = _source(value.get_node()), 1.0
+        if part.get_type_name() == "Multiply":
+            factor = part.input_value(1).get_node()
+            if factor.get_type_name() != "Constant" or factor.data.size != 1:
+                return None
+            part, gain = _source(part.input_value(0).get_node()), float(factor.data.item())
+        found = _pooled_map(part, gain)
+        if found is None:
+            return None
+        parts.append(found)
+    return parts
+
+
+def _source(node: Any) -> Any:
+    """What computes a vector, past operations that leave its numbers as they are."""
+    width = math.prod(node.output(0).shape)
     while node.get_type_name() in _PASSING and math.prod(node.input_value(0).shape) == width:
         node = node.input_value(0).get_node()
+    return node
+
+
+def _pooled_map(node: Any, gain: float) -> _PooledMap | None:
+    """What a node averages over places, if it does."""
     if not node.inputs():
         return None
     source, shape = node.input_value(0), list(node.input_value(0).shape)
@@ -233,7 +272,26 @@ def _find_pooled_map(model: Any) -> tuple[Any, int] | None:
             return None
         axes = {int(axis) % 4 for axis in np.ravel(constant.data)}
         kept = {1, 2, 3} - axes
-        return (source, kept.pop()) if len(axes - {0}) == 2 and len(kept) == 1 else None
+        whole = len(axes - {0}) == 2 and len(kept) == 1
+        return _PooledMap(source, kept.pop(), gain) if whole else None
     # OpenVINO's average pooling takes channels first; its window must be the whole map.
     whole = node.get_type_name() == "AvgPool" and list(node.get_attributes()["kernel"]) == shape[2:]
-    return (source, 1) if whole and list(node.output(0).shape)[2:] == [1, 1] else None
+    alone = list(node.output(0).shape)[2:] == [1, 1]
+    return _PooledMap(source, 1, gain) if whole and alone else None
+
+
+def _spread(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """A map (h, w, C) on a finer grid: each place's value over its area, the average the same."""
+    rows, columns = _shares(values.shape[0], height), _shares(values.shape[1], width)
+    finer: NDArray[np.float32] = np.einsum("Hh,hwc,Ww->HWc", rows, values, columns, optimize=True)
+    return finer
+
+
+def _shares(coarse: int, fine: int) -> NDArray[np.float32]:
+    """How much of each of `fine` cells lies in each of `coarse`, (fine, coarse); rows sum to 1."""
+    ends = np.arange(fine + 1) * (coarse / fine)
+    cells = np.arange(coarse)
+    low = np.maximum(ends[:-1, np.newaxis], cells)
+    high = np.minimum(ends[1:, np.newaxis], cells + 1)
+    shares: NDArray[np.float32] = (np.maximum(high - low, 0) * (fine / coarse)).astype(np.float32)
+    return shares

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from handful.errors import DataError, UsageError
-from handful.features.backbones.efficientnet_lite import LITE_VARIANTS, build_lite
+from handful.features.backbones import efficientnet_loading
 from handful.features.backbones.keras_applications import KERAS_BODIES
 from handful.features.keras_runtime import prepare_keras, require_keras
-from handful.features.registry import backbone_names
+from handful.features.registry import backbone_names, build_body
 from handful.training.networks import NETWORKS, build_transfer, load_builder
 
 if TYPE_CHECKING:
@@ -204,9 +204,9 @@ def _build_with_body(
     prepare_keras()
     import keras
 
-    if name in LITE_VARIANTS:
-        variant = LITE_VARIANTS[name]
-        body = build_lite(variant, image_size or variant.image_size, include_top=False)
+    lite = efficientnet_loading.BACKBONES.get(name)
+    if lite is not None:
+        body = build_body(name, image_size or lite.metadata.image_size)
     else:
         row = KERAS_BODIES[name]
         side = image_size or _BODY_SIZES.get(name, row.image_size)

