@@ -113,14 +113,15 @@ def check_features(found: Any, expected: Any, int8: bool = False) -> None:
         if cosine >= INT8_COSINE:
             return
         problem = f"has a cosine of {cosine:.3f} with the original; expected {INT8_COSINE} or more"
+        advice = "Take `precision` f32, or a larger `image_size`"
     else:
         difference = float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
         if difference <= TOLERANCE:
             return
         problem = f"differs from the original by {difference:.2g}; expected {TOLERANCE} or less"
+        advice = "Try another version of OpenVINO"
     raise HandfulError(
-        f"The network written for OpenVINO {openvino.__version__} {problem}. Try another version "
-        "of OpenVINO."
+        f"The network written for OpenVINO {openvino.__version__} {problem}. {advice}."
     )
 
 
