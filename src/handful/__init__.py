@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     )
     from handful.evaluation.comparison import Comparison
     from handful.evaluation.evaluation import Evaluation
+    from handful.exporting.export_jobs import Export, export
+    from handful.models.activation_maps import Explanation
     from handful.models.classifier import Classifier, Prediction
     from handful.notebook.progress import NotebookReporter
     from handful.reporting import Epoch, PrintReporter, Reporter
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from handful.training.steps import split_index
     from handful.workflows.check import PhotoCheck, check
     from handful.workflows.compare import compare
+    from handful.workflows.curve import CurveRun, curve
+    from handful.workflows.predict import explain, predict
     from handful.workflows.train import evaluate, train
 
 __version__ = "0.1.0"
@@ -38,9 +42,12 @@ __all__ = [
     "Classifier",
     "CompareConfig",
     "Comparison",
+    "CurveRun",
     "DataError",
     "Epoch",
     "Evaluation",
+    "Explanation",
+    "Export",
     "HandfulError",
     "ImageIndex",
     "MissingExtraError",
@@ -61,9 +68,13 @@ __all__ = [
     "batches",
     "check",
     "compare",
+    "curve",
     "evaluate",
+    "explain",
+    "export",
     "list_runs",
     "load_index",
+    "predict",
     "split_index",
     "train",
 ]
@@ -75,9 +86,12 @@ _HOMES = {
     "Classifier": "models.classifier",
     "CompareConfig": "config",
     "Comparison": "evaluation.comparison",
+    "CurveRun": "workflows.curve",
     "DataError": "errors",
     "Epoch": "reporting",
     "Evaluation": "evaluation.evaluation",
+    "Explanation": "models.activation_maps",
+    "Export": "exporting.export_jobs",
     "HandfulError": "errors",
     "ImageIndex": "data.index",
     "MissingExtraError": "errors",
@@ -98,9 +112,13 @@ _HOMES = {
     "batches": "training.batches",
     "check": "workflows.check",
     "compare": "workflows.compare",
+    "curve": "workflows.curve",
     "evaluate": "workflows.train",
+    "explain": "workflows.predict",
+    "export": "exporting.export_jobs",
     "list_runs": "runs.store",
     "load_index": "data.index",
+    "predict": "workflows.predict",
     "split_index": "training.steps",
     "train": "workflows.train",
 }

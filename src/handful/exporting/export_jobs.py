@@ -108,8 +108,8 @@ def export(
     format: str,
     *,
     precision: str | None = None,
-    output: Path | None = None,
-    photos: Path | None = None,
+    output: str | Path | None = None,
+    photos: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> Export:
     """Write a run's classifier in a format that other programs read, and try it out.
@@ -119,7 +119,7 @@ def export(
     handful on up to 64 images; where they differ by more than rounding, nothing is left behind.
 
     Args:
-        run: Folder of a run, or of a classifier.
+        run: Folder of a run or of a classifier, or the name of a run, as for `handful.predict`.
         format: "openvino", "onnx", "litert" or "keras".
         precision: "f32", "bf16" or "int8"; None takes int8 for a run in int8 that is written for
             OpenVINO, else f32.
@@ -142,14 +142,15 @@ def export(
     reporter = job_reporter(reporter)
     _check_names(format, precision)
     check_extra(format)
-    classifier = Classifier.load(run)
-    read = _Run(Path(run), classifier, RunStore().of(classifier))
+    place = RunStore().find(run)
+    classifier = Classifier.load(place)
+    read = _Run(place, classifier, RunStore().of(classifier))
     chosen = precision or _default_precision(read.classifier, format)
-    folder = output or _default_output(read.path, format, precision)
+    folder = Path(output) if output else _default_output(read.path, format, precision)
     if folder.exists():
         raise OutputError(f"{folder} exists already; choose another `output`, or remove it first.")
     reference = _in_precision(read, chosen)
-    images = find_images(read.stored, photos, classifier.settings)
+    images = find_images(read.stored, Path(photos) if photos else None, classifier.settings)
     accuracy = _checked_accuracy(read, reference, images, chosen)
     with new_folder(folder) as temporary:
         facts = model_facts(reference, chosen)

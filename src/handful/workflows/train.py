@@ -29,6 +29,7 @@ from handful.runs.training_photos import SeenInTraining, seen_in_training, seen_
 from handful.training.jobs import EmbeddedImages, Trained, TrainingJob, chosen_recipe
 from handful.training.steps import embed_images, scan_images, split_images
 from handful.training.strategies import train_strategy
+from handful.workflows.predict import open_classifier
 
 _PHOTOS_TIMED = 256
 
@@ -211,7 +212,7 @@ def evaluate(
     """Score a classifier on labeled photos.
 
     Args:
-        classifier: The classifier, or the folder of its run.
+        classifier: The classifier; or its run, by folder or name as for `handful.predict`.
         photos: As for `train`; its classes must be among the classifier's.
         part: "train", "validation" or "test" of photos that come split; None takes test, or
             else validation.
@@ -263,8 +264,7 @@ def evaluate_and_compare(
         DataError: When the photos or the run cannot be used; says why.
         ModelFileError: When the classifier cannot be read.
     """
-    if not isinstance(classifier, Classifier):
-        classifier = Classifier.load(classifier)
+    classifier = open_classifier(classifier)
     reporter = job_reporter(reporter)
     with reporter.phase("index"):
         index = _part_of(load_fixed_index(photos, fixes, least_classes=1), part)
