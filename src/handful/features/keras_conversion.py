@@ -2,24 +2,28 @@
 
 With TensorFlow a network is frozen into a file of TensorFlow's. Keras' backend for OpenVINO builds
 the graph by itself, but trains nothing: a network on JAX or PyTorch is saved, and a child process
-with that backend reads it.
+with that backend reads it; or with TensorFlow, where Keras has it no more (from 3.16 on it is a
+package of its own, keras-openvino).
 """
 
 import importlib
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handful.children import tied
 from handful.environment import own_environment
 from handful.errors import HandfulError
+from handful.extras import is_installed
 
 if TYPE_CHECKING:
     import keras
     import openvino
 
+_BUILT_IN = "keras.src.backend.openvino"
 _CHILD = (
     "import sys; from handful.features.keras_conversion import convert_saved; "
     "convert_saved(*sys.argv[1:])"
@@ -100,12 +104,13 @@ def _frozen(network: "keras.Model", folder: Path) -> "openvino.Model":
 def _traced(network: "keras.Model") -> "openvino.Model":
     """Call a network of Keras' OpenVINO backend on a parameter of a graph."""
     import numpy as np
-    from keras.src.backend.openvino.core import OpenVINOKerasTensor
 
     from handful.features.runtime import openvino, ops
 
+    package = "keras_openvino.src.ops" if is_installed("keras_openvino") else _BUILT_IN
     images = ops.parameter([-1, *network.input_shape[1:]], np.uint8)
-    values = OpenVINOKerasTensor(ops.convert(images, "f32").output(0))
+    tensor_of = importlib.import_module(f"{package}.core").OpenVINOKerasTensor
+    values = tensor_of(ops.convert(images, "f32").output(0))
     return openvino.Model([ops.result(network(values, training=False).output)], [images])
 
 
@@ -116,7 +121,7 @@ def _converted_in_child(network: "keras.Model", folder: Path) -> "openvino.Model
     network.save(saved)
     child = subprocess.run(
         tied([sys.executable, "-c", _CHILD, str(saved), str(converted)]),
-        env=child_environment("openvino"),
+        env=child_environment(_converting_backend()),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -136,6 +141,12 @@ def _converted_in_child(network: "keras.Model", folder: Path) -> "openvino.Model
     return graph
 
 
+def _converting_backend() -> str:
+    """Keras' OpenVINO backend; TensorFlow where that is not there and TensorFlow is."""
+    is_there = is_installed("keras_openvino") or find_spec(_BUILT_IN) is not None
+    return "tensorflow" if not is_there and is_installed("tensorflow") else "openvino"
+
+
 def _weights_of(path: Path) -> Any:
     import numpy as np
 
@@ -145,7 +156,7 @@ def _weights_of(path: Path) -> Any:
 
 
 def convert_saved(saved: str, converted: str) -> None:
-    """Convert a network in a file of Keras' own, in a process with Keras' OpenVINO backend.
+    """Convert a network in a file of Keras' own, in a process with a backend that can.
 
     Args:
         saved: The `.keras` file, of this process's parent.
@@ -156,4 +167,8 @@ def convert_saved(saved: str, converted: str) -> None:
     import keras  # isort: skip  # it imports OpenVINO, whose telemetry is off by now
 
     network = keras.saving.load_model(saved, compile=False)
-    openvino.save_model(_traced(network), converted, compress_to_fp16=False)
+    if keras.backend.backend() == "tensorflow":
+        graph = _frozen(network, Path(converted).parent)
+    else:
+        graph = _traced(network)
+    openvino.save_model(graph, converted, compress_to_fp16=False)
