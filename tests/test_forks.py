@@ -35,7 +35,7 @@ def both():
 
 def run(code: str, *arguments: object) -> None:
     command = [sys.executable, "-c", FORK + code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
 
 
