@@ -1,7 +1,7 @@
 # A machine with Python 3.11, 3.12, 3.13 or 3.14 and a package registry is enough:
 #   make demo    the main job on a default data set; DATA=photos.zip or ARGS="..." for its options
 #   make test    all tests, on all cores; ARGS="-k words" for pytest's options
-#   make test-fast  those that need no Keras, process, browser or real photos: under a minute
+#   make test-fast  those that need no Keras, process, browser or real photos: a minute or two
 #   make check   style, types, and the lock file
 #   make bench   every benchmark, one after the other
 #   make lock    write requirements.lock anew after a change of pyproject.toml
