@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import keras
     import openvino
 
-_BUILT_IN = "keras.src.backend.openvino"
 _CHILD = (
     "import sys; from handful.features.keras_conversion import convert_saved; "
     "convert_saved(*sys.argv[1:])"
@@ -107,9 +106,8 @@ def _traced(network: "keras.Model") -> "openvino.Model":
 
     from handful.features.runtime import openvino, ops
 
-    package = "keras_openvino.src.ops" if is_installed("keras_openvino") else _BUILT_IN
     images = ops.parameter([-1, *network.input_shape[1:]], np.uint8)
-    tensor_of = importlib.import_module(f"{package}.core").OpenVINOKerasTensor
+    tensor_of = importlib.import_module(f"{_openvino_backend()}.core").OpenVINOKerasTensor
     values = tensor_of(ops.convert(images, "f32").output(0))
     return openvino.Model([ops.result(network(values, training=False).output)], [images])
 
@@ -141,10 +139,17 @@ def _converted_in_child(network: "keras.Model", folder: Path) -> "openvino.Model
     return graph
 
 
+def _openvino_backend() -> str | None:
+    """The package of Keras' OpenVINO backend: Keras' own, or the one beside it; or None."""
+    if find_spec("keras.src.backend.openvino") is not None:
+        return "keras.src.backend.openvino"
+    return "keras_openvino.src.ops" if is_installed("keras_openvino") else None
+
+
 def _converting_backend() -> str:
     """Keras' OpenVINO backend; TensorFlow where that is not there and TensorFlow is."""
-    is_there = is_installed("keras_openvino") or find_spec(_BUILT_IN) is not None
-    return "tensorflow" if not is_there and is_installed("tensorflow") else "openvino"
+    has_none = _openvino_backend() is None
+    return "tensorflow" if has_none and is_installed("tensorflow") else "openvino"
 
 
 def _weights_of(path: Path) -> Any:
