@@ -157,13 +157,12 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score a classifier on labeled photos it has not seen."""
-    from handful.runs.store import RunStore
     from handful.runs.training_photos import seen_warnings
     from handful.workflows import train as train_workflow
 
     with terminal.watch(quiet) as reporter:
         evaluation, index, seen = train_workflow.evaluate_and_compare(
-            RunStore().find(run),
+            run,
             photos,
             part=part,
             fixes=config.fixes,
@@ -213,14 +212,13 @@ def predict(
 ) -> None:
     """Classify photos; exits with 1 when some of them could not be read."""
     from handful.data.index import load_unlabeled
-    from handful.models.classifier import Classifier
     from handful.runs.store import RunStore
 
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     if abstain and error_rate is None:
         error_rate = 0.01
-    classifier = Classifier.load(RunStore().find(run))
+    classifier = RunStore().classifier(run)
     # What is no error rate or coverage is said before the work.
     classifier.check_guarantees(error_rate, sets)
     index = load_unlabeled(images)
@@ -266,10 +264,9 @@ def explain(
 ) -> None:
     """Show where in photos the network looked; exits with 1 when some could not be read."""
     from handful.models.activation_maps import write_explanations
-    from handful.models.classifier import Classifier
     from handful.runs.store import RunStore
 
-    classifier = Classifier.load(RunStore().find(run))
+    classifier = RunStore().classifier(run)
     with terminal.watch(quiet) as reporter, reporter.phase("explain"):
         written = write_explanations(classifier, images, output, class_name, reporter.progress)
     results.give(written, as_json, results.print_explanations)

@@ -199,11 +199,10 @@ def export(
 ) -> None:
     """Write a classifier for other programs, preprocessing inside, and compare its answers."""
     from handful.exporting import export_jobs
-    from handful.runs.store import RunStore
 
     with terminal.watch(quiet) as reporter:
         made = export_jobs.export(
-            RunStore().find(run),
+            run,
             format,
             precision=precision,
             output=output,

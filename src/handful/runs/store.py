@@ -238,6 +238,21 @@ class RunStore:
         path = Path(path)
         return StoredRun(path.parent if path.name == RUN_FILE and path.is_file() else path)
 
+    def classifier(self, run: Classifier | str | Path) -> Classifier:
+        """Open what a person means by a run.
+
+        Args:
+            run: As for `find`; or a classifier, which is given back.
+
+        Returns:
+            The classifier.
+
+        Raises:
+            DataError: When several runs begin so.
+            ModelFileError: When it cannot be read.
+        """
+        return run if isinstance(run, Classifier) else Classifier.load(self.find(run))
+
     def of(self, classifier: Classifier) -> StoredRun | None:
         """The run that a classifier was loaded from.
 

@@ -37,7 +37,7 @@ def predict(
         print(handful.predict("latest", "new.jpg")[0].label)
         ```
     """
-    classifier = open_classifier(run)
+    classifier = RunStore().classifier(run)
     return classifier.predict(images, error_rate=error_rate, coverage=coverage)
 
 
@@ -62,20 +62,4 @@ def explain(
         DataError: When the photo cannot be read, or several runs begin so.
         ModelFileError: When the classifier cannot be read, or its network has no such map.
     """
-    return activation_maps.explain(open_classifier(run), image, class_name, rival_name)
-
-
-def open_classifier(run: Classifier | str | Path) -> Classifier:
-    """Open what a user means by a run.
-
-    Args:
-        run: As for `predict`.
-
-    Returns:
-        The classifier; one that is given is given back.
-
-    Raises:
-        DataError: When several runs begin so.
-        ModelFileError: When it cannot be read.
-    """
-    return run if isinstance(run, Classifier) else Classifier.load(RunStore().find(run))
+    return activation_maps.explain(RunStore().classifier(run), image, class_name, rival_name)

@@ -29,7 +29,6 @@ from handful.runs.training_photos import SeenInTraining, seen_in_training, seen_
 from handful.training.jobs import EmbeddedImages, Trained, TrainingJob, chosen_recipe
 from handful.training.steps import embed_images, scan_images, split_images
 from handful.training.strategies import train_strategy
-from handful.workflows.predict import open_classifier
 
 _PHOTOS_TIMED = 256
 
@@ -96,8 +95,9 @@ def train(
     reporter = job_reporter(reporter)
     # Making the folder first: an output that cannot be written is found before the work.
     begun: AbstractContextManager[RunDraft | None] = nullcontext()
-    if output is not None:
-        begun = (store or RunStore()).new(Path(output), resume=resume and recipe is not None)
+    path = None if output is None else Path(output)
+    if path is not None:
+        begun = (store or RunStore()).new(path, resume=resume and recipe is not None)
     with begun as draft:
         checkpoint = None if draft is None or recipe is None else draft.checkpoint
         with open_store(use_cache) as kept:
@@ -111,7 +111,7 @@ def train(
         if draft is not None:
             with reporter.phase("report"):
                 draft.write(run, write_run_report)
-            run = replace(run, path=Path(output or ""), seconds=reporter.timings())
+            run = replace(run, path=path, seconds=reporter.timings())
             draft.finish(run)
     return run
 
@@ -264,7 +264,7 @@ def evaluate_and_compare(
         DataError: When the photos or the run cannot be used; says why.
         ModelFileError: When the classifier cannot be read.
     """
-    classifier = open_classifier(classifier)
+    classifier = RunStore().classifier(classifier)
     reporter = job_reporter(reporter)
     with reporter.phase("index"):
         index = _part_of(load_fixed_index(photos, fixes, least_classes=1), part)
