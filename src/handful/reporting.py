@@ -56,7 +56,7 @@ class Reporter:
 
     Override what is of interest, and give it to `train`, `check` and the like. Each of these makes
     one of its own, `Reporter(reporter)`, that times its phases, passes everything on, and heeds
-    `canceled`.
+    `cancelled`.
 
     Args:
         outer: Who is told everything that this one is told; None for nobody.

@@ -122,7 +122,7 @@ class OpenVinoExtractor:
                     * np.float32(part.gain)
                     for number, part in enumerate(parts, 1)
                 ]
-            height, width = maps[0].shape[:2]  # the finest comes first
+            height, width = np.max([one.shape[:2] for one in maps], axis=0)
             return np.concatenate([_spread(one, height, width) for one in maps], axis=2), embedding
 
         return look
