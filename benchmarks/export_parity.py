@@ -28,7 +28,7 @@ from handful.errors import HandfulError
 from handful.exporting.export_jobs import PRECISIONS, export
 from handful.exporting.export_runtime import open_export
 from handful.models.classifier import Classifier
-from handful.runs.store import RunStore
+from handful.run_store.store import RunStore
 from pipelines import machine
 
 

@@ -211,7 +211,7 @@ def train_small(folder: Path) -> Path:
 def run_folders() -> Iterator[Judge]:
     """A run of which one file is mutated, some with digests that agree again, is loaded."""
     from handful import Classifier
-    from handful.runs.store import RunStore
+    from handful.run_store.store import RunStore
 
     with tempfile.TemporaryDirectory() as name:
         run = train_small(Path(name))

@@ -16,7 +16,7 @@ from handful.data.index import ImageIndex, load_index
 from handful.features.conversion import FrozenNetwork
 from handful.features.openvino import OpenVinoExtractor
 from handful.models.classifier import Classifier
-from handful.runs.store import RunStore
+from handful.run_store.store import RunStore
 
 
 def accuracy(run: Path, index: ImageIndex, size: int, mirror: bool) -> float:

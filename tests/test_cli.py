@@ -24,7 +24,7 @@ from handful.cli.commands import app
 from handful.errors import DataError, HandfulError, UsageError
 from handful.features.conversion import FrozenNetwork
 from handful.files.tables import read_csv
-from handful.runs.store import checkpoint_path
+from handful.run_store.store import checkpoint_path
 from handful.wording import printable
 from handful.workflows import compare as compare_workflow
 from handful.workflows import train as train_workflow

@@ -221,7 +221,7 @@ import sys
 from pathlib import Path
 from handful.errors import OutputError
 from handful.files.atomic import new_folder
-from handful.runs.store import RunStore
+from handful.run_store.store import RunStore
 parent = Path(sys.argv[1])
 print(RunStore(parent).new_path("photos").name)
 try:

@@ -6,7 +6,7 @@ import pytest
 
 from handful.errors import DataError
 from handful.models.classifier import CLASSIFIER_FOLDER, Classifier
-from handful.runs.files import RUN_FILE
+from handful.run_store.files import RUN_FILE
 from handful.serving.model_card import make_card
 
 

@@ -11,11 +11,11 @@ from conftest import draw_photo, install_network, write_photo
 from handful.config import TrainConfig
 from handful.features.conversion import FrozenNetwork
 from handful.reports.run_report import report_data
-from handful.runs.run import Run
+from handful.run_store.run import Run
 from handful.workflows import train as train_workflow
 from test_models_activation_maps import planted_network as planted_network  # a fixture
-from test_runs_files import folder_of
-from test_runs_files import run as run  # a fixture
+from test_run_store_files import folder_of
+from test_run_store_files import run as run  # a fixture
 from test_strategies import tiny
 
 

@@ -12,7 +12,7 @@ from handful.data.decoding import DecodeSettings
 from handful.errors import DataError, UsageError
 from handful.features.conversion import FrozenNetwork
 from handful.models.classifier import Classifier
-from handful.runs.store import RunStore, checkpoint_path
+from handful.run_store.store import RunStore, checkpoint_path
 from handful.training import batches, jobs
 from handful.training.batches import decode_images
 from handful.training.loop import COLUMNS, Fitted

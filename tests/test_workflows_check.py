@@ -14,7 +14,7 @@ from handful.config import TrainConfig
 from handful.data.fixes import Fix, read_fixes, write_fixes
 from handful.errors import DataError, OutputError
 from handful.features import embed
-from handful.runs.store import RunStore
+from handful.run_store.store import RunStore
 from handful.training import steps
 from handful.workflows import check as check_workflow
 from handful.workflows import train as train_workflow

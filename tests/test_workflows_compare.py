@@ -18,7 +18,7 @@ from handful.data.decoding import DecodeSettings
 from handful.errors import DataError, HandfulError, OutputError
 from handful.evaluation.comparison import Comparison
 from handful.features.conversion import FrozenNetwork
-from handful.runs.store import RunStore
+from handful.run_store.store import RunStore
 from handful.training import batches
 from handful.training.batches import decode_images
 from handful.training.strategies import count_body

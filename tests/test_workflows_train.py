@@ -20,8 +20,8 @@ from handful.files.cache import ContentCache
 from handful.models.classifier import Classifier
 from handful.reports import run_report
 from handful.reports.run_report import write_run_report
-from handful.runs.run import Run
-from handful.runs.store import RunStore, checkpoint_path
+from handful.run_store.run import Run
+from handful.run_store.store import RunStore, checkpoint_path
 from handful.statistics.intervals import wilson_interval
 from handful.training import strategies
 from handful.training.deployment import deploy

@@ -28,7 +28,7 @@ from handful.files.atomic import read_json
 from handful.reports.figures import plot
 from handful.reports.sheets import example_sheet, preview_sheet
 from handful.reports.training_charts import history_charts, strategy_colors, time_chart
-from handful.runs.store import RunStore
+from handful.run_store.store import RunStore
 from handful.training.previews import preview
 
 GUIDES = Path(__file__).resolve().parent.parent / "docs" / "guides"

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from handful.models.classifier import Classifier, Prediction
     from handful.notebook.progress import NotebookReporter
     from handful.reporting import Epoch, PrintReporter, Reporter
-    from handful.runs.run import Run
-    from handful.runs.store import RunStore, list_runs
+    from handful.run_store.run import Run
+    from handful.run_store.store import RunStore, runs
     from handful.training.batches import batches
     from handful.training.steps import split_index
     from handful.workflows.check import PhotoCheck, check
@@ -72,9 +72,9 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
-    "list_runs",
     "load_index",
     "predict",
+    "runs",
     "split_index",
     "train",
 ]
@@ -102,8 +102,8 @@ _HOMES = {
     "Prediction": "models.classifier",
     "PrintReporter": "reporting",
     "Reporter": "reporting",
-    "Run": "runs.run",
-    "RunStore": "runs.store",
+    "Run": "run_store.run",
+    "RunStore": "run_store.store",
     "Split": "data.splits",
     "TrainConfig": "config",
     "TrainingError": "errors",
@@ -116,9 +116,9 @@ _HOMES = {
     "evaluate": "workflows.train",
     "explain": "workflows.predict",
     "export": "exporting.export_jobs",
-    "list_runs": "runs.store",
     "load_index": "data.index",
     "predict": "workflows.predict",
+    "runs": "run_store.store",
     "split_index": "training.steps",
     "train": "workflows.train",
 }

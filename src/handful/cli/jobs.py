@@ -22,7 +22,7 @@ from handful.cli.frame import (
 from handful.config import CompareConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from handful.runs.run import Run
+    from handful.run_store.run import Run
 
 
 @errors()
@@ -51,7 +51,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Make a classifier from labeled photos, with a report of how good it is."""
-    from handful.runs.store import RunStore
+    from handful.run_store.store import RunStore
     from handful.workflows import train as train_workflow
 
     store, repeated = RunStore(), None
@@ -129,7 +129,7 @@ def compare(
 ) -> None:
     """Train several strategies on one split: table, curves, and which is better by how much."""
     from handful.reports.comparison_page import COMPARISON_FILE
-    from handful.runs.store import RunStore
+    from handful.run_store.store import RunStore
     from handful.workflows import compare as compare_workflow
 
     output = output or RunStore().place(photos, "-compare")
@@ -157,7 +157,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score a classifier on labeled photos it has not seen."""
-    from handful.runs.training_photos import seen_warnings
+    from handful.run_store.training_photos import seen_warnings
     from handful.workflows import train as train_workflow
 
     with terminal.watch(quiet) as reporter:
@@ -212,7 +212,7 @@ def predict(
 ) -> None:
     """Classify photos; exits with 1 when some of them could not be read."""
     from handful.data.index import load_unlabeled
-    from handful.runs.store import RunStore
+    from handful.run_store.store import RunStore
 
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
@@ -264,7 +264,7 @@ def explain(
 ) -> None:
     """Show where in photos the network looked; exits with 1 when some could not be read."""
     from handful.models.activation_maps import write_explanations
-    from handful.runs.store import RunStore
+    from handful.run_store.store import RunStore
 
     classifier = RunStore().classifier(run)
     with terminal.watch(quiet) as reporter, reporter.phase("explain"):
@@ -295,7 +295,7 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Find what would spoil a classifier: bad files, copies, leaks, wrong labels, shortcuts."""
-    from handful.runs.store import RunStore
+    from handful.run_store.store import RunStore
     from handful.workflows import check as check_workflow
 
     with terminal.watch(quiet) as reporter:
@@ -328,7 +328,7 @@ def curve(
     quiet: Quiet = False,
 ) -> None:
     """Show what more photos would bring: accuracy by their number, measured and expected."""
-    from handful.runs.store import RunStore
+    from handful.run_store.store import RunStore
     from handful.workflows import curve as curve_workflow
 
     if output is None:

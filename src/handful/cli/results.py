@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # A command loads what it prints, and nothing else.
     from handful.models.activation_maps import WrittenExplanations
     from handful.models.calibration import Abstention
     from handful.models.classifier import Prediction
-    from handful.runs.run import Run
-    from handful.runs.store import RunRow
+    from handful.run_store.run import Run
+    from handful.run_store.store import RunRow
     from handful.training.summaries import NetworkSummary
     from handful.workflows.cache import CacheInfo
     from handful.workflows.check import PhotoCheck
@@ -74,7 +74,7 @@ def print_run(run: "Run") -> None:
     warn(split.index.warnings)
     print_verdict(evaluation)
     if run.path is not None:
-        from handful.runs.files import REPORT_FILE
+        from handful.run_store.files import REPORT_FILE
 
         show(f"Report: {run.path / REPORT_FILE}")
 

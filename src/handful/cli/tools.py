@@ -19,7 +19,7 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List the runs there are, the latest first."""
-    from handful.runs.store import RunStore
+    from handful.run_store.store import RunStore
 
     found = RunStore(folder).list()
     if as_json:
@@ -57,7 +57,7 @@ def demo(
 ) -> None:
     """Run the main job on a default data set, fetched if need be."""
     from handful.datasets.registry import find_demo_data
-    from handful.runs.store import RunStore
+    from handful.run_store.store import RunStore
     from handful.workflows import train as train_workflow
 
     with terminal.watch(quiet) as reporter:
@@ -84,7 +84,7 @@ def figures(
 ) -> None:
     """Draw a run's charts as PNG files, for slides and theses; needs the extra "figures"."""
     from handful.reports.figures import write_figures
-    from handful.runs.store import RunStore
+    from handful.run_store.store import RunStore
 
     run = RunStore().find(run)
     whole = run if run.name not in ("", "..") else run.resolve()
@@ -176,7 +176,7 @@ def serve(
 
     The log is JSON lines on stderr. Where HANDFUL_TOKEN is set, requests must bring it.
     """
-    from handful.runs.store import RunStore
+    from handful.run_store.store import RunStore
     from handful.serving.server import serve as serve_run
 
     serve_run(RunStore().find(run), config, partial(terminal.show, flush=True))

@@ -24,8 +24,8 @@ from handful.features.registry import find_backbone, load_extractor
 from handful.files.atomic import new_folder, sha256_of
 from handful.models.classifier import Classifier
 from handful.reporting import Reporter
-from handful.runs.store import RunStore
-from handful.runs.stored_run import StoredRun
+from handful.run_store.store import RunStore
+from handful.run_store.stored_run import StoredRun
 from handful.wording import format_share
 
 FORMATS = tuple(FILE_NAMES)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from handful.data.decoding import DecodeSettings, decode_whole
 from handful.data.index import ImageIndex, load_index, load_unlabeled
 from handful.errors import DataError
-from handful.runs.stored_run import StoredRun
+from handful.run_store.stored_run import StoredRun
 
 MAX_IMAGES = 64
 # Height and width of the drawn ones: usual, small, large, narrow, wide.

@@ -22,8 +22,8 @@ from handful.notebook.pictures import Photo, photo_uri, picture_uri, read_named
 from handful.reports.charts import learning_curve_chart
 from handful.reports.comparison_page import link_to
 from handful.reports.training_charts import history_charts, strategy_colors, time_chart
-from handful.runs.files import REPORT_FILE
-from handful.runs.run import Run
+from handful.run_store.files import REPORT_FILE
+from handful.run_store.run import Run
 from handful.training.previews import Preview
 from handful.wording import format_share
 from handful.workflows.check import PhotoCheck

@@ -18,7 +18,7 @@ from handful.reports.training_charts import (
     strategy_colors,
     time_chart,
 )
-from handful.runs.files import REPORT_FILE
+from handful.run_store.files import REPORT_FILE
 from handful.wording import format_duration, format_points
 
 COMPARISON_FILE = "comparison.html"

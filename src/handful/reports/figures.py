@@ -26,7 +26,7 @@ from handful.reports.charts import (
 )
 from handful.reports.drawing import NARROW_SPACE, Area, Box, Chart, Dot, Line, Mark, Words
 from handful.reports.training_charts import history_charts, strategy_colors, time_chart
-from handful.runs.files import RUN_FILE, read_history, read_predictions
+from handful.run_store.files import RUN_FILE, read_history, read_predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

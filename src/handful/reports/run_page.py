@@ -14,7 +14,7 @@ from handful.evaluation.verdict import verdict
 from handful.models.novelty import FALSE_ALARM_RATE
 from handful.reports.charts import confidence_chart, reliability_chart, spread_chart
 from handful.reports.drawing import NARROW_SPACE, Chart
-from handful.runs.files import REPORT_FILE
+from handful.run_store.files import REPORT_FILE
 from handful.statistics.metrics import ReliabilityCurve
 from handful.wording import format_rate, format_share, printable
 

@@ -14,7 +14,7 @@ from handful.models.novelty import FALSE_ALARM_RATE
 from handful.reports.charts import learning_curve_chart
 from handful.reports.run_page import ReportData, ReportImage, TrustData, write_report
 from handful.reports.training_charts import history_charts
-from handful.runs.run import Run
+from handful.run_store.run import Run
 
 _PICTURES_A_SECTION = 24
 _EXAMPLES_A_CLASS = 6

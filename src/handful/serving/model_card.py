@@ -6,7 +6,7 @@ from typing import Any
 from handful.errors import DataError
 from handful.files.atomic import MALFORMED, explain_damage
 from handful.models.classifier import Classifier
-from handful.runs.store import RunStore
+from handful.run_store.store import RunStore
 
 # Of a run's figures, those that say something to a user of the classifier.
 _FIGURES = (

@@ -29,7 +29,7 @@ from handful.models.novelty import find_outliers
 from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.check_page import CHECK_FILE, CheckData, Suspect, rows_to_show, write_check
-from handful.runs.store import run_name
+from handful.run_store.store import run_name
 from handful.training.steps import embed_images, scan_images, split_images
 from handful.wording import number_of
 

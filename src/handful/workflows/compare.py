@@ -18,9 +18,9 @@ from handful.models.classifier import read_description
 from handful.options import changed, command_line
 from handful.reporting import Reporter
 from handful.reports.comparison_page import write_comparison_report
-from handful.runs.files import MANIFEST_FILE
-from handful.runs.store import RunStore, checkpoint_path, run_name
-from handful.runs.stored_run import StoredRun
+from handful.run_store.files import MANIFEST_FILE
+from handful.run_store.store import RunStore, checkpoint_path, run_name
+from handful.run_store.stored_run import StoredRun
 from handful.training.strategies import count_body
 from handful.workflows.train import freeze_split, train
 

@@ -25,7 +25,7 @@ from handful.files.atomic import new_folder, write_json
 from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.curve_page import write_curve_page
-from handful.runs.store import run_name
+from handful.run_store.store import run_name
 from handful.training.steps import embed_images
 
 CURVE_JSON = "curve.json"

@@ -6,7 +6,7 @@ from handful.data.inputs import Picture, Pictures
 from handful.models import activation_maps
 from handful.models.activation_maps import Explanation
 from handful.models.classifier import Classifier, Predictions
-from handful.runs.store import RunStore
+from handful.run_store.store import RunStore
 
 
 def predict(

@@ -23,9 +23,9 @@ from handful.models.classifier import Classifier
 from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.run_report import write_run_report
-from handful.runs.run import Run
-from handful.runs.store import RunDraft, RunKeeper, RunStore
-from handful.runs.training_photos import SeenInTraining, seen_in_training, seen_warnings
+from handful.run_store.run import Run
+from handful.run_store.store import RunDraft, RunKeeper, RunStore
+from handful.run_store.training_photos import SeenInTraining, seen_in_training, seen_warnings
 from handful.training.jobs import EmbeddedImages, Trained, TrainingJob, chosen_recipe
 from handful.training.steps import embed_images, scan_images, split_images
 from handful.training.strategies import train_strategy

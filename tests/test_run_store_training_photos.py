@@ -18,8 +18,8 @@ from handful.data.splits import read_manifest
 from handful.errors import DataError
 from handful.features.conversion import FrozenNetwork
 from handful.models.classifier import Classifier
-from handful.runs.files import TRAINING_FILE
-from handful.runs.training_photos import SeenInTraining
+from handful.run_store.files import TRAINING_FILE
+from handful.run_store.training_photos import SeenInTraining
 from handful.workflows import train as train_workflow
 
 

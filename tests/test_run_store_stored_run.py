@@ -9,9 +9,9 @@ import pytest
 from handful.config import TrainConfig
 from handful.errors import DataError
 from handful.models.classifier import CLASSIFIER_FOLDER, Classifier
-from handful.runs.files import HISTORY_FILE, MANIFEST_FILE, PREDICTIONS_FILE, RUN_FILE
-from handful.runs.store import RunStore
-from handful.runs.stored_run import StoredRun
+from handful.run_store.files import HISTORY_FILE, MANIFEST_FILE, PREDICTIONS_FILE, RUN_FILE
+from handful.run_store.store import RunStore
+from handful.run_store.stored_run import StoredRun
 
 STORE = RunStore()
 

@@ -15,9 +15,9 @@ import handful
 from handful.cli.commands import app
 from handful.config import TrainConfig
 from handful.errors import DataError, OutputError
-from handful.runs.files import RUN_FILE
-from handful.runs.run import Run
-from handful.runs.store import PageWriter, RunDraft, RunStore, checkpoint_path, run_name
+from handful.run_store.files import RUN_FILE
+from handful.run_store.run import Run
+from handful.run_store.store import PageWriter, RunDraft, RunStore, checkpoint_path, run_name
 from test_strategies import tiny
 
 
@@ -125,8 +125,8 @@ def test_runs_are_listed_the_latest_first(store: RunStore, tiny_run: Path) -> No
     assert (row.path, row.date) == (store.folder / "dogs-2", datetime(2026, 1, 3, 12, tzinfo=UTC))
     assert (row.photos, row.strategy) == (run.photos, "transfer")
     assert (row.accuracy, row.note) == (run.predictions.accuracy, "")
-    assert handful.list_runs(store.folder) == rows
-    assert handful.list_runs(store.folder / "nothing") == ()
+    assert handful.runs(store.folder) == rows
+    assert handful.runs(store.folder / "nothing") == ()
 
 
 def test_what_is_unfinished_or_damaged_is_listed_with_a_note(store: RunStore) -> None:

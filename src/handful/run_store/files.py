@@ -21,7 +21,7 @@ from handful.files.atomic import MALFORMED, explain_damage, read_json, write_jso
 from handful.files.tables import read_csv, write_csv
 
 if TYPE_CHECKING:
-    from handful.runs.run import Run
+    from handful.run_store.run import Run
 
 RUN_FILE = "run.json"
 MANIFEST_FILE = "split.csv"

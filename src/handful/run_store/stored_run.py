@@ -14,7 +14,7 @@ from handful.errors import DataError
 from handful.evaluation.evaluation import Evaluation
 from handful.files.atomic import MALFORMED
 from handful.models.classifier import CLASSIFIER_FOLDER
-from handful.runs.files import (
+from handful.run_store.files import (
     MANIFEST_FILE,
     REPORT_FILE,
     RUN_FILE,

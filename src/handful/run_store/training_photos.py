@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from handful.data.index import ImageIndex
 from handful.data.near_duplicates import near_duplicates_among
-from handful.runs.stored_run import StoredRun
+from handful.run_store.stored_run import StoredRun
 
 
 @dataclass(frozen=True)

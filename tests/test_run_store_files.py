@@ -13,7 +13,7 @@ from conftest import REPOSITORY
 from handful.config import TrainConfig
 from handful.errors import DataError
 from handful.evaluation.evaluation import score
-from handful.runs.files import (
+from handful.run_store.files import (
     HISTORY_FILE,
     PREDICTIONS_FILE,
     read_history,
@@ -21,8 +21,8 @@ from handful.runs.files import (
     read_predictions,
     write_predictions,
 )
-from handful.runs.run import Run
-from handful.runs.store import RunStore
+from handful.run_store.run import Run
+from handful.run_store.store import RunStore
 from handful.training.loop import COLUMNS
 from handful.workflows import train as train_workflow
 from test_strategies import tiny
@@ -172,7 +172,7 @@ def test_a_package_may_have_another_name_or_none(
             raise PackageNotFoundError(name)
         return "1.2.dev3" if name == "keras-nightly" else "1.0"
 
-    monkeypatch.setattr("handful.runs.files.version", version)
+    monkeypatch.setattr("handful.run_store.files.version", version)
     train_workflow.train(photo_folder, output=tmp_path / "run")
     versions = json.loads((tmp_path / "run" / "run.json").read_text())["versions"]
     assert versions["keras"] == "1.2.dev3" and versions["numpy"] == "1.0"

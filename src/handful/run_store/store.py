@@ -15,7 +15,7 @@ from handful.errors import DataError
 from handful.files.atomic import MALFORMED, new_folder
 from handful.files.drafts import names_in_hand
 from handful.models.classifier import CLASSIFIER_FOLDER, Classifier, is_classifier
-from handful.runs.files import (
+from handful.run_store.files import (
     MANIFEST_FILE,
     RUN_FILE,
     no_run,
@@ -24,10 +24,10 @@ from handful.runs.files import (
     write_predictions,
     write_training_photos,
 )
-from handful.runs.stored_run import StoredRun
+from handful.run_store.stored_run import StoredRun
 
 if TYPE_CHECKING:
-    from handful.runs.run import Run
+    from handful.run_store.run import Run
 
 PageWriter = Callable[["Run", Path], None]
 LATEST = "latest"
@@ -377,7 +377,7 @@ def checkpoint_path(path: Path) -> Path:
     return path.with_name(path.name + _CHECKPOINT)
 
 
-def list_runs(folder: str | Path = RUNS_FOLDER) -> tuple[RunRow, ...]:
+def runs(folder: str | Path = RUNS_FOLDER) -> tuple[RunRow, ...]:
     """List the runs in a folder, the latest first.
 
     Args:
@@ -388,7 +388,7 @@ def list_runs(folder: str | Path = RUNS_FOLDER) -> tuple[RunRow, ...]:
 
     Example:
         ```python
-        for run in list_runs():
+        for run in handful.runs():
             print(run.name, run.date, run.strategy, run.accuracy)
         ```
     """
