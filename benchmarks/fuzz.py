@@ -65,7 +65,7 @@ def pictures() -> Iterator[Judge]:
     """Decoded as for training."""
     from handful.data.decoding import DecodeSettings, decode
     from handful.data.index import why_no_image
-    from handful.data.metadata import read_facts
+    from handful.data.metadata import read_metadata
 
     def judge(rng: random.Random) -> Judged:
         data = inputs.picture(rng)
@@ -73,7 +73,7 @@ def pictures() -> Iterator[Judge]:
         if reason:
             return "refused", reason
         pixels = decode(data, DecodeSettings(64))
-        read_facts(data)
+        read_metadata(data)
         if pixels.shape != (64, 64, 3) or (complaint := checksum_complaint(data)):
             raise Fault("damaged", complaint or f"pixels of shape {pixels.shape}")
         return "taken", ""

@@ -349,7 +349,7 @@ def test_a_client_that_goes_away_in_its_body_leaves_nothing(
     head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
     connection.sendall(f"{head}Content-Length: {len(photo)}\r\n\r\n".encode() + photo[:5000])
     connection.close()
-    wait_until(lambda: any(r.facts["status"] == 499 for r in caplog.records))
+    wait_until(lambda: any(r.fields["status"] == 499 for r in caplog.records))
     assert b"handful_held_bytes 0.0" in server.client.get("/metrics").content
 
 
@@ -420,7 +420,7 @@ def test_what_a_client_that_went_away_asked_for_is_not_worked_on(
     wait_until(lambda: batcher.num_waiting == 3)
     for connection in gone:
         connection.close()
-    wait_until(lambda: sum(r.facts["status"] == 499 for r in caplog.records) == len(gone))
+    wait_until(lambda: sum(r.fields["status"] == 499 for r in caplog.records) == len(gone))
     gate.set()
     wait_until(lambda: not batcher.num_working and not batcher.num_waiting)
     after = server.client.get("/metrics").text
@@ -711,7 +711,7 @@ def test_the_card_tells_classes_network_and_figures_and_no_path(
     card = answer.json()
     run = json.loads((tiny_run / "run.json").read_text())
     assert card["class_names"] == ["round", "square"]
-    assert {"backbone", "licence", "source", "network_digest", "precision"} <= set(card)
+    assert {"backbone", "license", "source", "network_digest", "precision"} <= set(card)
     assert card["figures"]["accuracy"] == run["result"]["accuracy"]
     assert card["figures"]["num_images"] == 10 and card["figures"]["num_train"] == 38
     assert card["calibration"]["num_photos"] == 38 and card["tells_unlike_photos"] is True
@@ -879,7 +879,7 @@ def test_a_fault_of_the_server_is_logged_and_not_shown(
     facts = check_problem(answer, "internal", "its log has the reason")
     assert "secret" not in answer.text
     (record,) = (record for record in caplog.records if record.message == "failed")
-    assert record.exc_info and record.facts["request_id"] == facts["request_id"]
+    assert record.exc_info and record.fields["request_id"] == facts["request_id"]
     monkeypatch.undo()
     assert server.client.post("/predict", files={"file": photo}).status_code == 200
 
@@ -896,8 +896,8 @@ def test_the_log_has_a_request_s_facts_and_nothing_that_was_in_it(
     wait_until(lambda: caplog.records)
     (record,) = caplog.records
     assert record.message == "request"
-    assert record.facts.pop("milliseconds") > 0 and record.facts.pop("bytes") > len(photo)
-    assert record.facts == {
+    assert record.fields.pop("milliseconds") > 0 and record.fields.pop("bytes") > len(photo)
+    assert record.fields == {
         "request_id": answer.headers["x-request-id"],
         "client": "127.0.0.1",
         "method": "POST",

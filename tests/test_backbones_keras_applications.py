@@ -82,7 +82,7 @@ def test_official_weights_come_from_keras_own_cache(small_body, tmp_path):
     backbone = find_backbone("Small")
     assert backbone.metadata.weights_path == path
     assert backbone.metadata.weights_sha256 == hashlib.sha256(b"kernel").hexdigest()
-    assert backbone.metadata.source == small_body.url and backbone.metadata.licence == "CC-BY-4.0"
+    assert backbone.metadata.source == small_body.url and backbone.metadata.license == "CC-BY-4.0"
 
 
 def test_official_weights_are_downloaded(small_body, tmp_path, monkeypatch):

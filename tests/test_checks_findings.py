@@ -11,7 +11,7 @@ from handful.checks.findings import Evidence, Finding, are, judge_singly, sugges
 from handful.checks.labels import review_labels
 from handful.data.fixes import Fix
 from handful.data.index import ImageIndex, RejectedFile
-from handful.data.metadata import MEASURES, FileFacts
+from handful.data.metadata import MEASURES, FileMetadata
 from handful.data.splits import duplicate_groups
 from handful.wording import number_of
 
@@ -25,7 +25,7 @@ def evidence_of(
     paths: list[str] | None = None,
     parts: list[str] | None = None,
     hashes: list[str] | None = None,
-    facts: dict[int, dict[str, Any]] | None = None,
+    metadata: dict[int, dict[str, Any]] | None = None,
     measures: dict[int, dict[str, float]] | None = None,
     alike: dict[int, int] | None = None,
     pairs: list[tuple[int, int]] | None = None,
@@ -50,7 +50,7 @@ def evidence_of(
         (),
         tuple(partial(bytes) for _ in labels),
     )
-    plain = FileFacts("JPEG", 500, 400, "YCbCr", 30_000, "", "aa")
+    plain = FileMetadata("JPEG", 500, 400, "YCbCr", 30_000, "", "aa")
     numbers = np.array(
         [
             [{**ORDINARY, **(measures or {}).get(row, {})}.get(name, 0.0) for name in MEASURES]
@@ -66,7 +66,8 @@ def evidence_of(
         index,
         tuple(parts or [""] * count),
         tuple(
-            FileFacts(**{**plain.__dict__, **(facts or {}).get(row, {})}) for row in range(count)
+            FileMetadata(**{**plain.__dict__, **(metadata or {}).get(row, {})})
+            for row in range(count)
         ),
         numbers,
         thumbnails,

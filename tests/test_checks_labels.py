@@ -227,7 +227,7 @@ def test_the_review_in_plain_values() -> None:
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
     review = review_labels(probabilities, np.array([0, 0, 0, 1, 1]), ("cats", "dogs"))
     paths = [f"{number}.jpg" for number in range(5)]
-    facts = json.loads(json.dumps(review.to_dict(paths)))
+    metadata = json.loads(json.dumps(review.to_dict(paths)))
     first = {
         "path": "2.jpg",
         "label": "cats",
@@ -235,10 +235,10 @@ def test_the_review_in_plain_values() -> None:
         "score": pytest.approx(0.9),
         "suspected": True,
     }
-    assert facts["photos"] == [first] and facts["num_suspected"] == 1
-    assert facts["thresholds"] == {"cats": pytest.approx(0.6), "dogs": pytest.approx(0.75)}
-    assert facts["confident_joint"] == [[2, 1], [0, 1]]
-    assert facts["noise_rate"] == pytest.approx(0.2)
+    assert metadata["photos"] == [first] and metadata["num_suspected"] == 1
+    assert metadata["thresholds"] == {"cats": pytest.approx(0.6), "dogs": pytest.approx(0.75)}
+    assert metadata["confident_joint"] == [[2, 1], [0, 1]]
+    assert metadata["noise_rate"] == pytest.approx(0.2)
     listed = review.to_dict(paths, count=3)["photos"]
     assert [photo["path"] for photo in listed] == ["2.jpg", "4.jpg", "1.jpg"]
     assert [photo["suspected"] for photo in listed] == [True, False, False]

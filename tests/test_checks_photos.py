@@ -40,7 +40,7 @@ def test_the_most_severe_come_first() -> None:
         parts=["train", "train", "validation", "validation"] * 10,
         pairs=[(0, 2)],
         measures={4: DARK},
-        facts={6: {"width": 40, "height": 30}},
+        metadata={6: {"width": 40, "height": 30}},
     )
     found = find_problems(evidence)
     assert kinds(found) == ["leak", "near-black", "tiny"]
@@ -121,8 +121,8 @@ def test_blur_is_doubtful_and_the_worst_is_first() -> None:
 def test_one_reason_is_enough() -> None:
     """A black photo has no sharp edge, and an icon neither; nobody need be told twice."""
     measures = {3: {**DARK, "sharpness": 0.0}, 4: {"sharpness": 0.001}}
-    facts = {4: {"width": 30, "height": 30}}
-    found = find_problems(evidence_of(LABELS, measures=measures, facts=facts))
+    metadata = {4: {"width": 30, "height": 30}}
+    found = find_problems(evidence_of(LABELS, measures=measures, metadata=metadata))
     assert kinds(found) == ["near-black", "tiny"]
 
 
@@ -138,15 +138,15 @@ def test_what_is_unlike_all_others_is_told_unless_it_is_black() -> None:
 
 
 def test_small_and_long_photos_are_small_and_long_for_the_set() -> None:
-    facts = {3: {"width": 60, "height": 50}, 5: {"width": 1300, "height": 400}}
-    found = find_problems(evidence_of(LABELS, facts=facts))
+    metadata = {3: {"width": 60, "height": 50}, 5: {"width": 1300, "height": 400}}
+    found = find_problems(evidence_of(LABELS, metadata=metadata))
     assert kinds(found) == ["tiny", "extreme-aspect"]
     assert found[0].lines == ("dog/3.jpg is 60 x 50 pixels",)
     assert {fix.action for each in found for fix in each.fixes} == {"keep"}
     digits = {key: {"width": 28, "height": 28} for key in range(40)}
-    assert find_problems(evidence_of(LABELS, facts=digits)) == ()
+    assert find_problems(evidence_of(LABELS, metadata=digits)) == ()
     panoramas = {key: {"width": 3600, "height": 900} for key in range(40)}
-    assert find_problems(evidence_of(LABELS, facts=panoramas)) == ()
+    assert find_problems(evidence_of(LABELS, metadata=panoramas)) == ()
 
 
 @pytest.mark.parametrize(
@@ -163,14 +163,14 @@ def test_small_and_long_photos_are_small_and_long_for_the_set() -> None:
 )
 def test_a_name_may_lie_about_the_format(path: str, name: str, is_wrong: bool) -> None:
     paths = [path, *(f"x/{n}.jpg" for n in range(39))]
-    found = find_problems(evidence_of(LABELS, paths=paths, facts={0: {"format": name}}))
+    found = find_problems(evidence_of(LABELS, paths=paths, metadata={0: {"format": name}}))
     assert kinds(found) == (["wrong-extension"] if is_wrong else [])
 
 
 def test_a_few_photos_of_another_color_mode_are_noted() -> None:
-    facts = {1: {"mode": "Gray"}, 2: {"mode": "CMYK"}}
+    metadata = {1: {"mode": "Gray"}, 2: {"mode": "CMYK"}}
     measures = {3: {"saturation": 0.0}}
-    (found,) = find_problems(evidence_of(LABELS, facts=facts, measures=measures))
+    (found,) = find_problems(evidence_of(LABELS, metadata=metadata, measures=measures))
     assert (found.kind, found.severity) == ("odd-colour-mode", "note")
     assert found.lines == ("dog/1.jpg is gray", "cat/2.jpg is CMYK", "dog/3.jpg is gray")
     assert found.fixes == ()
@@ -178,9 +178,9 @@ def test_a_few_photos_of_another_color_mode_are_noted() -> None:
 
 def test_a_grey_set_and_a_mixed_set_are_no_oddity() -> None:
     grey = {key: {"mode": "L"} for key in range(40)}
-    assert find_problems(evidence_of(LABELS, facts=grey)) == ()
+    assert find_problems(evidence_of(LABELS, metadata=grey)) == ()
     mixed = {key: {"mode": "L"} for key in range(15)}
-    assert find_problems(evidence_of(LABELS, facts=mixed)) == ()
+    assert find_problems(evidence_of(LABELS, metadata=mixed)) == ()
 
 
 def test_unequal_classes_are_counted_where_learning_is_done() -> None:

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from handful.checks.shortcuts import FILE_SIZE, LEAST_PHOTOS, Shortcut, measure_shortcuts
-from handful.data.metadata import MEASURES, FileFacts
+from handful.data.metadata import MEASURES, FileMetadata
 
 CLASSES = ("cat", "dog")
 
 
 def make(
     num_photos: int = 200, num_classes: int = 2, seed: int = 0
-) -> tuple[list[FileFacts], np.ndarray, np.ndarray]:
-    """Photos of which nothing tells the class: facts, measures, labels."""
+) -> tuple[list[FileMetadata], np.ndarray, np.ndarray]:
+    """Photos of which nothing tells the class: metadata, measures, labels."""
     rng = np.random.default_rng(seed)
-    facts = [
-        FileFacts(
+    metadata = [
+        FileMetadata(
             "JPEG",
             int(rng.integers(200, 800)),
             int(rng.integers(200, 800)),
@@ -29,11 +29,11 @@ def make(
         for _ in range(num_photos)
     ]
     measures = rng.random((num_photos, len(MEASURES))).astype(np.float32)
-    return facts, measures, np.arange(num_photos) % num_classes
+    return metadata, measures, np.arange(num_photos) % num_classes
 
 
 def find(
-    facts: list[FileFacts],
+    metadata: list[FileMetadata],
     measures: np.ndarray,
     labels: np.ndarray,
     groups: np.ndarray | None = None,
@@ -42,7 +42,7 @@ def find(
 ) -> dict[str, Shortcut]:
     groups = np.arange(len(labels)) if groups is None else groups
     found = measure_shortcuts(
-        facts, extensions or [".jpg"] * len(labels), measures, labels, names, groups
+        metadata, extensions or [".jpg"] * len(labels), measures, labels, names, groups
     )
     assert [s.balanced_accuracy for s in found] == sorted(
         (s.balanced_accuracy for s in found), reverse=True
@@ -68,10 +68,12 @@ def test_where_there_is_none_chance_is_in_reach(seed: int, num_classes: int) -> 
         assert shortcut.lift < 0.1
 
 
-def change(facts: list[FileFacts], labels: np.ndarray, **values: object) -> list[FileFacts]:
+def change(
+    metadata: list[FileMetadata], labels: np.ndarray, **values: object
+) -> list[FileMetadata]:
     return [
-        FileFacts(**{**fact.__dict__, **values}) if label else fact
-        for fact, label in zip(facts, labels, strict=True)
+        FileMetadata(**{**fact.__dict__, **values}) if label else fact
+        for fact, label in zip(metadata, labels, strict=True)
     ]
 
 
@@ -89,8 +91,8 @@ def change(facts: list[FileFacts], labels: np.ndarray, **values: object) -> list
 def test_a_class_made_in_another_way_is_told(
     values: dict[str, object], name: str, feature: str
 ) -> None:
-    facts, measures, labels = make()
-    found = find(change(facts, labels, **values), measures, labels)
+    metadata, measures, labels = make()
+    found = find(change(metadata, labels, **values), measures, labels)
     assert found[name].balanced_accuracy > 0.95 and found[name].lift > 0.8
     assert found[name].most_telling == feature
     for other in {SIZE, FORMAT, BORDER} - {name}:
@@ -98,42 +100,42 @@ def test_a_class_made_in_another_way_is_told(
 
 
 def test_a_frame_is_told_by_the_border() -> None:
-    facts, measures, labels = make()
+    metadata, measures, labels = make()
     measures[labels == 1, MEASURES.index("top_red")] += 0.8
-    found = find(facts, measures, labels)
+    found = find(metadata, measures, labels)
     assert found[BORDER].lift > 0.5 and found[BORDER].most_telling == "top red"
     assert found[BORDER].by_class[0].startswith("cat: median 0.")
 
 
 def test_the_file_ending_counts_too() -> None:
-    facts, measures, labels = make()
+    metadata, measures, labels = make()
     endings = [".jpeg" if label else ".jpg" for label in labels]
-    found = find(facts, measures, labels, extensions=endings)[FORMAT]
+    found = find(metadata, measures, labels, extensions=endings)[FORMAT]
     assert found.most_telling == "file ending" and found.lift > 0.8
     assert found.by_class == ("cat: .jpg in 100 %", "dog: .jpeg in 100 %")
 
 
 def test_small_and_unequal_classes_are_told_alike() -> None:
-    facts, measures, labels = make()
+    metadata, measures, labels = make()
     labels = (np.arange(200) < 20).astype(np.int64)
-    silent = find(facts, measures, labels)
+    silent = find(metadata, measures, labels)
     assert all(shortcut.lift < 0.15 for shortcut in silent.values())
-    told = find(change(facts, labels, width=640), measures, labels)[SIZE]
+    told = find(change(metadata, labels, width=640), measures, labels)[SIZE]
     assert told.balanced_accuracy > 0.9
 
 
 def test_what_is_the_same_everywhere_is_no_information() -> None:
     _, measures, labels = make()
-    facts = [FileFacts("PNG", 300, 300, "L", 1000, "", "")] * 200
-    assert set(find(facts, measures, labels)) == {BORDER}
+    metadata = [FileMetadata("PNG", 300, 300, "L", 1000, "", "")] * 200
+    assert set(find(metadata, measures, labels)) == {BORDER}
 
 
 def test_copies_neither_help_nor_count() -> None:
     """Ten photos, each there twenty times: side information must not name them by heart."""
-    facts, measures, labels = make(10)
+    metadata, measures, labels = make(10)
     groups = np.arange(10).repeat(20)
     found = find(
-        [facts[group] for group in groups], measures[groups], labels[groups], groups=groups
+        [metadata[group] for group in groups], measures[groups], labels[groups], groups=groups
     )
     for shortcut in found.values():
         assert shortcut.lift < 0.1
@@ -142,11 +144,11 @@ def test_copies_neither_help_nor_count() -> None:
 
 
 def test_few_photos_say_nothing() -> None:
-    facts, measures, labels = make(LEAST_PHOTOS - 1)
-    assert find(facts, measures, labels) == {}
-    facts, measures, labels = make(40)
+    metadata, measures, labels = make(LEAST_PHOTOS - 1)
+    assert find(metadata, measures, labels) == {}
+    metadata, measures, labels = make(40)
     one_group = np.where(labels == 1, 0, np.arange(40))
-    assert find(facts, measures, labels, groups=one_group) == {}
+    assert find(metadata, measures, labels, groups=one_group) == {}
 
 
 def test_the_same_photos_give_the_same_answer() -> None:
@@ -173,7 +175,7 @@ def test_cats_and_dogs_have_a_weak_one(shared_folder: Path) -> None:
     """File size tells a little: 60 of 100, where guessing tells 50."""
     from handful.data.decoding import DecodeSettings, decode
     from handful.data.index import load_index
-    from handful.data.metadata import measure, read_facts
+    from handful.data.metadata import measure, read_metadata
 
     (archive,) = (shared_folder / "data").rglob("cats_and_dogs_filtered.zip")
     index = load_index(archive)
@@ -181,7 +183,7 @@ def test_cats_and_dogs_have_a_weak_one(shared_folder: Path) -> None:
     files = [index.read(row) for row in range(len(index))]
     measures = np.stack([measure(decode(file, DecodeSettings(224))) for file in files])
     found = measure_shortcuts(
-        [read_facts(file) for file in files],
+        [read_metadata(file) for file in files],
         [".jpg"] * len(index),
         measures,
         index.labels,

@@ -12,11 +12,11 @@ from conftest import draw_photo
 from handful.data.metadata import (
     BORDER_MEASURES,
     MEASURES,
-    FileFacts,
+    FileMetadata,
     measure,
-    pack_facts,
-    read_facts,
-    unpack_facts,
+    pack_metadata,
+    read_metadata,
+    unpack_metadata,
 )
 from handful.errors import DataError
 
@@ -38,19 +38,24 @@ def plain(*colour: int, side: int = 224) -> np.ndarray:
 def test_facts_are_those_of_the_file() -> None:
     image = draw_photo("round", 0, (90, 120))
     data = encode(image)
-    facts = read_facts(data)
-    assert (facts.format, facts.width, facts.height, facts.mode) == ("JPEG", 120, 90, "YCbCr")
-    assert facts.num_bytes == len(data) and facts.camera == ""
-    png = read_facts(encode(image[:, :, 0], "PNG"))
+    metadata = read_metadata(data)
+    assert (metadata.format, metadata.width, metadata.height, metadata.mode) == (
+        "JPEG",
+        120,
+        90,
+        "YCbCr",
+    )
+    assert metadata.num_bytes == len(data) and metadata.camera == ""
+    png = read_metadata(encode(image[:, :, 0], "PNG"))
     assert (png.format, png.mode, png.encoder) == ("PNG", "L", "")
     with pytest.raises(DataError, match="is not a photo of a known format"):
-        read_facts(b"text")
+        read_metadata(b"text")
 
 
 def test_the_encoder_is_told_by_its_tables_not_by_the_photo() -> None:
     first, second = draw_photo("round", 0), draw_photo("square", 1)
     of = {
-        (i, q): read_facts(encode(im, quality=q)).encoder
+        (i, q): read_metadata(encode(im, quality=q)).encoder
         for i, im in enumerate((first, second))
         for q in (60, 90)
     }
@@ -74,7 +79,7 @@ def test_the_camera_is_read_from_exif(make: str, model: str, expected: str) -> N
         exif[0x010F] = make
     if model:
         exif[0x0110] = model
-    assert read_facts(encode(draw_photo("round", 0), exif=exif.tobytes())).camera == expected
+    assert read_metadata(encode(draw_photo("round", 0), exif=exif.tobytes())).camera == expected
 
 
 def test_broken_exif_stops_nothing() -> None:
@@ -82,7 +87,7 @@ def test_broken_exif_stops_nothing() -> None:
     exif[0x010F], exif[0x0110] = "Nikon", "D90"
     block = exif.tobytes()
     image = draw_photo("round", 0)
-    found = {read_facts(encode(image, exif=block[:end])).camera for end in range(6, len(block))}
+    found = {read_metadata(encode(image, exif=block[:end])).camera for end in range(6, len(block))}
     assert "" in found and max(map(len, found)) <= len("Nikon D90")
 
 
@@ -140,11 +145,11 @@ def test_the_same_photo_at_another_size_measures_alike() -> None:
 
 def test_what_is_packed_comes_back() -> None:
     image = draw_photo("round", 0)
-    facts, measures = read_facts(encode(image)), measure(image)
-    again, values = unpack_facts(pack_facts(facts, measures))
-    assert again == facts and np.array_equal(values, measures)
-    odd = FileFacts("PNG", 1, 2, "I;16", 3, 'Käm"era, \u2603', "")
-    assert unpack_facts(pack_facts(odd, measures))[0] == odd
+    metadata, measures = read_metadata(encode(image)), measure(image)
+    again, values = unpack_metadata(pack_metadata(metadata, measures))
+    assert again == metadata and np.array_equal(values, measures)
+    odd = FileMetadata("PNG", 1, 2, "I;16", 3, 'Käm"era, \u2603', "")
+    assert unpack_metadata(pack_metadata(odd, measures))[0] == odd
 
 
 def test_measuring_is_cheap() -> None:

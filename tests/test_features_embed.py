@@ -10,7 +10,7 @@ from conftest import draw_photo
 from handful.data.augmentation import content_view
 from handful.data.decoding import DecodeSettings, decode, fingerprint, mirror
 from handful.data.index import hash_content
-from handful.data.metadata import measure, read_facts
+from handful.data.metadata import measure, read_metadata
 from handful.errors import DataError
 from handful.features.conversion import FrozenNetwork
 from handful.features.embed import EmbeddingSpec, ImageScan, embed_one, embed_pixels, mean_view
@@ -40,9 +40,9 @@ def test_one_image_goes_all_the_way(data: bytes, spec: EmbeddingSpec) -> None:
     assert found.scan is not None
     assert np.array_equal(found.scan.fingerprint, fingerprint(looked))
     assert np.array_equal(found.scan.measures, measure(looked))
-    assert found.scan.facts == read_facts(data)
+    assert found.scan.metadata == read_metadata(data)
     again = ImageScan.unpack(found.scan.pack())
-    assert again.facts == found.scan.facts
+    assert again.metadata == found.scan.metadata
     assert np.array_equal(again.fingerprint, found.scan.fingerprint)
 
 

@@ -57,9 +57,9 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_installed_package_brings_a_backbone(packages: Path) -> None:
     assert "colours" in backbone_names() and backbone_names()[0] == "efficientnet-lite0"
     backbone = find_backbone("Colours")
-    assert backbone.metadata.about == {
+    assert backbone.metadata.provenance == {
         "backbone": "colours",
-        "licence": "MIT",
+        "license": "MIT",
         "source": "a test's",
     }
     assert load_extractor(backbone).embedding_dim == 12
@@ -99,7 +99,7 @@ def test_the_command_line_finds_it(packages: Path, photo_folder: Path, tmp_path:
     )
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "run" / "classifier" / "classifier.json").read_text())
-    assert facts["about"]["backbone"] == "colours"
+    assert facts["provenance"]["backbone"] == "colours"
 
 
 def test_what_is_no_longer_installed_is_named(

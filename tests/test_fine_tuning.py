@@ -96,7 +96,7 @@ def test_it_answers_and_says_how_many_epochs_helped(split: Split) -> None:
     found = trained.classifier.predict_index(split.part("validation"))
     right = found.probabilities.argmax(axis=1) == found.index.labels
     assert right.mean() >= 0.7
-    assert trained.classifier.about["backbone"] == "efficientnet-lite0"
+    assert trained.classifier.provenance["backbone"] == "efficientnet-lite0"
 
 
 def lone_class(split: Split) -> Split:

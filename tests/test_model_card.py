@@ -25,8 +25,8 @@ def test_the_figures_are_those_of_the_classifier_s_own_run(tiny_run: Path, tmp_p
 def test_a_run_without_figures_is_refused(tiny_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
-    facts = json.loads((run / RUN_FILE).read_text())
-    del facts["result"]["evaluation"]["roc_auc"]
-    (run / RUN_FILE).write_text(json.dumps(facts))
+    content = json.loads((run / RUN_FILE).read_text())
+    del content["result"]["evaluation"]["roc_auc"]
+    (run / RUN_FILE).write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"without the figures of a run \('roc_auc' is not in it\)"):
         make_card(Classifier.load(run))

@@ -114,7 +114,7 @@ def make_classifier(
     head = head or planted_head()
     return Classifier(
         NAMES, OpenVinoExtractor(network, "f32"), head, settings, test_time_mirror=tta,
-        about={"backbone": "planted"},
+        provenance={"backbone": "planted"},
     )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def test_saving_keeps_probabilities_to_the_bit(
     loaded = Classifier.load(tmp_path / "saved")
     assert np.array_equal(loaded.predict_index(index).probabilities, before)
     assert loaded.class_names == ("round", "square")
-    assert loaded.about == classifier.about
+    assert loaded.provenance == classifier.provenance
     names = sorted(path.name for path in (tmp_path / "saved").iterdir())
     assert names == [
         "classifier.json",
@@ -75,6 +75,33 @@ def test_saving_keeps_what_promises_rest_on(
     assert first[1].is_confident is False  # however probable the class
 
 
+def to_version_2(description: dict[str, Any]) -> None:
+    """Rename what has another name since."""
+    description["format_version"] = 2
+    description["about"] = provenance = description.pop("provenance")
+    provenance["licence"] = provenance.pop("license")
+    description["head"]["strength"] = description["head"].pop("C")
+    if reference := description.get("reference"):
+        reference["num_neighbours"] = reference.pop("num_neighbors")
+
+
+def test_a_classifier_of_the_second_version_is_read(classifier: Classifier, tmp_path: Path) -> None:
+    from handful.models.classifier import _digest
+
+    classifier.provenance["license"] = "MIT"
+    folder = classifier.save(tmp_path / "saved")
+    description = json.loads((folder / "classifier.json").read_text())
+    del description["digest"]
+    to_version_2(description)
+    description["digest"] = _digest(description)
+    (folder / "classifier.json").write_text(json.dumps(description))
+    loaded = Classifier.load(folder)
+    photo = [draw_photo("round", 5)]
+    assert loaded.predict(photo, error_rate=0.2) == classifier.predict(photo, error_rate=0.2)
+    assert loaded.head.C == classifier.head.C
+    assert loaded.provenance == classifier.provenance
+
+
 def test_a_classifier_of_the_first_version_is_read_without_promises(
     classifier: Classifier, tmp_path: Path
 ) -> None:
@@ -85,6 +112,7 @@ def test_a_classifier_of_the_first_version_is_read_without_promises(
     for name in ("calibration", "reference", "digest"):
         del description[name]
     del description["files"]["confidence.safetensors"]
+    to_version_2(description)
     description["format_version"] = 1
     description["digest"] = _digest(description)
     (folder / "classifier.json").write_text(json.dumps(description))
@@ -300,7 +328,7 @@ def _rewrite(path: Path, change: Callable[[dict], object]) -> None:
     ("change", "message"),
     [
         (lambda d: d.update(class_names=["square", "round"]), "was changed after it was saved"),
-        (lambda d: d.update(format_version=3), "has format version 3; this handful reads up to 2"),
+        (lambda d: d.update(format_version=4), "has format version 4; this handful reads up to 3"),
         (lambda d: d.update(format="other"), "it is something else"),
         (lambda d: d.pop("digest"), "was changed after it was saved"),
     ],
@@ -386,10 +414,10 @@ def test_whatever_is_forged_is_refused_in_one_line(classifier: Classifier, tmp_p
         ("decode", {**whole["decode"], "more": 1}),
         ("precision", "int1"),
         ("test_time_mirror", "no"),
-        ("about", ["backbone"]),
+        ("provenance", ["backbone"]),
         ("head", None),
         ("calibration", {**whole["calibration"], "temperature": -1}),
-        ("reference", {**whole["reference"], "num_neighbours": 10**9}),
+        ("reference", {**whole["reference"], "num_neighbors": 10**9}),
         ("reference", {**whole["reference"], "threshold": "10" * 3000}),
         ("files", {name: None for name in whole["files"]}),
         ("files", 3),

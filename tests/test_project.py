@@ -154,12 +154,12 @@ def test_credits_name_the_source_of_all_weights_and_photos() -> None:
     for variant in LITE_VARIANTS.values():
         assert variant.package.replace("_", "-") in text
     for name, family in FAMILIES.items():
-        assert re.search(rf"^  {name} +{re.escape(family.licence)} +\w", text, re.M), name
+        assert re.search(rf"^  {name} +{re.escape(family.license)} +\w", text, re.M), name
     assert CATS_AND_DOGS.file_name in text
     assert f"{SOLAR_CELLS} {SOLAR_CELLS_VERSION}" in text
 
 
-def test_the_licence_is_the_one_the_package_names() -> None:
+def test_the_license_is_the_one_the_package_names() -> None:
     facts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     words = (REPOSITORY / "LICENSE").read_text(encoding="utf-8").split()
     assert facts["license"] == "Apache-2.0"

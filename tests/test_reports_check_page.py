@@ -68,7 +68,7 @@ def gather(
         labels=LABELS,
         thumbnails={row: jpeg(row) for row in rows_to_show(findings, suspects)},
         suspects=suspects,
-        obstacle="",
+        train_error="",
         fix_list="fixes.csv" if findings else "",
         seconds=3.24,
         splits=["train"] * 100 + ["validation"] * 100,
@@ -113,13 +113,13 @@ def test_the_verdict_is_one_look(page: Page) -> None:
         (
             [],
             [],
-            {"obstacle": "One class."},
+            {"train_error": "One class."},
             "No classifier can be made of these photos yet. Nothing else was found in 200 photos.",
         ),
         (
             [FORMATS],
             [],
-            {"obstacle": "One class."},
+            {"train_error": "One class."},
             "No classifier can be made of these photos yet. 1 thing to know. Each of "
             "the 200 photos by itself looks fine.",
         ),
@@ -228,7 +228,7 @@ def test_nothing_found_still_tells_what_was_looked_for() -> None:
 
 
 def test_an_obstacle_is_no_clean_bill() -> None:
-    page = Page(render_check(gather(obstacle="There is one class. Add another.")))
+    page = Page(render_check(gather(train_error="There is one class. Add another.")))
     assert "What stands in the way There is one class. Add another." in re.sub(
         r"\s+", " ", " ".join(page.words)
     )
@@ -360,7 +360,7 @@ def named_page(text: str) -> Page:
                 paths=[f"{text}/{text}"] * NUM,
                 labels=[text] * NUM,
                 splits=[text] * NUM,
-                obstacle=text,
+                train_error=text,
                 fix_list=text,
                 photos=text,
             )

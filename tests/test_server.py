@@ -754,7 +754,7 @@ def test_the_log_holds_what_is_said_by_anyone_and_is_put_back(
     monkeypatch.setattr(sys, "stderr", out)
     before = logging.getLogger().handlers[:]
     with json_log():
-        logging.getLogger("handful.serve").info("request", extra={"facts": {"status": 200}})
+        logging.getLogger("handful.serve").info("request", extra={"fields": {"status": 200}})
         logging.getLogger("somebody").warning('forged\n{"event": "x"}')
         logging.getLogger("somebody").info("unimportant")
         with warnings.catch_warnings():
@@ -801,7 +801,7 @@ def test_a_record_that_cannot_be_written_is_named_and_the_log_goes_on() -> None:
     out = io.StringIO()
     writer = LogWriter(out)
     writer.start()
-    for facts in ({"msg": "%d things", "args": ("a",)}, {"msg": "odd", "facts": {"x": object()}}):
+    for facts in ({"msg": "%d things", "args": ("a",)}, {"msg": "odd", "fields": {"x": object()}}):
         writer.handle(logging.makeLogRecord({"pathname": "a.py", "lineno": 7, **facts}))
     writer.handle(logging.makeLogRecord({"msg": "after"}))
     writer.stop()

@@ -67,7 +67,7 @@ def test_a_network_of_ones_own_beats_chance(photo_folder: Path, tmp_path: Path) 
     assert trained is not None and tuple(trained.fitted.history) == COLUMNS
     assert (trained.fitted.epochs, trained.fitted.stopped) == (5, "")
     assert trained.num_parameters == trained.num_trainable == 8 * (3 * 3 * 3 + 1) + 9
-    assert run.classifier.about["backbone"] == "tiny"
+    assert run.classifier.provenance["backbone"] == "tiny"
     assert not checkpoint_path(tmp_path / "run").exists()
     # What is evaluated is what was trained.
     assert run.evaluation.accuracy == pytest.approx(trained.fitted.history["val_accuracy"][-1])
@@ -344,7 +344,7 @@ def test_the_exercises_head_on_a_frozen_body(
     assert fit["train"].images.shape == (38, 48) and fit["train"].policy is None
     assert run.evaluation.accuracy == pytest.approx(trained.fitted.history["val_accuracy"][-1])
     loaded = Classifier.load(tmp_path / "run")
-    assert loaded.about["backbone"] == "efficientnet-lite0"
+    assert loaded.provenance["backbone"] == "efficientnet-lite0"
     evaluation, _ = train_workflow.evaluate(loaded, photo_folder, use_cache=False)
     assert evaluation.accuracy >= 0.8
     assert train_workflow.train(photo_folder, config).cache == {"hits": 48, "misses": 0}
@@ -359,4 +359,4 @@ def test_the_exercises_head_has_2049_parameters(photo_folder: Path, shared_folde
     run = train_workflow.train(photo_folder, config)
     assert run.trained is not None
     assert (run.trained.num_parameters, run.trained.num_trainable) == (20_863_529, 2_049)
-    assert run.classifier.about["backbone"] == "xception"
+    assert run.classifier.provenance["backbone"] == "xception"

@@ -24,7 +24,7 @@ def say_run(split: Split, capsys: pytest.CaptureFixture[str]) -> list[str]:
     probabilities = np.eye(2)[(np.arange(3000) + wrong) % 2]
     paths = [f"{row}.jpg" for row in range(3000)]
     evaluation = score(probabilities, np.arange(3000) % 2, ["cat", "dog"], paths)
-    classifier = SimpleNamespace(class_names=("cat", "dog"), about={"backbone": "fake"})
+    classifier = SimpleNamespace(class_names=("cat", "dog"), provenance={"backbone": "fake"})
     run: Any = SimpleNamespace(
         split=split,
         evaluation=evaluation,

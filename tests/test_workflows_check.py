@@ -83,7 +83,7 @@ def test_what_is_wrong_is_found(tmp_path: Path) -> None:
     assert facts["problems"]["leaks"] == [["train/round/3.png", "validation/round/copied.png"]]
     pair = ["train/square/large.png", "train/square/large_again.jpg"]
     assert pair in facts["problems"]["near_duplicates"]
-    assert facts["obstacle"] == "" and facts["page"] is None and facts["fix_list"] is None
+    assert facts["train_error"] == "" and facts["page"] is None and facts["fix_list"] is None
     json.dumps(facts)
 
 
@@ -107,7 +107,7 @@ def test_every_kind_of_mess_is_called_by_its_name(messy_folder: Path) -> None:
 def test_a_sound_folder_is_called_so(photo_folder: Path) -> None:
     found = check(photo_folder)
     assert {finding.severity for finding in found.findings} <= {"note"}
-    assert found.fixes == () and found.obstacle == ""
+    assert found.fixes == () and found.train_error == ""
 
 
 @pytest.mark.slow
@@ -217,7 +217,7 @@ def test_what_stands_in_the_way_is_said(tmp_path: Path) -> None:
     for number in range(3):
         write_photo(tmp_path / "p" / "b" / f"{number}.png", draw_photo("square", number))
     found = check(tmp_path / "p", output=tmp_path / "out")
-    assert 'Class "a"' in found.obstacle and found.to_dict()["num_images"] == 4
+    assert 'Class "a"' in found.train_error and found.to_dict()["num_images"] == 4
     assert found.review is None and found.split is None
     assert "No classifier can be made" in (tmp_path / "out" / "check.html").read_text()
 
@@ -228,7 +228,7 @@ def test_one_class_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     shutil.copy(tmp_path / "p" / "only" / "0.png", tmp_path / "p" / "only" / "copy.png")
     monkeypatch.setattr(steps, "find_backbone", lambda *_: pytest.fail("nothing to embed for"))
     found = check(tmp_path / "p")
-    assert 'one class, "only"; a classifier needs 2' in found.obstacle
+    assert 'one class, "only"; a classifier needs 2' in found.train_error
     assert kinds(found) == {"duplicate"}
 
 
@@ -237,7 +237,7 @@ def test_copies_of_one_photo_are_no_data_set(tmp_path: Path) -> None:
         for number in range(12):
             write_photo(tmp_path / "p" / kind / f"{number}.png", draw_photo("round", 1))
     found = check(tmp_path / "p")
-    assert "no photo left for train" in found.obstacle
+    assert "no photo left for train" in found.train_error
     assert found.review is None and "same-photo-two-labels" in kinds(found)
 
 
@@ -248,7 +248,7 @@ def test_photos_that_cannot_be_decoded_are_listed(photo_folder: Path, tmp_path: 
         for number in range(3):
             (tmp_path / "p" / kind / f"{number}.jpg").write_bytes(data + bytes([number]))
     found = check(tmp_path / "p", output=tmp_path / "out")
-    assert found.obstacle.endswith("has no photo that can be decoded.")
+    assert found.train_error.endswith("has no photo that can be decoded.")
     assert len(found.index) == 0 and found.to_dict()["sizes"] == {}
     assert {"unreadable", "few-photos"} == kinds(found)
 

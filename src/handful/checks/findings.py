@@ -12,7 +12,7 @@ from handful.checks.labels import LabelReview
 from handful.checks.shortcuts import Shortcut
 from handful.data.fixes import ACTIONS, Action, Fix
 from handful.data.index import ImageIndex
-from handful.data.metadata import MEASURES, FileFacts
+from handful.data.metadata import MEASURES, FileMetadata
 from handful.options import command_line
 from handful.wording import number_of
 
@@ -56,8 +56,8 @@ class Evidence:
     Args:
         index: The photos; files that cannot be used are in its `rejected`.
         parts: (N,) "train", "validation", "test", or "" where nothing is split.
-        facts: (N,) what each file says of itself.
-        measures: (N, 18) float32 from `picture_facts.measure`.
+        metadata: (N,) what each file says of itself.
+        measures: (N, 18) float32 from `metadata.measure`.
         fingerprints: (N, 1024) uint8 thumbnails.
         pairs: Near-duplicate pairs of rows, exact copies among them.
         groups: (N,) int64 group of each photo, as in `Split`.
@@ -72,7 +72,7 @@ class Evidence:
 
     index: ImageIndex
     parts: tuple[str, ...]
-    facts: tuple[FileFacts, ...]
+    metadata: tuple[FileMetadata, ...]
     measures: NDArray[np.float32]
     fingerprints: NDArray[np.uint8]
     pairs: tuple[tuple[int, int], ...]

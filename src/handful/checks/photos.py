@@ -184,7 +184,7 @@ def _find_blurred(evidence: Evidence) -> Iterator[Finding]:
 
 def _sides(evidence: Evidence) -> NDArray[np.int64]:
     """(N, 2) shorter and longer side in pixels."""
-    sides = [(fact.width, fact.height) for fact in evidence.facts]
+    sides = [(image.width, image.height) for image in evidence.metadata]
     return np.sort(np.array(sides, np.int64).reshape(-1, 2), axis=1)
 
 
@@ -210,7 +210,7 @@ def _find_outliers(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _find_odd_shapes(evidence: Evidence) -> Iterator[Finding]:
-    sides, facts = _sides(evidence), evidence.facts
+    sides, metadata = _sides(evidence), evidence.metadata
     tiny = np.flatnonzero(_is_tiny(evidence))
     yield from judge_singly(
         evidence,
@@ -221,7 +221,7 @@ def _find_odd_shapes(evidence: Evidence) -> Iterator[Finding]:
         "Enlarged to what a network sees, they are little more than color. Look for larger "
         'versions; or write "remove".',
         "keep",
-        lambda row: f"is {facts[row].width} x {facts[row].height} pixels",
+        lambda row: f"is {metadata[row].width} x {metadata[row].height} pixels",
     )
     aspects = sides[:, 1] / sides[:, 0]
     usual = float(np.median(aspects)) if len(aspects) else 1.0
@@ -235,17 +235,17 @@ def _find_odd_shapes(evidence: Evidence) -> Iterator[Finding]:
         "Made a square, they lose their ends or their proportions. Crop them to what matters; "
         '`resize` squash keeps all; or write "remove".',
         "keep",
-        lambda row: f"is {facts[row].width} x {facts[row].height} pixels",
+        lambda row: f"is {metadata[row].width} x {metadata[row].height} pixels",
     )
 
 
 def _find_odd_files(evidence: Evidence) -> Iterator[Finding]:
-    facts, paths = evidence.facts, evidence.index.paths
+    metadata, paths = evidence.metadata, evidence.index.paths
     endings = [PurePosixPath(path).suffix[1:].lower() for path in paths]
     wrong = [
         row
         for row, ending in enumerate(endings)
-        if ending not in _EXTENSIONS[facts[row].format]
+        if ending not in _EXTENSIONS[metadata[row].format]
         and any(ending in known for known in _EXTENSIONS.values())
     ]
     if wrong:
@@ -257,7 +257,7 @@ def _find_odd_files(evidence: Evidence) -> Iterator[Finding]:
             "refuse them.",
             "",
             tuple((row,) for row in wrong),
-            tuple(f"{paths[row]} is a {facts[row].format}" for row in wrong),
+            tuple(f"{paths[row]} is a {metadata[row].format}" for row in wrong),
         )
     modes = _color_modes(evidence)
     usual, most = Counter(modes).most_common(1)[0] if modes else ("", 0)
@@ -279,7 +279,7 @@ def _find_odd_files(evidence: Evidence) -> Iterator[Finding]:
 def _color_modes(evidence: Evidence) -> list[str]:
     """Color, gray, CMYK or palette, of each photo; gray ones may be stored as color."""
     names = {mode: name for name, modes in _MODES.items() for mode in modes}
-    found = [names.get(fact.mode, fact.mode) for fact in evidence.facts]
+    found = [names.get(image.mode, image.mode) for image in evidence.metadata]
     grey = evidence.measured("saturation") < _GREY_SATURATION
     return [
         "gray" if name == "color" and is_grey else name

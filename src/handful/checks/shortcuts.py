@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.data.metadata import BORDER_MEASURES, MEASURES, FileFacts
+from handful.data.metadata import BORDER_MEASURES, MEASURES, FileMetadata
 from handful.data.splits import can_be_held_out
 from handful.models.heads import out_of_fold_logits
 from handful.statistics.metrics import balanced_accuracy, confusion_matrix
@@ -71,7 +71,7 @@ class Shortcut:
 
 
 def measure_shortcuts(
-    facts: Sequence[FileFacts],
+    metadata: Sequence[FileMetadata],
     extensions: Sequence[str],
     measures: NDArray[np.float32],
     labels: NDArray[np.int64],
@@ -82,9 +82,9 @@ def measure_shortcuts(
     """Guess the classes from what the photos do not show.
 
     Args:
-        facts: (N,) what each file says of itself.
+        metadata: (N,) what each file says of itself.
         extensions: (N,) lower-case endings of the names.
-        measures: (N, 18) float32 from `picture_facts.measure`.
+        measures: (N, 18) float32 from `metadata.measure`.
         labels: (N,) int64, 0 to C - 1, each class at least once.
         class_names: (C,) names of the classes.
         groups: (N,) int64, photos with equal numbers are held out together.
@@ -96,9 +96,9 @@ def measure_shortcuts(
     """
     if len(labels) < LEAST_PHOTOS:
         return ()
-    width = np.array([fact.width for fact in facts], np.float64)
-    height = np.array([fact.height for fact in facts], np.float64)
-    num_bytes = np.array([fact.num_bytes for fact in facts], np.float64)
+    width = np.array([image.width for image in metadata], np.float64)
+    height = np.array([image.height for image in metadata], np.float64)
+    num_bytes = np.array([image.num_bytes for image in metadata], np.float64)
     kinds: dict[str, Features] = {
         "photo dimensions": {
             "width": width,
@@ -108,11 +108,11 @@ def measure_shortcuts(
         },
         FILE_SIZE: {"bytes": num_bytes, "bytes a pixel": num_bytes / (width * height)},
         "file format, encoder and camera": {
-            "format": [fact.format for fact in facts],
-            "color mode": [fact.mode for fact in facts],
+            "format": [image.format for image in metadata],
+            "color mode": [image.mode for image in metadata],
             "file ending": list(extensions),
-            "JPEG encoder": [fact.encoder for fact in facts],
-            "camera": [fact.camera for fact in facts],
+            "JPEG encoder": [image.encoder for image in metadata],
+            "camera": [image.camera for image in metadata],
         },
         "border color": {
             name.replace("_", " "): measures[:, MEASURES.index(name)] for name in BORDER_MEASURES

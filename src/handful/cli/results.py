@@ -59,7 +59,7 @@ def print_run(run: "Run") -> None:
     seconds = run.seconds["total"] - converting
     show(
         f"{len(run.split.train):,} training photos of {len(run.classifier.class_names)} classes, "
-        f"{run.classifier.about['backbone']}, {seconds:.1f} s"
+        f"{run.classifier.provenance['backbone']}, {seconds:.1f} s"
         + (f" and {converting:.1f} s to convert the network once" if converting > 1 else "")
     )
     split, review = run.split, run.label_review
@@ -359,9 +359,9 @@ def print_check(found: "PhotoCheck") -> None:
     for part, counts in found.index.counts().items():
         inside = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         show(f"  {part}: {inside}")
-    if found.obstacle:
+    if found.train_error:
         show()
-        show(f"No classifier can be made of these: {with_options(found.obstacle)}")
+        show(f"No classifier can be made of these: {with_options(found.train_error)}")
     for warning in found.remarks:
         show(f"Note: {with_options(warning)}")
     # A screenful: the more findings there are, the less is said of each; the page has all.
@@ -381,7 +381,7 @@ def print_check(found: "PhotoCheck") -> None:
         if finding.command and finding.command not in said:
             said.add(finding.command)
             show(f"  $ {finding.command}")
-    if not found.findings and not found.obstacle:
+    if not found.findings and not found.train_error:
         show("No problems found")
     show()
     if found.fix_list is not None:

@@ -116,13 +116,13 @@ def preview(
     path = output or Path(f"{photo.stem}-preview.png")
     preview_sheet(shown).save(path)
     if as_json:
-        facts = {
+        values = {
             "photo": str(photo),
             "recipe": recipe,
             "seed": config.seed,
             "picture": str(path),
         }
-        terminal.print_json({**facts, **shown.to_dict()})
+        terminal.print_json({**values, **shown.to_dict()})
     else:
         for strip in shown.strips:
             terminal.show(f"{strip.name:<20} {strip.range}")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from handful.data.decoding import MAX_MEGAPIXELS, bits_in_use, read_header
 
 # Raised when a change here changes any value; part of the cache keys.
-FACTS_VERSION = 2
+METADATA_VERSION = 2
 # Pixels are measured at one size, so that thresholds do not depend on the network's.
 _SIDE = 224
 _BORDER = 2  # of 56
@@ -37,7 +37,7 @@ BORDER_MEASURES = MEASURES[6:]
 
 
 @dataclass(frozen=True)
-class FileFacts:
+class FileMetadata:
     """What a picture's file says without being decoded.
 
     Args:
@@ -62,7 +62,7 @@ class FileFacts:
     deep_bits: int = 0
 
 
-def read_facts(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> FileFacts:
+def read_metadata(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> FileMetadata:
     """Read what a picture's file says of itself.
 
     Args:
@@ -70,7 +70,7 @@ def read_facts(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> FileFacts
         max_megapixels: As for `decode`: pictures of 16 bits a sample are looked into.
 
     Returns:
-        The facts.
+        The metadata.
 
     Raises:
         DataError: When it is not a picture that handful takes.
@@ -78,7 +78,7 @@ def read_facts(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> FileFacts
     header = read_header(data)
     tables = header.tables
     encoder = hashlib.blake2b(tables, digest_size=4).hexdigest() if tables else ""
-    return FileFacts(
+    return FileMetadata(
         header.format,
         header.width,
         header.height,
@@ -138,28 +138,28 @@ def measure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.array(values, dtype=np.float32)
 
 
-def pack_facts(facts: FileFacts, measures: NDArray[np.float32]) -> bytes:
+def pack_metadata(metadata: FileMetadata, measures: NDArray[np.float32]) -> bytes:
     """Facts and measures of a picture as bytes, for the cache.
 
     Args:
-        facts: The file's.
+        metadata: The file's.
         measures: (18,) float32 from `measure`.
 
     Returns:
-        The measures, then the facts as JSON.
+        The measures, then the metadata as JSON.
     """
-    return measures.astype("<f4").tobytes() + json.dumps(list(asdict(facts).values())).encode()
+    return measures.astype("<f4").tobytes() + json.dumps(list(asdict(metadata).values())).encode()
 
 
-def unpack_facts(value: bytes) -> tuple[FileFacts, NDArray[np.float32]]:
-    """The opposite of `pack_facts`.
+def unpack_metadata(value: bytes) -> tuple[FileMetadata, NDArray[np.float32]]:
+    """The opposite of `pack_metadata`.
 
     Args:
         value: What it returned.
 
     Returns:
-        The same facts and measures.
+        The same metadata and measures.
     """
     num_bytes = 4 * len(MEASURES)
     measures = np.frombuffer(value[:num_bytes], dtype="<f4").astype(np.float32)
-    return FileFacts(*json.loads(value[num_bytes:])), measures
+    return FileMetadata(*json.loads(value[num_bytes:])), measures

@@ -82,14 +82,14 @@ def list_folder(root: Path) -> Listing:
 
     for folder, names, files in os.walk(root, onerror=refuse, followlinks=True):
         try:
-            facts = os.stat(folder)
+            status = os.stat(folder)
         except OSError as error:
             refuse(error)
             names.clear()
             continue
         place, all_names = Path(folder), list(names)
         path_here = place.relative_to(root).as_posix()
-        known = seen.setdefault((facts.st_dev, facts.st_ino), path_here)
+        known = seen.setdefault((status.st_dev, status.st_ino), path_here)
         if known != path_here:
             names.clear()
             if not place.relative_to(root).is_relative_to(known):  # a link to a folder around it

@@ -93,12 +93,12 @@ class Guarantees:
         Returns:
             Names and values are described in docs/file-formats.md.
         """
-        facts = asdict(self)
-        facts["calibration_error"] = self.calibration_error.error
-        facts["calibration_error_interval"] = list(self.calibration_error.interval)
-        for row in facts["abstaining"]:
+        values = asdict(self)
+        values["calibration_error"] = self.calibration_error.error
+        values["calibration_error_interval"] = list(self.calibration_error.interval)
+        for row in values["abstaining"]:
             row["error_interval"] = row["error_interval"] and list(row["error_interval"])
-        return facts | {name: list(facts[name]) for name in ("abstaining", "sets")}
+        return values | {name: list(values[name]) for name in ("abstaining", "sets")}
 
 
 def check_guarantees(

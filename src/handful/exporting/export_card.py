@@ -30,12 +30,12 @@ probabilities = model.predict(image[None])[0]""",
 
 
 @dataclass(frozen=True, eq=False)
-class CardFacts:
+class CardContent:
     """What a card tells, in plain values.
 
     Args:
         name: Name of the run.
-        model: Metadata of the model, as `export_jobs.model_facts` gives it.
+        model: Metadata of the model, as `export_jobs.model_metadata` gives it.
         model_format: "openvino", "onnx", "litert" or "keras".
         parity: The comparison with handful, see `export_jobs.Parity`.
         files: File name to "sha256" and "bytes".
@@ -56,33 +56,33 @@ class CardFacts:
     run_precision: str
 
 
-def write_card(facts: CardFacts, path: Path) -> None:
+def write_card(content: CardContent, path: Path) -> None:
     """Write a model card as Markdown.
 
     Args:
-        facts: What it tells.
+        content: What it tells.
         path: File to make.
     """
     sections = {
-        "What it is": _what(facts),
-        "How to use it": _use(facts),
-        "Photos": _photos(facts),
-        "How good it is": _figures(facts),
-        "The same as handful?": _parity(facts),
-        "Meant for": _purpose(facts),
-        "Limits": _limits(facts),
-        "Licence and source of the weights": _licence(facts),
-        "Files": _files(facts),
+        "What it is": _what(content),
+        "How to use it": _use(content),
+        "Photos": _photos(content),
+        "How good it is": _figures(content),
+        "The same as handful?": _parity(content),
+        "Meant for": _purpose(content),
+        "Limits": _limits(content),
+        "License and source of the weights": _license(content),
+        "Files": _files(content),
     }
-    lines = [f"# {facts.name}: an image classifier"]
+    lines = [f"# {content.name}: an image classifier"]
     for heading, found in sections.items():
         lines += ["", f"## {heading}", "", *found]
     text = "\n".join(map(printable, "\n".join(lines).split("\n")))
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _what(facts: CardFacts) -> Iterator[str]:
-    model = facts.model
+def _what(content: CardContent) -> Iterator[str]:
+    model = content.model
     names = model["class_names"]
     yield f"It names which of {len(names)} classes a photo shows: {', '.join(names)}."
     yield ""
@@ -94,41 +94,41 @@ def _what(facts: CardFacts) -> Iterator[str]:
         "linear head with its temperature."
     )
     made = f"- Made by handful {model['handful_version']}"
-    if facts.run is not None:
-        result = facts.run["result"]
+    if content.run is not None:
+        result = content.run["result"]
         made += f", strategy {result['strategy']}, recipe {result['recipe']}"
     yield made + "."
 
 
-def _use(facts: CardFacts) -> Iterator[str]:
+def _use(content: CardContent) -> Iterator[str]:
     yield "`image` is a NumPy array (height, width, 3), uint8, RGB, upright (turned as EXIF says)."
     yield ""
-    yield f"```python\n{_USE[facts.model_format]}\n```"
+    yield f"```python\n{_USE[content.model_format]}\n```"
 
 
-def _photos(facts: CardFacts) -> Iterator[str]:
-    if not facts.counts:
-        missing = "its run" if facts.run is None else "the run's split.csv"
+def _photos(content: CardContent) -> Iterator[str]:
+    if not content.counts:
+        missing = "its run" if content.run is None else "the run's split.csv"
         yield f"Not known: the classifier was exported without {missing}."
         return
-    names = facts.model["class_names"]
+    names = content.model["class_names"]
     yield f"| part | photos | {' | '.join(_cell(name) for name in names)} |"
     yield f"|---|---|{'---|' * len(names)}"
-    for part, counts in facts.counts.items():
+    for part, counts in content.counts.items():
         numbers = " | ".join(f"{counts.get(name, 0):,}" for name in names)
         yield f"| {part} | {sum(counts.values()):,} | {numbers} |"
 
 
-def _figures(facts: CardFacts) -> Iterator[str]:
-    if facts.run is None:
+def _figures(content: CardContent) -> Iterator[str]:
+    if content.run is None:
         yield "Not known: the classifier was exported without its run."
         return
-    found = facts.run["result"]["evaluation"]
+    found = content.run["result"]["evaluation"]
     low, high = found["accuracy_interval"]
     yield (
         f"Of {found['num_images']:,} validation photos {format_share(found['accuracy'])} are "
         f"classified correctly (95 % interval {format_share(low)} to {format_share(high)}), by the "
-        f"run's own classifier, which computes in {facts.run_precision}. Balanced accuracy "
+        f"run's own classifier, which computes in {content.run_precision}. Balanced accuracy "
         f"{format_share(found['balanced_accuracy'])}, log loss {found['log_loss']:.3f}, expected "
         f"calibration error {format_share(found['expected_calibration_error'])}."
     )
@@ -138,9 +138,9 @@ def _figures(facts: CardFacts) -> Iterator[str]:
     for row in found["per_class"]:
         numbers = [_number(row[name]) for name in ("precision", "recall")]
         yield f"| {_cell(row['name'])} | {row['support']:,} | {' | '.join(numbers)} |"
-    for limitation in facts.run["result"].get("limitations", []):
+    for limitation in content.run["result"].get("limitations", []):
         yield f"\n{limitation}"
-    yield from _thresholds(facts.calibration)
+    yield from _thresholds(content.calibration)
 
 
 def _thresholds(calibration: Mapping[str, Any] | None) -> Iterator[str]:
@@ -163,19 +163,19 @@ def _thresholds(calibration: Mapping[str, Any] | None) -> Iterator[str]:
         )
 
 
-def _parity(facts: CardFacts) -> Iterator[str]:
-    found = facts.parity
+def _parity(content: CardContent) -> Iterator[str]:
+    found = content.parity
     yield (
-        f"Compared with handful's own classifier in {facts.model['precision']} on "
+        f"Compared with handful's own classifier in {content.model['precision']} on "
         f"{found['num_pictures']} pictures ({found['pictures']}). Given pixels that handful had "
         f"resized, no probability differs by more than {found['largest_difference_resized']:.2g} "
         f"({found['allowed']:g} is allowed); given the raw pictures, by more than "
         f"{found['largest_difference']:.2g}, and on {found['num_above']} of them by more than "
         f"{found['allowed']:g}: a few pixels are rounded the other way."
     )
-    if facts.model["precision"] != facts.run_precision:
+    if content.model["precision"] != content.run_precision:
         yield (
-            f"From the run's own classifier, in {facts.run_precision}, they differ by up to "
+            f"From the run's own classifier, in {content.run_precision}, they differ by up to "
             f"{found['largest_difference_from_run']:.2g}, and {found['num_other_answers']} are "
             "named otherwise."
         )
@@ -186,14 +186,14 @@ def _parity(facts: CardFacts) -> Iterator[str]:
         )
 
 
-def _purpose(facts: CardFacts) -> Iterator[str]:
+def _purpose(content: CardContent) -> Iterator[str]:
     yield (
-        f"Photos of {', '.join(facts.model['class_names'])} like those it was trained on: the same "
-        "kind of subject, camera and light."
+        f"Photos of {', '.join(content.model['class_names'])} like those it was trained on: the "
+        "same kind of subject, camera and light."
     )
 
 
-def _limits(facts: CardFacts) -> Iterator[str]:
+def _limits(content: CardContent) -> Iterator[str]:
     yield (
         "- It knows no other classes and answers for every photo, one of nothing it knows as well; "
         "unlike `handful predict` it does not tell photos unlike those of training."
@@ -203,16 +203,16 @@ def _limits(facts: CardFacts) -> Iterator[str]:
     yield "- Not for decisions about people, their health, safety or rights."
 
 
-def _licence(facts: CardFacts) -> Iterator[str]:
-    model = facts.model
-    yield f"{model['backbone']}: {model['weights_licence']}; {model['weights_source']}."
+def _license(content: CardContent) -> Iterator[str]:
+    model = content.model
+    yield f"{model['backbone']}: {model['weights_license']}; {model['weights_source']}."
     yield "The head, or all of a network trained from scratch, is made from your photos."
 
 
-def _files(facts: CardFacts) -> Iterator[str]:
+def _files(content: CardContent) -> Iterator[str]:
     yield "| file | bytes | SHA-256 |"
     yield "|---|---|---|"
-    for name, found in facts.files.items():
+    for name, found in content.files.items():
         yield f"| {name} | {found['bytes']:,} | {found['sha256']} |"
 
 

@@ -63,12 +63,12 @@ def folded_head(head: LinearHead) -> tuple[NDArray[np.float32], NDArray[np.float
     return matrix.astype(np.float32), bias.astype(np.float32)
 
 
-def whole_graph(classifier: Classifier, facts: Mapping[str, Any], bf16: bool = False) -> Any:
+def whole_graph(classifier: Classifier, values: Mapping[str, Any], bf16: bool = False) -> Any:
     """Put resizing, network and head into one graph.
 
     Args:
         classifier: Whose network and head to take.
-        facts: Metadata to keep in the graph, plain values; see `metadata`.
+        values: Metadata to keep in the graph, plain values; see `metadata`.
         bf16: Whether to keep the network's weights in 16 bits.
 
     Returns:
@@ -100,16 +100,16 @@ def whole_graph(classifier: Classifier, facts: Mapping[str, Any], bf16: bool = F
     model.validate_nodes_and_infer_types()
     if bf16:
         _keep_in_bf16(model)
-    for name, value in metadata(facts).items():
+    for name, value in metadata_texts(values).items():
         model.set_rt_info(value, ["handful", name])
     return model
 
 
-def metadata(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Facts as every format keeps them: names to texts.
+def metadata_texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Metadata as every format keeps them: names to texts.
 
     Args:
-        facts: Plain values.
+        values: Plain values.
 
     Returns:
         Texts stay as they are; all else is JSON. Bytes of a name that are no text stand as escapes,
@@ -119,7 +119,7 @@ def metadata(facts: Mapping[str, Any]) -> dict[str, str]:
         name: (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
         .encode("utf-8", "backslashreplace")
         .decode("utf-8")
-        for name, value in facts.items()
+        for name, value in values.items()
     }
 
 

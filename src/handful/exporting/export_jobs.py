@@ -11,8 +11,8 @@ from typing import Any
 from handful.data.index import ImageIndex
 from handful.display import job_reporter
 from handful.errors import DataError, HandfulError, OutputError, UsageError
-from handful.exporting.export_card import CARD_FILE, CardFacts, write_card
-from handful.exporting.export_graph import metadata, whole_graph
+from handful.exporting.export_card import CARD_FILE, CardContent, write_card
+from handful.exporting.export_graph import metadata_texts, whole_graph
 from handful.exporting.export_runtime import FILE_NAMES, check_extra
 from handful.exporting.parity import MAX_DIFFERENCE, Parity, compare
 from handful.exporting.trial_images import TrialImages, find_images
@@ -38,7 +38,7 @@ PRECISIONS = {
 }
 # Share of the validation photos that a network made int8 for the export may lose.
 MAX_ACCURACY_DROP = 0.003
-FACTS_FILE = "export.json"
+EXPORT_FILE = "export.json"
 FORMAT_VERSION = 1
 
 
@@ -153,8 +153,8 @@ def export(
     images = find_images(read.stored, Path(photos) if photos else None, classifier.settings)
     accuracy = _checked_accuracy(read, reference, images, chosen)
     with new_folder(folder) as temporary:
-        facts = model_facts(reference, chosen)
-        _write(reference, format, chosen, temporary / FILE_NAMES[format], facts)
+        metadata = model_metadata(reference, chosen)
+        _write(reference, format, chosen, temporary / FILE_NAMES[format], metadata)
         with reporter.phase("compare"):
             parity = compare(temporary / FILE_NAMES[format], format, chosen, reference,
                              read.classifier, images, reporter.progress)  # fmt: skip
@@ -169,7 +169,7 @@ def export(
             parity=parity,
             accuracy=accuracy,
         )
-        _describe(made, read, facts, temporary)
+        _describe(made, read, metadata, temporary)
     return made
 
 
@@ -219,7 +219,7 @@ def _in_precision(run: _Run, precision: str) -> Classifier:
         own.head,
         own.settings,
         test_time_mirror=own.test_time_mirror,
-        about=own.about,
+        provenance=own.provenance,
         calibration=own.calibration,
         reference=own.reference,
     )
@@ -228,7 +228,7 @@ def _in_precision(run: _Run, precision: str) -> Classifier:
 def _other_form(run: _Run, precision: str) -> FeatureExtractor:
     """The run's network made anew from its weights, with as many bits as another precision has."""
     own = run.classifier
-    name, found = own.about.get("backbone", ""), own.extractor.precision
+    name, found = own.provenance.get("backbone", ""), own.extractor.precision
     if name in efficientnet_loading.BACKBONES:
         backbone = find_backbone(name, run.weights, own.extractor.image_size)
         # A network under that name may have been trained on since, or be too small for 8 bits.
@@ -283,7 +283,7 @@ def validation_accuracy(classifier: Classifier, index: ImageIndex) -> float:
     return float((found.probabilities.argmax(axis=1) == found.index.labels).mean())
 
 
-def model_facts(classifier: Classifier, precision: str) -> dict[str, Any]:
+def model_metadata(classifier: Classifier, precision: str) -> dict[str, Any]:
     """What a model says of itself, in its metadata.
 
     Args:
@@ -301,32 +301,32 @@ def model_facts(classifier: Classifier, precision: str) -> dict[str, Any]:
         "output": "probabilities, float32 (N, classes), in the order of class_names",
         "image_size": classifier.settings.image_size,
         "resize": classifier.settings.resize,
-        "backbone": classifier.about.get("backbone", ""),
-        "weights_licence": classifier.about.get("licence", ""),
-        "weights_source": classifier.about.get("source", ""),
+        "backbone": classifier.provenance.get("backbone", ""),
+        "weights_license": classifier.provenance.get("license", ""),
+        "weights_source": classifier.provenance.get("source", ""),
         "network_digest": classifier.extractor.digest,
     }
 
 
 def _write(
-    classifier: Classifier, format: str, precision: str, path: Path, facts: Mapping[str, Any]
+    classifier: Classifier, format: str, precision: str, path: Path, metadata: Mapping[str, Any]
 ) -> None:
     if format in ("openvino", "onnx"):
-        graph = whole_graph(classifier, facts, bf16=precision == "bf16")
+        graph = whole_graph(classifier, metadata, bf16=precision == "bf16")
         if format == "openvino":
             save_graph(graph, path)
         else:
             from handful.exporting.export_onnx import write_onnx
 
-            write_onnx(graph, path, metadata(facts))
+            write_onnx(graph, path, metadata_texts(metadata))
         return
     from handful.exporting.export_keras import whole_model, write_keras, write_litert
 
     model = whole_model(classifier)
-    (write_keras if format == "keras" else write_litert)(model, path, metadata(facts))
+    (write_keras if format == "keras" else write_litert)(model, path, metadata_texts(metadata))
 
 
-def _describe(made: Export, run: _Run, facts: Mapping[str, Any], folder: Path) -> None:
+def _describe(made: Export, run: _Run, metadata: Mapping[str, Any], folder: Path) -> None:
     """Write export.json and the model card."""
     files = {
         path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size}
@@ -335,13 +335,13 @@ def _describe(made: Export, run: _Run, facts: Mapping[str, Any], folder: Path) -
     described = {"format": "handful export", "format_version": FORMAT_VERSION}
     plain = {name: value for name, value in made.to_dict().items() if name != "path"}
     plain["model_format"] = plain.pop("format")
-    text = json.dumps({**described, **plain, "model": dict(facts), "files": files}, indent=2,
+    text = json.dumps({**described, **plain, "model": dict(metadata), "files": files}, indent=2,
                       ensure_ascii=False)  # fmt: skip
-    (folder / FACTS_FILE).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    (folder / EXPORT_FILE).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     calibration = run.classifier.calibration
-    card = CardFacts(
+    card = CardContent(
         name=run.path.resolve().name,
-        model=facts,
+        model=metadata,
         model_format=made.format,
         parity=asdict(made.parity),
         files=files,

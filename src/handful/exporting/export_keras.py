@@ -374,25 +374,25 @@ def _spread(values: NDArray[Any], rank: int, is_last: bool) -> NDArray[Any]:
     return values.reshape([1] * (rank - values.ndim) + list(values.shape)).transpose(_TO_LAST)
 
 
-def write_keras(model: "keras.Model", path: Path, facts: Mapping[str, str]) -> None:
+def write_keras(model: "keras.Model", path: Path, metadata: Mapping[str, str]) -> None:
     """Write a model as a .keras file.
 
     Args:
         model: From `whole_model`.
         path: File to make; its name ends in .keras.
-        facts: Metadata, kept in a file of its own inside: a .keras file is a zip archive.
+        metadata: Metadata, kept in a file of its own inside: a .keras file is a zip archive.
     """
     model.save(path)
-    _add_metadata(path, facts)
+    _add_metadata(path, metadata)
 
 
-def write_litert(model: "keras.Model", path: Path, facts: Mapping[str, str]) -> None:
+def write_litert(model: "keras.Model", path: Path, metadata: Mapping[str, str]) -> None:
     """Write a model as a LiteRT file of LiteRT's own operations.
 
     Args:
         model: From `whole_model`.
         path: File to make.
-        facts: Metadata, in a zip archive after the model, as LiteRT files keep their labels.
+        metadata: Metadata, in a zip archive after the model, as LiteRT files keep their labels.
 
     Raises:
         HandfulError: When Keras does not compute with TensorFlow, or LiteRT lacks an operation.
@@ -427,10 +427,10 @@ def write_litert(model: "keras.Model", path: Path, facts: Mapping[str, str]) -> 
                 "Export it with `format` openvino, onnx or keras."
             ) from error
         path.write_bytes(content)
-    _add_metadata(path, facts)
+    _add_metadata(path, metadata)
 
 
-def _add_metadata(path: Path, facts: Mapping[str, str]) -> None:
+def _add_metadata(path: Path, metadata: Mapping[str, str]) -> None:
     """Add a text file to a zip archive; after a file that is none, an archive is begun."""
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(METADATA_FILE, json.dumps(dict(facts), indent=2, ensure_ascii=False))
+        archive.writestr(METADATA_FILE, json.dumps(dict(metadata), indent=2, ensure_ascii=False))

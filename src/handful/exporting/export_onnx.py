@@ -29,13 +29,13 @@ _ATTRIBUTES = {"Concat": "axis", "Softmax": "axis", "Elu": "alpha"}
 _LEVELS = 256
 
 
-def write_onnx(model: Any, path: Path, facts: Mapping[str, str]) -> None:
+def write_onnx(model: Any, path: Path, metadata: Mapping[str, str]) -> None:
     """Write a graph as an ONNX file.
 
     Args:
         model: `openvino.Model` with one input and one output, sides fixed inside the network.
         path: File to make.
-        facts: Metadata, names to texts.
+        metadata: Metadata, names to texts.
 
     Raises:
         HandfulError: When the graph has an operation that has no like.
@@ -52,7 +52,7 @@ def write_onnx(model: Any, path: Path, facts: Mapping[str, str]) -> None:
     written = onnx.helper.make_model(
         made, opset_imports=opset, ir_version=_IR_VERSION, producer_name="handful"
     )
-    onnx.helper.set_model_props(written, dict(facts))
+    onnx.helper.set_model_props(written, dict(metadata))
     onnx.checker.check_model(written, full_check=True)
     onnx.save(written, path)
 

@@ -247,8 +247,8 @@ def frozen_network(
         return stored
     _logger.info("Converting %s for OpenVINO, once", metadata.name)
     path = metadata.weights_path
-    facts = {**asdict(metadata), "weights_path": None if path is None else path.name}
-    return store(folder, digest, facts, write)
+    description = {**asdict(metadata), "weights_path": None if path is None else path.name}
+    return store(folder, digest, description, write)
 
 
 def open_stored(folder: Path, digest: str) -> FrozenNetwork | None:
@@ -269,11 +269,11 @@ def open_stored(folder: Path, digest: str) -> FrozenNetwork | None:
         return None if spare in (None, folder) else open_stored(spare, digest)
     problem = "its description cannot be read"
     try:
-        facts = read_json(folder / "network.json")
+        description = read_json(folder / "network.json")
         found = {name: sha256_of(folder / f"network.{name}") for name in ("xml", "bin")}
-        if facts["format"] != FORMAT_VERSION or facts["digest"] != digest:
+        if description["format"] != FORMAT_VERSION or description["digest"] != digest:
             problem = "it is another network"
-        elif found != facts["sha256"]:
+        elif found != description["sha256"]:
             problem = "its files have changed"
         else:
             return FrozenNetwork(
@@ -281,8 +281,8 @@ def open_stored(folder: Path, digest: str) -> FrozenNetwork | None:
                 bin_path=folder / "network.bin",
                 xml_sha256=found["xml"],
                 bin_sha256=found["bin"],
-                image_size=int(facts["image_size"]),
-                embedding_dim=int(facts["embedding_dim"]),
+                image_size=int(description["image_size"]),
+                embedding_dim=int(description["embedding_dim"]),
                 digest=digest,
                 seconds=0.0,
             )
@@ -293,7 +293,7 @@ def open_stored(folder: Path, digest: str) -> FrozenNetwork | None:
 
 
 def store(
-    folder: Path, digest: str, facts: Mapping[str, Any], write: Callable[[Path], None]
+    folder: Path, digest: str, description: Mapping[str, Any], write: Callable[[Path], None]
 ) -> FrozenNetwork:
     """Make a network and put it away whole: a reader never sees a half-written one.
 
@@ -304,7 +304,8 @@ def store(
     Args:
         folder: Where it goes.
         digest: Its identity.
-        facts: What else `network.json` should say; `image_size` and `embedding_dim` are needed.
+        description: What else `network.json` should say; `image_size` and `embedding_dim` are
+            needed.
         write: Puts `network.xml` and `network.bin` into the folder that it is given.
 
     Returns:
@@ -315,7 +316,7 @@ def store(
     """
     start = time.perf_counter()
     try:
-        network = _store(folder, digest, facts, write)
+        network = _store(folder, digest, description, write)
     except OSError as error:
         _logger.warning(
             "The cache %s cannot be used (%s); converted networks are kept for this run alone",
@@ -323,7 +324,7 @@ def store(
             reason_of(error),
         )
         try:
-            network = _store(_spare_folder() / folder.name, digest, facts, write)
+            network = _store(_spare_folder() / folder.name, digest, description, write)
         except OSError as again:
             raise OutputError(
                 f"The converted network can be kept neither in {folder} ({reason_of(error)}) nor "
@@ -342,7 +343,7 @@ def _spare_folder() -> Path:
 
 
 def _store(
-    folder: Path, digest: str, facts: Mapping[str, Any], write: Callable[[Path], None]
+    folder: Path, digest: str, description: Mapping[str, Any], write: Callable[[Path], None]
 ) -> FrozenNetwork:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with Draft(folder.parent) as draft:
@@ -350,7 +351,7 @@ def _store(
         temporary.mkdir()
         write(temporary)
         sha256 = {name: sha256_of(temporary / f"network.{name}") for name in ("xml", "bin")}
-        description = {"format": FORMAT_VERSION, "digest": digest, "sha256": sha256, **facts}
+        description = {"format": FORMAT_VERSION, "digest": digest, "sha256": sha256, **description}
         write_json(temporary / "network.json", description)
         _move(temporary, folder, digest)
     network = open_stored(folder, digest)

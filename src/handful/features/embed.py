@@ -23,12 +23,12 @@ from handful.data.decoding import (
 )
 from handful.data.index import hash_content
 from handful.data.metadata import (
-    FACTS_VERSION,
-    FileFacts,
+    METADATA_VERSION,
+    FileMetadata,
     measure,
-    pack_facts,
-    read_facts,
-    unpack_facts,
+    pack_metadata,
+    read_metadata,
+    unpack_metadata,
 )
 from handful.features.extractor import FeatureExtractor, num_workers
 from handful.files.cache import content_key
@@ -84,7 +84,7 @@ class EmbeddingSpec:
 
     def scan_keys(self, content_hashes: Sequence[str]) -> list[bytes]:
         """Keys under which scans of images are kept."""
-        kind, looking = f"facts{FACTS_VERSION}:{_FINGERPRINT_BYTES}", self.scanned.key()
+        kind, looking = f"facts{METADATA_VERSION}:{_FINGERPRINT_BYTES}", self.scanned.key()
         return [content_key(kind, content, looking) for content in content_hashes]
 
 
@@ -95,23 +95,23 @@ class ImageScan:
     Args:
         fingerprint: (1024,) uint8 thumbnail for finding near-duplicates.
         measures: (18,) float32 brightness and the like, see `metadata.measure`.
-        facts: What the file says of itself.
+        metadata: What the file says of itself.
     """
 
     fingerprint: NDArray[np.uint8]
     measures: NDArray[np.float32]
-    facts: FileFacts
+    metadata: FileMetadata
 
     def pack(self) -> bytes:
         """Bytes to keep."""
-        return _READABLE + self.fingerprint.tobytes() + pack_facts(self.facts, self.measures)
+        return _READABLE + self.fingerprint.tobytes() + pack_metadata(self.metadata, self.measures)
 
     @classmethod
     def unpack(cls, value: bytes) -> "ImageScan":
         """The scan that `pack` made bytes of; one of `MALFORMED` is raised for other bytes."""
         end = 1 + _FINGERPRINT_BYTES
-        facts, measures = unpack_facts(value[end:])
-        return cls(np.frombuffer(value[1:end], dtype=np.uint8), measures, facts)
+        metadata, measures = unpack_metadata(value[end:])
+        return cls(np.frombuffer(value[1:end], dtype=np.uint8), measures, metadata)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +166,8 @@ def embed_one(data: bytes, spec: EmbeddingSpec) -> EmbeddedImage:
     scan = None
     if spec.scans:
         looked = image if spec.settings == spec.scanned else decode(data, spec.scanned)
-        facts = read_facts(data, spec.settings.max_megapixels)
-        scan = ImageScan(fingerprint(looked), measure(looked), facts)
+        metadata = read_metadata(data, spec.settings.max_megapixels)
+        scan = ImageScan(fingerprint(looked), measure(looked), metadata)
     drawn = any(view not in (0, "mirror") for view in spec.views)
     views = _views(image, spec, hash_content(data) if drawn else "")
     seconds = time.perf_counter() - started

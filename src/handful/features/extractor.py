@@ -74,7 +74,7 @@ class BackboneMetadata:
         name: What users call it.
         image_size: Side S in pixels of its square input.
         embedding_dim: Width D of its features.
-        licence: Under which the weights were published.
+        license: Under which the weights were published.
         source: Where the weights come from.
         precision: What a head is best fitted in, where the user does not say: "auto" or "int8".
         weights_path: The weights file, which may only be read when it has the digest; None where
@@ -85,7 +85,7 @@ class BackboneMetadata:
     name: str
     image_size: int
     embedding_dim: int
-    licence: str
+    license: str
     source: str
     precision: str = "auto"
     weights_path: Path | None = None
@@ -98,9 +98,9 @@ class BackboneMetadata:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property
-    def about(self) -> dict[str, str]:
-        """Facts to keep with a classifier: "backbone", "licence", "source"."""
-        return {"backbone": self.name, "licence": self.licence, "source": self.source}
+    def provenance(self) -> dict[str, str]:
+        """Facts to keep with a classifier: "backbone", "license", "source"."""
+        return {"backbone": self.name, "license": self.license, "source": self.source}
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,8 @@ def find_backbone(
     metadata = replace(metadata, image_size=size)
     if weights_path is not None:
         path, sha256 = weights_path, weights_sha256(weights_path)
-        licence, source = "that of the given file", f"file: {weights_path.name}"
-        metadata = replace(metadata, licence=licence, source=source)
+        license, source = "that of the given file", f"file: {weights_path.name}"
+        metadata = replace(metadata, license=license, source=source)
     elif backbone.locate is not None:
         path, sha256 = backbone.locate(metadata)
     else:

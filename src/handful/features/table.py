@@ -21,7 +21,7 @@ from handful.data.decoding import (
     decoded_megapixels,
 )
 from handful.data.index import ImageIndex
-from handful.data.metadata import MEASURES, FileFacts
+from handful.data.metadata import MEASURES, FileMetadata
 from handful.errors import CostError, DataError
 from handful.features.embed import EmbeddedImage, EmbeddingSpec, ImageScan, embed_one, mean_view
 from handful.features.extractor import num_workers
@@ -43,7 +43,7 @@ class EmbeddingTable:
             ones lie in a file, see `empty_array`.
         fingerprints: (N, 1024) uint8, see `ImageScan`; zeros where nothing was scanned.
         measures: (N, 18) float32, see `ImageScan`.
-        facts: (N,) what each file says of itself; None for a rejected image.
+        metadata: (N,) what each file says of itself; None for a rejected image.
         rejected: Row to the reason why its image cannot be decoded.
         hits: Embeddings that came from the store.
         misses: Embeddings that were computed.
@@ -53,7 +53,7 @@ class EmbeddingTable:
     embeddings: NDArray[np.float32]
     fingerprints: NDArray[np.uint8]
     measures: NDArray[np.float32]
-    facts: tuple[FileFacts | None, ...]
+    metadata: tuple[FileMetadata | None, ...]
     rejected: dict[int, str] = field(default_factory=dict)
     hits: int = 0
     misses: int = 0
@@ -84,7 +84,7 @@ class EmbeddingTable:
             embeddings=self.embeddings[rows],
             fingerprints=self.fingerprints[rows],
             measures=self.measures[rows],
-            facts=tuple(self.facts[row] for row in rows),
+            metadata=tuple(self.metadata[row] for row in rows),
             rejected={},
         )
 
@@ -195,9 +195,9 @@ class _Work:
         for row, scan in enumerate(self.scans):
             if scan is not None:
                 fingerprints[row], measures[row] = scan.fingerprint, scan.measures
-        facts = tuple(None if scan is None else scan.facts for scan in self.scans)
+        metadata = tuple(None if scan is None else scan.metadata for scan in self.scans)
         return EmbeddingTable(
-            self.embeddings, fingerprints, measures, facts, self.rejected, hits, misses, seconds
+            self.embeddings, fingerprints, measures, metadata, self.rejected, hits, misses, seconds
         )
 
     def _take_from_store(self) -> None:
@@ -226,8 +226,8 @@ class _Work:
             return  # not what this version keeps: made again
         self.scans[row] = scan
         # The limit is no part of the key: what it allowed once may be past it now.
-        facts, settings = scan.facts, self.spec.settings
-        pixels = decoded_megapixels(facts.format, facts.width, facts.height, settings)
+        metadata, settings = scan.metadata, self.spec.settings
+        pixels = decoded_megapixels(metadata.format, metadata.width, metadata.height, settings)
         try:
             check_cost(Cost(pixels, 0, 0.0), settings.max_megapixels)
         except CostError as error:

@@ -447,7 +447,7 @@ def _open_map(classifier: Classifier) -> FeatureMap:
     look: FeatureMap | None = getattr(classifier.extractor, "feature_map", lambda: None)()
     if look is None:
         raise ModelFileError(
-            f"The network {classifier.about.get('backbone', 'of this classifier')} does not "
+            f"The network {classifier.provenance.get('backbone', 'of this classifier')} does not "
             "end in the average of a feature map, so no place can be named that its answer "
             "comes from. Use another backbone with strategy transfer, such as "
             "efficientnet-lite0; or end a network of your own in GlobalAveragePooling2D and "

@@ -48,9 +48,9 @@ from handful.wording import format_share, list_names
 # The folder of a run's classifier in that of the run.
 CLASSIFIER_FOLDER = "classifier"
 FORMAT = "handful classifier"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # The first version had no confidence file, and is read all the same.
-_READABLE_VERSIONS = (1, 2)
+_READABLE_VERSIONS = (1, 2, 3)
 _DESCRIPTION, _NETWORK, _WEIGHTS, _HEAD, _CONFIDENCE = (
     "classifier.json",
     "network.xml",
@@ -101,7 +101,7 @@ class Prediction(Shown):
         Returns:
             Names and values are described in docs/file-formats.md.
         """
-        facts: dict[str, Any] = {
+        values: dict[str, Any] = {
             "path": self.path,
             "label": self.label,
             "probability": self.probability,
@@ -109,10 +109,10 @@ class Prediction(Shown):
             "is_out_of_distribution": self.is_out_of_distribution,
         }
         if self.is_confident is not None:
-            facts["is_confident"] = self.is_confident
+            values["is_confident"] = self.is_confident
         if self.prediction_set is not None:
-            facts["prediction_set"] = list(self.prediction_set)
-        return facts
+            values["prediction_set"] = list(self.prediction_set)
+        return values
 
 
 class Predictions(Shown, list[Prediction]):
@@ -153,7 +153,7 @@ class Classifier(Shown):
         head: The fitted head on its embeddings.
         settings: How photos are decoded.
         test_time_mirror: Average the embeddings of a photo and of its mirror image.
-        about: Further facts to keep with the classifier: backbone name, licence, source.
+        provenance: Further metadata to keep with the classifier: backbone name, license, source.
         calibration: Answers on photos not learned from, for thresholds; None where there are none.
         reference: Training photos to hold others against; None where there are too few.
         folder: Where it was loaded from, beside its run where it has one; else None.
@@ -174,7 +174,7 @@ class Classifier(Shown):
         settings: DecodeSettings,
         *,
         test_time_mirror: bool = False,
-        about: Mapping[str, str] | None = None,
+        provenance: Mapping[str, str] | None = None,
         calibration: Calibration | None = None,
         reference: NoveltyDetector | None = None,
         folder: Path | None = None,
@@ -184,7 +184,7 @@ class Classifier(Shown):
         self.head = head
         self.settings = settings
         self.test_time_mirror = test_time_mirror
-        self.about = dict(about or {})
+        self.provenance = dict(provenance or {})
         self.calibration = calibration
         self.reference = reference
         self.folder = folder
@@ -193,7 +193,7 @@ class Classifier(Shown):
         side = self.settings.image_size
         return (
             f"{len(self.class_names)} classes ({list_names(self.class_names)}), "
-            f"{self.about.get('backbone', 'own network')}, {side} x {side} pixels"
+            f"{self.provenance.get('backbone', 'own network')}, {side} x {side} pixels"
         )
 
     def with_answers(
@@ -443,9 +443,9 @@ class Classifier(Shown):
         """
         if not isinstance(self.extractor, OpenVinoExtractor):
             raise ModelFileError(
-                f"The network {self.about.get('backbone', 'of this classifier')} comes from an "
-                "installed package and has no files in OpenVINO's format, which this needs. Train "
-                "with one of handful's own backbones."
+                f"The network {self.provenance.get('backbone', 'of this classifier')} comes from "
+                "an installed package and has no files in OpenVINO's format, which this needs. "
+                "Train with one of handful's own backbones."
             )
         return self.extractor.network
 
@@ -492,8 +492,8 @@ class Classifier(Shown):
         folder = _classifier_folder(Path(path))
         description = read_description(folder)
         try:
-            for name, facts in description["files"].items():
-                _check_file(folder / name, facts["sha256"])
+            for name, values in description["files"].items():
+                _check_file(folder / name, values["sha256"])
             return cls._from_description(folder, description)
         except MALFORMED as error:
             raise ModelFileError(
@@ -503,12 +503,13 @@ class Classifier(Shown):
 
     @classmethod
     def _from_description(cls, folder: Path, description: dict[str, Any]) -> "Classifier":
+        _rename_old_keys(description)
         backbone = description["backbone"]
         _check_description(description)
         extractor = _read_extractor(folder, description)
         tensors = read_tensors(folder / _HEAD)
         mean, scale, weights, bias = (tensors[name] for name in _TENSORS)
-        head = LinearHead(mean, scale, weights, bias, description["head"]["strength"])
+        head = LinearHead(mean, scale, weights, bias, description["head"]["C"])
         dim, num_classes = backbone["embedding_dim"], len(description["class_names"])
         shapes = [(dim,), (dim,), (dim, num_classes), (num_classes,)]
         for name, shape in zip(_TENSORS, shapes, strict=True):
@@ -521,17 +522,17 @@ class Classifier(Shown):
             head,
             DecodeSettings(**description["decode"]),
             test_time_mirror=description["test_time_mirror"],
-            about=description["about"],
+            provenance=description["provenance"],
             folder=folder,
             **_read_confidence(folder, description),
         )
 
     def _confidence(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """What is written of calibration and reference: facts, and arrays by name."""
-        facts: dict[str, Any] = {"calibration": None, "reference": None}
+        """What is written of calibration and reference: values, and arrays by name."""
+        values: dict[str, Any] = {"calibration": None, "reference": None}
         tensors: dict[str, NDArray[Any]] = {}
         if (calibration := self.calibration) is not None:
-            facts["calibration"] = {
+            values["calibration"] = {
                 "temperature": calibration.temperature,
                 "source": calibration.source,
                 "num_photos": len(calibration),
@@ -546,14 +547,14 @@ class Classifier(Shown):
             if calibration.unlike is not None:
                 tensors["unlike"] = calibration.unlike.astype(np.uint8)
         if (reference := self.reference) is not None:
-            facts["reference"] = {
+            values["reference"] = {
                 "threshold": reference.threshold,
-                "num_neighbours": reference.num_neighbors,
+                "num_neighbors": reference.num_neighbors,
                 "false_alarm_rate": reference.false_alarm_rate,
                 "num_photos": len(reference.directions),
             }
             tensors["reference"] = reference.directions
-        return facts, {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+        return values, {name: np.ascontiguousarray(values) for name, values in tensors.items()}
 
     def _description(self, folder: Path, confidence: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -569,11 +570,11 @@ class Classifier(Shown):
                 "digest": self.extractor.digest,
             },
             "head": {
-                "kind": "standardised multinomial logistic regression",
-                "strength": self.head.C,
+                "kind": "standardized multinomial logistic regression",
+                "C": self.head.C,
             },
             **confidence,
-            "about": self.about,
+            "provenance": self.provenance,
             "files": {
                 name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
                 for name in (_NETWORK, _WEIGHTS, _HEAD, _CONFIDENCE)
@@ -602,7 +603,7 @@ def _read_extractor(folder: Path, description: dict[str, Any]) -> FeatureExtract
             seconds=0.0,
         )
         return OpenVinoExtractor(network, description["precision"])
-    name = str(description["about"].get("backbone"))
+    name = str(description["provenance"].get("backbone"))
     try:
         found = find_backbone(name, None, backbone["image_size"])
     except UsageError as error:
@@ -629,31 +630,31 @@ def _read_confidence(folder: Path, description: dict[str, Any]) -> dict[str, Any
         return {}
     tensors = read_tensors(folder / _CONFIDENCE)
     result: dict[str, Any] = {}
-    if (facts := description["calibration"]) is not None:
+    if (values := description["calibration"]) is not None:
         names = {"confidence", "correct", "true_probability", *({"groups", "unlike"} & {*tensors})}
         shapes = {tensors[name].shape for name in names}
         _must(len(shapes) == 1 and len(shapes.pop()) == 1, "the calibration's shapes differ")
-        _must(0 < float(facts["temperature"]) < math.inf, "the temperature is not above 0")
+        _must(0 < float(values["temperature"]) < math.inf, "the temperature is not above 0")
         result["calibration"] = Calibration(
             tensors["confidence"],
             tensors["correct"].astype(np.bool_),
             tensors["true_probability"],
-            float(facts["temperature"]),
-            str(facts["source"]),
+            float(values["temperature"]),
+            str(values["source"]),
             tensors.get("groups"),
             tensors["unlike"].astype(np.bool_) if "unlike" in tensors else None,
         )
-    if (facts := description["reference"]) is not None:
+    if (values := description["reference"]) is not None:
         num_photos, dim = tensors["reference"].shape
         _must(dim == description["backbone"]["embedding_dim"], "the reference is another network's")
-        _must(math.isfinite(float(facts["threshold"])), "the threshold is no number")
-        _must(0 < int(facts["num_neighbours"]) <= num_photos, "num_neighbours is out of range")
-        rate = float(facts.get("false_alarm_rate", FALSE_ALARM_RATE))
+        _must(math.isfinite(float(values["threshold"])), "the threshold is no number")
+        _must(0 < int(values["num_neighbors"]) <= num_photos, "num_neighbors is out of range")
+        rate = float(values.get("false_alarm_rate", FALSE_ALARM_RATE))
         _must(0 < rate <= 1, "the false alarm rate is no share")
         result["reference"] = NoveltyDetector(
             tensors["reference"],
-            float(facts["threshold"]),
-            int(facts["num_neighbours"]),
+            float(values["threshold"]),
+            int(values["num_neighbors"]),
             rate,
         )
     return result
@@ -745,9 +746,24 @@ def _digest(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def _rename_old_keys(description: dict[str, Any]) -> None:
+    """Give what versions 1 and 2 hold the names of version 3."""
+    if description["format_version"] >= 3:
+        return
+    head, reference = description["head"], description.get("reference")
+    provenance = description["provenance"] = description.pop("about")
+    head["C"] = head.pop("strength")
+    if reference:
+        reference["num_neighbors"] = reference.pop("num_neighbours")
+    if "licence" in provenance:
+        provenance["license"] = provenance.pop("licence")
+
+
 def _check_description(description: dict[str, Any]) -> None:
     """Raise ValueError for what somebody forged: digests guard against damage alone."""
-    names, backbone, about = (description[key] for key in ("class_names", "backbone", "about"))
+    names, backbone, provenance = (
+        description[key] for key in ("class_names", "backbone", "provenance")
+    )
     _must(
         isinstance(names, list)
         and len(names) > 1
@@ -770,11 +786,12 @@ def _check_description(description: dict[str, Any]) -> None:
     _must(isinstance(description["test_time_mirror"], bool), "test_time_mirror is no truth value")
     _must(isinstance(backbone["digest"], str), "the network has no digest")
     _must(
-        isinstance(about, dict) and not any(isinstance(v, list | dict) for v in about.values()),
-        "about is no list of facts",
+        isinstance(provenance, dict)
+        and not any(isinstance(value, list | dict) for value in provenance.values()),
+        "the provenance is no plain dictionary",
     )
-    C = description["head"]["strength"]
-    _must(C is None or isinstance(C, int | float), "the strength is no number")
+    C = description["head"]["C"]
+    _must(C is None or isinstance(C, int | float), "C is no number")
 
 
 def _must(holds: bool, problem: str) -> None:

@@ -104,17 +104,17 @@ def confidence_chart(curve: ReliabilityCurve) -> Chart:
     )
 
 
-def spread_chart(facts: Mapping[str, Any]) -> Chart:
+def spread_chart(data: Mapping[str, Any]) -> Chart:
     """Accuracies on other splits, their mean and its interval.
 
     Args:
-        facts: `Resampling.to_dict`, as run.json keeps it.
+        data: `Resampling.to_dict`, as run.json keeps it.
 
     Returns:
         A strip of dots.
     """
-    values = sorted(one["accuracy"] for one in facts["resamples"])
-    average, (low, high) = facts["accuracy"]["mean"], facts["accuracy"]["interval"]
+    values = sorted(one["accuracy"] for one in data["resamples"])
+    average, (low, high) = data["accuracy"]["mean"], data["accuracy"]["interval"]
     start, end = min(low, values[0]), max(high, values[-1])
     step = next(step for step in _SPREAD_STEPS if (end - start) / step <= _MOST_SPREAD_STEPS)
     first = math.floor(start / step + 1e-9)
@@ -139,13 +139,11 @@ def spread_chart(facts: Mapping[str, Any]) -> Chart:
     )
 
 
-def learning_curve_chart(
-    facts: Mapping[str, Any], target: Mapping[str, Any] | None = None
-) -> Chart:
+def learning_curve_chart(data: Mapping[str, Any], target: Mapping[str, Any] | None = None) -> Chart:
     """Accuracy against the number of photos: what was measured and what to expect of more.
 
     Args:
-        facts: `LearningCurve.to_dict`, as run.json and curve.json keep it; older ones have no
+        data: `LearningCurve.to_dict`, as run.json and curve.json keep it; older ones have no
             "band", and what is expected is then drawn by its four sizes.
         target: An accuracy aimed at, as curve.json keeps it: "accuracy", "photos_a_class",
             "more_a_class"; None draws none.
@@ -153,8 +151,8 @@ def learning_curve_chart(
     Returns:
         The chart.
     """
-    points, largest = facts["points"], facts["largest_photos_a_class"]
-    sizes, expected, lows, highs = _band(facts)
+    points, largest = data["points"], data["largest_photos_a_class"]
+    sizes, expected, lows, highs = _band(data)
     reached = points[-1]["photos_a_class"]
     fitted = [(x, y) for x, y in zip(sizes, expected, strict=True) if x <= reached]
     ahead = [*fitted[-1:], *((x, y) for x, y in zip(sizes, expected, strict=True) if x > reached)]
@@ -172,7 +170,7 @@ def learning_curve_chart(
     )
     curve, more = Line(fitted, "right", 2), Line(ahead, "right", 2, is_dashed=True)
     measured = [mark for point in points for mark in _measured(point)]
-    there = facts["num_photos"] / facts["num_classes"]
+    there = data["num_photos"] / data["num_classes"]
     return Chart(
         "Accuracy against the number of photos",
         "Accuracy by number of training photos, measured and expected",
@@ -193,13 +191,13 @@ def learning_curve_chart(
     )
 
 
-def _band(facts: Mapping[str, Any]) -> list[list[float]]:
+def _band(data: Mapping[str, Any]) -> list[list[float]]:
     """Sizes, accuracies to expect, lower and upper ends of their intervals."""
-    if "band" in facts:
-        return [facts["band"][name] for name in ("photos_a_class", "accuracy", "low", "high")]
+    if "band" in data:
+        return [data["band"][name] for name in ("photos_a_class", "accuracy", "low", "high")]
     rows = [
         (one["photos_a_class"], one["accuracy"], *one["accuracy_interval"])
-        for one in facts["expected"]
+        for one in data["expected"]
     ]
     return [list(column) for column in zip(*rows, strict=True)]
 

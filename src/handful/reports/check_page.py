@@ -93,7 +93,7 @@ class CheckData:
         labels: (N,) names of the given classes; "" for unlabeled photos.
         thumbnails: Row -> a small JPEG file's bytes, for `rows_to_show`; rows may be missing.
         suspects: Labels to look at again, the most suspicious first.
-        obstacle: Why no classifier can be made of these photos; "" where one can.
+        train_error: Why no classifier can be made of these photos; "" where one can.
         fix_list: Path of the written fix list, as shown to people; "" where there is none.
         seconds: Duration of the check.
         splits: (N,) given split of each photo, or empty where none was given.
@@ -112,7 +112,7 @@ class CheckData:
     labels: Sequence[str]
     thumbnails: Mapping[int, bytes]
     suspects: Sequence[Suspect]
-    obstacle: str
+    train_error: str
     fix_list: str
     seconds: float
     splits: Sequence[str] = ()
@@ -193,9 +193,9 @@ def describe_check(data: CheckData) -> str:
         number = len(data.suspects)
         parts.append(f"{number:,} {'label' if number == 1 else 'labels'} to check")
     photos = f"{data.num_images:,} {'photo' if data.num_images == 1 else 'photos'}"
-    if not parts and not data.obstacle:
+    if not parts and not data.train_error:
         return f"No problems found in {photos}: ready to train on."
-    hindered = "No classifier can be made of these photos yet. " if data.obstacle else ""
+    hindered = "No classifier can be made of these photos yet. " if data.train_error else ""
     if not parts:
         return f"{hindered}Nothing else was found in {photos}."
     said = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

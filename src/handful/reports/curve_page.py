@@ -11,12 +11,12 @@ CURVE_FILE = "curve.html"
 
 
 def write_curve_page(
-    facts: Mapping[str, Any], sentences: Sequence[str], name: str, folder: Path
+    data: Mapping[str, Any], sentences: Sequence[str], name: str, folder: Path
 ) -> Path:
     """Write curve.html: one file that works offline, in light and dark, and on a phone.
 
     Args:
-        facts: What curve.json keeps.
+        data: What curve.json keeps.
         sentences: What the curve says.
         name: Of the photos.
         folder: Existing folder to write to.
@@ -34,10 +34,10 @@ def write_curve_page(
             title=f"{name}: would more photos help?",
             name=name,
             sentences=sentences,
-            warnings=facts["warnings"],
-            chart=learning_curve_chart(facts["curve"], facts["target"]),
-            points=facts["curve"]["points"],
-            backbone=facts["backbone"],
+            warnings=data["warnings"],
+            chart=learning_curve_chart(data["curve"], data["target"]),
+            points=data["curve"]["points"],
+            backbone=data["backbone"],
         )
     )
     return write_page(html, folder / CURVE_FILE)

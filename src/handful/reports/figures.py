@@ -112,16 +112,16 @@ def _figures_of(folder: Path) -> "Iterator[tuple[str, Figure]]":
         ) from error
 
 
-def _run_figures(folder: Path, facts: Mapping[str, Any]) -> "Iterator[tuple[str, Figure]]":
+def _run_figures(folder: Path, data: Mapping[str, Any]) -> "Iterator[tuple[str, Figure]]":
     evaluation = read_predictions(folder)
-    history, result = read_history(folder), facts["result"]
+    history, result = read_history(folder), data["result"]
     charts: dict[str, list[Chart]] = {
         "classes": [class_chart(evaluation.per_class)],
         "reliability": [reliability_chart(evaluation.reliability)],
         "confidence": [confidence_chart(evaluation.reliability)],
     }
     if history is not None:
-        charts["history"] = [*history_charts({facts["config"]["strategy"]: history})]
+        charts["history"] = [*history_charts({data["config"]["strategy"]: history})]
     if result.get("resampling") is not None:
         charts["spread"] = [spread_chart(result["resampling"])]
     if result.get("learning_curve") is not None:
@@ -134,8 +134,8 @@ def _run_figures(folder: Path, facts: Mapping[str, Any]) -> "Iterator[tuple[str,
     return draw()
 
 
-def _comparison_figures(folder: Path, facts: Mapping[str, Any]) -> "Iterator[tuple[str, Figure]]":
-    strategies = facts["result"]["strategies"]
+def _comparison_figures(folder: Path, data: Mapping[str, Any]) -> "Iterator[tuple[str, Figure]]":
+    strategies = data["result"]["strategies"]
     names = [one["name"] for one in strategies]
     # Of a strategy with several seeds the first one's curves are drawn.
     seeds = {one["name"]: one["runs"][0]["seed"] for one in strategies}
@@ -147,8 +147,8 @@ def _comparison_figures(folder: Path, facts: Mapping[str, Any]) -> "Iterator[tup
     return ((name, plot(row)) for name, row in charts.items())
 
 
-def _curve_figures(folder: Path, facts: Mapping[str, Any]) -> "Iterator[tuple[str, Figure]]":
-    chart = learning_curve_chart(facts["curve"], facts["target"])
+def _curve_figures(folder: Path, data: Mapping[str, Any]) -> "Iterator[tuple[str, Figure]]":
+    chart = learning_curve_chart(data["curve"], data["target"])
     return ((name, plot(row)) for name, row in [("learning_curve", [chart])])
 
 

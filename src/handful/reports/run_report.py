@@ -176,7 +176,7 @@ def _strength_origin(run: Run) -> str:
 
 def _settings(run: Run) -> dict[str, str]:
     config, extractor = run.config, run.classifier.extractor
-    about, decoding = run.classifier.about, run.classifier.settings
+    about, decoding = run.classifier.provenance, run.classifier.settings
     settings = {
         "Strategy": f"{config.strategy}, recipe {config.recipe}",
         "Image size": f"{decoding.image_size} x {decoding.image_size} pixels, {decoding.resize}",

@@ -69,7 +69,7 @@ class Run(Shown):
     split_given: bool = False
 
     def _in_words(self) -> str:
-        made = f"{self.config.strategy}, {self.classifier.about.get('backbone', '')}"
+        made = f"{self.config.strategy}, {self.classifier.provenance.get('backbone', '')}"
         place = "" if self.path is None else f"; {str(self.path)[-60:]}"
         return f"{self.evaluation.summary('validation photos')}; {made}{place}"
 
@@ -129,7 +129,7 @@ class Run(Shown):
             "class_names": list(self.classifier.class_names),
             "strategy": self.config.strategy,
             "recipe": self.config.recipe,
-            "backbone": self.classifier.about["backbone"],
+            "backbone": self.classifier.provenance["backbone"],
             "training": None if self.trained is None else self.trained.to_dict(),
             "photos_per_second": self.photos_per_second,
             "resampling": None if self.resampling is None else self.resampling.to_dict(),

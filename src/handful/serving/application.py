@@ -55,7 +55,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(Guard, service=service)
     _add_predict(app, service)
     _add_health(app, service)
-    _add_facts(app, service)
+    _add_descriptions(app, service)
     _add_pages(app)
     _add_refusals(app)
     return app
@@ -96,12 +96,12 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return {"status": "ready"}
 
 
-def _add_facts(app: FastAPI, service: Service) -> None:
+def _add_descriptions(app: FastAPI, service: Service) -> None:
     guarded = describe_problems(401, 403, 421)
 
     @app.get("/model", response_model=dict[str, Any], responses=guarded, **TOKEN_MAYBE)
     async def model() -> Response:
-        """Tell the classes, the network with its licence, how good it was, and the limits."""
+        """Tell the classes, the network with its license, how good it was, and the limits."""
         limits = {
             "max_body_bytes": service.limits.body_bytes,
             "max_files": service.limits.num_files,
@@ -109,8 +109,8 @@ def _add_facts(app: FastAPI, service: Service) -> None:
             "decode_seconds": service.limits.decode_seconds,
             "max_waiting": service.batcher.max_waiting,
         }
-        facts = {**service.card, "limits": limits}
-        return Response(encode_json(facts), media_type="application/json")
+        fields = {**service.card, "limits": limits}
+        return Response(encode_json(fields), media_type="application/json")
 
     @app.get(
         "/metrics",

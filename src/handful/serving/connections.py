@@ -111,8 +111,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.service.stop()
-        facts = {"connections": len(self.server_state.connections)}
-        logger.info("stopping", extra={"facts": facts})
+        fields = {"connections": len(self.server_state.connections)}
+        logger.info("stopping", extra={"fields": fields})
         await super().shutdown(sockets)
 
 

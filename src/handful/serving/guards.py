@@ -63,14 +63,14 @@ class Guard:
         """Serve one request, as ASGI has it.
 
         Args:
-            scope: What is asked; handlers add to its `facts` what the log tells.
+            scope: What is asked; handlers add to its `fields` what the log tells.
             receive: Gives the body.
             send: Takes the response.
         """
         root_path = self.service.root_path
         if root_path and scope["path"].startswith(f"{root_path}/"):
             scope["path"] = scope["path"].removeprefix(root_path)
-        scope["facts"] = {}
+        scope["fields"] = {}
         exchange = _Exchange(scope, receive, send)
         if scope["method"] == "HEAD":  # uvicorn leaves the body out
             scope = {**scope, "method": "GET"}
@@ -83,15 +83,15 @@ class Guard:
             # The time to stop has come, and this one was not done.
             await exchange.refuse(Problem("stopping", STOPPING))
         except Exception as error:
-            logger.error("failed", exc_info=error, extra={"facts": exchange.facts()})
+            logger.error("failed", exc_info=error, extra={"fields": exchange.fields()})
             detail = "the server has failed; its log has the reason."
             await exchange.refuse(Problem("internal", detail))
         finally:
-            facts = exchange.facts()
-            logger.info("request", extra={"facts": facts})
-            seconds = facts["milliseconds"] / 1000
+            fields = exchange.fields()
+            logger.info("request", extra={"fields": fields})
+            seconds = fields["milliseconds"] / 1000
             self.service.metrics.observe_request(
-                facts["method"], scope["path"], exchange.status, seconds
+                fields["method"], scope["path"], exchange.status, seconds
             )
 
     def _check(self, path: str, headers: Mapping[str, str]) -> None:
@@ -174,7 +174,7 @@ class _Exchange:
         self.body_left = length != "0" or "transfer-encoding" in self.headers
         self.num_bytes = 0
 
-    def facts(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """What the log says of the request: nothing of what was in it."""
         client = self.scope.get("client")
         return {
@@ -185,7 +185,7 @@ class _Exchange:
             "status": self.status or None,
             "bytes": self.num_bytes,
             "milliseconds": round(1000 * (time.perf_counter() - self.started), 2),
-            **self.scope["facts"],
+            **self.scope["fields"],
         }
 
     async def receive(self) -> Message:

@@ -83,26 +83,26 @@ class _LineHandler(logging.StreamHandler[TextIO]):
 class _JsonFormatter(logging.Formatter):
     """One JSON object a line, in ASCII, so that nothing in it can pass for another line.
 
-    A record's message is the event; its `facts` are added.
+    A record's message is the event; its `fields` are added.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         try:
             return json.dumps(
-                self._entry(record, record.getMessage(), getattr(record, "facts", {}))
+                self._entry(record, record.getMessage(), getattr(record, "fields", {}))
             )
         except Exception as error:
-            facts = {"place": f"{record.pathname}:{record.lineno}", "error": type(error).__name__}
-            return json.dumps(self._entry(record, "unwritable record", facts))
+            fields = {"place": f"{record.pathname}:{record.lineno}", "error": type(error).__name__}
+            return json.dumps(self._entry(record, "unwritable record", fields))
 
     def _entry(
-        self, record: logging.LogRecord, event: str, facts: dict[str, Any]
+        self, record: logging.LogRecord, event: str, fields: dict[str, Any]
     ) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": event,
-            **facts,
+            **fields,
         }
         if record.name != logger.name:
             entry["from"] = record.name

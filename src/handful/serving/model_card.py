@@ -37,9 +37,9 @@ def make_card(classifier: Classifier) -> dict[str, Any]:
     settings = classifier.settings
     return {
         "class_names": list(classifier.class_names),
-        "backbone": classifier.about.get("backbone"),
-        "licence": classifier.about.get("licence"),
-        "source": classifier.about.get("source"),
+        "backbone": classifier.provenance.get("backbone"),
+        "license": classifier.provenance.get("license"),
+        "source": classifier.provenance.get("source"),
         "network_digest": classifier.extractor.digest,
         "precision": classifier.extractor.precision,
         "image_size": settings.image_size,

@@ -29,7 +29,7 @@ async def predict(
 
     Args:
         service: What it works with.
-        request: Its `facts`, for the log, get the number of files.
+        request: Its `fields`, for the log, get the number of files.
         error_rate: As for `Classifier.predict`.
         coverage: As for `Classifier.predict`.
 
@@ -58,7 +58,7 @@ async def _embed_all(service: Service, request: Request) -> tuple[list[str], lis
     with service.held.hold() as add:
         uploads = await read_uploads(request.headers, request.receive, service.limits, add)
         names = [upload.name for upload in uploads]
-        request.scope["facts"]["files"] = len(names)
+        request.scope["fields"]["files"] = len(names)
         pictures = [upload.data for upload in uploads]
         del uploads  # the batcher lets go of the bytes one by one
         if sum(map(len, pictures)) > _QUICK_BYTES:

@@ -68,14 +68,14 @@ class Problem(Exception):
             "type", "title", "status", "detail" as RFC 9457 has them, "request_id", and "errors"
             where files are at fault, in UTF-8.
         """
-        facts = {
+        fields = {
             "type": f"/docs#{self.kind}",
             "title": self.title,
             "status": self.status,
             "detail": str(self),
             "request_id": request_id,
         }
-        return encode_json({**facts, "errors": self.errors} if self.errors else facts)
+        return encode_json({**fields, "errors": self.errors} if self.errors else fields)
 
 
 def encode_json(value: Any) -> bytes:

@@ -234,7 +234,7 @@ def _run_server(
             return
         service.is_ready = True
         addresses = open_at(config.host, listener)
-        logger.info("ready", extra={"facts": {"url": addresses[0]}})
+        logger.info("ready", extra={"fields": {"url": addresses[0]}})
         if announce is not None:
             for line in _welcome(addresses, service, config):
                 announce(line)

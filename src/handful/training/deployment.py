@@ -34,7 +34,7 @@ def deploy(
     settings: DecodeSettings,
     config: TrainConfig,
     offset: float = 0.0,
-    about: Mapping[str, str] | None = None,
+    provenance: Mapping[str, str] | None = None,
 ) -> Classifier:
     """Make a classifier of a trained network.
 
@@ -45,7 +45,7 @@ def deploy(
         settings: How photos are decoded for it.
         config: What was asked.
         offset: Added to the scaled values.
-        about: Facts to keep with it that say more than those of the recipe.
+        provenance: Facts to keep with it that say more than those of the recipe.
 
     Returns:
         The classifier; its network's files lie in a temporary folder that goes with it.
@@ -64,13 +64,13 @@ def deploy(
         head,
         settings,
         test_time_mirror=recipe.mirror or config.tta,
-        about={
+        provenance={
             "backbone": network.name,
-            "licence": "yours",
+            "license": "yours",
             "source": "trained on these photos",
             "strategy": config.strategy,
             "recipe": config.recipe,
-            **(about or {}),
+            **(provenance or {}),
         },
     )
     # With the network: several classifiers may stand on it.

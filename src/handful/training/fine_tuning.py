@@ -120,7 +120,7 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
         split.index.class_names,
         probe.settings,
         config,
-        about=backbone.metadata.about,
+        provenance=backbone.metadata.provenance,
     )
     done, unit = tuned.fitted.epochs, "epoch" if epochs == 1 else "epochs"
     trained = f"{epochs} {unit}" if done == epochs else f"{done} of {epochs} {unit}"

@@ -226,7 +226,7 @@ class TrainingJob:
             head,
             spec.settings,
             test_time_mirror="mirror" in spec.views,
-            about=backbone.about | {"strategy": config.strategy, "recipe": config.recipe},
+            provenance=backbone.provenance | {"strategy": config.strategy, "recipe": config.recipe},
             **answers,
         )
 

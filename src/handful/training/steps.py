@@ -165,7 +165,7 @@ def keep_readable(
 
 def _describe_bits(table: EmbeddingTable) -> list[str]:
     """A sentence for each number of bits in use that is not the number stored."""
-    bits = Counter(facts.deep_bits for facts in table.facts if facts is not None)
+    bits = Counter(image.deep_bits for image in table.metadata if image is not None)
     return [
         f"{count} photo{'s' * (count > 1)} with 16 bits a sample use{'s' * (count == 1)} {used} of "
         f"them: {2**used - 1:,} was taken for white, not 65,535"

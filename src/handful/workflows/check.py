@@ -44,8 +44,8 @@ class PhotoCheck(Shown):
     Args:
         index: Readable photos; the others are in its `rejected`.
         split: Near-duplicate groups and leaks between given splits; None where the photos
-            cannot be split, for the reason in `obstacle`.
-        obstacle: Why no classifier can be made of these photos, or "".
+            cannot be split, for the reason in `train_error`.
+        train_error: Why no classifier can be made of these photos, or "".
         findings: What would spoil a classifier, the most severe first.
         fixes: What the findings suggest, one fix for each path.
         review: Labels held against out-of-fold probabilities; None where nothing can be held
@@ -65,7 +65,7 @@ class PhotoCheck(Shown):
 
     index: ImageIndex
     split: Split | None
-    obstacle: str
+    train_error: str
     findings: tuple[Finding, ...]
     fixes: tuple[Fix, ...]
     review: LabelReview | None
@@ -99,7 +99,7 @@ class PhotoCheck(Shown):
             "counts": self.index.counts(),
             "formats": self.formats,
             "sizes": self.side_statistics(),
-            "obstacle": self.obstacle,
+            "train_error": self.train_error,
             "problems": self._problems(),
             "findings": [self._finding(finding) for finding in self.findings],
             "label_review": self._label_review(),
@@ -321,7 +321,7 @@ def _examine(
 ) -> PhotoCheck:
     """Everything that follows from what was seen."""
     embeddings = table.embeddings[:, 0] if table.embeddings.size else None
-    split, obstacle = _try_split(index, table, config)
+    split, train_error = _try_split(index, table, config)
     if split is None:
         groups, duplicates = duplicate_groups(index, near_duplicate_pairs(table.fingerprints))
     else:
@@ -331,7 +331,7 @@ def _examine(
     evidence = Evidence(
         index=index,
         parts=tuple(split.part_names()) if split else index.splits,
-        facts=tuple(fact for fact in table.facts if fact is not None),
+        metadata=tuple(image for image in table.metadata if image is not None),
         measures=table.measures,
         fingerprints=table.fingerprints,
         pairs=duplicates,
@@ -344,20 +344,20 @@ def _examine(
         fix_list="" if fix_list is None else str(fix_list),
         applied=config.fixes or "",
     )
-    return _found(evidence, split, obstacle, dict(reporter.seconds))
+    return _found(evidence, split, train_error, dict(reporter.seconds))
 
 
 def _found(
-    evidence: Evidence, split: Split | None, obstacle: str, seconds: dict[str, float]
+    evidence: Evidence, split: Split | None, train_error: str, seconds: dict[str, float]
 ) -> PhotoCheck:
     """What the evidence says."""
     findings = find_problems(evidence)
-    formats = [fact.format for fact in evidence.facts]
-    sizes = [(fact.width, fact.height) for fact in evidence.facts]
+    formats = [image.format for image in evidence.metadata]
+    sizes = [(image.width, image.height) for image in evidence.metadata]
     return PhotoCheck(
         index=evidence.index,
         split=split,
-        obstacle=obstacle,
+        train_error=train_error,
         findings=findings,
         fixes=suggest_fixes(findings),
         review=evidence.review,
@@ -397,10 +397,10 @@ def _judge(
     review: LabelReview | None = None
     if embeddings is not None:
         review = review_embeddings(embeddings[rows], labels, names, groups[rows], seed)
-    facts = [table.facts[row] for row in rows]
+    metadata = [table.metadata[row] for row in rows]
     present, dense = np.unique(labels, return_inverse=True)
     shortcuts = measure_shortcuts(
-        [fact for fact in facts if fact is not None],
+        [image for image in metadata if image is not None],
         [PurePosixPath(index.paths[row]).suffix.lower() for row in rows],
         table.measures[rows],
         dense.astype(np.int64),
@@ -452,7 +452,7 @@ def _write(found: PhotoCheck, folder: Path, max_megapixels: float) -> None:
         labels=[index.class_names[label] for label in index.labels],
         thumbnails=thumbnails,
         suspects=suspects,
-        obstacle=found.obstacle,
+        train_error=found.train_error,
         fix_list="" if found.fix_list is None else str(found.fix_list),
         seconds=found.seconds["total"],
         splits=index.splits,

@@ -80,7 +80,7 @@ def compare(
             found.append(read_strategy_run(path))
             # One that ran out of time, or whose process was killed at its very end, has one left.
             shutil.rmtree(checkpoint_path(path), ignore_errors=True)
-    num_train, warnings = _split_facts(folder / f"{config.chosen[0]}-{config.seed}")
+    num_train, warnings = _split_metadata(folder / f"{config.chosen[0]}-{config.seed}")
     comparison = build_comparison(
         found,
         photos=run_name(photos),
@@ -155,7 +155,7 @@ def _read_strategy_run(run: StoredRun) -> StrategyRun:
     result, evaluation = run.result, run.predictions
     training = result["training"]
     if training is None:
-        training = _head_facts(run, len(evaluation.class_names))
+        training = _head_metadata(run, len(evaluation.class_names))
     seconds = result["seconds"]
     return StrategyRun(
         strategy=run.config.strategy,
@@ -177,7 +177,7 @@ def _read_strategy_run(run: StoredRun) -> StrategyRun:
     )
 
 
-def _head_facts(run: StoredRun, num_classes: int) -> dict[str, Any]:
+def _head_metadata(run: StoredRun, num_classes: int) -> dict[str, Any]:
     """What `training` tells of a network, of a head that was fitted without epochs."""
     network = read_description(run.classifier_path)["backbone"]
     embedding_dim, image_size = int(network["embedding_dim"]), int(network["image_size"])
@@ -220,7 +220,7 @@ def _is_whole(path: Path, asked: TrainConfig, photos: Path) -> bool:
     return stopped != "interrupted"
 
 
-def _split_facts(path: Path) -> tuple[int, tuple[str, ...]]:
+def _split_metadata(path: Path) -> tuple[int, tuple[str, ...]]:
     """Training photos of a run, and what is odd about its photos and their split."""
     with _whole_run(path):
         result = RunStore().read(path).result

@@ -160,7 +160,7 @@ BACKBONES = {
             name + suffix,
             variant.image_size,
             multilevel_dim(variant) if suffix else EMBEDDING_DIM,
-            licence="Apache-2.0",
+            license="Apache-2.0",
             source=f"PyPI: {_package(variant)}",
             # 8 bits cost no accuracy that could be measured, and suit any processor.
             precision="int8",

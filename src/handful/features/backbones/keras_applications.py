@@ -32,12 +32,12 @@ class Family:
             [-1, 1]; "torch" takes ImageNet's mean and deviation off; "caffe" swaps to BGR and
             takes the mean off; "sqrt" is EfficientNet's correction, see
             `handful.features.registry.normalize`; "none" needs nothing.
-        licence: Under which the weights were published.
+        license: Under which the weights were published.
     """
 
     url: str
     preprocessing: str
-    licence: str
+    license: str
 
 
 @dataclass(frozen=True)

@@ -291,7 +291,7 @@ BACKBONES = {
             name,
             body.image_size,
             body.embedding_dim,
-            FAMILIES[body.family].licence,
+            FAMILIES[body.family].license,
             body.url,
         ),
         load,
