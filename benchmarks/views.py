@@ -15,12 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from choices import training_part
-from handful.data.augmentation import (
-    EXERCISE_POLICY,
-    HANDFUL_POLICY,
-    VIEWS_POLICY,
-    AugmentationPolicy,
-)
+from handful.augmentation_policy import AugmentationPolicy
+from handful.data.augmentation import EXERCISE_POLICY, HANDFUL_POLICY, VIEWS_POLICY
 from handful.data.decoding import DecodeSettings
 from handful.data.index import load_index
 from handful.data.near_duplicates import near_duplicate_pairs

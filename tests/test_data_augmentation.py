@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from conftest import draw_photo
+from handful.augmentation_policy import FILL_MODES, AugmentationPolicy
 from handful.data.augmentation import (
     EXERCISE_POLICY,
-    FILL_MODES,
-    AugmentationPolicy,
     Views,
     apply_views,
     content_view,
     draw_views,
     view_matrices,
 )
+from handful.errors import UsageError
 
 EVERYTHING = AugmentationPolicy(
     rotation_range=40,
@@ -253,18 +253,38 @@ def test_key_tells_policies_apart() -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"zoom_range": 1.5}, r"zoom_range is 1\.5; expected less than 1"),
-        ({"zoom_range": (0.9, 0.5)}, r"zoom_range is \(0\.9, 0\.5\); expected"),
-        ({"shear_range": -1}, "shear_range is -1; expected 0 or more"),
-        ({"width_shift_range": -0.1}, r"width_shift_range is -0\.1; expected 0 or more"),
-        ({"height_shift_range": ()}, "height_shift_range is empty; expected a number"),
-        ({"brightness_range": (2, 1)}, r"brightness_range is \(2, 1\); expected \(low, high\)"),
-        ({"fill_mode": "mirror"}, "fill_mode is 'mirror'; expected one of nearest, reflect"),
+        (
+            {"zoom_range": 1.5},
+            r"`zoom_range` is 1\.5; expected a number, 0 or more and",
+        ),
+        ({"zoom_range": (0.9, 0.5)}, r"`zoom_range` is \(0\.9, 0\.5\); expected"),
+        ({"zoom_range": "wide"}, "`zoom_range` is 'wide'; expected a number"),
+        ({"shear_range": -1}, "`shear_range` is -1; expected 0 or more"),
+        ({"rotation_range": "ten"}, "`rotation_range` is 'ten'; expected 0 or more"),
+        (
+            {"width_shift_range": -0.1},
+            r"`width_shift_range` is -0\.1; expected a number, 0 or",
+        ),
+        ({"height_shift_range": ()}, r"`height_shift_range` is \(\); expected a number"),
+        ({"brightness_range": (2, 1)}, r"`brightness_range` is \(2, 1\); expected \(low, high\)"),
+        ({"brightness_range": 0.5}, r"`brightness_range` is 0\.5; expected \(low, high\)"),
+        ({"cval": 256}, "`cval` is 256; expected 0 to 255"),
+        ({"fill_mode": "mirror"}, "`fill_mode` is 'mirror'; expected one of nearest, reflect"),
     ],
 )
 def test_wrong_ranges_are_named(option: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UsageError, match=message):
         AugmentationPolicy(**option)
+
+
+def test_lists_are_taken_as_in_keras() -> None:
+    policy = AugmentationPolicy(
+        zoom_range=[0.8, 1.2],  # type: ignore[arg-type]
+        brightness_range=[0.5, 1.5],  # type: ignore[arg-type]
+        width_shift_range=[0.1, 0.2],  # type: ignore[arg-type]
+    )
+    assert (policy.zoom_range, policy.brightness_range) == ((0.8, 1.2), (0.5, 1.5))
+    assert policy.width_shift_range == (0.1, 0.2) and hash(policy) == hash(policy)
 
 
 def test_a_policy_knows_whether_it_changes_anything() -> None:

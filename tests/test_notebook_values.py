@@ -18,7 +18,6 @@ from conftest import REPOSITORY, draw_photo, install_network, write_photo
 from handful.data.index import load_unlabeled
 from handful.evaluation.evaluation import Evaluation, score
 from handful.features.conversion import FrozenNetwork
-from handful.training.previews import preview_image
 from handful.workflows.curve import curve
 from test_checks_findings import evidence_of
 from test_evaluation_comparison import compare, first_right
@@ -71,7 +70,7 @@ def make(photos: Path, root: Path) -> Values:
         ),
         "learning_curve": make_curve(np.full(50, 0.1), 0.1, 0.5),
         "curve_run": curve(photos, target=0.95),
-        "preview": preview_image(images[0]),
+        "preview": handful.preview(images[0]),
         "classifier": run.classifier,
     }
 

@@ -3,9 +3,12 @@
 from dataclasses import fields
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from handful.augmentation_policy import AugmentationPolicy
 from handful.cli.commands import app
+from handful.cli.flags import Command, takes
 from handful.config import CompareConfig, ServeConfig, TrainConfig
 from handful.errors import UsageError
 from handful.options import changed, headings
@@ -47,6 +50,44 @@ def test_all_of_the_help_explains_every_option_under_its_heading() -> None:
         heading = "Options" if rule.is_common else headings(TrainConfig)[found.name]
         assert f"--{found.name.replace('_', '-')} " in parts[heading]
         assert rule.help.split()[0] in parts[heading]
+
+
+def test_a_text_among_numbers_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"`epochs` is 'ten'; expected 1 to 100000\."):
+        TrainConfig(strategy="augmented", epochs="ten")  # type: ignore[arg-type]
+
+
+def test_a_policy_is_made_of_the_options_given() -> None:
+    """Whole numbers stay whole, for they are pixels; a default that is given counts as given."""
+    asked: list[AugmentationPolicy | None] = []
+
+    @takes(AugmentationPolicy, into="policy", if_any=True)
+    def draw(photo: str, policy: AugmentationPolicy | None) -> None:
+        asked.append(policy)
+
+    draws = typer.Typer()
+    draws.command(cls=Command)(draw)
+    for arguments in (
+        "p.jpg",
+        "p.jpg --rotation-range 0",
+        "p.jpg --zoom-range 0.65,1.05 --horizontal-flip --width-shift-range 5",
+        "p.jpg --height-shift-range 0.1,0.2 --brightness-range .5,2 --fill-mode wrap",
+    ):
+        done = CliRunner().invoke(draws, arguments.split(), catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    assert asked == [
+        None,
+        AugmentationPolicy(),
+        AugmentationPolicy(zoom_range=(0.65, 1.05), horizontal_flip=True, width_shift_range=5),
+        AugmentationPolicy(
+            height_shift_range=(0.1, 0.2), brightness_range=(0.5, 2), fill_mode="wrap"
+        ),
+    ]
+    assert asked[2] is not None and isinstance(asked[2].width_shift_range, int)
+    refused = CliRunner().invoke(draws, ["p.jpg", "--zoom-range", "wide"])
+    assert refused.exit_code == 2 and "'wide' is no number" in refused.output
+    # What the network does at the end is no matter of a command.
+    assert "rescale" not in CliRunner().invoke(draws, ["--help"]).stdout
 
 
 def test_few_options_are_explained_at_once() -> None:

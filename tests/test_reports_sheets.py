@@ -5,11 +5,12 @@ import pytest
 from PIL import Image
 
 from conftest import draw_photo
-from handful.data.augmentation import HANDFUL_POLICY, AugmentationPolicy
+from handful.augmentation_policy import AugmentationPolicy
+from handful.data.augmentation import HANDFUL_POLICY
 from handful.data.ignored import is_figure
 from handful.errors import OutputError
 from handful.reports.sheets import Sheet, example_sheet, preview_sheet
-from handful.training.previews import preview
+from handful.training.previews import draw_preview
 
 PHOTO = draw_photo("round", 0, (72, 96))
 POLICY = AugmentationPolicy(
@@ -22,7 +23,7 @@ def texts(sheet: Sheet) -> list[str]:
 
 
 def test_a_preview_shows_the_photo_its_views_and_every_strip() -> None:
-    shown = preview(PHOTO, POLICY, name="cat & $dog$.jpg, recipe keras-tutorial")
+    shown = draw_preview(PHOTO, POLICY, name="cat & $dog$.jpg, recipe keras-tutorial")
     sheet = preview_sheet(shown)
     written = set(texts(sheet))
     assert {"cat & $dog$.jpg, recipe keras-tutorial", "16 random views", *shown.notes} <= written
@@ -37,7 +38,7 @@ def test_a_preview_shows_the_photo_its_views_and_every_strip() -> None:
 
 
 def test_nothing_on_a_preview_overlaps() -> None:
-    sheet = preview_sheet(preview(PHOTO, HANDFUL_POLICY, name="cat.jpg"))
+    sheet = preview_sheet(draw_preview(PHOTO, HANDFUL_POLICY, name="cat.jpg"))
     boxes = [(x, y, x + width, y + height) for _, (x, y, width, height) in sheet.tiles]
     boxes += [words.box for words in sheet.words]
     for number, one in enumerate(boxes):
@@ -48,7 +49,7 @@ def test_nothing_on_a_preview_overlaps() -> None:
 
 
 def test_a_sheet_shows_its_photos_and_writes_its_words() -> None:
-    sheet = preview_sheet(preview(PHOTO, AugmentationPolicy(), name="cat.jpg"))
+    sheet = preview_sheet(draw_preview(PHOTO, AugmentationPolicy(), name="cat.jpg"))
     drawn = np.asarray(sheet.draw())
     assert drawn.shape == (sheet.height, sheet.width, 3)
     photo, (left, top, width, height) = sheet.tiles[0]
@@ -67,7 +68,7 @@ def test_names_in_any_letters_are_one_line() -> None:
 
 
 def test_a_sheet_is_saved_once_and_is_no_photo(tmp_path: Path) -> None:
-    sheet = preview_sheet(preview(PHOTO, AugmentationPolicy()))
+    sheet = preview_sheet(draw_preview(PHOTO, AugmentationPolicy()))
     path = tmp_path / "deep" / "preview.png"
     sheet.save(path)
     with Image.open(path) as picture:

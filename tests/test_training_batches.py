@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo, write_photo
-from handful.data.augmentation import EXERCISE_POLICY, AugmentationPolicy
+from handful.augmentation_policy import AugmentationPolicy
+from handful.data.augmentation import EXERCISE_POLICY
 from handful.data.decoding import DecodeSettings, decode
 from handful.data.index import ImageIndex, load_index
 from handful.data.splits import assign_parts

@@ -1,14 +1,13 @@
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conftest import draw_photo, write_photo
-from handful.data.augmentation import EXERCISE_POLICY, HANDFUL_POLICY, AugmentationPolicy
+from conftest import draw_photo
+from handful.augmentation_policy import AugmentationPolicy
+from handful.data.augmentation import EXERCISE_POLICY, HANDFUL_POLICY
 from handful.data.decoding import mirror
-from handful.errors import DataError
-from handful.training.previews import NUM_STEPS, NUM_VIEWS, Strip, preview, preview_image
+from handful.training.previews import NUM_STEPS, NUM_VIEWS, Strip, draw_preview
 
 PHOTO = draw_photo("round", 3, (64, 80))
 
@@ -30,12 +29,12 @@ FULL = AugmentationPolicy(
 
 
 def strip_of(policy: AugmentationPolicy) -> Strip:
-    (strip,) = preview(PHOTO, policy).strips
+    (strip,) = draw_preview(PHOTO, policy).strips
     return strip
 
 
 def test_there_is_a_strip_for_each_parameter_in_the_policys_order() -> None:
-    shown = preview(PHOTO, FULL)
+    shown = draw_preview(PHOTO, FULL)
     silent = {"fill_mode", "cval", "rescale"}
     expected = [item.name for item in fields(AugmentationPolicy) if item.name not in silent]
     assert [strip.name for strip in shown.strips] == expected
@@ -49,7 +48,7 @@ def test_there_is_a_strip_for_each_parameter_in_the_policys_order() -> None:
 
 @pytest.mark.parametrize("policy", [EXERCISE_POLICY, HANDFUL_POLICY, FULL])
 def test_random_views_follow_the_seed(policy: AugmentationPolicy) -> None:
-    first, again, other = (preview(PHOTO, policy, seed).views for seed in (1, 1, 2))
+    first, again, other = (draw_preview(PHOTO, policy, seed).views for seed in (1, 1, 2))
     assert first.shape == (NUM_VIEWS, *PHOTO.shape)
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -59,7 +58,7 @@ def test_a_policy_that_changes_nothing_has_no_strips() -> None:
     still = AugmentationPolicy(
         brightness_range=(1, 1), zoom_range=(1.0, 1.0), width_shift_range=1, aspect_range=0.0
     )
-    shown = preview(PHOTO, still)
+    shown = draw_preview(PHOTO, still)
     assert shown.strips == ()
     assert (shown.views == PHOTO).all()
 
@@ -138,7 +137,7 @@ def test_flips_show_both() -> None:
 
 
 def test_a_strip_changes_nothing_else() -> None:
-    whole = {strip.name: strip for strip in preview(PHOTO, FULL).strips}
+    whole = {strip.name: strip for strip in draw_preview(PHOTO, FULL).strips}
     alone = strip_of(AugmentationPolicy(rotation_range=40))
     np.testing.assert_array_equal(whole["rotation_range"].views, alone.views)
     alone = strip_of(AugmentationPolicy(brightness_range=(0.5, 1.5)))
@@ -156,7 +155,7 @@ def test_a_strip_changes_nothing_else() -> None:
 )
 def test_what_lies_outside_is_seen_and_told(mode: str, words: str) -> None:
     policy = AugmentationPolicy(width_shift_range=0.5, fill_mode=mode, cval=40, rescale=1 / 255)
-    shown = preview(PHOTO, policy)
+    shown = draw_preview(PHOTO, policy)
     assert shown.notes[0] == f"fill_mode {mode}: outside the photo lies {words}."
     assert shown.notes[1].startswith("rescale: all values times 0.003922")
     if mode == "constant":
@@ -168,41 +167,9 @@ def test_what_lies_outside_is_seen_and_told(mode: str, words: str) -> None:
 )
 def test_other_arrays_are_refused(photo: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"photo is .* of shape .*; expected uint8 of shape \(H, "):
-        preview(photo, FULL)
+        draw_preview(photo, FULL)
 
 
 def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(ValueError, match="`seed` is -1; expected 0 or more"):
-        preview(PHOTO, FULL, -1)
-
-
-def test_a_photo_is_shown_as_its_recipes_network_sees_it(tmp_path: Path) -> None:
-    path = tmp_path / "cat.jpg"
-    write_photo(path, draw_photo("round", 1))
-    shown = preview_image(path)
-    assert shown.photo.shape == (150, 150, 3) and shown.name == "cat.jpg, recipe keras-tutorial"
-    assert preview_image(path, "handful").photo.shape == (128, 128, 3)
-    shown = preview_image(path, "handful", 40, seed=5)
-    assert shown.photo.shape == (40, 40, 3)
-    np.testing.assert_array_equal(shown.views, preview(shown.photo, HANDFUL_POLICY, 5).views)
-    facts = shown.to_dict()
-    assert (facts["height"], facts["width"], facts["num_views"]) == (40, 40, 16)
-    assert facts["parameters"][0]["values"][0] == -20
-
-
-def test_wrong_questions_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="`recipe` is 'mine'; expected one of keras-tutorial"):
-        preview_image(tmp_path, "mine")
-    with pytest.raises(ValueError, match="`image_size` is 2; expected 8 to 1024 pixels"):
-        preview_image(tmp_path, image_size=2)
-
-
-def test_what_is_no_photo_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.jpg does not exist; expected a photo\. Correct"):
-        preview_image(tmp_path / "none.jpg")
-    with pytest.raises(DataError, match=r"is a folder; expected one photo\. Name a file"):
-        preview_image(tmp_path)
-    (tmp_path / "text.jpg").write_text("hello")
-    expected = r"text\.jpg is not a photo of a known format; expected a whole photo, .*Name a"
-    with pytest.raises(DataError, match=expected):
-        preview_image(tmp_path / "text.jpg")
+        draw_preview(PHOTO, FULL, -1)

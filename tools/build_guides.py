@@ -29,7 +29,7 @@ from handful.reports.figures import plot
 from handful.reports.sheets import example_sheet, preview_sheet
 from handful.reports.training_charts import history_charts, strategy_colors, time_chart
 from handful.run_store.store import RunStore
-from handful.training.previews import preview
+from handful.training.previews import draw_preview
 
 GUIDES = Path(__file__).resolve().parent.parent / "docs" / "guides"
 FIGURES = GUIDES / "figures"
@@ -132,7 +132,7 @@ def drawn_figures() -> Iterator[tuple[str, Image.Image]]:
     kinds = ["round" if seed * 7 % 5 < 3 else "square" for seed in range(16)]
     pictures = [draw_shape(kind, seed) for seed, kind in enumerate(kinds)]
     yield "1-pictures", example_sheet(pictures, kinds, "16 training pictures").draw()
-    shown = preview(draw_house(), EXERCISE_POLICY, name="A drawn house, the exercise's policy")
+    shown = draw_preview(draw_house(), EXERCISE_POLICY, name="A drawn house, the exercise's policy")
     yield "3-views", preview_sheet(shown).draw()
 
 

@@ -61,7 +61,7 @@ assert policy == EXERCISE_POLICY
 # %%
 images, labels = next(iter(handful.batches(split.part("train"), (150, 150), 16)))
 photo = images[0].astype(np.uint8)
-preview = previews.preview(photo, policy, name="A training photo, the exercise's policy")
+preview = previews.draw_preview(photo, policy, name="A training photo, the exercise's policy")
 guide.show(preview_sheet(preview), "3-views")
 
 assert preview.views.shape == (16, 150, 150, 3)
@@ -78,7 +78,7 @@ assert preview.views.shape == (16, 150, 150, 3)
 
 # %%
 for degrees in (0.2, 20):
-    strip = previews.preview(photo, AugmentationPolicy(shear_range=degrees)).strips[0]
+    strip = previews.draw_preview(photo, AugmentationPolicy(shear_range=degrees)).strips[0]
     moved = 75 * np.tan(np.radians(degrees))
     changed = np.abs(strip.views[-1].astype(float) - photo).mean()
     print(
@@ -250,7 +250,7 @@ assert augmented.trained.num_parameters == 1_667_169
 #
 # ```python
 # policy = AugmentationPolicy(shear_range=20)
-# guide.show(plots.plot_preview(previews.preview(photo, policy)), "my-views")
+# guide.show(plots.plot_preview(previews.draw_preview(photo, policy)), "my-views")
 # ```
 #
 # </details>

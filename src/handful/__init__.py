@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from handful.augmentation_policy import AugmentationPolicy
     from handful.config import CompareConfig, TrainConfig
-    from handful.data.augmentation import AugmentationPolicy
     from handful.data.index import ImageIndex, load_index
     from handful.data.splits import Split
     from handful.errors import (
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from handful.workflows.compare import compare
     from handful.workflows.curve import CurveRun, curve
     from handful.workflows.predict import explain, predict
+    from handful.workflows.preview import preview
     from handful.workflows.train import evaluate, train
 
 __version__ = "0.1.0"
@@ -74,6 +75,7 @@ __all__ = [
     "export",
     "load_index",
     "predict",
+    "preview",
     "runs",
     "split_index",
     "train",
@@ -82,7 +84,7 @@ __all__ = [
 # Where each public name stands: it is imported when it is first asked for, so that `import handful`
 # takes no time and Ctrl-C finds somebody who heeds it.
 _HOMES = {
-    "AugmentationPolicy": "data.augmentation",
+    "AugmentationPolicy": "augmentation_policy",
     "Classifier": "models.classifier",
     "CompareConfig": "config",
     "Comparison": "evaluation.comparison",
@@ -118,6 +120,7 @@ _HOMES = {
     "export": "exporting.export_jobs",
     "load_index": "data.index",
     "predict": "workflows.predict",
+    "preview": "workflows.preview",
     "runs": "run_store.store",
     "split_index": "training.steps",
     "train": "workflows.train",

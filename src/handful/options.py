@@ -50,18 +50,21 @@ class Rule(NamedTuple):
             return f"more than {self.above}" + (
                 "" if self.most is None else f", at most {self.most}"
             )
-        return f"{self.least} to {self.most}"
+        return f"{self.least} or more" if self.most is None else f"{self.least} to {self.most}"
 
     def allows(self, value: Any) -> bool:
         """Whether it takes a value; numbers that are none are never taken."""
         if self.choices:
             return value in self.choices
-        return (
-            (self.least is None or value >= self.least)
-            and (self.most is None or value <= self.most)
-            and (self.above is None or value > self.above)
-            and (self.below is None or value < self.below)
-        )
+        try:
+            return bool(
+                (self.least is None or value >= self.least)
+                and (self.most is None or value <= self.most)
+                and (self.above is None or value > self.above)
+                and (self.below is None or value < self.below)
+            )
+        except TypeError:  # a text has no place among numbers
+            return False
 
 
 def option(default: Any, help: str, **rule: Any) -> Any:

@@ -28,18 +28,26 @@ _HELP_ALL = typer.Option(
 )
 
 
-def takes(kind: type[Options], *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(
+    kind: type[Options], *names: str, into: str = "config", if_any: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command a flag for each option of a class.
 
     Args:
         kind: The class.
         *names: Which of its options; all where none is named.
+        into: What the command calls what was asked, one of the class.
+        if_any: Whether the command gets None where no option was given.
 
     Returns:
-        A decorator. The command gets what was asked as `config`, one of the class.
+        A decorator.
     """
-    chosen = [found for found in fields(kind) if found.name in (names or (found.name,))]
-    added = [_parameter(kind, found, explained=len(chosen) < _FEW) for found in chosen]
+    chosen = [
+        found
+        for found in fields(kind)
+        if "rule" in found.metadata and found.name in (names or (found.name,))
+    ]
+    added = [_parameter(kind, found, len(chosen) < _FEW, if_any) for found in chosen]
     if len(chosen) > 1 and any(found.metadata["rule"].is_common for found in chosen):
         added.append(_keyword("help_all", Annotated[bool, _HELP_ALL], False))
 
@@ -51,11 +59,18 @@ def takes(kind: type[Options], *names: str) -> Callable[[Callable[..., None]], C
             for found in chosen:
                 if isinstance(found.default, tuple):
                     asked[found.name] = tuple(asked[found.name] or ())
-            function(**given, config=kind(**asked))
+            if if_any:
+                asked = {
+                    name: value
+                    for name, value in asked.items()
+                    if value is not None and value is not False
+                }
+            function(**given, **{into: None if if_any and not asked else kind(**asked)})
 
         own = inspect.signature(function, eval_str=True).parameters.values()
         kept = [_keyword(one.name, one.annotation, one.default) for one in own]
-        parameters = [*(one for one in kept if one.name != "config"), *added]
+        known = {into, *(one.name for one in added)}
+        parameters = [*(one for one in kept if one.name not in known), *added]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {one.name: one.annotation for one in parameters}
         return command
@@ -63,19 +78,38 @@ def takes(kind: type[Options], *names: str) -> Callable[[Callable[..., None]], C
     return decorate
 
 
-def _parameter(kind: type[Options], found: Field[Any], explained: bool) -> inspect.Parameter:
+def _parameter(
+    kind: type[Options], found: Field[Any], explained: bool, if_any: bool
+) -> inspect.Parameter:
     """What the command line makes a flag of, for a field of a class."""
     rule: Rule = found.metadata["rule"]
+    annotation, default = get_type_hints(kind)[found.name], found.default
+    takes_numbers = any(get_origin(one) is tuple for one in get_args(annotation))
     shown = typer.Option(
         *filter(None, (flag(found.name), rule.short)),
         help=rule.help,
         metavar=rule.metavar,
         rich_help_panel=_COMMON if rule.is_common or explained else headings(kind)[found.name],
+        parser=_numbers if takes_numbers else None,
     )
-    annotation, default = get_type_hints(kind)[found.name], found.default
-    if get_origin(annotation) is tuple:
+    if takes_numbers:
+        annotation = Any
+    elif get_origin(annotation) is tuple:
         annotation, default = list[get_args(annotation)[0]] | None, None  # type: ignore[misc]
+    if if_any and annotation is not bool:  # a default, given, is not the same as nothing given
+        annotation, default = annotation | None, None
     return _keyword(found.name, Annotated[annotation, shown], default)
+
+
+def _numbers(text: str) -> float | tuple[float, ...]:
+    """Read a number, or several with commas between; whole ones stay whole."""
+    try:
+        found = tuple(int(one) if one.strip().isdigit() else float(one) for one in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no number, and no numbers with commas between"
+        ) from None
+    return found if len(found) > 1 else found[0]
 
 
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:

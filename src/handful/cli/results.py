@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # A command loads what it prints, and nothing else.
     from handful.models.classifier import Prediction
     from handful.run_store.run import Run
     from handful.run_store.store import RunRow
+    from handful.training.previews import Preview
     from handful.training.summaries import NetworkSummary
     from handful.workflows.cache import CacheInfo
     from handful.workflows.check import PhotoCheck
@@ -288,6 +289,14 @@ def print_curve(found: "CurveRun") -> None:
     warn(found.warnings)
     if found.path is not None:
         show(f"Report: {found.path / 'curve.html'}")
+
+
+def print_preview(shown: "Preview") -> None:
+    """Say what each parameter does, and where it can be seen."""
+    for strip in shown.strips:
+        show(f"{strip.name:<20} {strip.range}")
+    if shown.path is not None:
+        show(f"Image: {shown.path}")
 
 
 def print_summary(found: "NetworkSummary") -> None:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import fields
 
+from handful.augmentation_policy import AugmentationPolicy
 from handful.config import CompareConfig, ServeConfig, TrainConfig
 from handful.options import flag
 
@@ -17,8 +18,11 @@ _ARGUMENTS = (
     *("class_name", "coverage", "data", "error_rate", "fix_list", "format", "manifest"),
     *("num_classes", "output", "part", "photos", "resume", "sizes", "target"),
 )
-_CONFIGS = (TrainConfig, CompareConfig, ServeConfig)
-_FIELDS = {*_ARGUMENTS, *(field.name for config in _CONFIGS for field in fields(config))}
+_KINDS = (TrainConfig, CompareConfig, ServeConfig, AugmentationPolicy)
+_FIELDS = {
+    *_ARGUMENTS,
+    *(field.name for kind in _KINDS for field in fields(kind) if "rule" in field.metadata),
+}
 OPTIONS = {field: flag(_RENAMED.get(field, field)) for field in sorted(_FIELDS)}
 
 

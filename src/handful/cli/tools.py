@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from handful.augmentation_policy import AugmentationPolicy
 from handful.cli import results, terminal
 from handful.cli.flags import takes
 from handful.cli.frame import Json, Quiet, RunPath, errors, makes
@@ -98,8 +99,10 @@ def figures(
 
 @errors()
 @takes(TrainConfig, "seed")
+@takes(AugmentationPolicy, into="policy", if_any=True)
 def preview(
     config: TrainConfig,
+    policy: AugmentationPolicy | None,
     photo: Annotated[Path, typer.Argument(help="The photo.")],
     recipe: Annotated[str, typer.Option(help="keras-tutorial or handful.")] = "keras-tutorial",
     image_size: Annotated[
@@ -108,25 +111,16 @@ def preview(
     output: Annotated[Path | None, makes(help="PNG file to make [NAME-preview.png].")] = None,
     as_json: Json = False,
 ) -> None:
-    """Draw what augmentation does to a photo: random views, and each parameter by itself."""
-    from handful.reports.sheets import preview_sheet
-    from handful.training.previews import preview_image
+    """Draw what augmentation does to a photo: random views, and each parameter by itself.
 
-    shown = preview_image(photo, recipe, image_size, config.seed)
-    path = output or Path(f"{photo.stem}-preview.png")
-    preview_sheet(shown).save(path)
-    if as_json:
-        values = {
-            "photo": str(photo),
-            "recipe": recipe,
-            "seed": config.seed,
-            "picture": str(path),
-        }
-        terminal.print_json({**values, **shown.to_dict()})
-    else:
-        for strip in shown.strips:
-            terminal.show(f"{strip.name:<20} {strip.range}")
-        terminal.show(f"Image: {path}")
+    Any option of augmentation puts a policy of your own in the place of the recipe's.
+    """
+    from handful.workflows import preview as preview_workflow
+
+    shown = preview_workflow.preview(
+        photo, policy, recipe=recipe, image_size=image_size, seed=config.seed, output=output
+    )
+    results.give(shown, as_json, results.print_preview)
 
 
 @errors()

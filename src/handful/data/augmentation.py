@@ -7,121 +7,16 @@ of 256 values.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.errors import UsageError
+from handful.augmentation_policy import AugmentationPolicy, Pair, Shift
 
-FILL_MODES = ("nearest", "reflect", "wrap", "constant")
 _BORDERS = {"nearest": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT}
 _LUMA = np.array([[0.299, 0.587, 0.114]] * 3, np.float32)  # ITU-R BT.601, as Pillow's "L"
-
-Shift = float | int | tuple[float, ...]
-Pair = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class AugmentationPolicy:
-    """Ranges to draw views from. Nothing is changed by default.
-
-    Args:
-        rotation_range: Rotation in degrees, uniform in [-r, r].
-        width_shift_range: Shift to the sides. A float below 1 is a share of the width, from 1 on
-            pixels, both uniform in [-r, r]; an int n is a whole number of pixels below n; of a
-            tuple one value is taken, with either sign.
-        height_shift_range: Shift up and down, likewise.
-        shear_range: Shear angle in DEGREES, uniform in [-s, s]: 0.2 is hardly any.
-        zoom_range: Factor on the coordinates of each axis on its own, uniform in [low, high];
-            a number z means [1 - z, 1 + z]. Below 1 things get larger.
-        horizontal_flip: Mirror half of the views left to right.
-        vertical_flip: Turn half of the views upside down.
-        brightness_range: Factor on all values, uniform in [low, high], or None.
-        channel_shift_range: Added to all values, uniform in [-c, c], of 255.
-        fill_mode: What lies outside the picture: "nearest" its edge, "reflect" its mirror image,
-            "wrap" its other side, "constant" `cval`.
-        cval: Value outside for "constant", 0 to 255.
-        rescale: Factor on the values in the end, such as 1 / 255, or None; `batches` applies it.
-        aspect_range: Not in Keras. None draws both axes' zooms on their own; a number a draws
-            one zoom and a ratio of the axes, log-uniform in [exp(-a), exp(a)].
-        contrast_range: Not in Keras. Factor on the distance to the picture's mean, or None.
-        saturation_range: Not in Keras. Factor on the distance to gray, or None.
-
-    Raises:
-        ValueError: When a range is impossible.
-
-    Source:
-        Names, meanings and distributions are those of Keras'
-        `keras.preprocessing.image.ImageDataGenerator`, with two deviations: its
-        `height_shift_range` really shifts to the sides and its `width_shift_range` up and down,
-        here they do what they say; and pictures that are not square turn about their center.
-    """
-
-    rotation_range: float = 0.0
-    width_shift_range: Shift = 0.0
-    height_shift_range: Shift = 0.0
-    shear_range: float = 0.0
-    zoom_range: float | Pair = 0.0
-    horizontal_flip: bool = False
-    vertical_flip: bool = False
-    brightness_range: Pair | None = None
-    channel_shift_range: float = 0.0
-    fill_mode: str = "nearest"
-    cval: float = 0.0
-    rescale: float | None = None
-    aspect_range: float | None = None
-    contrast_range: Pair | None = None
-    saturation_range: Pair | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("rotation_range", "shear_range", "channel_shift_range", "aspect_range"):
-            if (getattr(self, name) or 0) < 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; expected 0 or more.")
-        for name in ("width_shift_range", "height_shift_range"):
-            value = getattr(self, name)
-            if not isinstance(value, tuple) and value < 0:
-                raise UsageError(f"{name} is {value}; expected 0 or more.")
-            if value == ():
-                raise UsageError(f"{name} is empty; expected a number, or one or more shifts.")
-        low, high = self.zoom_interval
-        if not 0 < low <= high:
-            raise UsageError(
-                f"zoom_range is {self.zoom_range}; expected less than 1, or (low, high) above 0."
-            )
-        for name in ("brightness_range", "contrast_range", "saturation_range"):
-            pair = getattr(self, name)
-            if pair is not None and not (len(pair) == 2 and 0 <= pair[0] <= pair[1]):
-                raise UsageError(f"{name} is {pair}; expected (low, high), 0 or more.")
-        if self.fill_mode not in FILL_MODES:
-            raise UsageError(
-                f"fill_mode is {self.fill_mode!r}; expected one of {', '.join(FILL_MODES)}."
-            )
-
-    @property
-    def zoom_interval(self) -> Pair:
-        """Smallest and largest factor of `zoom_range`."""
-        if isinstance(self.zoom_range, tuple):
-            return self.zoom_range
-        return 1 - self.zoom_range, 1 + self.zoom_range
-
-    @property
-    def changes_nothing(self) -> bool:
-        """Whether every view is the picture itself; `rescale` is no matter of views."""
-        plain = AugmentationPolicy(fill_mode=self.fill_mode, cval=self.cval, rescale=self.rescale)
-        return self == plain
-
-    def key(self) -> str:
-        """Stable text of all values, for cache keys.
-
-        Returns:
-            Such as "views2:40:0.2:...:nearest:..."; the number is this code's version.
-        """
-        values = (getattr(self, field.name) for field in fields(self))
-        return "views2:" + ":".join(
-            f"{value:g}" if isinstance(value, float) else str(value) for value in values
-        )
 
 
 # The well-known exercise's; the first photo of a cat that many people augmented.

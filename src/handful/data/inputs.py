@@ -28,7 +28,7 @@ def listed(images: Pictures) -> list[Any]:
         The photos, not looked at yet.
 
     Raises:
-        TypeError: When it is neither.
+        UsageError: When it is neither.
     """
     if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image):
         return [images]
@@ -40,7 +40,7 @@ def listed(images: Pictures) -> list[Any]:
         return [array] if is_one else list(array)
     if isinstance(images, Iterable) and not isinstance(images, dict):
         return list(images)
-    raise TypeError(
+    raise UsageError(
         f"images is a {type(images).__name__}; expected {_EXPECTED}, or a list of them."
     )
 
@@ -69,8 +69,7 @@ def in_memory(image: Any, name: str = "image") -> bytes | NDArray[np.uint8]:
 
     Raises:
         DataError: When a Pillow image cannot be loaded; a clause.
-        TypeError: When it is something else.
-        ValueError: When it is an array of another kind.
+        UsageError: When it is something else, or an array of another kind.
     """
     if hasattr(image, "read"):
         image = image.read()
@@ -79,7 +78,7 @@ def in_memory(image: Any, name: str = "image") -> bytes | NDArray[np.uint8]:
     if isinstance(image, Image.Image):
         return rgb_of(image)
     if not hasattr(image, "__array__"):
-        raise TypeError(f"{name} is a {type(image).__name__}; expected {_EXPECTED}.")
+        raise UsageError(f"{name} is a {type(image).__name__}; expected {_EXPECTED}.")
     array = np.asarray(image)
     if array.dtype != np.uint8:
         raise UsageError(

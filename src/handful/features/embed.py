@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.data.augmentation import VIEWS_POLICY, AugmentationPolicy, content_view
+from handful.augmentation_policy import AugmentationPolicy
+from handful.data.augmentation import VIEWS_POLICY, content_view
 from handful.data.decoding import (
     FINGERPRINT_SIDE,
     DecodeSettings,

@@ -238,8 +238,8 @@ class Classifier(Shown):
         Raises:
             DataError: When a photo cannot be read; all such photos are named. Use
                 `predict_index` to go on without them.
-            TypeError: When something is no photo at all.
-            ValueError: When there are no images, or an array is of another kind.
+            UsageError: When something is no photo at all, there are no images, or an array is
+                of another kind.
         """
         paths, probabilities, unlike = self._answers(images)
         return self.name_predictions(
@@ -257,8 +257,7 @@ class Classifier(Shown):
 
         Raises:
             DataError: As for `predict`.
-            TypeError: As for `predict`.
-            ValueError: As for `predict`.
+            UsageError: As for `predict`.
         """
         return self._answers(images)[1]
 

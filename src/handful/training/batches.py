@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.data.augmentation import AugmentationPolicy, apply_views, draw_views
+from handful.augmentation_policy import AugmentationPolicy
+from handful.data.augmentation import apply_views, draw_views
 from handful.data.decoding import DecodeSettings, decode
 from handful.data.index import ImageIndex, load_index
 from handful.errors import DataError, UsageError

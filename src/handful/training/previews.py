@@ -11,17 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.data.augmentation import AugmentationPolicy, Shift, Views, apply_views, draw_views
-from handful.data.decoding import DecodeSettings, decode
-from handful.data.storage import read_file
+from handful.augmentation_policy import AugmentationPolicy, Shift
+from handful.data.augmentation import Views, apply_views, draw_views
 from handful.display import Shown
-from handful.errors import DataError, UsageError
-from handful.training.recipes import find_recipe
+from handful.errors import UsageError
 
 NUM_VIEWS = 16
 NUM_STEPS = 8
 
-PREVIEW_RECIPES = ("keras-tutorial", "handful")
 _FLIPS = {
     "horizontal_flip": ("flip_horizontal", "mirrored"),
     "vertical_flip": ("flip_vertical", "upside down"),
@@ -58,6 +55,10 @@ class Preview(Shown):
         strips: In the order of the policy's parameters; none when it changes nothing.
         notes: Sentences on parameters that no strip can show: what lies outside, `rescale`.
         name: What is shown, for people.
+        seed: Seed of the random views.
+        source: Path of the photo; None where it lies in memory.
+        recipe: What decides how the network sees it; None for a photo shown as it was given.
+        path: PNG file that was written, or None.
     """
 
     photo: NDArray[np.uint8]
@@ -65,6 +66,10 @@ class Preview(Shown):
     strips: tuple[Strip, ...]
     notes: tuple[str, ...]
     name: str = ""
+    seed: int = 0
+    source: Path | None = None
+    recipe: str | None = None
+    path: Path | None = None
 
     def _in_words(self) -> str:
         height, width = self.photo.shape[:2]
@@ -72,11 +77,10 @@ class Preview(Shown):
         return f"{self.name[:80]}, {width} x {height} pixels: what changes is {names}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; the pictures are left out.
+        """Plain values, as `handful preview --json` prints them; the pictures are left out.
 
         Returns:
-            `height`, `width`, `num_views`, `parameters` (list of `name`, `range`, `values`) and
-            `notes`.
+            Names and values are described in docs/file-formats.md.
         """
         parameters = [
             {"name": strip.name, "range": strip.range, "values": strip.values.tolist()}
@@ -84,6 +88,10 @@ class Preview(Shown):
         ]
         height, width = self.photo.shape[:2]
         return {
+            "photo": None if self.source is None else str(self.source),
+            "recipe": self.recipe,
+            "seed": self.seed,
+            "picture": None if self.path is None else str(self.path),
             "height": height,
             "width": width,
             "num_views": len(self.views),
@@ -92,7 +100,7 @@ class Preview(Shown):
         }
 
 
-def preview(
+def draw_preview(
     photo: NDArray[np.uint8], policy: AugmentationPolicy, seed: int = 0, name: str = ""
 ) -> Preview:
     """Show what a policy does to a photo.
@@ -107,7 +115,7 @@ def preview(
         The views and strips.
 
     Raises:
-        ValueError: When the array is no RGB picture, or the seed is negative.
+        UsageError: When the array is no RGB picture, or the seed is negative.
     """
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
         raise UsageError(
@@ -132,50 +140,8 @@ def preview(
         ),
         notes=tuple(_notes(policy)),
         name=name,
+        seed=seed,
     )
-
-
-def preview_image(
-    path: Path, recipe: str = "keras-tutorial", image_size: int | None = None, seed: int = 0
-) -> Preview:
-    """Show what a recipe's policy does to a photo on disk.
-
-    Args:
-        path: The photo.
-        recipe: "keras-tutorial" or "handful".
-        image_size: Side in pixels of the square that the network sees; None takes the recipe's:
-            150 for the exercise, 128 for ours.
-        seed: Seed of the random views, 0 or more.
-
-    Returns:
-        The views and strips.
-
-    Raises:
-        ValueError: For an unknown recipe or a size outside 8 to 1024.
-        DataError: When there is no readable photo at the path.
-    """
-    if recipe not in PREVIEW_RECIPES:
-        raise UsageError(f"`recipe` is {recipe!r}; expected one of {', '.join(PREVIEW_RECIPES)}.")
-    found = find_recipe(recipe, "augmented")
-    assert found is not None and found.policy is not None
-    size = found.image_size if image_size is None else image_size
-    if not 8 <= size <= 1024:
-        raise UsageError(f"`image_size` is {size}; expected 8 to 1024 pixels.")
-    photo = _read_image(path, DecodeSettings(size, found.resize))
-    return preview(photo, found.policy, seed, f"{path.name}, recipe {recipe}")
-
-
-def _read_image(path: Path, settings: DecodeSettings) -> NDArray[np.uint8]:
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; expected one photo. Name a file in it.")
-    if not path.exists():
-        raise DataError(f"{path} does not exist; expected a photo. Correct the path.")
-    try:
-        return decode(read_file(path), settings)
-    except DataError as error:
-        raise DataError(
-            f"{path} {error}; expected a whole photo, such as a JPEG or PNG. Name another photo."
-        ) from error
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from handful.data.augmentation import EXERCISE_POLICY, HANDFUL_POLICY, AugmentationPolicy
+from handful.augmentation_policy import AugmentationPolicy
+from handful.data.augmentation import EXERCISE_POLICY, HANDFUL_POLICY
 from handful.errors import UsageError
 
 
