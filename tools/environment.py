@@ -38,7 +38,7 @@ UV_NAMES = {
 def install(with_tests: bool) -> None:
     """Make the environment if there is none that works, and install handful into it."""
     make_environment()
-    wanted = ["-c", LOCK, "-e", ".[test]" if with_tests else ".[all]"]
+    wanted = ["-c", LOCK, "-e", ".[test]" if with_tests else ".[all,tensorflow]"]
     uv = find_uv()
     if uv:
         command = [uv, "pip", "install", "--python", str(PYTHON), "--compile-bytecode", *wanted]
