@@ -23,7 +23,8 @@ def run(*command: str | Path, home: Path | None = None, cwd: Path | None = None)
     environment = registry_settings()
     if home is not None:
         # Its cache of downloads stays the user's, or each test would load 500 MB anew.
-        environment = {name: environment[name] for name in environment if name.startswith("UV_")}
+        kept = [name for name in environment if name.startswith(("UV_", "SSL_"))]
+        environment = {name: environment[name] for name in kept}
         environment |= {"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
     done = subprocess.run(
         [str(part) for part in command],
