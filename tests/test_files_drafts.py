@@ -347,3 +347,19 @@ def test_any_command_removes_what_killed_ones_left(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "handful", "--version"]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, **changed}, check=True)
     assert [names(folder) for folder in folders] == [[], [], []]
+
+
+def test_on_windows_names_are_not_exchanged_and_no_process_is_signaled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There, the C library has no such function, and `os.kill(pid, 0)` is a Ctrl-C."""
+    draft = tmp_path / f".handful-{os.getpid()}-{'0' * 16}"
+    draft.mkdir()
+    (tmp_path / "a").touch()
+    os.utime(draft, (0, 0))
+    monkeypatch.setattr(drafts.sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setattr(drafts.os, "kill", lambda pid, number: pytest.fail("it was signaled"))
+    assert not exchange(tmp_path / "a", draft)
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["a"]

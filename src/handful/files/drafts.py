@@ -166,6 +166,8 @@ def _is_locked(draft: Path) -> bool:
 def _is_old(entry: "os.DirEntry[str]", pid: int) -> bool:
     if time.time() - entry.stat().st_mtime < _LITTER_SECONDS:
         return False
+    if sys.platform == "win32":  # where os.kill(pid, 0) is a Ctrl-C
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -246,6 +248,8 @@ def exchange(first: Path, second: Path) -> bool:
     Returns:
         Whether they did; False where the system cannot, or refuses. Renaming says why.
     """
+    if sys.platform == "win32":
+        return False
     import ctypes
 
     library = ctypes.CDLL(None)

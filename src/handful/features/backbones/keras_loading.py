@@ -6,7 +6,6 @@ Keras and TensorFlow are imported only to train one on or to convert it.
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import warnings
@@ -243,7 +242,7 @@ def _convert_in_process(backbone: BackboneMetadata, folder: Path) -> None:
         raise _CHILD_ERRORS.get(answer["kind"], HandfulError)(answer["message"])
     tail = " ".join(child.stderr.strip().splitlines()[-1:])
     # Linux kills the process that asks for memory when there is none left.
-    killed = child.returncode == -signal.SIGKILL
+    killed = child.returncode == -9  # Windows has no name for it
     advice = "Free some memory and try again" if killed else "Try another version of TensorFlow"
     raise HandfulError(
         f"Converting {backbone.name} for OpenVINO failed: the converter ended with status "
