@@ -4,6 +4,7 @@
 #   make test-fast  those that need no Keras, process, browser or real photos: a minute or two
 #   make check   style, types, and the lock file
 #   make bench   every benchmark, one after the other
+#   make wheel   build dist/handful-*.whl, to be installed elsewhere
 #   make lock    write requirements.lock anew after a change of pyproject.toml
 #   make clean   remove the environment and what tools have left; not runs/
 
@@ -18,7 +19,7 @@ BIN := .venv/bin
 MADE_FROM := pyproject.toml requirements.lock tools/environment.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast check bench lock clean
+.PHONY: demo test test-fast check bench wheel lock clean
 .DELETE_ON_ERROR:
 
 demo: $(BIN)/.installed
@@ -39,6 +40,9 @@ check: $(BIN)/.installed-test
 
 bench: $(BIN)/.installed-test
 	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
+
+wheel:
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 lock: $(BIN)/.installed-test
 	$(BIN)/python tools/environment.py lock
