@@ -1,9 +1,10 @@
 import json
 import re
-import runpy
 import sys
+import types
 from pathlib import Path
 
+import nbclient
 import nbformat
 import pytest
 
@@ -14,8 +15,10 @@ from build_guides import (
     FIGURES,
     GUIDES,
     LARGEST_FIGURE,
+    SHARED,
     STRATEGIES,
     build_pages,
+    colab_link,
     compared_figures,
     drawn_figures,
     guide_scripts,
@@ -37,27 +40,24 @@ def test_there_are_four_pages() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", PAGES)
-def test_a_page_runs_and_its_assertions_hold(
-    script: Path,
-    photo_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_a_notebook_runs_and_its_assertions_hold(
+    script: Path, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = {"PHOTOS": photo_folder, "OUTPUT": tmp_path / "out", "QUICK": "1", "XCEPTION": ""}
     for name, value in given.items():
         monkeypatch.setenv(f"HANDFUL_GUIDE_{name}", str(value))
-    for name in ("guide", "own_network"):  # the first reads these variables
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.syspath_prepend(GUIDES)
-    monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(script), run_name="__main__")
-    answer = capsys.readouterr().out
-    number = script.stem[0]
-    assert answer.splitlines()[-1] == f"Page {number}: all assertions held"
+    monkeypatch.setenv("PYTHONPATH", str(GUIDES))
+    notebook = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    place = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    answer = "".join(output.get("text", "") for output in outputs)
+    assert answer.splitlines()[-1] == f"Page {script.stem[0]}: all assertions held"
     assert script.read_text(encoding="utf-8").count("\nassert ") >= 2
     pictures = {path.stem for path in (tmp_path / "out").glob("*.png")}
     assert pictures == set(DRAWN[script.stem])
+    shown = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(shown) >= len(pictures)
     # Nothing is written anywhere else.
     assert {path.name for path in tmp_path.iterdir()} <= {"out", "handful-cache"}
 
@@ -72,9 +72,35 @@ def test_notebook_and_page_are_those_of_the_script(script: Path) -> None:
 def test_a_notebook_has_the_script_in_it_and_no_outputs(script: Path) -> None:
     notebook = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
     source = script.read_text(encoding="utf-8")
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    setup, *code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert setup.source.startswith("# @title In Colab") and setup.outputs == []
     assert len(code) == len(re.findall(r"^# %%$", source, re.MULTILINE)) >= 5
     assert all(cell.source in source and cell.outputs == [] for cell in code)
+
+
+def test_in_colab_a_notebook_brings_what_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = nbformat.read(GUIDES / "1_data.ipynb", as_version=4)
+    lines = notebook.cells[0].source.splitlines()
+    assert lines[4].strip() == '%pip install --quiet "handful[figures,keras]"'
+    code = "\n".join([*lines[:4], "    pass", *lines[5:]])
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert not any((tmp_path / name).exists() for name in SHARED)
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    exec(code, {})
+    for name in SHARED:
+        assert (tmp_path / name).read_text() == (GUIDES / name).read_text()
+
+
+def test_a_page_has_a_button_for_colab_where_it_is_published() -> None:
+    script = GUIDES / "1_data.py"
+    link = colab_link(script, {"urls": {"Repository": "https://github.com/somebody/handful/"}})
+    address = "colab.research.google.com/github/somebody/handful/blob/main/docs/guides/1_data.ipynb"
+    assert f"](https://{address})" in link
+    assert colab_link(script, {}) == ""
+    assert colab_link(script, {"urls": {"Repository": "https://example.org/handful"}}) == ""
 
 
 @pytest.mark.parametrize("page", [*(GUIDES / f"{stem}.md" for stem in DRAWN), GUIDES / "README.md"])

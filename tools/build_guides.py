@@ -12,6 +12,7 @@ figures.
 import argparse
 import io
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,15 @@ from handful.reports.training_charts import history_charts, strategy_colors, tim
 from handful.run_store.store import RunStore
 from handful.training.previews import draw_preview
 
-GUIDES = Path(__file__).resolve().parent.parent / "docs" / "guides"
+PROJECT = Path(__file__).resolve().parent.parent
+GUIDES = PROJECT / "docs" / "guides"
 FIGURES = GUIDES / "figures"
 STRATEGIES = ("scratch", "augmented", "transfer")
 LARGEST_FIGURE = 150_000  # bytes
 _COLORS = 64
+# What the pages import that is no package; a notebook carries it along to Colab.
+SHARED = ("guide.py", "own_network.py")
+_BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 
 
 def guide_scripts() -> list[Path]:
@@ -54,9 +59,50 @@ def build_pages(script: Path) -> dict[Path, str]:
     """
     cells = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent").cells
     return {
-        script.with_suffix(".ipynb"): _notebook(cells),
+        script.with_suffix(".ipynb"): _notebook([colab_cell(script), *cells]),
         script.with_suffix(".md"): _markdown(cells, script),
     }
+
+
+def colab_cell(script: Path) -> Any:
+    """The cell that prepares a machine which has nothing but the notebook, as Colab's have."""
+    lines = [
+        "# @title In Colab: install handful, and write the files that the pages share",
+        "import sys",
+        "",
+        'if "google.colab" in sys.modules:',
+        '    %pip install --quiet "handful[figures,keras]"',
+    ]
+    for name in SHARED:
+        text = script.with_name(name).read_text(encoding="utf-8")
+        lines.append(f"    with open({name!r}, 'w') as file:")
+        lines.append(f"        file.write({_quoted(text)})")
+    metadata = {"cellView": "form", "jupyter": {"source_hidden": True}}
+    return nbformat.v4.new_code_cell("\n".join(lines), metadata=metadata)
+
+
+def _quoted(text: str) -> str:
+    """A text as a literal that reads like the file it came from."""
+    assert "'''" not in text and "\\" not in text
+    return f"'''\\\n{text}'''"
+
+
+def colab_link(script: Path, project: Mapping[str, Any]) -> str:
+    """Markdown of the button that opens a notebook in Colab.
+
+    Args:
+        script: The page's source.
+        project: Table `project` of pyproject.toml; `urls.Repository` says where it is published.
+
+    Returns:
+        The button; "" where no repository on GitHub is named, for Colab opens no others.
+    """
+    found = str(project.get("urls", {}).get("Repository", ""))
+    _, at_github, repository = found.partition("https://github.com/")
+    if not at_github:
+        return ""
+    path = f"{repository.strip('/')}/blob/main/docs/guides/{script.stem}.ipynb"
+    return f" [![Open in Colab]({_BADGE})](https://colab.research.google.com/github/{path})"
 
 
 def _notebook(cells: list[Any]) -> str:
@@ -65,7 +111,10 @@ def _notebook(cells: list[Any]) -> str:
     for number, cell in enumerate(cells, start=1):
         new = nbformat.v4.new_markdown_cell if cell.cell_type == "markdown" else None
         new = new or nbformat.v4.new_code_cell
-        made.append(new(cell.source, id=f"cell-{number}"))
+        kept = {
+            name: cell.metadata[name] for name in ("cellView", "jupyter") if name in cell.metadata
+        }
+        made.append(new(cell.source, id=f"cell-{number}", metadata=kept))
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook = nbformat.v4.new_notebook(
         cells=made, metadata={"kernelspec": kernel, "language_info": {"name": "python"}}
@@ -79,10 +128,12 @@ def _markdown(cells: list[Any], script: Path) -> str:
     title, *rest = cells
     head, _, text = title.source.partition("\n")
     stem = script.stem
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     about = (
         f"<!-- Made by tools/build_guides.py from {script.name}; change that. -->\n\n"
         f"*This page also comes as a [notebook]({stem}.ipynb) and as a "
         f"[script]({script.name}) to run: `python docs/guides/{script.name}`.*"
+        f"{colab_link(script, project)}"
     )
     parts = [head, about, text.strip()]
     for cell in rest:
