@@ -75,7 +75,7 @@ def colab_cell(script: Path) -> Any:
     ]
     for name in SHARED:
         text = script.with_name(name).read_text(encoding="utf-8")
-        lines.append(f"    with open({name!r}, 'w') as file:")
+        lines.append(f'    with open("{name}", "w") as file:')
         lines.append(f"        file.write({_quoted(text)})")
     metadata = {"cellView": "form", "jupyter": {"source_hidden": True}}
     return nbformat.v4.new_code_cell("\n".join(lines), metadata=metadata)
