@@ -8,22 +8,24 @@ import numpy as np
 import pytest
 
 from conftest import draw_tensors, frozen_network
-from handful.errors import WeightsError
+from handful.errors import UsageError, WeightsError
 from handful.features.backbones.efficientnet_lite import (
     LITE_VARIANTS,
     LiteVariant,
     build_graph,
     build_lite,
     check_tensors,
+    join_graphs,
     lite_convolutions,
     load_lite,
     multilevel_dim,
 )
 from handful.features.backbones.efficientnet_loading import write_lite
-from handful.features.conversion import FrozenNetwork
+from handful.features.backbones.efficientnet_quantization import quantize
+from handful.features.conversion import FrozenNetwork, network_features, save_network
 from handful.features.keras_runtime import prepare_keras
 from handful.features.openvino import OpenVinoExtractor
-from handful.features.registry import build_network, find_backbone
+from handful.features.registry import build_network, find_backbone, load_extractor
 from handful.features.runtime import openvino
 
 # TensorFlow's tensors do not know NumPy 2's `copy` yet.
@@ -193,3 +195,34 @@ for precision in ("f32", "int8"):
     found = openvino.Core().compile_model(network.xml_path, "CPU", options)(photos)["embeddings"]
     expected = build_network(find_backbone(name)).predict(photos, verbose=0)
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_joined_networks_give_what_each_gives_alone(tmp_path):
+    """Also in 8 bits, and with the feature maps whose averages they are."""
+    other = LiteVariant(64, 0.6, 1.0, 0.2, "", "", "")
+    photos, alone, graphs = sample_photos(64), [], {}
+    for name, variant in (("small", SMALL), ("other", other)):
+        tensors = draw_tensors(variant)
+        graph = build_graph(variant, 64, tensors, multilevel=True)
+        quantize(graph, lite_convolutions(variant), tensors)
+        alone.append(network_features(graph, photos))
+        graphs[name] = graph
+    save_network(join_graphs(graphs), tmp_path)
+    joined = network_features(tmp_path / "network.xml", photos)
+    np.testing.assert_array_equal(joined, np.concatenate(alone, axis=1))
+    network = FrozenNetwork(
+        tmp_path / "network.xml", tmp_path / "network.bin", "", "", 64, joined.shape[1], "both", 0.0
+    )
+    look = OpenVinoExtractor(network, "int8").feature_map()
+    assert look is not None
+    feature_map, embedding = look(photos[0])
+    assert feature_map.shape == (8, 8, joined.shape[1])
+    np.testing.assert_allclose(feature_map.mean(axis=(0, 1)), embedding, atol=1e-4)
+
+
+def test_weights_of_ones_own_are_no_joined_network(tmp_path):
+    file = tmp_path / "mine.pth"
+    file.write_bytes(b"any")
+    backbone = find_backbone("efficientnet-lite-joined", file)
+    with pytest.raises(UsageError, match=r"`weights` is '.*mine\.pth' and the backbone"):
+        load_extractor(backbone)

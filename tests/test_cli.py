@@ -93,6 +93,8 @@ def test_train_json_is_one_object_with_the_documented_names(
     assert set(facts) == {
         "accuracy",
         "accuracy_interval",
+        "advice",
+        "ladder",
         "num_train",
         "num_validation",
         "class_names",

@@ -9,6 +9,7 @@ from handful.options import Options, option
 PRECISIONS = ("auto", "bf16", "f32", "int8")
 RESIZES = ("squash", "crop", "halfway")
 CLASS_WEIGHTS = ("auto", "balanced", "none")
+QUALITIES = ("fast", "good", "best")
 STRATEGIES = ("transfer", "scratch", "augmented", "fine-tune", "distilled")
 RECIPES = ("handful", "keras-tutorial", "mnist")
 # What `compare` trains of each recipe.
@@ -101,12 +102,17 @@ class TrainingOptions(Options):
         strategy: "transfer" fits a head to a pretrained network's features; "scratch" trains a
             network on the photos alone, "augmented" on ever new views of them; "fine-tune" trains
             the pretrained network on; "distilled" has the small network imitate it.
+        quality: How much a frozen network may cost: "fast" takes the last layer of the smallest;
+            "good" takes several layers of it, for photos unlike ImageNet's; "best" tries larger
+            photos and several networks together as well, and takes what cross-validation of the
+            training photos shows to be better. A `backbone` or `image_size` that is given wins.
         epochs: Passes over the training photos; None takes the recipe's, as do the next three.
         batch_size: Photos per step.
         learning_rate: The largest one.
         patience: Epochs without a better validation loss after which training stops, and goes
             back to the best.
-        time_budget: Minutes that training may take: as many epochs are planned as fit.
+        time_budget: Minutes that training may take: as many epochs are planned as fit, or as much
+            is tried for `quality` "best".
         image_size: Side in pixels that photos are decoded to; None takes the network's own.
         resize: "squash" keeps the whole photo and not its proportions, "crop" the reverse,
             "halfway" is a compromise between both; None takes the recipe's, which is "halfway" in
@@ -129,6 +135,12 @@ class TrainingOptions(Options):
         choices=STRATEGIES,
         is_common=True,
     )
+    quality: str = option(
+        "fast",
+        "fast; where accuracy is low, good (more of the network) or best (tries several networks).",
+        choices=QUALITIES,
+        is_common=True,
+    )
     epochs: int | None = option(
         None,
         "Passes over the training photos [the recipe's].",
@@ -145,7 +157,11 @@ class TrainingOptions(Options):
         most=100_000,
     )
     time_budget: float | None = option(
-        None, "Plan as many epochs as this allows.", above=0, metavar="MINUTES", is_common=True
+        None,
+        "Plan epochs, or trials of best, to fit.",
+        above=0,
+        metavar="MINUTES",
+        is_common=True,
     )
     image_size: int | None = option(
         None, "Image side in pixels [the network's own].", least=32, most=1024
@@ -233,6 +249,12 @@ class TrainConfig(TrustOptions, NetworkOptions, TrainingOptions, DataOptions):
         _check_resampling(self)
         if self.fits_head:
             _check_epochless(self)
+        elif self.quality != "fast":
+            raise UsageError(
+                f"`quality` is {self.quality!r} and `strategy` {self.strategy!r} of recipe "
+                f"{self.recipe!r}, which trains in epochs; qualities are for strategy 'transfer' "
+                "of recipe 'handful'. Leave one of the two out."
+            )
 
     @property
     def fits_head(self) -> bool:
@@ -419,7 +441,10 @@ def _check_resampling(config: TrainConfig) -> None:
 
 def _check_epochless(config: TrainConfig) -> None:
     """Refuse what a head that is fitted without epochs would silently leave unused."""
-    for name in ("epochs", "batch_size", "learning_rate", "patience", "time_budget"):
+    refused = ["epochs", "batch_size", "learning_rate", "patience"]
+    if config.quality != "best":
+        refused.append("time_budget")
+    for name in refused:
         if getattr(config, name) is not None:
             raise UsageError(
                 "strategy 'transfer' of recipe 'handful' fits its head without epochs and does not "

@@ -40,10 +40,13 @@ class Rule(NamedTuple):
     short: str | None = None
     is_common: bool = False
 
-    def expected(self) -> str:
-        """What values it takes, in words."""
+    def expected(self, found: Any = None) -> str:
+        """What values it takes, in words; of texts the one that is nearest to what was found."""
         if self.choices:
-            return f"one of {', '.join(self.choices)}"
+            near = difflib.get_close_matches(str(found).lower(), self.choices, 1)
+            return f"one of {', '.join(self.choices)}" + "".join(
+                f" ({name} is nearest)" for name in near
+            )
         if self.above is not None and self.below is not None:
             return f"a number between {self.above} and {self.below}"
         if self.above is not None:
@@ -98,7 +101,7 @@ class Options:
                 continue
             for one in value if isinstance(value, tuple) else (value,):
                 if not rule.allows(one):
-                    raise UsageError(f"`{found.name}` is {one!r}; expected {rule.expected()}.")
+                    raise UsageError(f"`{found.name}` is {one!r}; expected {rule.expected(one)}.")
 
 
 def changed(config: Asked, asked: dict[str, Any]) -> Asked:

@@ -56,6 +56,9 @@ def print_run(run: "Run") -> None:
     for limitation in run.limitations:
         if limitation != evaluation.chance_note:  # the verdict says it
             show(limitation)
+    if run.ladder is not None:
+        show("What was tried, by cross-validation of the training photos:")
+        show(*(f"  {with_options(str(attempt))}" for attempt in run.ladder.attempts))
     converting = run.seconds.get("convert", 0.0)
     seconds = run.seconds["total"] - converting
     show(
@@ -74,6 +77,8 @@ def print_run(run: "Run") -> None:
             show(f"{what}: {number:,}")
     warn(split.index.warnings)
     print_verdict(evaluation)
+    if run.advice:
+        show(with_options(run.advice))
     if run.path is not None:
         from handful.run_store.files import REPORT_FILE
 

@@ -4,7 +4,7 @@ One split gives one figure, and another split would have given another. Fits are
 embeddings are there, so they are repeated.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -31,6 +31,8 @@ from handful.statistics.metrics import (
 )
 from handful.wording import format_share
 
+# From rows to fit to, rows to answer and a seed to probabilities and C, see `resample`.
+Answer = Callable[[NDArray[np.int64], NDArray[np.int64], int], tuple[NDArray[np.float64], float]]
 # Scores of a resample, with the largest value that each can take.
 SCORES = {
     "accuracy": 1.0,
@@ -267,24 +269,14 @@ def resample_head(
         print(resample_head(embeddings, labels, np.arange(40), "ab", num_folds=5).accuracy.mean)
         ```
     """
-    if num_seeds * (num_folds or 1) < 2 or num_seeds < 1:
-        raise ValueError(
-            f"`seeds` is {num_seeds} and `folds` {num_folds}; expected 2 or more of either."
-        )
-    if not 0.0 < fraction < 1.0:
-        raise ValueError(f"fraction is {fraction}; expected a share in (0, 1), such as 0.2.")
     if embeddings.ndim == 2:
         embeddings = embeddings[:, np.newaxis]
-    _, groups = np.unique(groups, return_inverse=True)
-    _check_groups(labels, groups, class_names, num_folds)
     tested = embeddings[:, :num_tested_views].mean(axis=1)
     fitted = np.delete(embeddings, np.arange(1, num_tested_views), axis=1)
-    splits = list(draw_splits(labels, groups, num_seeds, num_folds, fraction, seed))
-    for split_seed, fold, held in splits:
-        _check_split(labels, held, class_names, split_seed, fold)
-    found, answers = [], []
-    for split_seed, fold, held in splits:
-        rows, others = np.flatnonzero(~held), np.flatnonzero(held)
+
+    def answer(
+        rows: NDArray[np.int64], others: NDArray[np.int64], split_seed: int
+    ) -> tuple[NDArray[np.float64], float]:
         head, _, _ = fit_calibrated_head(
             fitted[rows],
             labels[rows],
@@ -293,12 +285,74 @@ def resample_head(
             class_weight=class_weight,
             seed=split_seed,
         )
-        probabilities = head.predict_proba(tested[others])
+        assert head.C is not None
+        return head.predict_proba(tested[others]), head.C
+
+    return resample(
+        answer,
+        labels,
+        groups,
+        class_names,
+        num_seeds=num_seeds,
+        num_folds=num_folds,
+        fraction=fraction,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def resample(
+    answer: Answer,
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    class_names: Sequence[str],
+    *,
+    num_seeds: int = 1,
+    num_folds: int | None = None,
+    fraction: float = 0.2,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Resampling:
+    """Score any way of fitting a head on many splits of the same photos, see `resample_head`.
+
+    Args:
+        answer: Fits to some photos and answers for others: from the rows (n,) fitted to, those
+            (m,) to answer and the split's seed to probabilities (m, C) and the C that was chosen.
+        labels: As for `resample_head`, as are the rest.
+        groups: (N,) int64.
+        class_names: (C,) names.
+        num_seeds: Random splits, or repetitions.
+        num_folds: Folds of each repetition, or None.
+        fraction: Share that a random split holds out.
+        seed: The first seed.
+        progress: Called with (heads fitted, heads in all).
+
+    Returns:
+        The scores.
+
+    Raises:
+        DataError: As `resample_head`.
+        ValueError: As `resample_head`.
+    """
+    if num_seeds * (num_folds or 1) < 2 or num_seeds < 1:
+        raise ValueError(
+            f"`seeds` is {num_seeds} and `folds` {num_folds}; expected 2 or more of either."
+        )
+    if not 0.0 < fraction < 1.0:
+        raise ValueError(f"fraction is {fraction}; expected a share in (0, 1), such as 0.2.")
+    _, groups = np.unique(groups, return_inverse=True)
+    _check_groups(labels, groups, class_names, num_folds)
+    splits = list(draw_splits(labels, groups, num_seeds, num_folds, fraction, seed))
+    for split_seed, fold, held in splits:
+        _check_split(labels, held, class_names, split_seed, fold)
+    found, answers = [], []
+    for split_seed, fold, held in splits:
+        rows, others = np.flatnonzero(~held), np.flatnonzero(held)
+        probabilities, C = answer(rows, others, split_seed)
         scores = _scores(probabilities, labels[others])
         right = probabilities.argmax(axis=1) == labels[others]
         answers.append((probabilities.max(axis=1), right, groups[others]))
-        assert head.C is not None
-        found.append(Resample(split_seed, fold, len(rows), len(others), C=head.C, **scores))
+        found.append(Resample(split_seed, fold, len(rows), len(others), C=C, **scores))
         if progress is not None:
             progress(len(found), len(splits))
     num_photos = int(np.any([held for _, _, held in splits], axis=0).sum())

@@ -21,6 +21,8 @@ from handful.wording import format_rate, format_share, printable
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from handful.training.rungs import Attempt
+
 _TEMPLATES = Path(__file__).parent / "templates"
 # Up to so many classes everything is laid open; beyond, the weakest come first and the rest fold.
 _MATRIX_CLASSES = 20
@@ -122,6 +124,8 @@ class ReportData:
             with other phases.
         curves: Accuracy and loss by epoch; empty where there were no epochs.
         trust: How far the figures can be relied on.
+        attempts: What was tried to find the best network; empty where nothing was.
+        advice: What may make the classifier better; "" where there is nothing to say.
     """
 
     title: str
@@ -136,6 +140,8 @@ class ReportData:
     seconds: Mapping[str, float]
     curves: Sequence[Chart] = ()
     trust: TrustData = TrustData()
+    attempts: "Sequence[Attempt]" = ()
+    advice: str = ""
 
 
 def write_report(data: ReportData, folder: Path) -> Path:

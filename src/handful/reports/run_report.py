@@ -64,6 +64,8 @@ def report_data(run: Run) -> ReportData:
         seconds=run.seconds,
         curves=() if history is None else history_charts({strategy: history}),
         trust=_trust(run),
+        attempts=() if run.ladder is None else run.ladder.attempts,
+        advice=run.advice.replace("`", ""),
     )
 
 
@@ -179,6 +181,7 @@ def _settings(run: Run) -> dict[str, str]:
     about, decoding = run.classifier.provenance, run.classifier.settings
     settings = {
         "Strategy": f"{config.strategy}, recipe {config.recipe}",
+        **({"Quality": config.quality} if config.fits_head else {}),
         "Image size": f"{decoding.image_size} x {decoding.image_size} pixels, {decoding.resize}",
         "Precision": extractor.precision,
     }

@@ -21,6 +21,10 @@ from handful.evaluation.resampling import Resampling
 from handful.models.classifier import Classifier
 from handful.statistics.intervals import design_effect
 from handful.training.jobs import TrainedNetwork
+from handful.training.rungs import Ladder
+
+# A classifier that is right less often is told what may make it better.
+_GOOD_ENOUGH = 0.95
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,6 +53,7 @@ class Run(Shown):
             from are known again.
         split_given: Whether the split came from a manifest or ready-made, and follows from the
             photos and the configuration no more.
+        ladder: What was tried for quality "best", and what each brought.
     """
 
     classifier: Classifier
@@ -67,6 +72,7 @@ class Run(Shown):
     learning_curve: LearningCurve | None = None
     fingerprints: NDArray[np.uint8] | None = None
     split_given: bool = False
+    ladder: Ladder | None = None
 
     def _in_words(self) -> str:
         made = f"{self.config.strategy}, {self.classifier.provenance.get('backbone', '')}"
@@ -102,6 +108,19 @@ class Run(Shown):
         return tuple(filter(None, [evaluation.chance_note, limitation]))
 
     @property
+    def advice(self) -> str:
+        """What may make a classifier that is often wrong a better one; "" of another."""
+        next_quality = {"fast": "good", "good": "best"}.get(self.config.quality)
+        is_good = self.evaluation.accuracy >= _GOOD_ENOUGH
+        if not self.config.fits_head or next_quality is None or is_good:
+            return ""
+        how = {
+            "good": "looks at more of the network's layers, at little more time",
+            "best": "tries several networks and larger photos, in minutes",
+        }[next_quality]
+        return f"To be right more often, set `quality` to {next_quality}: it {how}."
+
+    @property
     def stopped(self) -> str:
         """Why training ended early: "interrupted", "time", "patience", or ""."""
         return "" if self.trained is None else self.trained.fitted.stopped
@@ -130,10 +149,12 @@ class Run(Shown):
             "strategy": self.config.strategy,
             "recipe": self.config.recipe,
             "backbone": self.classifier.provenance["backbone"],
+            "ladder": None if self.ladder is None else self.ladder.to_dict(),
             "training": None if self.trained is None else self.trained.to_dict(),
             "photos_per_second": self.photos_per_second,
             "resampling": None if self.resampling is None else self.resampling.to_dict(),
             "limitations": list(self.limitations),
+            "advice": self.advice,
             "learning_curve": None
             if self.learning_curve is None
             else self.learning_curve.to_dict(),

@@ -27,6 +27,7 @@ from handful.reporting import Reporter
 from handful.training.batches import BatchSource
 from handful.training.loop import Fitted, fit_network
 from handful.training.recipes import Recipe, find_recipe
+from handful.training.rungs import Ladder
 
 if TYPE_CHECKING:
     import keras
@@ -86,6 +87,7 @@ class Trained:
         label_review: Of the training photos' labels, where some can be held out.
         learning_curve: Where asked for.
         warnings: What people should know of the photos.
+        ladder: What was tried for quality "best".
     """
 
     classifier: Classifier
@@ -96,6 +98,7 @@ class Trained:
     label_review: LabelReview | None = None
     learning_curve: LearningCurve | None = None
     warnings: tuple[str, ...] = ()
+    ladder: Ladder | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,24 +14,26 @@ from handful.display import job_reporter
 from handful.errors import DataError
 from handful.features.embed import EmbeddingSpec
 from handful.features.extractor import BackboneMetadata
-from handful.features.registry import DEFAULT_BACKBONE, find_backbone
+from handful.features.registry import find_backbone
 from handful.features.store import EmbeddingStore, open_store
 from handful.features.table import EmbeddingTable, embed_index, scan_index
 from handful.reporting import Reporter
 from handful.training.jobs import EmbeddedImages, embedding_spec
+from handful.training.rungs import Rung, first_rung
 from handful.wording import printable
 
 logger = logging.getLogger("handful")
 
 
 def open_backbone(
-    config: TrainConfig, reporter: Reporter
+    config: TrainConfig, reporter: Reporter, rung: Rung | None = None
 ) -> tuple[BackboneMetadata, EmbeddingSpec]:
     """Take the network and the decoding that a head is to be fitted to, converted at first use.
 
     Args:
         config: What was asked.
         reporter: Told of the phase "convert".
+        rung: Decides what the configuration leaves open; None takes that of its quality.
 
     Returns:
         What is known of the backbone, and how it embeds an image as it is named.
@@ -39,9 +41,11 @@ def open_backbone(
     Raises:
         WeightsError: When the backbone's weights are missing or wrong.
     """
+    config = (rung or first_rung(config)).settle(config)
     with reporter.phase("convert"):
         weights = Path(config.weights) if config.weights else None
-        backbone = find_backbone(config.backbone or DEFAULT_BACKBONE, weights, config.image_size)
+        assert config.backbone is not None  # the rung has put one there
+        backbone = find_backbone(config.backbone, weights, config.image_size)
         asked = config.precision
         precision = backbone.metadata.precision if asked == "auto" else asked
         spec = embedding_spec(backbone, config, precision, mirrors=config.tta, scans=True)

@@ -12,12 +12,13 @@ from handful.data.splits import Split, can_be_held_out
 from handful.errors import DataError
 from handful.evaluation.curve_fitting import measure_curve
 from handful.evaluation.learning_curve import LearningCurve
-from handful.evaluation.resampling import Resampling, resample_head
+from handful.evaluation.resampling import Answer, Resampling, resample, resample_head
 from handful.features.table import EmbeddingTable
 from handful.models.calibration import fit_calibrated_head
 from handful.models.heads import LinearHead
 from handful.models.novelty import reference_of
 from handful.training.jobs import EmbeddedImages, Trained, TrainingJob
+from handful.training.ladder import climb
 from handful.wording import list_names
 
 
@@ -32,6 +33,10 @@ def transfer(job: TrainingJob) -> Trained:
     """
     config, split, embedded = job.config, job.split, job.embedded
     assert embedded is not None  # to split the photos by
+    ladder = answer = None
+    if config.quality == "best":
+        ladder, embedded, answer = climb(job)
+        job = replace(job, embedded=embedded)
     rows, views, tables = _draw_views(job, embedded)
     job.reporter.seconds["decode"] = sum(table.decode_seconds for table in tables)
     tested = embedded.table.mean
@@ -42,7 +47,7 @@ def transfer(job: TrainingJob) -> Trained:
     warnings = _not_held_out(split)
     if config.is_resampled:
         with job.reporter.phase("resample"):
-            resampling = _resample(job, rows, views)
+            resampling = _resample(job, rows, views, answer)
     if config.curve:
         with job.reporter.phase("curve"):
             try:
@@ -58,6 +63,7 @@ def transfer(job: TrainingJob) -> Trained:
         label_review=review,
         learning_curve=curve,
         warnings=tuple(warnings),
+        ladder=ladder,
     )
 
 
@@ -105,10 +111,30 @@ def _fit(
     return head, review, {"calibration": calibration, "reference": reference}
 
 
-def _resample(job: TrainingJob, rows: NDArray[np.int64], views: NDArray[np.float32]) -> Resampling:
-    """Fit heads on other splits of the photos for training and validation."""
+def _resample(
+    job: TrainingJob,
+    rows: NDArray[np.int64],
+    views: NDArray[np.float32],
+    answer: Answer | None,
+) -> Resampling:
+    """Fit heads on other splits of the photos for training and validation.
+
+    Where one of several networks was chosen, each split's training photos choose anew.
+    """
     config, split = job.config, job.split
     assert job.embedded is not None
+    if answer is not None:
+        return resample(
+            answer,
+            split.index.labels[rows],
+            split.groups[rows],
+            split.index.class_names,
+            num_seeds=config.seeds,
+            num_folds=config.folds,
+            fraction=len(split.validation) / len(rows),
+            seed=config.seed,
+            progress=job.reporter.progress,
+        )
     tested = job.embedded.table.embeddings[rows]
     return resample_head(
         np.concatenate([tested, views[:, 1:]], axis=1),

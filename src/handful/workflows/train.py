@@ -188,6 +188,7 @@ def _make_run(job: TrainingJob, trained: Trained, table: EmbeddingTable) -> Run:
         label_review=trained.label_review,
         learning_curve=trained.learning_curve,
         fingerprints=table.fingerprints,
+        ladder=trained.ladder,
     )
 
 

@@ -269,6 +269,36 @@ def build_graph(
     return openvino.Model([embeddings], [images], "efficientnet-lite")
 
 
+def join_graphs(graphs: "Mapping[str, openvino.Model]") -> "openvino.Model":
+    """Put several networks on one input, their embeddings one after the other.
+
+    Args:
+        graphs: Name to a network of `build_graph`, all of one image size; they become its parts.
+
+    Returns:
+        Model from "images", uint8 RGB (N, S, S, 3), to "embeddings", float32 (N, sum of D).
+    """
+    from handful.features.runtime import openvino, ops
+
+    first = next(iter(graphs.values())).get_parameters()[0]
+    size = first.get_partial_shape()[1].get_length()
+    images = ops.parameter([-1, size, size, 3], np.uint8, "images")
+    images.output(0).set_names({"images"})
+    parts: list[Any] = []
+    for name, graph in graphs.items():
+        for node in graph.get_ordered_ops():
+            if node.get_friendly_name() != node.get_name():  # others are numbered when written
+                node.set_friendly_name(f"{name}/{node.get_friendly_name()}")
+        graph.get_parameters()[0].output(0).replace(images.output(0))
+        end = graph.output(0).get_node().input_value(0)
+        end.set_names(set())
+        is_list = end.get_node().get_type_name() == "Concat"
+        parts += end.get_node().input_values() if is_list else [end]
+    embeddings = ops.concat(parts, 1)
+    embeddings.output(0).set_names({"embeddings"})
+    return openvino.Model([embeddings], [images], "efficientnet-lite-joined")
+
+
 def _attach(x: Any, convolution: LiteConvolution, tensors: Tensors) -> Any:
     """Add a convolution, its bias and its ReLU6 to a graph."""
     from handful.features.runtime import ops

