@@ -3,6 +3,7 @@
 #   make test    all tests, on all cores; ARGS="-k words" for pytest's options
 #   make test-fast  those that need no Keras, process, browser or real photos: a minute or two
 #   make check   style, types, and the lock file
+#   make docs    the documentation as pages: build/site/index.html; links checked, no warning passes
 #   make bench   every benchmark, one after the other
 #   make wheel   build dist/handful-*.whl, to be installed elsewhere
 #   make lock    write requirements.lock anew after a change of pyproject.toml
@@ -19,7 +20,7 @@ BIN := .venv/bin
 MADE_FROM := pyproject.toml requirements.lock tools/environment.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast check bench wheel lock clean
+.PHONY: demo test test-fast check docs bench wheel lock clean
 .DELETE_ON_ERROR:
 
 demo: $(BIN)/.installed
@@ -37,6 +38,9 @@ check: $(BIN)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/environment.py lock --check
+
+docs: $(BIN)/.installed-docs
+	$(BIN)/python tools/build_docs.py
 
 bench: $(BIN)/.installed-test
 	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
@@ -56,5 +60,9 @@ $(BIN)/.installed: $(MADE_FROM)
 	touch $@
 
 $(BIN)/.installed-test: $(MADE_FROM)
-	$(PYTHON) tools/environment.py install --test
+	$(PYTHON) tools/environment.py install test
 	touch $@ $(BIN)/.installed
+
+$(BIN)/.installed-docs: $(MADE_FROM)
+	$(PYTHON) tools/environment.py install docs
+	touch $@

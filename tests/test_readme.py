@@ -100,12 +100,6 @@ def test_its_commands_run_line_by_line_in_order(
     assert named <= {path.name for path in (work / "runs").iterdir()}
 
 
-def test_its_links_lead_somewhere() -> None:
-    for page in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
 @pytest.mark.slow
 def test_its_commands_exist() -> None:
     targets = (REPOSITORY / "Makefile").read_text()

@@ -1,6 +1,6 @@
 """The project's virtual environment and its lock file: what `make` calls.
 
-    python3 tools/environment.py install [--test]    .venv with handful, at the locked versions
+    python3 tools/environment.py install [demo|test|docs]  .venv with handful, locked
     python3 tools/environment.py lock [--check]      write requirements.lock, or compare with it
     python3 tools/environment.py python              succeed if this Python is one that will do
     python3 tools/environment.py pythons             list those on this machine that will do
@@ -23,6 +23,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = Path(os.environ.get("HANDFUL_ENVIRONMENT", PROJECT / ".venv"))
 PYTHON = ENVIRONMENT / "bin" / "python"
 LOCK = "requirements.lock"
+# What is installed for what.
+EXTRAS = {"demo": "all,tensorflow", "test": "test", "docs": "docs"}
 FIRST_PYTHON, LAST_PYTHON = (3, 11), (3, 14)
 # uv reads no pip.conf: what pip is told there, and by PIP_* variables, in uv's own variables.
 UV_NAMES = {
@@ -35,10 +37,10 @@ UV_NAMES = {
 }
 
 
-def install(with_tests: bool) -> None:
-    """Make the environment if there is none that works, and install handful into it."""
+def install(purpose: str) -> None:
+    """Make the environment if there is none that works, and install into it what it is for."""
     make_environment()
-    wanted = ["-c", LOCK, "-e", ".[test]" if with_tests else ".[all,tensorflow]"]
+    wanted = ["-c", LOCK, "-e", f".[{EXTRAS[purpose]}]"]
     uv = find_uv()
     if uv:
         command = [uv, "pip", "install", "--python", str(PYTHON), "--compile-bytecode", *wanted]
@@ -138,6 +140,7 @@ def lock(check: bool) -> None:
     if check:
         shutil.copy(written, target)
     command = [uv, "pip", "compile", "--quiet", "pyproject.toml", "--extra", "test"]
+    command += ["--extra", "docs"]
     # One version of each package for every Python and platform: the one that was tested.
     command += ["--universal", "--python-version", "3.11", "--fork-strategy", "fewest"]
     command += ["--no-emit-index-url", "--no-emit-find-links"]
@@ -182,13 +185,14 @@ def main() -> None:
         )
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("install").add_argument("--test", action="store_true")
+    install_parser = commands.add_parser("install")
+    install_parser.add_argument("purpose", nargs="?", default="demo", choices=EXTRAS)
     commands.add_parser("python")
     commands.add_parser("pythons")
     commands.add_parser("lock").add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     if arguments.command == "install":
-        install(arguments.test)
+        install(arguments.purpose)
     elif arguments.command == "pythons":
         print(*find_pythons(), sep="\n")
     elif arguments.command == "lock":

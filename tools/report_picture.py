@@ -1,11 +1,12 @@
-"""Draw photos, train on them and take the picture of the report that the README shows.
+"""Draw photos, check and train on them, and take the pictures of pages that the docs show.
 
 The photos are drawn here, since no photograph of other people's may lie in the repository. Needs
 Chromium:
 
-    python tools/report_picture.py docs/report.png
+    python tools/report_picture.py docs/report.png docs/check.png
 """
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 import handful
 
@@ -50,29 +52,47 @@ def draw(kind: str, seed: int) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
+def draw_folder(folder: Path) -> None:
+    """Draw a folder of photos, a few of them under a wrong label, as real folders have them."""
+    for kind in KINDS:
+        (folder / kind).mkdir(parents=True)
+    for number, kind in enumerate(KINDS):
+        for photo in range(PHOTOS_A_KIND):
+            image = draw(kind, number * 1000 + photo)
+            where = KINDS[(number + 1) % 3] if photo % 11 == 10 else kind
+            assert cv2.imwrite(str(folder / where / f"{kind}{photo}.jpg"), image)
+
+
+def take(page: Path, picture: Path) -> None:
+    """Have Chromium take the picture of a page's beginning; what it keeps goes to this folder.
+
+    Args:
+        page: HTML file.
+        picture: PNG file to write.
+    """
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        raise SystemExit("Chromium is needed to take the picture.")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    options += ["--user-data-dir=browser", "--disable-background-networking"]
+    options += ["--window-size=1200,1000", f"--screenshot={picture}", page.resolve().as_uri()]
+    subprocess.run([chromium, *options], check=True, stderr=subprocess.DEVNULL)
+    # Fewer colors: half the bytes, and no difference to be seen.
+    Image.open(picture).convert("RGB").quantize(256).save(picture, optimize=True)
+
+
 def main() -> None:
-    """Draw, train, and have Chromium take the picture."""
-    picture = Path(sys.argv[1]).resolve()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "forest floor"
-        for number, kind in enumerate(KINDS):
-            (folder / kind).mkdir(parents=True)
-            for photo in range(PHOTOS_A_KIND):
-                image = draw(kind, number * 1000 + photo)
-                # A few wrong labels, as real folders have them.
-                where = KINDS[(number + 1) % 3] if photo % 11 == 10 else kind
-                cv2.imwrite(str(folder / where / f"{kind}{photo}.jpg"), image)
+    """Draw, train and check, and take the pictures."""
+    report, check = (Path(name).resolve() for name in sys.argv[1:])
+    photos = Path("forest floor")
+    # Commands on the pages name the photos as they are given.
+    with tempfile.TemporaryDirectory() as work, contextlib.chdir(work):
+        draw_folder(photos)
         config = handful.TrainConfig(validation_fraction=0.4)
-        run = handful.train(folder, config, output=Path(name) / "run")
-        assert run.path is not None
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        if chromium is None:
-            raise SystemExit("Chromium is needed to take the picture.")
-        page = (run.path / "report.html").as_uri()
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-        options += [f"--user-data-dir={name}/browser", "--disable-background-networking"]
-        options += ["--window-size=1200,1000", f"--screenshot={picture}", page]
-        subprocess.run([chromium, *options], check=True, stderr=subprocess.DEVNULL)
+        handful.train(photos, config, output="run")
+        take(Path("run/report.html"), report)
+        handful.check(photos, output="check", fix_list="fixes.csv")
+        take(Path("check/check.html"), check)
 
 
 if __name__ == "__main__":
