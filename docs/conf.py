@@ -7,7 +7,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
 from docutils import nodes
-from site_pages import command_reference, python_reference, restructured, top_page
+from site_pages import (
+    command_reference,
+    parts_reference,
+    python_reference,
+    restructured,
+    top_page,
+)
 from sphinx.domains.python import PyXRefRole
 
 import handful
@@ -29,6 +35,8 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["deflist"]
 
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 napoleon_numpy_docstring = False
@@ -57,6 +65,7 @@ html_show_copyright = False
 GENERATED = {
     "<!-- commands -->": command_reference,
     "<!-- python -->": python_reference,
+    "<!-- parts -->": parts_reference,
     "<!-- CONTRIBUTING.md -->": lambda: top_page("CONTRIBUTING.md"),
     "<!-- CHANGELOG.md -->": lambda: top_page("CHANGELOG.md"),
 }

@@ -22,6 +22,7 @@ sys.path.insert(0, str(REPOSITORY / "tools"))
 from build_docs import broken_links
 from site_pages import (
     command_reference,
+    parts_reference,
     python_reference,
     restructured,
     sorted_commands,
@@ -30,7 +31,11 @@ from site_pages import (
 DOCS = REPOSITORY / "docs"
 PAGES = [REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
 PAGES += sorted(DOCS.rglob("*.md"))
-GENERATED = {"<!-- commands -->": command_reference, "<!-- python -->": python_reference}
+GENERATED = {
+    "<!-- commands -->": command_reference,
+    "<!-- python -->": python_reference,
+    "<!-- parts -->": parts_reference,
+}
 FENCE = re.compile(r"^(`{3,})(\w*).*?\n(.*?)^\1$", re.DOTALL | re.MULTILINE)
 
 
@@ -143,6 +148,13 @@ def test_a_docstrings_fence_becomes_a_code_block() -> None:
     expected = ["Example:", "    .. code-block:: python", "", "       run = 1", "", "       go()"]
     assert list(restructured(lines)) == [*expected, "", "Then."]
     assert list(restructured(["no fence"])) == ["no fence"]
+
+
+def test_what_is_returned_has_no_type_and_pages_are_links() -> None:
+    lines = ["Do.", "", "Returns:", "    A list: see docs/file-formats.md.", "    More: of it."]
+    returned = "    : A list: see :doc:`/file-formats`."
+    assert list(restructured(lines)) == [*lines[:3], returned, lines[4]]
+    assert list(restructured(["Side: S."], is_attribute=True)) == [": Side: S."]
 
 
 def test_broken_links_are_found(tmp_path: Path) -> None:

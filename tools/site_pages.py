@@ -7,6 +7,7 @@ here needs Sphinx.
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from typer.core import TyperArgument, TyperCommand, TyperOption
 
 import handful
 from handful.cli.commands import app
+from handful.options import Options
 
 Parameter = TyperArgument | TyperOption
 PROJECT = Path(__file__).resolve().parent.parent
@@ -28,8 +30,28 @@ PUBLIC_NAMES: Mapping[str, str] = {
     "Options": "TrainConfig CompareConfig",
     "Progress": "Reporter PrintReporter NotebookReporter Epoch",
 }
-# Whose options `TrainConfig` and `CompareConfig` are made of.
-OPTION_GROUPS = ("DataOptions", "NetworkOptions", "TrainingOptions", "TrustOptions")
+# What public values are made of, by module.
+PARTS: Mapping[str, str] = {
+    "handful.data.index": "RejectedFile",
+    "handful.run_store.store": "RunRow",
+    "handful.evaluation.evaluation": "ClassScore ConfusedPair",
+    "handful.evaluation.guarantees": "Guarantees AbstainingCheck SetsCheck",
+    "handful.evaluation.resampling": "Resampling Resample Spread",
+    "handful.evaluation.learning_curve": "LearningCurve CurvePoint PhotosNeeded",
+    "handful.evaluation.comparison": "StrategySummary StrategyRun Difference",
+    "handful.checks.findings": "Finding",
+    "handful.checks.labels": "LabelReview",
+    "handful.checks.shortcuts": "Shortcut",
+    "handful.data.fixes": "Fix",
+    "handful.models.calibration": "Calibration Abstention",
+    "handful.models.novelty": "NoveltyDetector",
+    "handful.models.heads": "LinearHead",
+    "handful.training.jobs": "TrainedNetwork",
+    "handful.training.rungs": "Ladder Rung",
+    "handful.statistics.intervals": "CalibrationError",
+    "handful.training.previews": "Preview Strip",
+    "handful.exporting.parity": "Parity",
+}
 
 
 def command_reference() -> str:
@@ -123,7 +145,7 @@ def python_reference() -> str:
             sections.append(f"## {heading}")
             sections += [f"### {name}\n\n{_autodoc(name)}" for name in public]
         if heading == "Options":
-            sections += [f"### {name}\n\n{_group(name)}" for name in OPTION_GROUPS]
+            sections += [f"### {kind.__name__}\n\n{_part(kind)}" for kind in option_groups()]
     return "\n\n".join(sections)
 
 
@@ -149,13 +171,35 @@ def _autodoc(name: str) -> str:
     lines = [f".. auto{'class' if is_class else 'function'}:: handful.{name}"]
     if is_class and not is_error(name):
         lines.append("   :members:")
-    if is_error(name):
+    if is_error(name) or (is_class and issubclass(getattr(handful, name), Options)):
         lines.append("   :show-inheritance:")
     return "```{eval-rst}\n" + "\n".join(lines) + "\n```"
 
 
-def _group(name: str) -> str:
-    return f"```{{eval-rst}}\n.. autoclass:: handful.config.{name}\n```"
+def option_groups() -> list[type]:
+    """What `TrainConfig` is made of, in the order of its help, without what is public itself."""
+    kinds = handful.TrainConfig.__mro__[:0:-1]
+    groups = [kind for kind in kinds if issubclass(kind, Options) and kind is not Options]
+    return [kind for kind in groups if kind.__name__ not in handful.__all__]
+
+
+def parts_reference() -> str:
+    """What public values are made of.
+
+    Returns:
+        Markdown for MyST, as `python_reference`.
+    """
+    kinds = [
+        getattr(import_module(module), name)
+        for module, names in PARTS.items()
+        for name in names.split()
+    ]
+    return "\n\n".join(f"## {kind.__name__}\n\n{_part(kind, ':members:')}" for kind in kinds)
+
+
+def _part(kind: type, *options: str) -> str:
+    lines = [f".. autoclass:: {kind.__module__}.{kind.__name__}", *(f"   {one}" for one in options)]
+    return "```{eval-rst}\n" + "\n".join(lines) + "\n```"
 
 
 def top_page(name: str) -> str:
@@ -174,8 +218,8 @@ def top_page(name: str) -> str:
 def restructured(lines: Sequence[str], is_attribute: bool = False) -> Iterator[str]:
     """A docstring in the form that Sphinx's autodoc and napoleon read.
 
-    Fences of code become blocks. What is returned has no type in a docstring, so a colon gets
-    before it: else napoleon took all up to the first colon for a type.
+    Fences of code become blocks, and names of pages of docs/ links. What is returned has no type
+    in a docstring, so a colon gets before it: else napoleon took all up to the first one for that.
 
     Args:
         lines: The docstring's.
@@ -187,6 +231,7 @@ def restructured(lines: Sequence[str], is_attribute: bool = False) -> Iterator[s
     indent: str | None = None
     has_no_type = is_attribute
     for line in lines:
+        line = re.sub(r"\bdocs/([\w-]+)\.md", r":doc:`/\1`", line)
         fence = re.fullmatch(r"( *)```(\w*)", line)
         if has_no_type and line.strip():
             yield re.sub(r"^( *)", r"\1: ", line)
