@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import os
 import re
 import subprocess
@@ -13,58 +12,14 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
+from installing import LOCK, UV, build_wheel, new_environment, run
 
 pytestmark = pytest.mark.slow
-LOCK = REPOSITORY / "requirements.lock"
 
 
-def run(*command: str | Path, home: Path | None = None, cwd: Path | None = None) -> str:
-    """What a command says on both streams; uv asks the registry that pip asks."""
-    environment = registry_settings()
-    if home is not None:
-        # Its cache of downloads stays the user's, or each test would load 500 MB anew.
-        kept = [name for name in environment if name.startswith(("UV_", "SSL_"))]
-        environment = {name: environment[name] for name in kept}
-        environment |= {"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
-    done = subprocess.run(
-        [str(part) for part in command],
-        env=environment,
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}"
-    return done.stdout
-
-
-def registry_settings() -> dict[str, str]:
-    script = "import environment, json; print(json.dumps(environment.uv_settings()))"
-    command = [sys.executable, "-c", script]
-    tools = REPOSITORY / "tools"
-    done = subprocess.run(command, cwd=tools, capture_output=True, text=True, check=True)
-    settings: dict[str, str] = json.loads(done.stdout)
-    if "UV_CACHE_DIR" not in settings:
-        found = subprocess.run([UV, "cache", "dir"], capture_output=True, text=True, check=True)
-        settings["UV_CACHE_DIR"] = found.stdout.strip()
-    return settings
-
-
-UV = str(Path(sys.executable).with_name("uv"))
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    run(UV, "build", "--wheel", "--out-dir", folder, REPOSITORY)
-    (built,) = folder.glob("*.whl")
-    return built
-
-
-def new_environment(folder: Path) -> Path:
-    """An empty virtual environment's Python."""
-    run(UV, "venv", "--python", sys.executable, folder)
-    return folder / "bin/python"
+    return build_wheel(tmp_path_factory.mktemp("dist"))
 
 
 def test_the_wheel_has_all_that_the_package_reads_and_nothing_else(wheel: Path) -> None:
