@@ -9,8 +9,8 @@ import pytest
 from conftest import draw_photo
 from handful.data.augmentation import content_view
 from handful.data.decoding import DecodeSettings, decode, fingerprint, mirror
-from handful.data.index import hash_content
 from handful.data.metadata import measure, read_metadata
+from handful.data.storage import hash_content
 from handful.errors import DataError
 from handful.features.conversion import FrozenNetwork
 from handful.features.embed import EmbeddingSpec, ImageScan, embed_one, embed_pixels, mean_view

@@ -9,13 +9,17 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from handful.errors import DataError
 
 MOST_SCANS = 500  # of a JPEG; programs write about ten
 _MOST_PARTS = 100_000
 _ORIENTATION, _MAKE, _MODEL = 0x0112, 0x010F, 0x0110
+_DATE, _EXIF_BLOCK, _DATE_TAKEN = 0x0132, 0x8769, 0x9003
+_TIME = re.compile(r"^(\d{4}):(\d\d):(\d\d)(?= \d\d:\d\d:\d\d$)")
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,12 @@ class Exif:
     Args:
         orientation: 1 (upright) to 8.
         camera: Make and model, or "".
+        taken: When, as "2025-06-01T12:30:00" of the camera's own clock, or "".
     """
 
     orientation: int = 1
     camera: str = ""
+    taken: str = ""
 
 
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I", 16: "Q"}
@@ -132,7 +138,18 @@ class TiffDirectory:
         orientation = self.number(_ORIENTATION, 1) if kind == 3 else 1
         make, model = self.text(_MAKE), self.text(_MODEL)
         camera = model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
-        return Exif(orientation if 1 <= orientation <= 8 else 1, camera)
+        return Exif(orientation if 1 <= orientation <= 8 else 1, camera, self._taken())
+
+    def _taken(self) -> str:
+        """When the shutter was released; else when the file was changed last."""
+        texts = [self.text(_DATE)]
+        with suppress(ValueError):
+            if place := self.number(_EXIF_BLOCK, 0):
+                texts.insert(0, TiffDirectory(self.data, place).text(_DATE_TAKEN))
+        for text in texts:
+            with suppress(ValueError):  # zeros, where the clock was never set
+                return datetime.fromisoformat(_TIME.sub(r"\1-\2-\3", text)).isoformat()
+        return ""
 
 
 def read_exif(block: bytes) -> Exif:

@@ -104,6 +104,7 @@ class ImageHeader:
         mode: Color mode: Pillow's, or libjpeg's for JPEG.
         orientation: What EXIF says that is still to be done, 1 (upright) to 8.
         camera: Make and model that EXIF names, or "".
+        taken: When, as EXIF says it, or "": "2025-06-01T12:30:00".
         tables: A JPEG's quantization tables; nothing for other formats.
         is_deep: Whether samples have more than 8 bits, which are scaled by the range in use.
     """
@@ -116,6 +117,7 @@ class ImageHeader:
     camera: str = ""
     tables: bytes = b""
     is_deep: bool = False
+    taken: str = ""
 
 
 @dataclass(frozen=True)
@@ -482,7 +484,9 @@ def _header(
     tables: bytes = b"",
 ) -> ImageHeader:
     exif = exif or Exif()
-    return ImageHeader(name, *size, mode, exif.orientation, exif.camera, tables, is_deep)
+    return ImageHeader(
+        name, *size, mode, exif.orientation, exif.camera, tables, is_deep, exif.taken
+    )
 
 
 def _parse_jpeg(data: bytes) -> _Parsed:

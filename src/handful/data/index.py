@@ -4,7 +4,6 @@ Formats are told by a file's first bytes, never by its name. Nothing is decoded 
 """
 
 import difflib
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +20,9 @@ from handful.data.ignored import is_figure, is_ignored
 from handful.data.layout import arrange
 from handful.data.part_names import SPLIT_NAMES
 from handful.data.photo_tables import read_image_table
+from handful.data.project_folder import is_project, list_labeled, list_photos
 from handful.data.sources import Listing, list_folder, list_zip
-from handful.data.storage import FoundFile, read_file
+from handful.data.storage import FoundFile, hash_content, read_file
 from handful.data.target import ONE_CLASS, Target
 from handful.display import Shown
 from handful.errors import DataError, UsageError
@@ -227,9 +227,9 @@ def load_index(
 
     Args:
         source: A folder of class folders, or of `train/`, `validation/` and `test/` (or other
-            names in use for these) with class folders in each; a zip of either; or a CSV with the
-            columns path, label and, if wanted, split and group. Folders around all are seen
-            through.
+            names in use for these) with class folders in each; a zip of either; a CSV with the
+            columns path, label and, if wanted, split and group; or the folder of a project.
+            Folders around all are seen through.
         least_classes: Classes there must be.
         target: What a label is, and how a folder or a table says it.
 
@@ -250,6 +250,8 @@ def load_index(
         files, warnings = read_image_table(
             path, is_for_learning=least_classes > 1, may_be_several=target.is_several
         )
+    elif is_project(path):
+        files = list_labeled(path)
     elif path.is_dir() or (start := _starts(path)).startswith(b"PK"):
         listing = list_folder(path) if path.is_dir() else list_zip(path)
         try:
@@ -273,7 +275,7 @@ def load_unlabeled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
     """Index photos to be named by a classifier.
 
     Args:
-        sources: Files, folders (searched to any depth) and zips; or one of them.
+        sources: Files, folders (searched to any depth), zips and projects; or one of them.
 
     Returns:
         An index without classes. What cannot be used, or does not exist, is in its `rejected`.
@@ -315,6 +317,8 @@ def load_unlabeled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
 
 def _unlabeled(source: Path) -> Listing:
     """What a folder or a zip holds, or the one file that is given; paths begin with its own."""
+    if is_project(source):
+        return Listing(list_photos(source))
     if source.is_dir():
         listing = list_folder(source)
     elif _starts(source)[:4] == b"PK\x03\x04":
@@ -528,8 +532,3 @@ def _near(path: Path) -> str:
         return "."
     close = difflib.get_close_matches(path.name, names, 1)
     return f"; did you mean {path.parent / close[0]}?" if close else "."
-
-
-def hash_content(data: bytes) -> str:
-    """Content hash of a file's bytes: 32 hexadecimal characters of BLAKE2b."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()

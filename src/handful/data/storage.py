@@ -6,6 +6,7 @@ what it seems.
 """
 
 import errno
+import hashlib
 import threading
 import zipfile
 from collections import Counter
@@ -74,6 +75,11 @@ def read_file(path: Path, first: int | None = None) -> bytes:
         if error.errno == errno.EFBIG:
             raise DataError(f"is {error.strerror}") from error
         raise DataError(f"cannot be read ({reason_of(error)})") from error
+
+
+def hash_content(data: bytes) -> str:
+    """Content hash of a file's bytes: 32 hexadecimal characters of BLAKE2b."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 class ZipReader:

@@ -22,7 +22,6 @@ from handful.data.decoding import (
     fingerprint,
     mirror,
 )
-from handful.data.index import hash_content
 from handful.data.metadata import (
     METADATA_VERSION,
     FileMetadata,
@@ -31,6 +30,7 @@ from handful.data.metadata import (
     read_metadata,
     unpack_metadata,
 )
+from handful.data.storage import hash_content
 from handful.features.extractor import FeatureExtractor, num_workers
 from handful.files.cache import content_key
 
