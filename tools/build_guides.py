@@ -148,9 +148,9 @@ def draw_house(side: int = 150) -> NDArray[np.uint8]:
     image[:] = (170, 205, 235)
     image[round(0.72 * side) :] = (120, 165, 95)
 
-    def box(left: float, top: float, right: float, bottom: float, colour: Any) -> None:
+    def box(left: float, top: float, right: float, bottom: float, color: Any) -> None:
         corners = [(round(x * side), round(y * side)) for x, y in ((left, top), (right, bottom))]
-        cv2.rectangle(image, *corners, colour, -1)
+        cv2.rectangle(image, *corners, color, -1)
 
     box(0.64, 0.22, 0.71, 0.45, (120, 70, 60))
     roof = np.array([[0.2, 0.46], [0.5, 0.2], [0.8, 0.46]]) * side
@@ -170,11 +170,11 @@ def draw_shape(kind: str, seed: int, side: int = 150) -> NDArray[np.uint8]:
     image[:] = rng.integers(190, 245, 3)
     radius = int(rng.integers(side // 6, side // 3))
     x, y = (int(rng.integers(radius, side - radius)) for _ in range(2))
-    colour = [int(value) for value in rng.integers(20, 200, 3)]
+    color = [int(value) for value in rng.integers(20, 200, 3)]
     if kind == "round":
-        cv2.circle(image, (x, y), radius, colour, -1, cv2.LINE_AA)
+        cv2.circle(image, (x, y), radius, color, -1, cv2.LINE_AA)
     else:
-        cv2.rectangle(image, (x - radius, y - radius), (x + radius, y + radius), colour, -1)
+        cv2.rectangle(image, (x - radius, y - radius), (x + radius, y + radius), color, -1)
     return image
 
 
