@@ -33,6 +33,7 @@ def say_run(split: Split, capsys: pytest.CaptureFixture[str]) -> list[str]:
         limitations=(),
         seconds={"total": 1.0},
         label_review=None,
+        ladder=None,
         path=Path("runs/x"),
     )
     results.print_run(run)
