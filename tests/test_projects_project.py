@@ -359,7 +359,8 @@ def test_what_is_no_project_is_refused(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(DataError, match="is no project of handful's"):
         Project.open(photos)
     (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "project.json").write_text('{"format": "handful project", "format_version": 2}')
+    later = '{"format": "handful project", "format_version": 2}'
+    (tmp_path / "new" / "project.json").write_text(later)
     with pytest.raises(DataError, match="newer version of handful"):
         Project.open(tmp_path / "new")
     with pytest.raises(OutputError, match="exists already"):

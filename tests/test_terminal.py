@@ -34,6 +34,7 @@ def say_run(split: Split, capsys: pytest.CaptureFixture[str]) -> list[str]:
         seconds={"total": 1.0},
         label_review=None,
         ladder=None,
+        advice="",
         path=Path("runs/x"),
     )
     results.print_run(run)
