@@ -28,8 +28,10 @@ def keep_traceback(error: BaseException) -> Path | None:
     """
     from importlib.metadata import version  # 50 ms that each start would wait for
 
+    # `platform.platform()` starts a process.
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
     lines = [
-        f"handful {version('handful')}, Python {platform.python_version()}, {platform.platform()}",
+        f"handful {version('handful')}, Python {platform.python_version()}, {system}",
         shlex.join(sys.argv),
         os.getcwd(),
         *"".join(traceback.format_exception(error)).splitlines(),
