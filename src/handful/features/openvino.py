@@ -9,7 +9,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,7 @@ class OpenVinoExtractor:
                 request.infer({0: image[np.newaxis]}, share_inputs=True)
                 embedding = np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
                 maps = [
-                    np.moveaxis(request.get_output_tensor(number).data, part.channel_axis, -1)[0]
-                    * np.float32(part.gain)
+                    part.spread(request.get_output_tensor(number).data)
                     for number, part in enumerate(parts, 1)
                 ]
             height, width = np.max([one.shape[:2] for one in maps], axis=0)
@@ -223,32 +222,58 @@ class _Opened:
 
 @dataclass(frozen=True)
 class _PooledMap:
-    """A feature map whose average over places, times a gain, is part of an embedding."""
+    """A feature map whose average over places, to a power, times a gain, is part of an embedding.
+
+    Args:
+        output: Where the network has it.
+        channel_axis: Axis of its channels.
+        gain: The factor.
+        power: The exponent: 1 for an average, 1/3 of cubes for their power mean.
+    """
 
     output: Any
     channel_axis: int
-    gain: float
+    gain: float = 1.0
+    power: float = 1.0
+
+    def spread(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The map (1, ...) as (h, w, C) whose average is the embedding: each place has its share.
+
+        With m the average, m^power is the average of the map times m^(power - 1).
+        """
+        places: NDArray[np.float32] = np.moveaxis(values, self.channel_axis, -1)[0]
+        factor = np.full(places.shape[-1], self.gain)
+        if self.power != 1.0:
+            mean = places.mean(axis=(0, 1), dtype=np.float64)
+            factor *= np.where(mean > 0, mean, 1.0) ** (self.power - 1.0)
+        return places * factor.astype(np.float32)
 
 
 def _find_pooled_maps(model: Any) -> list[_PooledMap] | None:
     """The feature maps whose averages are a network's output; None where it ends otherwise."""
     node = _source(model.output(0).get_node().input_value(0).get_node())
     if node.get_type_name() != "Concat":
-        found = _pooled_map(node, 1.0)
+        found = _pooled_map(node)
         return None if found is None else [found]
     parts = []
     for value in node.input_values():
-        part, gain = _source(value.get_node()), 1.0
-        if part.get_type_name() == "Multiply":
-            factor = part.input_value(1).get_node()
-            if factor.get_type_name() != "Constant" or factor.data.size != 1:
-                return None
-            part, gain = _source(part.input_value(0).get_node()), float(factor.data.item())
-        found = _pooled_map(part, gain)
+        part, gain = _without_constant(_source(value.get_node()), "Multiply")
+        part, power = _without_constant(part, "Power")
+        found = _pooled_map(part)
         if found is None:
             return None
-        parts.append(found)
+        parts.append(replace(found, gain=gain, power=power))
     return parts
+
+
+def _without_constant(node: Any, kind: str) -> tuple[Any, float]:
+    """What a node of one kind does something to, and the one number it does it with; else 1."""
+    if node.get_type_name() != kind:
+        return node, 1.0
+    constant = node.input_value(1).get_node()
+    if constant.get_type_name() != "Constant" or constant.data.size != 1:
+        return node, 1.0
+    return _source(node.input_value(0).get_node()), float(constant.data.item())
 
 
 def _source(node: Any) -> Any:
@@ -259,7 +284,7 @@ def _source(node: Any) -> Any:
     return node
 
 
-def _pooled_map(node: Any, gain: float) -> _PooledMap | None:
+def _pooled_map(node: Any) -> _PooledMap | None:
     """What a node averages over places, if it does."""
     if not node.inputs():
         return None
@@ -273,11 +298,11 @@ def _pooled_map(node: Any, gain: float) -> _PooledMap | None:
         axes = {int(axis) % 4 for axis in np.ravel(constant.data)}
         kept = {1, 2, 3} - axes
         whole = len(axes - {0}) == 2 and len(kept) == 1
-        return _PooledMap(source, kept.pop(), gain) if whole else None
+        return _PooledMap(source, kept.pop()) if whole else None
     # OpenVINO's average pooling takes channels first; its window must be the whole map.
     whole = node.get_type_name() == "AvgPool" and list(node.get_attributes()["kernel"]) == shape[2:]
     alone = list(node.output(0).shape)[2:] == [1, 1]
-    return _PooledMap(source, 1, gain) if whole and alone else None
+    return _PooledMap(source, 1) if whole and alone else None
 
 
 def _spread(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

@@ -2,7 +2,8 @@
 
 The embedding is the average of a feature map over its places, and a head's logit is linear in
 it. So the logit is itself an average, of what each place would answer if all places looked like
-it. That is the map: nothing is estimated, and its mean is what the classifier decides by.
+it. That is the map: nothing is estimated, and its mean is what the classifier decides by. Where the
+embedding is a power mean, a place counts by its share of the powers' sum; the mean is the same.
 
 Softmax sees differences of logits only, so a map shows one class against a rival. Its mean is the
 logarithm of how many times more probable the class is.

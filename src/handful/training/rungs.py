@@ -44,8 +44,7 @@ GOOD = Rung("good", f"{DEFAULT_BACKBONE}-multilevel")
 RUNGS = (
     GOOD,
     Rung("good, larger", GOOD.backbone, 320),
-    Rung("joined", "efficientnet-lite-joined"),
-    Rung("joined, larger", "efficientnet-lite-joined", 320),
+    Rung("joined", "efficientnet-lite-joined", 320),
 )
 
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 MULTILEVEL = "-multilevel"
 # All of the family on one input, each with features of several levels.
 JOINED = "efficientnet-lite-joined"
-JOINED_SIZE = 260
+JOINED_SIZE = 320
 
 
 def load(metadata: BackboneMetadata, precision: str) -> OpenVinoExtractor:
@@ -118,6 +118,32 @@ def load_joined(metadata: BackboneMetadata, precision: str) -> OpenVinoExtractor
         "-int8" if int8 else "",
     )
     return OpenVinoExtractor(network, precision)
+
+
+def build_joined(metadata: BackboneMetadata, include_top: bool) -> "keras.Model":
+    """Build all of the family as one Keras model, with fresh weights, see `Backbone`.
+
+    Args:
+        metadata: Its size.
+        include_top: Must be False: together they know none of ImageNet's classes.
+
+    Returns:
+        The model.
+
+    Raises:
+        UsageError: When the classes are asked for.
+    """
+    if include_top:
+        raise UsageError(f"The backbone {metadata.name} can only embed images.")
+    prepare_keras()
+    with usual_keras():
+        import keras
+
+        size = metadata.image_size
+        parts = [build_lite(one, size, False, multilevel=True) for one in LITE_VARIANTS.values()]
+        images = keras.Input((size, size, 3), name="images")
+        joined = keras.layers.Concatenate(name="embeddings")([part(images) for part in parts])
+        return keras.Model(images, joined)
 
 
 def _with_weights(name: str) -> BackboneMetadata:
@@ -249,4 +275,5 @@ BACKBONES[JOINED] = Backbone(
         precision="int8",
     ),
     load_joined,
+    build=build_joined,
 )

@@ -78,7 +78,8 @@ def quantize(
     for operation in operations:
         consumers = list(operation.output(0).get_target_inputs()) if operation.outputs() else []
         kinds = {consumer.get_node().get_type_name() for consumer in consumers}
-        if operation.get_type_name() == "Clamp" and kinds != {"ReduceMean"}:
+        is_inner = any(kind.endswith("Convolution") for kind in kinds)
+        if operation.get_type_name() == "Clamp" and is_inner:
             _quantize_activation(operation, consumers, 0.0, RELU_CEILING)
         elif operation.get_type_name() == "Add" and kinds != {"Clamp"}:
             largest = next(ranges).largest()
