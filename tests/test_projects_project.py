@@ -15,7 +15,8 @@ from conftest import draw_photo, write_photo
 from handful.data.index import load_index, load_unlabeled
 from handful.data.storage import hash_content
 from handful.errors import DataError, OutputError, UsageError
-from handful.projects.project import Project, plain_file_name
+from handful.projects.photo_store import plain_file_name
+from handful.projects.project import Project
 
 
 @pytest.fixture
@@ -359,8 +360,9 @@ def test_what_is_no_project_is_refused(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(DataError, match="is no project of handful's"):
         Project.open(photos)
     (tmp_path / "new").mkdir()
-    later = '{"format": "handful project", "format_version": 2}'
-    (tmp_path / "new" / "project.json").write_text(later)
+    (tmp_path / "new" / "project.json").write_text(
+        '{"format": "handful project", "format_version": 2}'
+    )
     with pytest.raises(DataError, match="newer version of handful"):
         Project.open(tmp_path / "new")
     with pytest.raises(OutputError, match="exists already"):

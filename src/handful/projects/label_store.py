@@ -226,9 +226,7 @@ class LabelStore:
 
     def _label(self, op: Op, ids: Iterable[str], name: str = "") -> LabelChange | None:
         listed = list(ids)
-        for id in listed:
-            if not is_photo_id(id):
-                raise UsageError(f"{id!r} is no photo's id; expected 32 hexadecimal characters.")
+        check_photo_ids(listed)
 
         def change(state: LabelState) -> LabelChange | None:
             changed = state.would_change(op, listed, name)
@@ -268,16 +266,18 @@ class LabelStore:
         apply_lines(self._state, self._lines)
 
 
-def is_photo_id(text: object) -> bool:
-    """Tell whether a text can be a photo's id.
+def check_photo_ids(ids: Iterable[str]) -> None:
+    """Refuse what can be no photo's id.
 
     Args:
-        text: Of a browser or a file.
+        ids: Texts of a browser or a file.
 
-    Returns:
-        Whether it is 32 hexadecimal characters in lower case.
+    Raises:
+        UsageError: When one of them is not 32 hexadecimal characters in lower case.
     """
-    return isinstance(text, str) and len(text) == 32 and set(text) <= set("0123456789abcdef")
+    for id in ids:
+        if len(id) != 32 or not set(id) <= set("0123456789abcdef"):
+            raise UsageError(f"{id!r} is no photo's id; expected 32 hexadecimal characters.")
 
 
 def check_class_name(name: str) -> str:

@@ -1,94 +1,42 @@
 """A project: photos that are taken where they lie, and what people say of them."""
 
 import os
-import re
-import threading
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from handful.data.decoding import read_header, shrunken
-from handful.data.index import ImageIndex, RejectedFile, sort_key
+from handful.data.index import ImageIndex, sort_key
 from handful.data.project_folder import (
     LABELS_FILE,
     PHOTOS_FILE,
     PROJECT_FILE,
     PROJECT_FORMAT,
     PROJECT_VERSION,
-    PhotoList,
-    PhotoPlace,
-    PlaceReader,
     check_project_file,
-    is_project,
 )
-from handful.data.storage import MAX_PICTURE_BYTES, hash_content
 from handful.data.target import ONE_CLASS
-from handful.errors import DataError, OutputError, UsageError
-from handful.files.atomic import json_text, new_file, new_folder
+from handful.errors import DataError, OutputError
+from handful.files.atomic import json_text, new_folder
 from handful.files.json_lines import JsonLines
-from handful.projects import scanning
+from handful.projects.inbox import Correction, Inbox
 from handful.projects.label_files import (
     LabeledPhoto,
     WrittenLabels,
     write_class_folders,
     write_label_table,
 )
-from handful.projects.label_store import LabelStore
+from handful.projects.label_store import LabelStore, check_class_name
+from handful.projects.photo_store import OWN_PHOTOS, PhotoStore, ProjectPhoto
+from handful.projects.thumbnails import Thumbnails
 from handful.reporting import Progress
 
-_A_BATCH = 256
+_INBOX_FILE = "inbox.jsonl"
 _ATTEMPTS = 10
-_OWN_PHOTOS = "photos"
-_ENDINGS = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG 2000": ".jp2"}
 
 
-@dataclass(frozen=True)
-class ProjectPhoto:
-    """A photo of a project.
-
-    Args:
-        id: Hash of its bytes, 32 hexadecimal characters: the same wherever the file lies.
-        name: Its file's name.
-        path: From the folder around the project, or from the top of the disk; forward slashes.
-        taken: When: "2025-06-01T12:30:00", by the camera's clock or the file's last change.
-        width: Pixels, upright.
-        height: Pixels, upright.
-        num_bytes: Size of the file, or of the archive that it lies in.
-        copies: Paths of further files with the same bytes.
-    """
-
-    id: str
-    name: str
-    path: str
-    taken: str
-    width: int
-    height: int
-    num_bytes: int
-    copies: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Added:
-    """What looking through sources found.
-
-    Args:
-        ids: Photos that were not known, in order.
-        known: Number of files whose photos were known before.
-        rejected: Files that are no photos, each with its reason; and sources that are not there.
-        gone: Number of files that are not there any more.
-    """
-
-    ids: tuple[str, ...] = ()
-    known: int = 0
-    rejected: tuple[RejectedFile, ...] = ()
-    gone: int = 0
-
-
-class Project:
+class Project(PhotoStore):
     """A project's folder, opened; docs/file-formats.md says what is in it.
 
     Nothing outside the folder is ever written. Several may be open on one folder, in one process
@@ -97,20 +45,22 @@ class Project:
     Args:
         folder: The project's.
 
+    Attributes:
+        labels: Classes, and which photo is of which.
+        inbox: Corrections that wait for a decision.
+        thumbnails: Small copies of the photos.
+
     Raises:
         DataError: When it is none, or cannot be read.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self._metadata = check_project_file(self.folder)
-        self.labels = LabelStore(self.folder / LABELS_FILE)
-        self._lines = JsonLines(self.folder / PHOTOS_FILE)
-        self._list = PhotoList()
-        self._reader = PlaceReader(self.folder, self._list)
-        self._lock = threading.RLock()
-        self._shown: tuple[int, dict[str, list[PhotoPlace]], tuple[ProjectPhoto, ...]] | None = None
-        self._refresh_list()
+        path = Path(folder)
+        self._metadata = check_project_file(path)
+        super().__init__(path)
+        self.labels = LabelStore(path / LABELS_FILE)
+        self.inbox = Inbox(path / _INBOX_FILE)
+        self.thumbnails = Thumbnails(path / "thumbnails")
 
     @classmethod
     def create(cls, folder: str | Path, name: str = "") -> "Project":
@@ -135,11 +85,11 @@ class Project:
         }
         with new_folder(path) as made:
             (made / PROJECT_FILE).write_text(json_text(metadata) + "\n", encoding="utf-8")
-            (made / _OWN_PHOTOS).mkdir()
+            (made / OWN_PHOTOS).mkdir()
             (made / LABELS_FILE).touch()
             lines = JsonLines(made / PHOTOS_FILE)
             with lines.locked():
-                lines.append([{"op": "source", "path": _OWN_PHOTOS, "kind": "folder"}])
+                lines.append([{"op": "source", "path": OWN_PHOTOS, "kind": "folder"}])
         return cls(path)
 
     @classmethod
@@ -179,92 +129,6 @@ class Project:
         """Folder for the runs that are made of it; it need not exist."""
         return self.folder / "runs"
 
-    @property
-    def sources(self) -> tuple[Path, ...]:
-        """Folders, archives and files that its photos lie in; the first is the project's own."""
-        with self._lock:
-            self._refresh_list()
-            return tuple(self._reader.root(number) for number in range(len(self._list.sources)))
-
-    @property
-    def version(self) -> int:
-        """A number that grows with each change of `photos`, the same in all processes."""
-        self._refresh_list()
-        return self._lines.position
-
-    @property
-    def photos(self) -> tuple[ProjectPhoto, ...]:
-        """All photos, those left out too, in the order in which they were added."""
-        return self._current()[2]
-
-    @property
-    def rejected(self) -> tuple[RejectedFile, ...]:
-        """Files in the sources that are no photos or cannot be read, each with its reason."""
-        with self._lock:
-            self._refresh_list()
-            bad = []
-            for place in self._list.places.values():
-                if reason := place.reason or self._list.refused.get(place.id, ""):
-                    bad.append(RejectedFile(self._reader.name(place), reason))
-            return tuple(bad)
-
-    def read(self, id: str) -> bytes:
-        """Read a photo.
-
-        Args:
-            id: The photo.
-
-        Returns:
-            Its file's bytes, the same as when it was added.
-
-        Raises:
-            DataError: When it is gone or has changed; a clause.
-            UsageError: When there is no such photo.
-        """
-        return self._reader.read_photo(self._places(id))
-
-    def add_source(self, path: str | Path, progress: Progress | None = None) -> Added:
-        """Take the photos of a folder, an archive or a file, where they lie.
-
-        Args:
-            path: A folder, searched to any depth, a zip or a photo. One that was added before is
-                looked through again.
-            progress: Called with (files looked into, files in all).
-
-        Returns:
-            What was found; it is in the project as the search goes on.
-
-        Raises:
-            DataError: When there is nothing, or nothing that can be a source.
-            OutputError: When the project cannot be written.
-        """
-        root = Path(os.path.abspath(path))
-        self._refuse_source(Path(path), root)
-        kind = scanning.kind_of(root)
-        with self._lock, self._lines.locked():
-            self._list.apply_lines(self._lines)
-            number = self._source_number(root)
-            if number is None:
-                number = len(self._list.sources)
-                entry = {"op": "source", "path": self._portable(root), "kind": kind}
-                self._append_locked([entry])
-        return self._scan([number], progress)
-
-    def refresh(self, progress: Progress | None = None) -> Added:
-        """Look through all sources again, for files that are new, changed or gone.
-
-        Args:
-            progress: As for `add_source`; known files are not looked into.
-
-        Returns:
-            What was found. Photos of a source that is not there (a disk that is not plugged in)
-            stay in the project.
-        """
-        with self._lock:
-            self._refresh_list()
-            numbers = range(len(self._list.sources))
-        return self._scan(numbers, progress)
-
     def add_photo(self, name: str, data: bytes) -> str:
         """Keep a photo that is no file here: dropped on a page, or made by a camera.
 
@@ -281,36 +145,88 @@ class Project:
             DataError: When it is no photo that can be used; names it.
             OutputError: When it cannot be written.
         """
-        id = hash_content(data)
-        if id in self._current()[1]:
-            return id
-        shown = plain_file_name(name)
-        try:
-            if len(data) > MAX_PICTURE_BYTES:
-                raise DataError(f"is larger than {MAX_PICTURE_BYTES / 1e6:.0f} MB")
-            place = scanning.describe(data, PhotoPlace(0, "", (len(data), time.time_ns())))
-            shrunken(data)
-            ending = _ENDINGS.get(kind := read_header(data).format, f".{kind.lower()}")
-        except DataError as error:
-            raise DataError(f"{shown} {error}") from error
-        stem = shown.rpartition(".")[0] or shown
-        file = self.folder / _OWN_PHOTOS / f"{stem}-{id[:8]}{ending}"
-        with new_file(file, replace=True) as part:
-            part.write_bytes(data)
-        status = file.stat()
-        place = replace(place, path=file.name, stamp=(status.st_size, status.st_mtime_ns))
-        self._append([place.to_entry()])
-        return id
+        return self.keep(name, data, self.thumbnails.make)
 
-    def refuse(self, id: str, reason: str) -> None:
-        """Note that a photo cannot be decoded, which was found out later.
+    def thumbnail(self, id: str) -> bytes:
+        """A small copy of a photo, made where there is none yet.
 
         Args:
-            id: The photo; it is in `rejected` from now on.
-            reason: Why, as a clause.
+            id: The photo.
+
+        Returns:
+            WebP file, upright, 256 pixels at most.
+
+        Raises:
+            DataError: When the photo is gone, has changed or cannot be decoded; then it is in
+                `rejected` from now on.
+            UsageError: When there is no such photo.
         """
-        self._places(id)
-        self._append([{"op": "refuse", "id": id, "reason": reason}])
+        kept = self.thumbnails.get(id)
+        if kept is not None:
+            return kept
+        data = self.read(id)
+        try:
+            return self.thumbnails.make(id, data)
+        except DataError as error:
+            self.refuse(id, str(error))
+            raise
+
+    def make_thumbnails(
+        self,
+        progress: Progress | None = None,
+        *,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Make the thumbnails that are missing; photos that cannot be decoded are refused.
+
+        Args:
+            progress: Called with (thumbnails there, photos in all).
+            cancelled: Asked after each; True stops.
+        """
+        by_id = self._current()[1]
+        readers = {id: partial(self._reader.read_photo, by_id[id]) for id in by_id}
+        for id, reason in self.thumbnails.fill(readers, progress, cancelled=cancelled).items():
+            try:
+                readers[id]()
+            except DataError:
+                continue  # it may be there again tomorrow
+            self.refuse(id, reason)
+
+    def suggest(
+        self, name: str, data: bytes, class_name: str, *, predicted: str = "", origin: str = ""
+    ) -> Correction:
+        """Keep a photo that was classified elsewhere, and what somebody says that it is.
+
+        Args:
+            name: Its file's name, which may be anything.
+            data: Its bytes.
+            class_name: What it is; a suggestion, until `accept` takes it over.
+            predicted: What a classifier took it for.
+            origin: Where this comes from: "serve", a run's name.
+
+        Returns:
+            The correction, which waits in `inbox`.
+
+        Raises:
+            DataError: As for `add_photo`.
+            UsageError: When no class can be called so.
+        """
+        class_name = check_class_name(class_name)
+        id = self.add_photo(name, data)
+        return self.inbox.add(id, class_name, predicted=predicted, origin=origin)
+
+    def accept(self, corrections: Iterable[Correction]) -> None:
+        """Take corrections over as labels.
+
+        Args:
+            corrections: Of the inbox, which they leave.
+        """
+        by_class: dict[str, list[str]] = {}
+        for correction in corrections:
+            by_class.setdefault(correction.class_name, []).append(correction.id)
+        for class_name, ids in by_class.items():
+            self.labels.assign(ids, class_name)
+            self.inbox.close(ids)
 
     def index(self) -> ImageIndex:
         """The labeled photos, as `handful.load_index` gives them, without reading a file.
@@ -365,43 +281,6 @@ class Project:
         """
         return write_class_folders(self._labeled(), Path(path), links=links)
 
-    # --- photos ------------------------------------------------------------------------------
-
-    def _refresh_list(self) -> None:
-        if self._lines.has_more():
-            with self._lock:
-                self._list.apply_lines(self._lines)
-
-    def _current(self) -> tuple[int, dict[str, list[PhotoPlace]], tuple[ProjectPhoto, ...]]:
-        """Places and photos of the list as it is now, made once for each version."""
-        with self._lock:
-            self._refresh_list()
-            if self._shown is None or self._shown[0] != self._lines.position:
-                by_id = self._list.by_id()
-                photos = tuple(self._photo(places) for places in by_id.values())
-                self._shown = self._lines.position, by_id, photos
-            return self._shown
-
-    def _photo(self, places: Sequence[PhotoPlace]) -> ProjectPhoto:
-        first = places[0]
-        path, *copies = (self._reader.name(place) for place in places)
-        return ProjectPhoto(
-            first.id,
-            path.rpartition("/")[2],
-            path,
-            first.taken,
-            first.width,
-            first.height,
-            first.stamp[0],
-            tuple(copies),
-        )
-
-    def _places(self, id: str) -> list[PhotoPlace]:
-        found = self._current()[1].get(id)
-        if found is None:
-            raise UsageError(f"{self.folder} has no photo {id!r}.")
-        return found
-
     def _index_of(self, photos: Sequence[ProjectPhoto], labels: dict[str, str]) -> ImageIndex:
         by_id = self._current()[1]
         names = [labels.get(photo.id, "") for photo in photos]
@@ -431,108 +310,3 @@ class Project:
             for photo in photos
             if photo.id in labels
         ]
-
-    # --- sources -----------------------------------------------------------------------------
-
-    def _refuse_source(self, path: Path, root: Path) -> None:
-        if not os.path.lexists(root):
-            raise DataError(f"{path} does not exist.")
-        if root == Path(root.anchor):
-            raise DataError(f"{path} is the whole disk; name a folder of photos.")
-        own = Path(os.path.abspath(self.folder))
-        if root == own or root.is_relative_to(own):
-            raise DataError(f"{path} is in the project's own folder; its photos are there already.")
-        if is_project(root):
-            raise DataError(f"{path} is a project; give the folder that its photos lie in.")
-
-    def _portable(self, root: Path) -> str:
-        """A source's path: from the project's folder where they may move together."""
-        own = Path(os.path.abspath(self.folder))
-        if root == own.parent or root.is_relative_to(own.parent):
-            return Path(os.path.relpath(root, own)).as_posix()
-        return root.as_posix()
-
-    def _source_number(self, root: Path) -> int | None:
-        for number in range(len(self._list.sources)):
-            if Path(os.path.abspath(self._reader.root(number))) == root:
-                return number
-        return None
-
-    def _scan(self, numbers: Iterable[int], progress: Progress | None) -> Added:
-        """Look through sources, and write down what is new as it is found."""
-        new, gone, rejected = [], [], []
-        with self._lock:
-            known = dict(self._list.places)
-        for number in numbers:
-            root, kind = self._reader.root(number), self._list.sources[number][1]
-            try:
-                listing = scanning.list_source(number, root, kind)
-            except DataError as error:
-                # Whose disk is not there today is asked tomorrow.
-                rejected.append(RejectedFile(str(root), str(error).removeprefix(f"{root} ")))
-                continue
-            rejected += [RejectedFile(str(root / p), why) for p, why in listing.unreadable.items()]
-            here = {place.path for place in listing.places}
-            new += [place for place in listing.places if _is_new(place, known)]
-            gone += [key for key in known if key[0] == number and key[1] not in here]
-        self._append([{"op": "gone", "source": source, "path": path} for source, path in gone])
-        return self._look_into(new, len(gone), rejected, progress)
-
-    def _look_into(
-        self,
-        places: list[PhotoPlace],
-        gone: int,
-        rejected: list[RejectedFile],
-        progress: Progress | None,
-    ) -> Added:
-        before = set(self._list.ids)
-        ids: dict[str, None] = {}
-        batch: list[PhotoPlace] = []
-        num_known = 0
-        try:
-            for number, place in enumerate(scanning.look_into(places, self._reader), 1):
-                batch.append(place)
-                if place.reason:
-                    rejected.append(RejectedFile(self._reader.name(place), place.reason))
-                elif place.id in before or place.id in ids:
-                    num_known += 1
-                else:
-                    ids[place.id] = None
-                if len(batch) >= _A_BATCH:
-                    self._append([found.to_entry() for found in batch])
-                    batch = []
-                if progress is not None:
-                    progress(number, len(places))
-        finally:
-            self._append([found.to_entry() for found in batch])
-        return Added(tuple(ids), num_known, tuple(rejected), gone)
-
-    def _append(self, entries: list[dict[str, Any]]) -> None:
-        if entries:
-            with self._lock, self._lines.locked():
-                self._list.apply_lines(self._lines)
-                self._append_locked(entries)
-
-    def _append_locked(self, entries: list[dict[str, Any]]) -> None:
-        self._lines.append(entries)
-        for entry in entries:
-            self._list.apply(entry)
-
-
-def _is_new(place: PhotoPlace, known: dict[tuple[int, str], PhotoPlace]) -> bool:
-    found = known.get((place.source, place.path))
-    return found is None or found.stamp != place.stamp
-
-
-def plain_file_name(name: str) -> str:
-    """Make a file's name of what a browser says one is.
-
-    Args:
-        name: Any text.
-
-    Returns:
-        Its last part, in letters, digits and ._- alone; "photo" where none is left.
-    """
-    last = re.split(r"[/\\]", name)[-1]
-    plain = re.sub(r"[^\w.-]+", "_", last, flags=re.ASCII).strip("._-")
-    return plain[-60:].lstrip("._-") or "photo"
