@@ -22,6 +22,13 @@ def png(size: tuple[int, int], seed: int = 0) -> bytes:
     return file.getvalue()
 
 
+def torn_jpeg() -> bytes:
+    """A file whose header is sound, and whose pixels are not all there."""
+    file = io.BytesIO()
+    Image.fromarray(draw_photo("round", 9)).save(file, "JPEG")
+    return file.getvalue()[:-300]
+
+
 def opened(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data))
     assert image.format == "WEBP"
@@ -106,17 +113,16 @@ def test_a_project_makes_its_own(tmp_path: Path) -> None:
     folder.mkdir()
     for number in range(3):
         (folder / f"{number}.png").write_bytes(png((96, 120), number))
-    whole = png((96, 120), 9)
-    (folder / "torn.png").write_bytes(whole[:-200])  # its header is sound
+    (folder / "torn.jpg").write_bytes(torn_jpeg())
     project = Project.open(tmp_path / "p")
     project.add_source(folder)
-    torn = next(photo.id for photo in project.photos if photo.name == "torn.png")
+    torn = next(photo.id for photo in project.photos if photo.name == "torn.jpg")
     assert len(project.photos) == 4
     assert opened(project.thumbnail(project.photos[0].id)).size == (120, 96)
     told: list[tuple[int, int]] = []
     project.make_thumbnails(lambda done, of: told.append((done, of)))
     assert told[-1] == (4, 4) and len(project.photos) == 3
-    assert [file.path for file in project.rejected] == ["photos/torn.png"]
+    assert [file.path for file in project.rejected] == ["photos/torn.jpg"]
     assert torn not in {photo.id for photo in project.photos}
 
 
@@ -132,9 +138,9 @@ def test_a_photo_that_is_gone_is_not_refused_for_ever(tmp_path: Path) -> None:
 
 
 def test_a_photo_that_cannot_be_decoded_is_refused_when_it_is_looked_at(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(png((96, 120))[:-200])
+    (tmp_path / "a.jpg").write_bytes(torn_jpeg())
     project = Project.open(tmp_path / "p")
-    project.add_source(tmp_path / "a.png")
+    project.add_source(tmp_path / "a.jpg")
     with pytest.raises(DataError, match=r"is truncated|is damaged"):
         project.thumbnail(project.photos[0].id)
     assert project.photos == () and len(project.rejected) == 1
