@@ -31,6 +31,7 @@ def row(photos: Path, way: str) -> str:
             image_size=int(side) if side else None,
             folds=FOLDS,
             reporter=handful.Reporter(),
+            output=False,
             **options,
         )
     found = run.resampling

@@ -130,7 +130,7 @@ def our_epochs(folder: Path, epochs: int, **_: Any) -> dict[str, Any]:
     from handful.workflows.train import train
 
     config = TrainConfig(strategy="augmented", recipe="keras-tutorial", epochs=epochs)
-    run = train(folder, config, use_cache=False)
+    run = train(folder, config, use_cache=False, output=False)
     assert run.trained is not None
     history = run.trained.fitted.history
     return {

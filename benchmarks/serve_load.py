@@ -242,7 +242,7 @@ def main() -> None:
         folder.mkdir()
         asked.folder = folder
         gather(asked.photos, folder, 256)
-        expected = expected_answers(asked.run, folder, "--error-rate", "0.01", "--sets", "0.95")
+        expected = expected_answers(asked.run, folder, "--error-rate", "0.01", "--coverage", "0.95")
         requests = [
             (names, as_requests({name: (folder / name).read_bytes() for name in names}))
             for names in grouped(sorted(expected), asked.files)

@@ -117,7 +117,7 @@ def small_run(whole: Split, seed: int) -> train_workflow.Run:
         for number in range(len(whole.index.class_names))
     ]
     kept = np.sort(np.concatenate([*rows, whole.validation]))
-    return train_workflow.train(split_index(whole.index.select(kept)))
+    return train_workflow.train(split_index(whole.index.select(kept)), output=False)
 
 
 def main() -> None:
@@ -127,11 +127,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     print(f"{machine()}\n")
-    cats = train_workflow.train(find_photos(options.photos))
+    cats = train_workflow.train(find_photos(options.photos), output=False)
     with tempfile.TemporaryDirectory() as folder:
         table = fetch_solar_cells(Path(folder))
         cells = [
-            train_workflow.train(table, TrainConfig(seed=seed)) for seed in range(options.seeds)
+            train_workflow.train(table, TrainConfig(seed=seed), output=False)
+            for seed in range(options.seeds)
         ]
         small = [small_run(cats.split, seed) for seed in range(options.seeds)]
     named = {

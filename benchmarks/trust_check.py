@@ -250,7 +250,7 @@ def find_planted(index: ImageIndex, work: Path, draws: int) -> tuple[dict[str, i
     for draw in range(draws):
         folder = work / f"planted{draw}"
         files = plant(index, folder, draw)
-        found = check(folder, use_cache=False)
+        found = check(folder, use_cache=False, output=False)
         for fault, path in files.items():
             name = path.relative_to(folder).as_posix()
             lines = [line for f in found.findings if f.kind == FAULTS[fault] for line in f.lines]
@@ -298,16 +298,16 @@ def print_blur(photos: Path, count: int) -> None:
 
 def print_shortcuts(photos: Path, index: ImageIndex, work: Path) -> PhotoCheck:
     """Measure shortcuts; what the doctor found in the photos as they came."""
-    found = check(photos)
+    found = check(photos, output=False)
     cache_folder().mkdir(parents=True, exist_ok=True)
-    cells = check(fetch_solar_cells(cache_folder()))
+    cells = check(fetch_solar_cells(cache_folder()), output=False)
     print_head("balanced accuracy (95 % interval), finding", *SHORTCUTS)
     print_row(photos.stem, *shortcut_cells(found))
     print_row("solar cells", *shortcut_cells(cells))
     for number, way in enumerate(WAYS):
         folder = make_in_other_way(index, work / f"way{number}", way, 0)
         name = f"{2 * PHOTOS_A_CLASS} photos, {way}"
-        print_row(name, *shortcut_cells(check(folder, use_cache=False)))
+        print_row(name, *shortcut_cells(check(folder, use_cache=False, output=False)))
     return found
 
 

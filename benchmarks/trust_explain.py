@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, default=Path("trust_explain.png"))
     options = parser.parse_args()
     print(machine())
-    run = train_workflow.train(find_photos(options.photos))
+    run = train_workflow.train(find_photos(options.photos), output=False)
     index = run.split.index
     true = Explainer(run.classifier)
     shams = [Explainer(with_random_head(run.classifier, seed)) for seed in range(NUM_HEADS)]

@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path, nargs="?")
     parser.add_argument("--digits", type=int, default=1_000)
     options = parser.parse_args()
-    run = train_workflow.train(find_photos(options.photos))
+    run = train_workflow.train(find_photos(options.photos), output=False)
     classifier, split = run.classifier, run.split
     seen, known = (embed(classifier, split.part(part)) for part in ("train", "validation"))
     with tempfile.TemporaryDirectory() as folder:

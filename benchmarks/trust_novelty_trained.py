@@ -40,7 +40,7 @@ def main() -> None:
             strategy="scratch", epochs=options.epochs, seed=seed, validation_fraction=0.4
         )
         known = split_index(half.part("train"), validation_fraction=0.4, seed=seed)
-        run = train_workflow.train(known, config)
+        run = train_workflow.train(known, config, output=False)
         classifier, reference = run.classifier, run.classifier.reference
         assert reference is not None
         new, seen = (

@@ -81,7 +81,7 @@ def intervals(found: Resampling) -> list[tuple[float, float]]:
 
 def read_photos(path: Path) -> tuple[Photos, Photos]:
     """Embeddings, labels and near-duplicate groups of the training and the validation photos."""
-    run = train_workflow.train(path, TrainConfig())
+    run = train_workflow.train(path, TrainConfig(), output=False)
     index, classifier = run.split.index, run.classifier
     with open_store(True) as store:
         table = embed_index(

@@ -57,6 +57,17 @@ def fast_unless_marked(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.fail(f"mark this test `slow`: it {' and '.join(done)}")
 
 
+@pytest.fixture(autouse=True)
+def no_runs_beside_the_tests() -> Iterator[None]:
+    """Jobs write to runs/ unless they are told where to, or not to."""
+    here, before = Path("runs").resolve(), set(os.listdir("runs") if Path("runs").is_dir() else [])
+    yield
+    left = set(os.listdir(here) if here.is_dir() else []) - before
+    # In a folder of the test's own a run may lie.
+    if left and here == REPOSITORY / "runs":
+        pytest.fail(f"give `output`: {', '.join(sorted(left))} was written to {here}")
+
+
 @pytest.fixture(scope="session")
 def keras_ready() -> None:
     """Keras is imported, as handful imports it."""

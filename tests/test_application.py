@@ -75,7 +75,7 @@ def png_header(width: int, height: int) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [[], ["--error-rate", "0.2", "--sets", "0.8"]])
+@pytest.mark.parametrize("options", [[], ["--error-rate", "0.2", "--coverage", "0.8"]])
 def test_answers_are_those_of_handful_predict_to_the_bit(
     server: Live, tiny_run: Path, photos: dict[str, bytes], tmp_path: Path, options: list[str]
 ) -> None:

@@ -259,7 +259,7 @@ def test_predict_says_not_sure_and_what_else_it_may_be(
     stripes[:, ::4] = stripes[:, 1::4] = 255
     write_photo(tmp_path / "stripes.png", stripes)
     paths = [tmp_path / "stripes.png", photo_folder / "round"]
-    options = ("--error-rate", "0.1", "--sets", "0.95")
+    options = ("--error-rate", "0.1", "--coverage", "0.95")
     table = invoke("predict", run_path, *paths, *options)
     assert table.exit_code == 0
     odd, *others, told = table.stdout.splitlines()
@@ -295,15 +295,17 @@ def test_predict_answers_at_the_smallest_rate_that_few_photos_show(
     sure = [answer["is_confident"] for answer in facts["predictions"]]
     assert any(sure) and last.startswith(f"{sum(sure)} of {len(sure)} answered")
     for share in ("1e-12", "0.999999999999"):
-        result = invoke("predict", run_path, photo_folder, "--sets", share, "--error-rate", share)
+        result = invoke(
+            "predict", run_path, photo_folder, "--coverage", share, "--error-rate", share
+        )
         assert result.exit_code == 0
 
 
 def test_predict_refuses_what_is_no_share_before_the_work(
     run_path: Path, photo_folder: Path
 ) -> None:
-    result = invoke("predict", run_path, photo_folder, "--sets", "95")
-    assert result.exit_code == 2 and "--sets is 95.0; expected 0 to 1" in result.stderr
+    result = invoke("predict", run_path, photo_folder, "--coverage", "95")
+    assert result.exit_code == 2 and "--coverage is 95.0; expected 0 to 1" in result.stderr
 
 
 def test_predict_goes_on_past_a_bad_photo_and_exits_with_1(

@@ -20,7 +20,7 @@ def test_fields_become_options() -> None:
     assert (
         with_options("`epochs` is 0; expected 1 or more.") == "--epochs is 0; expected 1 or more."
     )
-    assert with_options("leave `folds` or `sizes` out") == "leave --folds or --at out"
+    assert with_options("leave `folds` or `from_run` out") == "leave --folds or --from out"
     kept = "a `word`, `handful check`, `Epochs` and epochs"
     assert with_options(kept) == kept
 

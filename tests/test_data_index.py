@@ -51,7 +51,7 @@ def test_classes_are_mapped_by_name_not_by_place(tmp_path: Path) -> None:
 
 
 def test_no_path_is_not_the_current_folder() -> None:
-    with pytest.raises(UsageError, match="no photos were given"):
+    with pytest.raises(UsageError, match="`photos` is ''; expected a folder, a zip or a CSV"):
         load_index("")
 
 

@@ -60,14 +60,14 @@ def test_jobs_use_the_store_that_they_are_given(
 ) -> None:
     store = MemoryStore()
     config = TrainConfig(views=views)
-    first = train(photo_folder, config, use_cache=store)
+    first = train(photo_folder, config, use_cache=store, output=False)
     num_train = len(first.split.train)
     assert len(store.vectors) == 48 + (views - 1) * num_train and len(store.scans) == 48
-    again = train(photo_folder, config, use_cache=store)
+    again = train(photo_folder, config, use_cache=store, output=False)
     assert again.cache == {"hits": len(store.vectors), "misses": 0}
     assert np.array_equal(first.classifier.head.weights, again.classifier.head.weights)
     known = dict(store.vectors)
-    check(photo_folder, use_cache=store)
+    check(photo_folder, use_cache=store, output=False)
     evaluate(first.classifier, photo_folder, use_cache=store)
     assert store.vectors.keys() == known.keys()
     assert not embedding_cache_path().exists()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
+import handful
 from conftest import REPOSITORY, frozen_network, write_photo
 from handful.cli.commands import app
 from handful.config import TrainConfig
@@ -532,6 +533,24 @@ def test_each_photo_gets_a_file_of_its_own(
     assert written.explanations[0].class_name == "square"
 
 
+@pytest.mark.slow
+def test_one_photo_is_explained_and_written_on_wish(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_photo(tmp_path / "disc.png", scene((0.4, 0.4)))
+    found = handful.explain(classifier, "disc.png", rival_name="round")
+    assert (found.class_name, found.rival_name, found.picture) == ("other", "round", None)
+    assert repr(found).startswith("<Explanation: why other, ") and "disc.png" in repr(found)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"disc.png"}
+    found = handful.explain(classifier, "disc.png", output=None)
+    assert found.picture == Path("disc-explained.png") and found.picture.is_file()
+    found = handful.explain(classifier, scene((0.4, 0.4)), output="why")
+    assert found.picture == Path("why/photo-explained.png") and found.picture.is_file()
+    with pytest.raises(OutputError, match=r"disc-explained\.png exists already"):
+        handful.explain(classifier, "disc.png", output=None)
+
+
 def test_nothing_is_written_where_the_output_is_wrong(
     classifier: Classifier, tmp_path: Path
 ) -> None:
@@ -578,6 +597,8 @@ def test_the_command_prints_what_it_found(classifier: Classifier, tmp_path: Path
     assert result.exit_code == 1 and "two.png exists already" in result.stderr
     result = CliRunner().invoke(app, ["explain", str(run), str(photo), "--class", "cow"])
     assert result.exit_code == 2 and "--class is 'cow'" in result.stderr
+    result = CliRunner().invoke(app, [*arguments, "--rival", "square"])
+    assert result.exit_code == 2 and "--rival is 'square' as --class is" in result.stderr
 
 
 @pytest.mark.slow

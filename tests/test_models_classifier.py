@@ -23,7 +23,7 @@ from handful.workflows.train import train
 
 @pytest.fixture
 def classifier(photo_folder: Path, tiny_backbone: FrozenNetwork) -> Classifier:
-    return train(photo_folder).classifier
+    return train(photo_folder, output=False).classifier
 
 
 def test_it_learned_something(classifier: Classifier, photo_folder: Path) -> None:
@@ -156,7 +156,7 @@ def test_too_few_photos_hold_none_out(
             place = tmp_path / "few" / name / f"{number}.jpg"
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(photo_folder / name / f"{number:03d}.jpg", place)
-    classifier = train(tmp_path / "few").classifier
+    classifier = train(tmp_path / "few", output=False).classifier
     assert classifier.calibration is None and classifier.reference is None
     loaded = Classifier.load(classifier.save(tmp_path / "saved"))
     assert loaded.calibration is None and loaded.reference is None

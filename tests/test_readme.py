@@ -28,7 +28,7 @@ def test_the_python_example_runs(
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.splitlines()[-1] == "round"
-    assert (tmp_path / "runs/python/report.html").exists()
+    assert (tmp_path / "runs/photos/report.html").exists()
 
 
 NEEDS_A_COPY = ("make demo", "make test")  # tools/fresh_machine.py runs them

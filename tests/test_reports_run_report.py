@@ -70,7 +70,7 @@ def test_mistakes_show_where_the_network_looked(
     install_network(planted_network, tmp_path / "site-packages", monkeypatch)
     # A blue box on a round's label is a mistake that is sure to be made.
     write_photo(odd_photos / "validation/round/blue.png", draw_photo("square", 5))
-    run = train_workflow.train(odd_photos, TrainConfig(folds=3), use_cache=False)
+    run = train_workflow.train(odd_photos, TrainConfig(folds=3), use_cache=False, output=False)
     data = report_data(run)
     mistake = next(one for one in data.mistakes if one.path.endswith("blue.png"))
     assert mistake.predicted == "square"
@@ -129,13 +129,15 @@ def test_a_run_is_kept_where_no_learning_curve_can_be_measured(
 def test_the_report_tells_where_the_strength_comes_from(
     photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
 ) -> None:
-    settings = report_data(train_workflow.train(photo_folder, use_cache=False)).settings
+    settings = report_data(
+        train_workflow.train(photo_folder, use_cache=False, output=False)
+    ).settings
     assert settings["Head"].endswith(", chosen by cross-validation on the training photos")
     for number, kind in enumerate(("round", "square")):
         for seed in range(2):
             image = draw_photo(kind, 1000 * number + seed)
             write_photo(tmp_path / "few" / kind / f"{seed}.png", image)
-    run = train_workflow.train(tmp_path / "few", use_cache=False)
+    run = train_workflow.train(tmp_path / "few", use_cache=False, output=False)
     assert report_data(run).settings["Head"] == (
         "logistic regression, C = 0.1, the default: a class has too few different "
         "training photos for cross-validation"
@@ -149,7 +151,7 @@ def test_without_mistakes_nothing_is_explained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     install_network(planted_network, tmp_path / "site-packages", monkeypatch)
-    run = train_workflow.train(photo_folder, use_cache=False)
+    run = train_workflow.train(photo_folder, use_cache=False, output=False)
     assert run.evaluation.accuracy == 1.0
     assert report_data(run).mistakes == []
 
@@ -159,7 +161,7 @@ def test_a_network_that_cannot_be_explained_is_shown_without(
     odd_photos: Path, tiny_backbone: FrozenNetwork
 ) -> None:
     write_photo(odd_photos / "validation/round/blue.png", draw_photo("square", 5))
-    mistakes = report_data(train_workflow.train(odd_photos, use_cache=False)).mistakes
+    mistakes = report_data(train_workflow.train(odd_photos, use_cache=False, output=False)).mistakes
     assert mistakes and not any(picture.overlay for picture in mistakes)
 
 
@@ -197,7 +199,7 @@ def test_early_stopping_is_not_hidden(photo_folder: Path) -> None:
         patience=1,
         learning_rate=0.5,
     )
-    run = train_workflow.train(photo_folder, config, network=tiny, use_cache=False)
+    run = train_workflow.train(photo_folder, config, network=tiny, use_cache=False, output=False)
     assert run.stopped == "patience" and run.trained is not None
     fitted, settings = run.trained.fitted, report_data(run).settings
     assert settings["Epochs"] == f"{fitted.epochs} of 40, stopped: patience"

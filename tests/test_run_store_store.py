@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -14,7 +15,7 @@ from typer.testing import CliRunner, Result
 import handful
 from handful.cli.commands import app
 from handful.config import TrainConfig
-from handful.errors import DataError, OutputError
+from handful.errors import DataError, OutputError, UsageError
 from handful.run_store.files import RUN_FILE
 from handful.run_store.run import Run
 from handful.run_store.store import PageWriter, RunDraft, RunStore, checkpoint_path, run_name
@@ -129,10 +130,10 @@ def test_runs_are_listed_the_latest_first(store: RunStore, tiny_run: Path) -> No
     assert handful.runs(store.folder / "nothing") == ()
 
 
-def test_what_is_unfinished_or_damaged_is_listed_with_a_note(store: RunStore) -> None:
+def test_what_is_unfinished_or_damaged_is_listed_with_its_state(store: RunStore) -> None:
     set_stopped(store.folder / "dogs", {"stopped": "interrupted"})
     (store.folder / "cats" / RUN_FILE).write_text("{")
-    notes = {row.name: row.note for row in store.list()}
+    notes = {row.name: row.state for row in store.list()}
     assert notes["dogs-2"] == "" and "can be resumed" in notes["dogs"]
     assert "is not the run.json of a run" in notes["cats"]
 
@@ -157,6 +158,59 @@ def test_a_run_is_found_by_its_path_its_name_a_beginning_or_as_the_latest(
     assert store.find("dogs") == Path("dogs")
     shutil.copytree(dogs, store.folder / "latest")
     assert store.find("latest") == store.folder / "latest"
+
+
+def test_a_run_at_hand_is_found_without_its_name(store: RunStore) -> None:
+    rows = store.list()
+    assert store.find(rows[1]) == store.folder / "dogs"
+    assert store.find(store.read(store.folder / "cats")) == store.folder / "cats"
+
+
+@pytest.mark.parametrize(
+    ("run", "found"), [(3, "3"), (None, "of type NoneType"), ("", "''"), ([], "of type list")]
+)
+def test_what_is_no_run_is_named(store: RunStore, run: Any, found: str) -> None:
+    for ask in (store.find, store.classifier):
+        with pytest.raises(UsageError, match=f"^`run` is {found}; expected a run's folder, its "):
+            ask(run)
+
+
+def test_where_a_job_writes_is_decided_in_one_place(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "runs")
+    assert store.output("other", "photos.zip") == Path("other")
+    assert store.output(False, "photos.zip") is None
+    assert store.output(None, "photos.zip", "-check", once=True) == store.folder / "photos-check"
+    (store.folder / "photos-check").mkdir(parents=True)
+    assert store.output(None, "photos.zip", "-check", once=True) == store.folder / "photos-check"
+    assert store.output(None, "photos.zip", "-check") == store.folder / "photos-check-2"
+    with pytest.raises(UsageError, match="`output` is True; expected a path, or False to write no"):
+        store.output(True, "photos.zip")  # type: ignore[arg-type]
+    for output in (None, False, "there"):
+        with pytest.raises(UsageError, match="`photos` is 3; expected a folder, a zip or a CSV"):
+            store.output(output, 3)  # type: ignore[arg-type]
+
+
+def test_runs_without_a_note_are_read(store: RunStore) -> None:
+    file = store.folder / "dogs" / RUN_FILE
+    metadata = json.loads(file.read_text())
+    del metadata["note"]
+    file.write_text(json.dumps(metadata))
+    assert store.read(store.folder / "dogs").note == ""
+    metadata["note"] = "with the new lamp"
+    file.write_text(json.dumps(metadata))
+    (row,) = (row for row in store.list() if row.name == "dogs")
+    assert row.note == "with the new lamp" and row.state == ""
+    assert row.to_dict()["note"] == "with the new lamp"
+    lines = invoke("runs", store.folder).stdout.splitlines()
+    assert [line.endswith("with the new lamp") for line in lines].count(True) == 1
+    set_stopped(store.folder / "dogs", {"stopped": "time"})
+    told = invoke("runs", store.folder).stdout
+    assert "with the new lamp; stopped (time); it can be resumed" in told
+
+
+def test_a_list_of_runs_is_one_line(store: RunStore) -> None:
+    assert repr(store.list()) == "<RunList: 3 runs: dogs-2, dogs, cats>"
+    assert repr(handful.runs(store.folder / "nothing")) == "<RunList: 0 runs: >"
 
 
 @pytest.mark.slow

@@ -163,6 +163,6 @@ def test_a_run_of_the_first_version_is_read(tiny_run: Path, tmp_path: Path) -> N
     (tmp_path / RUN_FILE).write_text(json.dumps(old))
     run = STORE.read(tmp_path)
     assert run.config == replace(TrainConfig(), seed=config["seed"])
-    assert run.stopped == "" and run.manifest_to_repeat is None and run.training_photos is None
+    assert run.stopped == "" and run.split_to_repeat is None and run.training_photos is None
     row = next(row for row in RunStore(tmp_path.parent).list() if row.path == tmp_path)
     assert (row.strategy, row.note) == ("transfer", "") and row.accuracy is not None

@@ -108,7 +108,7 @@ def test_a_run_that_cannot_tell_says_so(
         assert f"\nWarning: {cannot}" in said
         _, index = handful.evaluate(run, other_photos)
         assert index.warnings[-1].startswith(cannot)
-    just_trained = handful.train(Path(learned(tiny_run)[0]).parents[1]).classifier
+    just_trained = handful.train(Path(learned(tiny_run)[0]).parents[1], output=False).classifier
     assert handful.evaluate(just_trained, other_photos)[1].warnings == ()
 
 

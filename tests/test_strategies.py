@@ -79,7 +79,7 @@ def test_a_network_of_ones_own_beats_chance(photo_folder: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("strategy", ["scratch", "augmented"])
 def test_the_exercises_network(photo_folder: Path, strategy: str) -> None:
-    run = train_workflow.train(photo_folder, asked(strategy), use_cache=False)
+    run = train_workflow.train(photo_folder, asked(strategy), use_cache=False, output=False)
     assert run.trained is not None
     expected = build_scratch((48, 48, 3), 2).count_params()
     assert run.trained.num_parameters == run.trained.num_trainable == expected
@@ -89,7 +89,7 @@ def test_the_exercises_network(photo_folder: Path, strategy: str) -> None:
 
 def test_our_network_grows_with_its_pictures(photo_folder: Path) -> None:
     config = TrainConfig(strategy="augmented", image_size=64, epochs=10)
-    run = train_workflow.train(photo_folder, config, use_cache=False)
+    run = train_workflow.train(photo_folder, config, use_cache=False, output=False)
     assert run.trained is not None
     history = run.trained.fitted.history
     assert history["image_size"] == [32, 32, 32, 48, 48, 64, 64, 64, 64, 64]
@@ -114,7 +114,7 @@ def test_three_classes_end_in_a_softmax(three_classes: Path, tmp_path: Path) -> 
 
 def test_digits_are_grey_and_small(three_classes: Path) -> None:
     config = TrainConfig(strategy="scratch", recipe="mnist", epochs=1)
-    run = train_workflow.train(three_classes, config, use_cache=False)
+    run = train_workflow.train(three_classes, config, use_cache=False, output=False)
     assert run.classifier.settings.image_size == 28
     assert run.evaluation.probabilities.shape[1] == 3
 
@@ -206,7 +206,9 @@ def test_our_recipe_takes_networks_of_a_fixed_size(
         network=f"{tmp_path / 'mine.py'}:{name}",
     )
     recorder = Recorder()
-    run = train_workflow.train(photo_folder, config, use_cache=False, reporter=recorder)
+    run = train_workflow.train(
+        photo_folder, config, use_cache=False, reporter=recorder, output=False
+    )
     assert run.trained is not None
     assert {64, *run.trained.fitted.history["image_size"]} >= sizes
     is_fixed = len(sizes) == 1
@@ -222,7 +224,7 @@ def test_a_network_that_cannot_be_converted_is_refused_before_it_is_trained(
     (tmp_path / "mine.py").write_text(_FLATTENED)
     config = asked(network=f"{tmp_path / 'mine.py'}:unknown_to_openvino")
     with pytest.raises(UsageError, match="cannot be converted for prediction: ") as e:
-        train_workflow.train(photo_folder, config, use_cache=False)
+        train_workflow.train(photo_folder, config, use_cache=False, output=False)
     assert "\n" not in str(e.value)
 
 
@@ -257,7 +259,7 @@ def test_a_network_that_does_not_fit_is_refused_before_the_first_step(
 
 def test_a_network_of_ones_own_needs_a_strategy_that_trains_one(photo_folder: Path) -> None:
     with pytest.raises(ValueError, match="network is given and strategy 'transfer'; a network of"):
-        train_workflow.train(photo_folder, TrainConfig(), network=tiny)
+        train_workflow.train(photo_folder, TrainConfig(), network=tiny, output=False)
 
 
 def test_combinations_that_do_not_exist_cost_no_work(
@@ -293,7 +295,7 @@ def test_skewed_classes_are_weighed(
         path.unlink()
     for class_weight in ("auto", "none"):
         config = asked(class_weight=class_weight, epochs=3)
-        run = train_workflow.train(folder, config, network=tiny, use_cache=False)
+        run = train_workflow.train(folder, config, network=tiny, use_cache=False, output=False)
         fits[-1]["mean"] = run.evaluation.probabilities[:, 1].mean()
     weighed, plain = fits
     counts = np.bincount(run.split.index.labels[run.split.train])
@@ -314,7 +316,7 @@ def test_validation_photos_are_never_augmented(
 
     monkeypatch.setattr(batches, "apply_views", watch)
     run = train_workflow.train(
-        photo_folder, asked("augmented", epochs=2), network=tiny, use_cache=False
+        photo_folder, asked("augmented", epochs=2), network=tiny, use_cache=False, output=False
     )
     settings = DecodeSettings(48, "squash")
     learned, held = (
@@ -347,7 +349,10 @@ def test_the_exercises_head_on_a_frozen_body(
     assert loaded.provenance["backbone"] == "efficientnet-lite0"
     evaluation, _ = train_workflow.evaluate(loaded, photo_folder, use_cache=False)
     assert evaluation.accuracy >= 0.8
-    assert train_workflow.train(photo_folder, config).cache == {"hits": 48, "misses": 0}
+    assert train_workflow.train(photo_folder, config, output=False).cache == {
+        "hits": 48,
+        "misses": 0,
+    }
 
 
 @pytest.mark.real
@@ -356,7 +361,7 @@ def test_the_exercises_head_has_2049_parameters(photo_folder: Path, shared_folde
     config = TrainConfig(
         strategy="transfer", recipe="keras-tutorial", weights=str(weights), epochs=2
     )
-    run = train_workflow.train(photo_folder, config)
+    run = train_workflow.train(photo_folder, config, output=False)
     assert run.trained is not None
     assert (run.trained.num_parameters, run.trained.num_trainable) == (20_863_529, 2_049)
     assert run.classifier.provenance["backbone"] == "xception"

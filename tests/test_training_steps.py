@@ -68,8 +68,10 @@ def test_a_split_of_ones_own_keeps_copies_together(
     split = handful.split_index(load_index(folder))
     assert not set.intersection(*sides(split))
     assert len(split.duplicates) == 60 and split.leaks == () == split.index.warnings
-    trained = train_workflow.train(split)
-    assert trained.split.part_names() == train_workflow.train(folder).split.part_names()
+    trained = train_workflow.train(split, output=False)
+    assert (
+        trained.split.part_names() == train_workflow.train(folder, output=False).split.part_names()
+    )
     assert trained.evaluation.accuracy < 0.9
 
 
@@ -79,7 +81,7 @@ def test_a_split_by_hand_is_looked_through(tmp_path: Path, tiny_backbone: Frozen
     by_hand = Split(
         index, rows[rows % 3 > 0], rows[rows % 3 == 0], rows[:0], rows, (), (), rows[:0]
     )
-    run = train_workflow.train(by_hand)
+    run = train_workflow.train(by_hand, output=False)
     assert len(run.split.leaks) == 40
     (warning,) = run.problems()["warnings"]
     one, other = run.problems()["leaks"][0]
@@ -98,7 +100,7 @@ def test_leaks_of_a_split_by_hand_can_be_dropped(
     rows = np.arange(60)
     held = np.isin(rows, (0, 3, 6, 57, 54))
     by_hand = Split(index, rows[~held], rows[held], rows[:0], rows, (), (), rows[:0])
-    run = train_workflow.train(by_hand, TrainConfig(drop_leaks=True))
+    run = train_workflow.train(by_hand, TrainConfig(drop_leaks=True), output=False)
     assert len(run.split.leaks) == len(run.split.dropped) == 10
     assert not set.intersection(*sides(run.split))
     assert run.problems()["warnings"] == []
@@ -148,7 +150,7 @@ def test_values_that_were_scaled_are_told_once(
         "6 photos with 16 bits a sample use 12 of them: 4,095 was taken for white, not 65,535"
     )
     for _ in range(2):  # the second time from the cache
-        assert check(folder).index.warnings.count(sentence) == 1
+        assert check(folder, output=False).index.warnings.count(sentence) == 1
     train_workflow.train(folder, output=tmp_path / "run")
     assert (tmp_path / "run" / "run.json").read_text("utf-8").count(sentence) == 1
 
@@ -171,9 +173,9 @@ def test_one_seed_gives_one_split_whatever_is_trained(
     for strategy in ("transfer", "scratch"):
         options = {} if strategy == "transfer" else {"epochs": 1, "recipe": "keras-tutorial"}
         asked = TrainConfig(strategy=strategy, seed=7, **options, **config)  # type: ignore[arg-type]
-        seen.append(train_workflow.train(folder, asked).split)
+        seen.append(train_workflow.train(folder, asked, output=False).split)
     seen.append(handful.split_index(load_index(folder), seed=7))
-    found = check(folder, TrainConfig(seed=7)).split
+    found = check(folder, TrainConfig(seed=7), output=False).split
     assert found is not None
     seen.append(found)
     for split in seen:
@@ -214,11 +216,11 @@ def doors(source: Path, folder: Path) -> Iterator[Split]:
     index = load_index(source)
     own = handful.split_index(index)
     yield own
-    yield train_workflow.train(own).split
+    yield train_workflow.train(own, output=False).split
     run = train_workflow.train(source, output=folder / "run")
     yield run.split
     yield train_workflow.train(
-        source, TrainConfig(seed=5), split=folder / "run" / "split.csv"
+        source, TrainConfig(seed=5), split=folder / "run" / "split.csv", output=False
     ).split
     # A manifest that knows of none of this.
     careless = "".join(
@@ -228,15 +230,15 @@ def doors(source: Path, folder: Path) -> Iterator[Split]:
         )
     )
     (folder / "careless.csv").write_text("content_hash,split,class_name,path\n" + careless)
-    yield train_workflow.train(source, split=folder / "careless.csv").split
+    yield train_workflow.train(source, split=folder / "careless.csv", output=False).split
     rows = np.arange(len(index))
     held = np.isin(rows, run.split.validation[::2])
     yield train_workflow.train(
-        Split(index, rows[~held], rows[held], rows[:0], rows, (), (), rows[:0])
+        Split(index, rows[~held], rows[held], rows[:0], rows, (), (), rows[:0]), output=False
     ).split
     train_workflow.freeze_split(source, TrainConfig(seed=2), folder / "frozen.csv")
-    yield train_workflow.train(source, split=folder / "frozen.csv").split
-    found = check(source).split
+    yield train_workflow.train(source, split=folder / "frozen.csv", output=False).split
+    found = check(source, output=False).split
     assert found is not None
     yield found
 
@@ -317,7 +319,7 @@ def test_a_curve_holds_groups_together(
         return measured(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(curve_workflow, "measure_curve", watched)
-    curve_workflow.curve(table)
+    curve_workflow.curve(table, output=False)
     split = handful.split_index(load_index(table))
     assert len(set(split.groups.tolist())) == 16
     assert held[0].tolist() == split.groups.tolist()  # type: ignore[attr-defined]

@@ -9,10 +9,10 @@ from handful.workflows.cache import cache_info, clear_cache
 
 def test_the_cache_is_counted_and_cleared(photo_folder: Path, tiny_backbone: FrozenNetwork) -> None:
     assert cache_info().embeddings == 0
-    train_workflow.train(photo_folder)
+    train_workflow.train(photo_folder, output=False)
     found = cache_info()
     assert (found.embeddings, found.pictures) == (48, 48)
     assert found.num_bytes > 48 * 48 * 4
     clear_cache()
     assert cache_info().num_bytes == 0
-    assert train_workflow.train(photo_folder).cache["misses"] == 48
+    assert train_workflow.train(photo_folder, output=False).cache["misses"] == 48

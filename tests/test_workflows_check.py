@@ -74,7 +74,7 @@ def test_what_is_wrong_is_found(tmp_path: Path) -> None:
     image = draw_photo("square", 5000, (300, 400))
     write_photo(folder / "train" / "square" / "large.png", image)
     write_photo(folder / "train" / "square" / "large_again.jpg", image)
-    facts = check(folder).to_dict()
+    facts = check(folder, output=False).to_dict()
     assert facts["num_images"] == 63
     assert facts["formats"] == {"JPEG": 1, "PNG": 62}
     assert facts["sizes"]["width"] == {"smallest": 120, "median": 120.0, "largest": 400}
@@ -89,7 +89,7 @@ def test_what_is_wrong_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_kind_of_mess_is_called_by_its_name(messy_folder: Path) -> None:
-    found = check(messy_folder)
+    found = check(messy_folder, output=False)
     assert kinds(found) >= {
         "unreadable",
         "same-photo-two-labels",
@@ -105,7 +105,7 @@ def test_every_kind_of_mess_is_called_by_its_name(messy_folder: Path) -> None:
 
 
 def test_a_sound_folder_is_called_so(photo_folder: Path) -> None:
-    found = check(photo_folder)
+    found = check(photo_folder, output=False)
     assert {finding.severity for finding in found.findings} <= {"note"}
     assert found.fixes == () and found.train_error == ""
 
@@ -114,7 +114,7 @@ def test_a_sound_folder_is_called_so(photo_folder: Path) -> None:
 def test_fixes_lead_to_a_sound_folder(messy_folder: Path, tmp_path: Path) -> None:
     """The suggestions settle what can be settled: nothing of it is found again."""
     before = {path: path.read_bytes() for path in messy_folder.rglob("*") if path.is_file()}
-    found = check(messy_folder, fix_list=tmp_path / "fixes.csv")
+    found = check(messy_folder, fix_list=tmp_path / "fixes.csv", output=False)
     assert read_fixes(tmp_path / "fixes.csv") == found.fixes
     decided = [
         Fix(fix.path, "remove", "", fix.reason)
@@ -123,7 +123,7 @@ def test_fixes_lead_to_a_sound_folder(messy_folder: Path, tmp_path: Path) -> Non
         for fix in found.fixes
     ]
     write_fixes(decided, tmp_path / "decided.csv")
-    again = check(messy_folder, TrainConfig(fixes=str(tmp_path / "decided.csv")))
+    again = check(messy_folder, TrainConfig(fixes=str(tmp_path / "decided.csv")), output=False)
     assert not kinds(again) & {
         "unreadable",
         "same-photo-two-labels",
@@ -133,15 +133,17 @@ def test_fixes_lead_to_a_sound_folder(messy_folder: Path, tmp_path: Path) -> Non
     }
     assert again.index.rejected == ()
     assert {path: path.read_bytes() for path in before} == before
-    run = train_workflow.train(messy_folder, TrainConfig(fixes=str(tmp_path / "decided.csv")))
+    run = train_workflow.train(
+        messy_folder, TrainConfig(fixes=str(tmp_path / "decided.csv")), output=False
+    )
     assert run.split.index.digest() == again.index.digest()
     assert run.problems()["leaks"] == []
 
 
 @pytest.mark.slow
 def test_training_after_a_check_embeds_nothing(photo_folder: Path) -> None:
-    check(photo_folder)
-    assert train_workflow.train(photo_folder).cache == {"hits": 48, "misses": 0}
+    check(photo_folder, output=False)
+    assert train_workflow.train(photo_folder, output=False).cache == {"hits": 48, "misses": 0}
 
 
 @pytest.mark.slow
@@ -153,14 +155,14 @@ def test_a_run_remembers_its_fixes(photo_folder: Path, tmp_path: Path) -> None:
     assert run.problems()["warnings"] == ["fixes.csv: 1 photos left out, 0 relabeled"]
     again = RunStore().read(tmp_path / "run")
     assert again.config == config
-    repeated = train_workflow.train(again.photos, again.config)
+    repeated = train_workflow.train(again.photos, again.config, output=False)
     assert repeated.split.index.digest() == run.split.index.digest()
     evaluation, _ = train_workflow.evaluate(
         run.classifier, photo_folder, fixes=tmp_path / "fixes.csv"
     )
     assert len(evaluation.labels) == 47
     with pytest.raises(ValueError, match="beside a split; expected an index that the fixes"):
-        train_workflow.train(run.split, config)
+        train_workflow.train(run.split, config, output=False)
 
 
 @pytest.mark.slow
@@ -195,7 +197,7 @@ def test_decisions_are_not_overwritten_and_that_is_found_first(
         check_workflow, "load_fixed_index", lambda *_, **__: pytest.fail("work began")
     )
     with pytest.raises(OutputError, match="may hold decisions of yours"):
-        check(photo_folder, fix_list=tmp_path / "fixes.csv")
+        check(photo_folder, fix_list=tmp_path / "fixes.csv", output=False)
     assert (tmp_path / "fixes.csv").read_text() == "mine"
 
 
@@ -206,7 +208,12 @@ def test_earlier_decisions_stay_in_the_next_list(messy_folder: Path, tmp_path: P
         Fix("train/round/9.png", "keep", "", ""),
     ]
     write_fixes(mine, tmp_path / "old.csv")
-    check(messy_folder, TrainConfig(fixes=str(tmp_path / "old.csv")), fix_list=tmp_path / "new.csv")
+    check(
+        messy_folder,
+        TrainConfig(fixes=str(tmp_path / "old.csv")),
+        fix_list=tmp_path / "new.csv",
+        output=False,
+    )
     new = read_fixes(tmp_path / "new.csv")
     assert list(new[:2]) == mine and len(new) > 5
     assert len({fix.path for fix in new}) == len(new)
@@ -227,7 +234,7 @@ def test_one_class_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         write_photo(tmp_path / "p" / "only" / f"{number}.png", draw_photo("round", number))
     shutil.copy(tmp_path / "p" / "only" / "0.png", tmp_path / "p" / "only" / "copy.png")
     monkeypatch.setattr(steps, "find_backbone", lambda *_: pytest.fail("nothing to embed for"))
-    found = check(tmp_path / "p")
+    found = check(tmp_path / "p", output=False)
     assert 'one class, "only"; a classifier needs 2' in found.train_error
     assert kinds(found) == {"duplicate"}
 
@@ -236,7 +243,7 @@ def test_copies_of_one_photo_are_no_data_set(tmp_path: Path) -> None:
     for kind in ("a", "b"):
         for number in range(12):
             write_photo(tmp_path / "p" / kind / f"{number}.png", draw_photo("round", 1))
-    found = check(tmp_path / "p")
+    found = check(tmp_path / "p", output=False)
     assert "no photo left for train" in found.train_error
     assert found.review is None and "same-photo-two-labels" in kinds(found)
 
@@ -267,7 +274,7 @@ def test_a_class_of_one_group_does_not_keep_others_from_review(
     folder = Path(shutil.copytree(photo_folder, tmp_path / "photos"))
     shutil.move(folder / "round" / "003.jpg", folder / "square" / "wrong.jpg")
     write_photo(folder / "odd" / "1.jpg", draw_photo("square", 77))
-    found = check(folder)
+    found = check(folder, output=False)
     assert found.review is not None and len(found.reviewed) == 48
     assert found.suspects()[0].suggested == "round"
     assert found.index.paths[found.suspects()[0].row] == "square/wrong.jpg"
@@ -290,14 +297,14 @@ def test_a_shortcut_is_found(photo_folder: Path, tmp_path: Path, how: str) -> No
         target = folder / path.relative_to(photo_folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(target), image, options)
-    told = {s.name: s for s in check(folder).shortcuts}
+    told = {s.name: s for s in check(folder, output=False).shortcuts}
     name = {
         "size": "photo dimensions",
         "quality": "file format, encoder and camera",
         "frame": "border color",
     }[how]
     assert told[name].lift > 0.5
-    honest = {s.name: s for s in check(photo_folder).shortcuts}
+    honest = {s.name: s for s in check(photo_folder, output=False).shortcuts}
     assert name not in honest or honest[name].lift < 0.12
 
 
@@ -305,17 +312,20 @@ def test_a_shortcut_is_found(photo_folder: Path, tmp_path: Path, how: str) -> No
 def test_a_check_reads_each_file_once_when_all_is_cached(
     photo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check(photo_folder)
+    check(photo_folder, output=False)
     monkeypatch.setattr(embed, "decode", lambda *_: pytest.fail("decoded again"))
     monkeypatch.setattr(
         check_workflow.ImageIndex, "read", lambda *_: pytest.fail("read again"), raising=True
     )
-    assert len(check(photo_folder).index) == 48
+    assert len(check(photo_folder, output=False).index) == 48
 
 
 @pytest.mark.slow
 def test_the_same_photos_give_the_same_findings(messy_folder: Path) -> None:
-    first, second = check(messy_folder), check(messy_folder, use_cache=False)
+    first, second = (
+        check(messy_folder, output=False),
+        check(messy_folder, use_cache=False, output=False),
+    )
     assert first.findings == second.findings and first.fixes == second.fixes
 
 
@@ -324,7 +334,9 @@ def test_conflicts_are_findings_and_other_warnings_remarks(
     messy_folder: Path, tmp_path: Path
 ) -> None:
     write_fixes([Fix("train/round/black.png", "remove", "", "")], tmp_path / "fixes.csv")
-    found = check(messy_folder, replace(TrainConfig(), fixes=str(tmp_path / "fixes.csv")))
+    found = check(
+        messy_folder, replace(TrainConfig(), fixes=str(tmp_path / "fixes.csv")), output=False
+    )
     assert found.remarks == ("fixes.csv: 1 photos left out, 0 relabeled",)
     assert any("same photo" in line for line in found.to_dict()["problems"]["warnings"])
 

@@ -23,7 +23,7 @@ def made(
         patch.setenv("HANDFUL_CACHE", str(root / "cache"))
         install_network(tiny_network, root / "site-packages", patch)
         run = curve(
-            photo_folder, target=0.99, sizes=(50, 100), output=root / "curve", reporter=recorder
+            photo_folder, target=0.99, at=(50, 100), output=root / "curve", reporter=recorder
         )
     return run, recorder
 
@@ -56,7 +56,7 @@ def test_every_name_in_the_file_is_documented(made: tuple[CurveRun, Recorder]) -
 
 @pytest.mark.slow
 def test_a_target_or_a_size_is_not_needed(photo_folder: Path, tiny_backbone: FrozenNetwork) -> None:
-    run = curve(photo_folder)
+    run = curve(photo_folder, output=False)
     assert run.needed is None and run.path is None and run.to_dict()["target"] is None
     assert [line.split()[3] for line in run.sentences] == ["24", "48", "96", "192"]
 
@@ -69,7 +69,7 @@ def test_a_test_part_is_left_alone_and_the_others_are_taken_together(
         for number, kind in enumerate(("round", "square")):
             for seed in range(first + 1000 * number, first + 1000 * number + count):
                 write_photo(tmp_path / "p" / part / kind / f"{seed}.png", draw_photo(kind, seed))
-    assert curve(tmp_path / "p").curve.num_photos == 32
+    assert curve(tmp_path / "p", output=False).curve.num_photos == 32
 
 
 @pytest.mark.slow
@@ -84,16 +84,16 @@ def test_copies_count_once_and_fixes_are_applied(
     for copy in range(3):
         write_photo(photos / "round" / f"copy-{copy}.png", draw_photo("round", 0))
     (photos / "round" / "broken.jpg").write_bytes(b"\xff\xd8\xffno photo")
-    run = curve(photos)
+    run = curve(photos, output=False)
     assert run.curve.num_photos == 23
     assert run.warnings[-1] == "1 file could not be used; see `handful check`."
     fixes = tmp_path / "fixes.csv"
     write_fixes([Fix(f"round/{seed}.png", "remove", "", "") for seed in range(4)], fixes)
     config = TrainConfig(fixes=str(fixes))
-    assert curve(photos, config).curve.num_photos == 19
+    assert curve(photos, config, output=False).curve.num_photos == 19
     write_fixes([Fix(f"round/{s}.png", "remove", "", "") for s in range(8)], tmp_path / "more.csv")
     with pytest.raises(DataError, match='Class "round" has 3 different photos'):
-        curve(photos, TrainConfig(fixes=str(tmp_path / "more.csv")))
+        curve(photos, TrainConfig(fixes=str(tmp_path / "more.csv")), output=False)
 
 
 def test_what_cannot_be_answered_leaves_nothing(
@@ -101,14 +101,14 @@ def test_what_cannot_be_answered_leaves_nothing(
 ) -> None:
     output = tmp_path / "curve"
     with pytest.raises(DataError, match=r"1,000 photos per class are 41\.7 times the 24 there"):
-        curve(photo_folder, sizes=(1000,), output=output)
+        curve(photo_folder, at=(1000,), output=output)
     with pytest.raises(ValueError, match="accuracy wanted is 95; expected a share"):
         curve(photo_folder, target=95, output=output)
     with pytest.raises(DataError, match="-5 photos per class are asked about; expected 1 to 192"):
-        curve(photo_folder, sizes=(30, -5), output=output)
+        curve(photo_folder, at=(30, -5), output=output)
     recorder = Recorder()
     with pytest.raises(DataError, match=r"1 photo per class is fewer than the 4 that the curve"):
-        curve(photo_folder, sizes=(1,), output=output, reporter=recorder)
+        curve(photo_folder, at=(1,), output=output, reporter=recorder)
     assert recorder.phases == [] and "fit" in recorder.of("begin")
     assert not any(phase == "fit" for phase, _, _ in recorder.of("progress"))
     assert list(tmp_path.glob("*curve*")) == []
@@ -133,7 +133,7 @@ def test_a_curve_that_is_cancelled_leaves_nothing(
 def test_the_seed_decides(
     made: tuple[CurveRun, Recorder], photo_folder: Path, tiny_backbone: FrozenNetwork
 ) -> None:
-    again, other = (curve(photo_folder, TrainConfig(seed=seed)) for seed in (0, 1))
+    again, other = (curve(photo_folder, TrainConfig(seed=seed), output=False) for seed in (0, 1))
     errors = [run.curve.errors for run in (made[0], again, other)]
     assert np.array_equal(errors[0], errors[1]) and not np.array_equal(errors[0], errors[2])
 
@@ -143,7 +143,7 @@ def test_real_photos_need_few(shared_folder: Path, tmp_path: Path) -> None:
     archive = next((shared_folder / "data").rglob("cats_and_dogs_filtered.zip"), None)
     if archive is None:
         pytest.skip("needs cats_and_dogs_filtered.zip")
-    run = curve(archive, sizes=(1500,), target=0.9, output=tmp_path / "curve")
+    run = curve(archive, at=(1500,), target=0.9, output=tmp_path / "curve")
     accuracy, low, high = run.curve.predict(1500)
     assert 0.98 < low < accuracy < high
     assert run.needed is not None and run.needed.more_a_class == 0

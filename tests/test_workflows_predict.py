@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import handful
-from handful.errors import DataError, ModelFileError
+from handful.errors import DataError, ModelFileError, UsageError
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
@@ -20,7 +20,11 @@ def runs(photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_run_is_named_as_in_every_command(runs: handful.Run, photo_folder: Path) -> None:
     photo = next((photo_folder / "round").iterdir())
     expected = runs.classifier.predict(photo)
-    for run in (runs.classifier, "runs/leaf-two", Path("runs/leaf-two"), "leaf-t", "latest"):
+    rows = handful.runs()
+    for run in (
+        *(runs, runs.classifier, rows[0], handful.RunStore().read("runs/leaf-two")),
+        *("runs/leaf-two", Path("runs/leaf-two"), "leaf-t", "latest"),
+    ):
         found = handful.predict(run, photo)
         assert [answer.to_dict() for answer in found] == [answer.to_dict() for answer in expected]
     evaluations = [handful.evaluate(run, photo_folder)[0] for run in ("leaf-1", "runs/leaf-1")]
@@ -31,11 +35,43 @@ def test_a_run_is_named_as_in_every_command(runs: handful.Run, photo_folder: Pat
         handful.predict("nothing", photo)
 
 
+def test_a_run_at_hand_knows_what_it_has_seen(runs: handful.Run, photo_folder: Path) -> None:
+    by_name = handful.evaluate("latest", photo_folder)[1].warnings
+    assert any("learned from" in line for line in by_name)
+    assert handful.evaluate(runs, photo_folder)[1].warnings == by_name
+    unwritten = handful.train(photo_folder, seed=1, output=False, reporter=handful.Reporter())
+    photo = next((photo_folder / "round").iterdir())
+    assert handful.predict(unwritten, photo)[0].label == "round"
+    assert handful.evaluate(unwritten, photo_folder)[1].warnings == ()
+    with pytest.raises(UsageError, match="`run` was not written; expected one that was trained"):
+        handful.export(unwritten, "openvino")
+
+
+def test_wrong_arguments_are_named(runs: handful.Run, photo_folder: Path) -> None:
+    photo = next((photo_folder / "round").iterdir())
+    for ask in (
+        lambda: handful.predict(3, photo),  # type: ignore[arg-type]
+        lambda: handful.evaluate(3, photo_folder),  # type: ignore[arg-type]
+        lambda: handful.explain(3, photo),  # type: ignore[arg-type]
+        lambda: handful.export(3, "openvino"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UsageError, match=r"^`run` is 3; expected a run's folder, its name"):
+            ask()
+    with pytest.raises(UsageError, match=r"^`photos` is 3\.5; expected a folder, a zip or a CSV"):
+        handful.evaluate("latest", 3.5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="images is a int; expected a path"):
+        handful.predict("latest", 3)  # type: ignore[arg-type]
+
+
 def test_predict_takes_what_the_classifier_takes(runs: handful.Run, photo_folder: Path) -> None:
     photos = sorted((photo_folder / "round").iterdir())[:3]
     found = handful.predict("latest", photos, error_rate=0.2, coverage=0.9)
     expected = runs.classifier.predict(photos, error_rate=0.2, coverage=0.9)
     assert [answer.to_dict() for answer in found] == [answer.to_dict() for answer in expected]
+    assert handful.predict("latest", photos)[0].is_confident is None
+    sure = [answer.is_confident for answer in runs.classifier.predict(photos, error_rate=0.01)]
+    found = handful.predict("latest", photos, abstain=True)
+    assert [answer.is_confident for answer in found] == sure
 
 
 def test_explain_asks_the_run_that_is_named(runs: handful.Run, photo_folder: Path) -> None:

@@ -5,12 +5,14 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import handful
 from conftest import draw_photo, write_photo
 from handful.config import TrainConfig
 from handful.errors import DataError, OutputError, UsageError, WeightsError
@@ -106,7 +108,7 @@ def test_history_is_the_heads_cross_validation(photo_folder: Path, tmp_path: Pat
 
 def test_nothing_is_written_without_an_output(photo_folder: Path, tmp_path: Path) -> None:
     before = sorted(path.name for path in tmp_path.iterdir())
-    run = train_workflow.train(photo_folder, use_cache=False)
+    run = train_workflow.train(photo_folder, use_cache=False, output=False)
     assert run.path is None and run.to_dict()["run_path"] is None
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
@@ -134,7 +136,7 @@ def test_options_reach_the_saved_classifier(
 
 @pytest.mark.slow
 def test_other_splits_show_how_far_scores_spread(photo_folder: Path, tmp_path: Path) -> None:
-    plain = train_workflow.train(photo_folder)
+    plain = train_workflow.train(photo_folder, output=False)
     config = TrainConfig(seeds=2, folds=3)
     run = train_workflow.train(photo_folder, config, output=tmp_path / "run")
     assert plain.resampling is None and plain.to_dict()["resampling"] is None
@@ -158,7 +160,7 @@ def test_random_splits_have_the_runs_own_share_and_leave_test_alone(tmp_path: Pa
             for number in numbers:
                 photo = draw_photo(kind, first + number)
                 write_photo(tmp_path / "photos" / part / kind / f"{number}.png", photo)
-    run = train_workflow.train(tmp_path / "photos", TrainConfig(seeds=3))
+    run = train_workflow.train(tmp_path / "photos", TrainConfig(seeds=3), output=False)
     assert run.resampling is not None
     sizes = {(row.num_fit, row.num_held_out) for row in run.resampling.resamples}
     assert sizes == {(16, 12)} and len(run.split.test) == 4
@@ -166,32 +168,35 @@ def test_random_splits_have_the_runs_own_share_and_leave_test_alone(tmp_path: Pa
 
 @pytest.mark.slow
 def test_views_of_all_photos_are_there_for_other_splits(photo_folder: Path) -> None:
-    run = train_workflow.train(photo_folder, TrainConfig(folds=2, views=3, tta=True))
+    run = train_workflow.train(photo_folder, TrainConfig(folds=2, views=3, tta=True), output=False)
     # Each photo and its mirror image, and two more views of it.
     assert run.cache == {"hits": 0, "misses": 48 * 4}
     assert run.resampling is not None and run.resampling.num_held_out == 24
-    alone = train_workflow.train(photo_folder, TrainConfig(views=3, tta=True))
+    alone = train_workflow.train(photo_folder, TrainConfig(views=3, tta=True), output=False)
     assert alone.evaluation.log_loss == run.evaluation.log_loss
 
 
 @pytest.mark.slow
 def test_too_few_validation_photos_are_said(photo_folder: Path) -> None:
-    run = train_workflow.train(photo_folder)
+    run = train_workflow.train(photo_folder, output=False)
     (limitation,) = run.limitations
     assert limitation.startswith("10 validation photos cannot show a difference of 2 points")
     assert run.to_dict()["limitations"] == [limitation]
-    assert train_workflow.train(photo_folder, TrainConfig(difference=0.9)).limitations == ()
+    assert (
+        train_workflow.train(photo_folder, TrainConfig(difference=0.9), output=False).limitations
+        == ()
+    )
 
 
 def test_views_are_made_of_training_photos_alone(photo_folder: Path) -> None:
-    run = train_workflow.train(photo_folder, TrainConfig(views=3))
+    run = train_workflow.train(photo_folder, TrainConfig(views=3), output=False)
     assert run.cache["misses"] == 48 + 2 * len(run.split.train)
 
 
 def test_a_second_run_embeds_nothing(photo_folder: Path, tmp_path: Path) -> None:
-    first = train_workflow.train(photo_folder)
-    second = train_workflow.train(photo_folder)
-    third = train_workflow.train(photo_folder, use_cache=False)
+    first = train_workflow.train(photo_folder, output=False)
+    second = train_workflow.train(photo_folder, output=False)
+    third = train_workflow.train(photo_folder, use_cache=False, output=False)
     assert second.cache == {"hits": 48, "misses": 0}
     assert third.cache == {"hits": 0, "misses": 48}
     for run in (second, third):
@@ -208,7 +213,7 @@ def test_a_folder_its_zip_and_its_csv_give_one_result(photo_folder: Path, tmp_pa
         for path in sorted(photo_folder.rglob("*.jpg"), reverse=True):
             file.write(f"{path},{path.parent.name}\n")
     results = [
-        train_workflow.train(source)
+        train_workflow.train(source, output=False)
         for source in (photo_folder, tmp_path / "photos.zip", tmp_path / "photos.csv")
     ]
     assert len({run.split.index.digest() for run in results}) == 1
@@ -224,7 +229,7 @@ def test_a_folder_its_zip_and_its_csv_give_one_result(photo_folder: Path, tmp_pa
 
 @pytest.mark.slow
 def test_given_parts_are_used_as_given(tmp_path: Path) -> None:
-    run = train_workflow.train(split_folder(tmp_path / "photos"))
+    run = train_workflow.train(split_folder(tmp_path / "photos"), output=False)
     assert [len(getattr(run.split, part)) for part in ("train", "validation", "test")] == [
         32,
         16,
@@ -236,7 +241,7 @@ def test_given_parts_are_used_as_given(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_evaluation_takes_the_test_part_first(tmp_path: Path) -> None:
     folder = split_folder(tmp_path / "photos")
-    classifier = train_workflow.train(folder).classifier
+    classifier = train_workflow.train(folder, output=False).classifier
     for part, count in ((None, 12), ("test", 12), ("validation", 16), ("train", 32)):
         evaluation, _ = train_workflow.evaluate(classifier, folder, part=part)
         assert len(evaluation.labels) == count
@@ -248,7 +253,7 @@ def test_evaluation_takes_the_test_part_first(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_evaluation_maps_classes_by_name(photo_folder: Path, tmp_path: Path) -> None:
-    classifier = train_workflow.train(photo_folder).classifier
+    classifier = train_workflow.train(photo_folder, output=False).classifier
     shutil.copytree(photo_folder / "square", tmp_path / "one" / "square")
     evaluation, _ = train_workflow.evaluate(classifier, tmp_path / "one")
     assert evaluation.accuracy >= 0.9
@@ -261,10 +266,10 @@ def test_evaluation_maps_classes_by_name(photo_folder: Path, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_leaks_are_listed_and_can_be_dropped(tmp_path: Path) -> None:
     folder = split_folder(tmp_path / "photos", leak=True)
-    run = train_workflow.train(folder)
+    run = train_workflow.train(folder, output=False)
     pair = ["train/round/3.png", "validation/round/copied.png"]
     assert run.problems()["leaks"] == [pair]
-    dropped = train_workflow.train(folder, TrainConfig(drop_leaks=True))
+    dropped = train_workflow.train(folder, TrainConfig(drop_leaks=True), output=False)
     assert dropped.problems()["dropped"] == [pair[0]]
     assert len(dropped.split.train) == len(run.split.train) - 1
 
@@ -276,7 +281,9 @@ def test_a_manifest_keeps_photos_in_place(photo_folder: Path, tmp_path: Path) ->
     shutil.copytree(photo_folder, folder)
     for number in range(12):
         write_photo(folder / "round" / f"new{number}.jpg", draw_photo("round", 700 + number))
-    second = train_workflow.train(folder, TrainConfig(seed=9), split=tmp_path / "run" / "split.csv")
+    second = train_workflow.train(
+        folder, TrainConfig(seed=9), split=tmp_path / "run" / "split.csv", output=False
+    )
     parts = dict(zip(second.split.index.content_hashes, second.split.part_names(), strict=True))
     for key, part in zip(first.split.index.content_hashes, first.split.part_names(), strict=True):
         assert parts[key] == part
@@ -313,7 +320,7 @@ def test_too_few_readable_photos_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "p" / "square" / "1.jpg"
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(DataError, match=r'Class "square" in .* has 1 readable image'):
-        train_workflow.train(tmp_path / "p")
+        train_workflow.train(tmp_path / "p", output=False)
 
 
 def test_a_file_that_vanishes_is_named(
@@ -329,7 +336,7 @@ def test_a_file_that_vanishes_is_named(
         return index
 
     monkeypatch.setattr(train_workflow, "load_fixed_index", load_then_lose)
-    run = train_workflow.train(folder)
+    run = train_workflow.train(folder, output=False)
     (file,) = run.problems()["rejected"]
     assert file["path"] == "round/000.jpg"
 
@@ -395,16 +402,18 @@ def test_wrong_weights_are_refused(
     monkeypatch.setattr(registry, "entry_points", lambda group: [])  # no stand-in
     (tmp_path / "weights.pth").write_bytes(b"not weights")
     with pytest.raises(WeightsError, match=r"weights\.pth"):
-        train_workflow.train(photo_folder, TrainConfig(weights=str(tmp_path / "weights.pth")))
+        train_workflow.train(
+            photo_folder, TrainConfig(weights=str(tmp_path / "weights.pth")), output=False
+        )
 
 
 @pytest.mark.slow
 def test_a_damaged_cache_changes_no_result(
     photo_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = train_workflow.train(photo_folder)
+    first = train_workflow.train(photo_folder, output=False)
     embedding_cache_path().write_bytes(b"damaged" * 1000)
-    second = train_workflow.train(photo_folder)
+    second = train_workflow.train(photo_folder, output=False)
     assert "set aside" in caplog.text
     assert second.cache["misses"] == 48
     assert np.array_equal(first.evaluation.probabilities, second.evaluation.probabilities)
@@ -504,7 +513,7 @@ def test_a_time_budget_shortens_a_training(photo_folder: Path, tmp_path: Path) -
         epochs=3000,
         time_budget=0.03,
     )
-    run = train_workflow.train(photo_folder, config, network=tiny, reporter=recorder)
+    run = train_workflow.train(photo_folder, config, network=tiny, reporter=recorder, output=False)
     assert run.trained is not None and 1 <= run.trained.fitted.planned_epochs < 3000
     assert run.trained.fitted.seconds < 20
     (line,) = recorder.lines
@@ -513,16 +522,18 @@ def test_a_time_budget_shortens_a_training(photo_folder: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_prediction_is_timed_when_asked(photo_folder: Path) -> None:
-    assert train_workflow.train(photo_folder).photos_per_second is None
-    speed = train_workflow.train(photo_folder, measure_speed=True).photos_per_second
+    assert train_workflow.train(photo_folder, output=False).photos_per_second is None
+    speed = train_workflow.train(photo_folder, measure_speed=True, output=False).photos_per_second
     assert speed is not None and speed > 1
 
 
 @pytest.mark.slow
 def test_a_split_can_be_frozen_before_training(photo_folder: Path, tmp_path: Path) -> None:
     train_workflow.freeze_split(photo_folder, TrainConfig(seed=3), tmp_path / "split.csv")
-    expected = train_workflow.train(photo_folder, TrainConfig(seed=3)).split
-    run = train_workflow.train(photo_folder, TrainConfig(seed=8), split=tmp_path / "split.csv")
+    expected = train_workflow.train(photo_folder, TrainConfig(seed=3), output=False).split
+    run = train_workflow.train(
+        photo_folder, TrainConfig(seed=8), split=tmp_path / "split.csv", output=False
+    )
     assert np.array_equal(run.split.train, expected.train)
 
 
@@ -584,7 +595,9 @@ def test_a_trained_classifier_is_not_changed_to_know_its_answers(
 
     monkeypatch.setattr(strategies, "deploy", watched)
     run = train_workflow.train(
-        photo_folder, TrainConfig(strategy="scratch", recipe="keras-tutorial", epochs=1)
+        photo_folder,
+        TrainConfig(strategy="scratch", recipe="keras-tutorial", epochs=1),
+        output=False,
     )
     (deployed,) = made
     assert deployed.calibration is None and deployed.reference is None
@@ -600,22 +613,132 @@ def test_a_run_on_a_given_split_can_be_repeated(photo_folder: Path, tmp_path: Pa
     config, manifest = TrainConfig(seed=8), tmp_path / "first" / "split.csv"
     second = train_workflow.train(photo_folder, config, split=manifest, output=tmp_path / "second")
     third = train_workflow.train(second.split, config, output=tmp_path / "third")
-    assert RunStore().read(tmp_path / "first").manifest_to_repeat is None
+    assert RunStore().read(tmp_path / "first").split_to_repeat is None
     for name, run in (("second", second), ("third", third)):
         shutil.rmtree(tmp_path / "first", ignore_errors=True)
         stored = RunStore().read(tmp_path / name / "run.json")
-        known = stored.manifest_to_repeat
+        known = stored.split_to_repeat
         assert known == tmp_path / name / "split.csv"
-        again = train_workflow.train(stored.photos, stored.config, split=known)
+        again = train_workflow.train(stored.photos, stored.config, split=known, output=False)
         assert again.split.part_names() == run.split.part_names() == first.split.part_names()
     (tmp_path / "second" / "split.csv").unlink()
     with pytest.raises(DataError, match=r"second has no split\.csv, and was made on a split"):
-        assert RunStore().read(tmp_path / "second").manifest_to_repeat
+        assert RunStore().read(tmp_path / "second").split_to_repeat
     # Runs of before that was written down.
     facts = json.loads((tmp_path / "third" / "run.json").read_text())
     del facts["split_given"]
     (tmp_path / "third" / "run.json").write_text(json.dumps(facts))
-    assert RunStore().read(tmp_path / "third").manifest_to_repeat is None
+    assert RunStore().read(tmp_path / "third").split_to_repeat is None
+
+
+def test_a_run_is_repeated_by_name(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = shutil.copytree(photo_folder, tmp_path / "photos")
+    first = train_workflow.train(own, seed=3)
+    second = train_workflow.train(own, seed=8, split="runs/photos/split.csv", note="as before")
+    again = train_workflow.train(from_run="latest", note="again")
+    assert (again.config, again.split_given, again.note) == (second.config, True, "again")
+    assert again.path == Path("runs/photos-3")
+    assert again.split.part_names() == first.split.part_names()
+    assert np.array_equal(again.evaluation.probabilities, second.evaluation.probabilities)
+    assert not any("has changed" in line for line in again.split.index.warnings)
+    write_photo(own / "round" / "new.jpg", draw_photo("round", 600))
+    changed = train_workflow.train(from_run=first, output=False)
+    assert "has changed since runs/photos was made" in changed.split.index.warnings[-1]
+    for given, message in (
+        ({}, "expected either `photos` or `from_run`"),
+        ({"photos": own, "from_run": first}, "expected either `photos` or `from_run`"),
+        ({"from_run": first, "seed": 4}, "`from_run` repeats a run as it was; leave out `seed`"),
+        ({"from_run": first, "config": TrainConfig()}, "leave out the config"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            train_workflow.train(**given)  # type: ignore[arg-type]
+
+
+def test_a_run_is_written_where_the_command_writes_it(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = train_workflow.train(photo_folder, note="with the new lamp")
+    place = Path("runs") / photo_folder.name
+    assert run.path == place and (place / "report.html").is_file()
+    page = (place / "report.html").read_text()
+    assert "with the new lamp" in page
+    split = train_workflow.train(run.split)
+    assert split.path == Path("runs") / f"{photo_folder.name}-2"
+    elsewhere = train_workflow.train(photo_folder, store=RunStore("mine"))
+    assert elsewhere.path == Path("mine") / photo_folder.name
+    rows = handful.runs()
+    assert [(row.name, row.note) for row in rows] == [
+        (f"{photo_folder.name}-2", ""),
+        (photo_folder.name, "with the new lamp"),
+    ]
+    before = set(tmp_path.rglob("*"))
+    assert train_workflow.train(photo_folder, output=False).path is None
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("photos", "found"),
+    [(3, "3"), (["a", "b"], "of type list"), ("", "''"), (b"photos", "of type bytes")],
+)
+def test_what_are_no_photos_is_named(photos: Any, found: str) -> None:
+    for job in (handful.train, handful.compare, handful.check, handful.curve):
+        with pytest.raises(UsageError, match=f"^`photos` is {found}; expected a folder, a zip or"):
+            job(photos)
+
+
+def test_an_index_is_to_be_split(photo_folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"`photos` is an index; expected .* `split_index`"):
+        train_workflow.train(handful.load_index(photo_folder))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("job", "name", "meant"),
+    [
+        (handful.train, "epoch", "epochs"),
+        (handful.train, "outptu", "output"),
+        (handful.train, "from_runs", "from_run"),
+        (handful.compare, "strategies", "strategy"),
+        (handful.compare, "resum", "resume"),
+        (handful.check, "fixlist", "fix_list"),
+        (handful.check, "bakcbone", "backbone"),
+        (handful.curve, "targt", "target"),
+        (handful.curve, "sede", "seed"),
+    ],
+)
+def test_a_misspelled_option_is_answered_with_the_nearest(
+    job: Callable[..., Any], name: str, meant: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"^`{name}` is no option; expected {meant}\.$"):
+        job("photos", **{name: 1})
+
+
+def test_what_a_job_does_not_use_is_refused() -> None:
+    for job in (handful.check, handful.curve):
+        with pytest.raises(UsageError, match=r"`epochs` is no option; expected .*seed"):
+            job("photos", epochs=3)
+
+
+@pytest.mark.slow
+def test_a_network_of_ones_own_is_a_function_or_its_place(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(
+        "import keras\n\n"
+        "def build(input_shape, num_classes):\n"
+        "    images = keras.Input(input_shape)\n"
+        "    x = keras.layers.Flatten()(images)\n"
+        "    x = keras.layers.Dense(num_classes, activation='softmax')(x)\n"
+        "    return keras.Model(images, x)\n"
+    )
+    place = f"{tmp_path / 'own.py'}:build"
+    run = train_workflow.train(
+        photo_folder, strategy="scratch", epochs=1, network=place, output=False
+    )
+    assert run.config.network == place and run.trained is not None
 
 
 @pytest.mark.slow
@@ -638,7 +761,9 @@ def test_dropped_photos_are_dropped_again(photo_folder: Path, tmp_path: Path) ->
         folder, config, split=tmp_path / "leaking.csv", output=tmp_path / "second"
     )
     assert len(leaking.split.dropped) == 2
-    again = train_workflow.train(folder, config, split=tmp_path / "second" / "split.csv")
+    again = train_workflow.train(
+        folder, config, split=tmp_path / "second" / "split.csv", output=False
+    )
     assert again.split.part_names() == leaking.split.part_names()
 
 
@@ -650,7 +775,7 @@ def test_a_class_with_one_training_photo_is_named_and_turns_nothing_off(
         write_photo(
             tmp_path / "photos" / "rare" / f"{number}.jpg", draw_photo("round", 500 + number)
         )
-    run = train_workflow.train(tmp_path / "photos")
+    run = train_workflow.train(tmp_path / "photos", output=False)
     assert run.classifier.head.scores and run.label_review is not None
     calibration = run.classifier.calibration
     assert calibration is not None and len(calibration) == len(run.split.train) - 1
@@ -682,7 +807,9 @@ def test_what_intervals_and_thresholds_rest_on_knows_near_duplicates(tmp_path: P
 
 
 def test_options_are_given_by_name(photo_folder: Path) -> None:
-    run = train_workflow.train(photo_folder, TrainConfig(tta=True), seed=3, class_weight="none")
+    run = train_workflow.train(
+        photo_folder, TrainConfig(tta=True), seed=3, class_weight="none", output=False
+    )
     assert run.config == TrainConfig(tta=True, seed=3, class_weight="none")
     with pytest.raises(UsageError, match=r"`sede` is no option; expected seed\."):
-        train_workflow.train(photo_folder, sede=3)
+        train_workflow.train(photo_folder, sede=3, output=False)

@@ -160,7 +160,7 @@ original = sorted((leaky / "train" / name).iterdir())[0]
 small = cv2.resize(cv2.imread(str(original)), None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
 cv2.imwrite(str(leaky / "validation" / name / "copy.jpg"), small, [cv2.IMWRITE_JPEG_QUALITY, 85])
 
-found = handful.check(leaky)
+found = handful.check(leaky, output=False)
 for one, other in found.split.leaks:
     print(f"Leak: {found.index.paths[one]} = {found.index.paths[other]}")
 
@@ -180,7 +180,7 @@ assert handful.split_index(handful.load_index(leaky)).leaks == found.split.leaks
 # of this exercise?
 
 # %%
-found = handful.check(PHOTOS)
+found = handful.check(PHOTOS, output=False)
 width, height = np.median(found.sizes, axis=0)
 print(f"{len(found.index):,} readable photos, in the median {width:.0f} x {height:.0f} pixels")
 print(f"{len(found.split.duplicates)} pairs of near-duplicates, {len(found.split.leaks)} leaks")

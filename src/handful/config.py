@@ -18,6 +18,10 @@ _COMPARED = {
     "keras-tutorial": ("scratch", "augmented", "transfer"),
     "mnist": ("scratch",),
 }
+# What jobs that train nothing use of the options of a training.
+_LOOKING = ("fixes", "backbone", "weights", "image_size", "resize", "precision", "seed")
+CHECK_OPTIONS = (*_LOOKING, "max_megapixels", "validation_fraction")
+CURVE_OPTIONS = (*_LOOKING, "max_megapixels", "class_weight")
 RUNS_FOLDER = Path("runs")
 QUICK_MINUTES = 0.4  # for each network of a quick comparison
 

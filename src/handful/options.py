@@ -5,7 +5,9 @@ child of several. Python, JSON and the command line take the same names from it.
 """
 
 import difflib
+import inspect
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from inspect import get_annotations
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -104,12 +106,20 @@ class Options:
                     raise UsageError(f"`{found.name}` is {one!r}; expected {rule.expected(one)}.")
 
 
-def changed(config: Asked, asked: dict[str, Any]) -> Asked:
+def changed(
+    config: Asked,
+    asked: dict[str, Any],
+    *,
+    job: Callable[..., Any] | None = None,
+    names: Sequence[str] = (),
+) -> Asked:
     """Options with some of them changed, by name.
 
     Args:
         config: The options.
         asked: Name to value.
+        job: The function that was asked; what it takes besides may have been meant.
+        names: Those of the options that it uses; all where none is named.
 
     Returns:
         The changed options.
@@ -117,10 +127,12 @@ def changed(config: Asked, asked: dict[str, Any]) -> Asked:
     Raises:
         UsageError: For a name that is none, with the nearest that is one.
     """
-    known = [found.name for found in fields(config)]
+    used = [found.name for found in fields(config) if found.name in (names or (found.name,))]
+    parameters = () if job is None else inspect.signature(job).parameters.values()
+    others = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
     for name in asked:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1) or known
+        if name not in used:
+            near = difflib.get_close_matches(name, [*used, *others], 1) or [*others, *used]
             raise UsageError(f"`{name}` is no option; expected {', '.join(near)}.")
     return replace(config, **asked)
 

@@ -19,7 +19,7 @@ from handful.cli.frame import (
     errors,
     makes,
 )
-from handful.config import CompareConfig, TrainConfig
+from handful.config import CHECK_OPTIONS, CURVE_OPTIONS, CompareConfig, TrainConfig
 
 if TYPE_CHECKING:
     from handful.run_store.run import Run
@@ -32,6 +32,7 @@ def train(
     context: typer.Context,
     photos: PhotosIfAny = None,
     output: Annotated[Path | None, makes(help="Folder to make [runs/NAME].")] = None,
+    note: Annotated[str, typer.Option(help="What to remember about it; `runs` shows it.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     split: Annotated[
         Path | None,
@@ -43,7 +44,7 @@ def train(
             "--from",
             metavar="RUN",
             help="Repeat a run: its photos, its options and, where it was given one, its split. "
-            "--output, --split, --resume, --no-cache, --json and --quiet combine with it.",
+            "--output, --note, --split, --resume, --no-cache, --json and --quiet combine with it.",
         ),
     ] = None,
     no_cache: NoCache = False,
@@ -51,43 +52,35 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Make a classifier from labeled photos, with a report of how good it is."""
-    from handful.run_store.store import RunStore
     from handful.workflows import train as train_workflow
 
-    store, repeated = RunStore(), None
     if (photos is None) == (from_run is None):
         raise typer.BadParameter("give either PHOTOS or --from RUN/run.json")
     if from_run is not None:
         _refuse_beside_from(context)
-        repeated = store.read(store.find(from_run))
-        photos, config = repeated.photos, repeated.config
-        split = split or repeated.manifest_to_repeat
-    assert photos is not None
-    if output is None:
-        output = store.unfinished(photos) if resume else store.new_path(photos)
     with terminal.watch(quiet) as reporter:
         run = train_workflow.train(
             photos,
-            config,
+            None if from_run else config,
             output=output,
+            note=note,
+            from_run=from_run,
             split=split,
             resume=resume,
             use_cache=not no_cache,
             reporter=reporter,
         )
-    if repeated is not None and run.split.index.digest() != repeated.data_digest:
-        terminal.log(
-            f"Warning: {photos} has changed since the run that is repeated; compare their "
-            "split.csv."
-        )
     results.give(run, as_json, results.print_run)
-    _say_how_to_go_on(run, output)
+    _say_how_to_go_on(run)
     if run.stopped == "interrupted":
         raise typer.Exit(130)
 
 
 # What says where a run goes and how it is shown, not what it is.
-_BESIDE_FROM = {"from_run", "output", "split", "resume", "no_cache", "as_json", "quiet"}
+_BESIDE_FROM = {
+    *("from_run", "output", "note", "split", "resume"),
+    *("no_cache", "as_json", "quiet"),
+}
 
 
 def _refuse_beside_from(context: typer.Context) -> None:
@@ -105,13 +98,13 @@ def _refuse_beside_from(context: typer.Context) -> None:
         )
 
 
-def _say_how_to_go_on(run: "Run", output: Path) -> None:
+def _say_how_to_go_on(run: "Run") -> None:
     if run.trained is not None and run.stopped in ("interrupted", "time"):
         fitted = run.trained.fitted
         terminal.log(
             f"Stopped ({run.stopped}) after epoch {fitted.epochs} of {fitted.planned_epochs}; "
-            f"{output} holds the classifier as it was then. The same command with --output "
-            f"{output} --resume goes on."
+            f"{run.path} holds the classifier as it was then. The same command with --output "
+            f"{run.path} --resume goes on."
         )
 
 
@@ -128,18 +121,13 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Train several strategies on one split: table, curves, and which is better by how much."""
-    from handful.reports.comparison_page import COMPARISON_FILE
-    from handful.run_store.store import RunStore
     from handful.workflows import compare as compare_workflow
 
-    output = output or RunStore().place(photos, "-compare")
     with terminal.watch(quiet) as reporter:
         comparison = compare_workflow.compare(
             photos, config, output=output, resume=resume, reporter=reporter
         )
     results.give(comparison, as_json, results.print_comparison)
-    if not as_json:
-        terminal.show(f"Report: {output / COMPARISON_FILE}")
 
 
 @errors()
@@ -199,11 +187,11 @@ def predict(
             "training photos show a larger one only, which is then named [0.01].",
         ),
     ] = None,
-    sets: Annotated[
+    coverage: Annotated[
         float | None,
         typer.Option(
-            metavar="COVERAGE",
-            help="Answer with all classes that fit: this fraction of the sets holds the right one.",
+            help="Answer with all classes that fit: such a fraction of the sets holds the right "
+            "one.",
         ),
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
@@ -212,15 +200,16 @@ def predict(
 ) -> None:
     """Classify photos; exits with 1 when some of them could not be read."""
     from handful.data.index import load_unlabeled
+    from handful.models.calibration import USUAL_ERROR_RATE
     from handful.run_store.store import RunStore
 
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     if abstain and error_rate is None:
-        error_rate = 0.01
+        error_rate = USUAL_ERROR_RATE
     classifier = RunStore().classifier(run)
     # What is no error rate or coverage is said before the work.
-    classifier.check_guarantees(error_rate, sets)
+    classifier.check_guarantees(error_rate, coverage)
     index = load_unlabeled(images)
     with terminal.watch(quiet or len(index) < 50) as reporter, reporter.phase("embed"):
         result = classifier.predict_index(index, progress=reporter.progress)
@@ -229,7 +218,7 @@ def predict(
         result.probabilities,
         result.is_out_of_distribution,
         error_rate=error_rate,
-        coverage=sets,
+        coverage=coverage,
     )
     rejected = result.index.rejected
     rule = None if error_rate is None else classifier.abstain_at(error_rate)
@@ -259,6 +248,10 @@ def explain(
     class_name: Annotated[
         str | None, typer.Option("--class", help="Class to explain [the most probable one].")
     ] = None,
+    rival_name: Annotated[
+        str | None,
+        typer.Option("--rival", help="Class to hold it against [the most probable other one]."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -268,16 +261,16 @@ def explain(
 
     classifier = RunStore().classifier(run)
     with terminal.watch(quiet) as reporter, reporter.phase("explain"):
-        written = write_explanations(classifier, images, output, class_name, reporter.progress)
+        written = write_explanations(
+            classifier, images, output, class_name, rival_name, reporter.progress
+        )
     results.give(written, as_json, results.print_explanations)
     if written.rejected:
         raise typer.Exit(1)
 
 
 @errors()
-@takes(
-    TrainConfig, "fixes", "image_size", "resize", "validation_fraction", "seed", "max_megapixels"
-)
+@takes(TrainConfig, *CHECK_OPTIONS)
 def check(
     config: TrainConfig,
     photos: Photos,
@@ -295,14 +288,13 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Find what would spoil a classifier: bad files, copies, leaks, wrong labels, shortcuts."""
-    from handful.run_store.store import RunStore
     from handful.workflows import check as check_workflow
 
     with terminal.watch(quiet) as reporter:
         found = check_workflow.check(
             photos,
             config,
-            output=output or RunStore().place(photos, "-check"),
+            output=output,
             fix_list=fix_list,
             use_cache=not no_cache,
             reporter=reporter,
@@ -311,7 +303,7 @@ def check(
 
 
 @errors("finished embeddings are cached")
-@takes(TrainConfig, "fixes", "seed", "max_megapixels")
+@takes(TrainConfig, *CURVE_OPTIONS)
 def curve(
     config: TrainConfig,
     photos: Photos,
@@ -328,17 +320,14 @@ def curve(
     quiet: Quiet = False,
 ) -> None:
     """Show what more photos would bring: accuracy by their number, measured and expected."""
-    from handful.run_store.store import RunStore
     from handful.workflows import curve as curve_workflow
 
-    if output is None:
-        output = RunStore().new_path(photos, "-curve")
     with terminal.watch(quiet) as reporter:
         found = curve_workflow.curve(
             photos,
             config,
             target=target,
-            sizes=at or (),
+            at=at or (),
             output=output,
             use_cache=not no_cache,
             reporter=reporter,

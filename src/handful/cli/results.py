@@ -109,6 +109,10 @@ def print_comparison(comparison: "Comparison") -> None:
         show(difference.sentence)
     show("", comparison.verdict, *comparison.limitations)
     warn(comparison.warnings)
+    if comparison.path is not None:
+        from handful.reports.comparison_page import COMPARISON_FILE
+
+        show(f"Report: {comparison.path / COMPARISON_FILE}")
 
 
 def _show_table(rows: Iterable[tuple[str, ...]], left: int = 1) -> None:
@@ -137,7 +141,7 @@ def print_runs(runs: Sequence["RunRow"], folder: Path) -> None:
             "-" if run.accuracy is None else format_share(run.accuracy),
             run.strategy or "-",
             "-" if run.photos is None else str(run.photos),
-            run.note,
+            "; ".join(filter(None, [run.note, run.state])),
         )
         for run in runs
     ]

@@ -8,15 +8,10 @@ from handful.config import CompareConfig, ServeConfig, TrainConfig
 from handful.options import flag
 
 # Options that have another name than their field.
-_RENAMED = {
-    "class_name": "class",
-    "coverage": "sets",
-    "manifest": "split",
-    "sizes": "at",
-}
+_RENAMED = {"class_name": "class", "from_run": "from", "rival_name": "rival"}
 _ARGUMENTS = (
-    *("class_name", "coverage", "data", "error_rate", "fix_list", "format", "manifest"),
-    *("num_classes", "output", "part", "photos", "resume", "sizes", "target"),
+    *("at", "class_name", "coverage", "data", "error_rate", "fix_list", "format", "from_run"),
+    *("note", "num_classes", "output", "part", "photos", "resume", "rival_name", "split", "target"),
 )
 _KINDS = (TrainConfig, CompareConfig, ServeConfig, AugmentationPolicy)
 _FIELDS = {

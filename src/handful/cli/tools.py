@@ -20,9 +20,9 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List the runs there are, the latest first."""
-    from handful.run_store.store import RunStore
+    from handful.run_store import store
 
-    found = RunStore(folder).list()
+    found = store.runs(folder)
     if as_json:
         terminal.print_json({"folder": str(folder), "runs": [row.to_dict() for row in found]})
     else:
@@ -58,16 +58,11 @@ def demo(
 ) -> None:
     """Run the main job on a default data set, fetched if need be."""
     from handful.datasets.registry import find_demo_data
-    from handful.run_store.store import RunStore
     from handful.workflows import train as train_workflow
 
     with terminal.watch(quiet) as reporter:
         found = find_demo_data(data, cache_folder(), reporter)
-        run = train_workflow.train(
-            found.path,
-            output=output or RunStore().new_path(found.path),
-            reporter=reporter,
-        )
+        run = train_workflow.train(found.path, output=output, reporter=reporter)
     results.give(run, as_json, results.print_run)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from handful.data.formats import looks_like, why_not_read
 from handful.data.ignored import is_figure, is_ignored
+from handful.data.inputs import PHOTOS, path_of
 from handful.data.layout import arrange
 from handful.data.part_names import SPLIT_NAMES
 from handful.data.photo_tables import read_image_table
@@ -239,9 +240,7 @@ def load_index(
     Raises:
         DataError: When there is nothing a classifier could be made of; says what and why.
     """
-    if source == "":
-        raise UsageError("no photos were given; expected a folder, a zip or a CSV.")
-    path = Path(source)
+    path = path_of(source, "photos", PHOTOS)
     if absence := _absence(path):
         raise DataError(f"{path} {absence}")
     warnings: list[str] = []

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import IO, Any, TypeGuard
 
 import numpy as np
@@ -16,6 +17,30 @@ Picture = str | os.PathLike[str] | bytes | IO[bytes] | NDArray[np.uint8] | Image
 Pictures = Picture | Iterable[Picture]
 
 _EXPECTED = "a path, a file's bytes, an (H, W, 3) uint8 array or a Pillow image"
+
+
+PHOTOS = "a folder, a zip or a CSV of photos"
+
+
+def path_of(value: Any, name: str, expected: str) -> Path:
+    """Take an argument for a path.
+
+    Args:
+        value: As the user gave it.
+        name: The argument's name.
+        expected: What it may be, in words.
+
+    Returns:
+        The path; whether something is there is not looked at.
+
+    Raises:
+        UsageError: When it is no path, or an empty one.
+    """
+    if isinstance(value, str | os.PathLike) and os.fspath(value):
+        return Path(value)
+    found = value if isinstance(value, str | int | float) else None
+    found = f"of type {type(value).__name__}" if found is None else repr(found)
+    raise UsageError(f"`{name}` is {found}; expected {expected}.")
 
 
 def listed(images: Pictures) -> list[Any]:

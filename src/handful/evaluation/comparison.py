@@ -321,6 +321,7 @@ class Comparison(Shown):
         differences: All pairs; the most accurate way's come first.
         asked_difference: Difference of two accuracies that the photos should be able to show.
         warnings: What is odd about the photos and their split.
+        path: The comparison's folder, or None where nothing was written.
     """
 
     photos: str
@@ -333,6 +334,7 @@ class Comparison(Shown):
     differences: tuple[Difference, ...]
     asked_difference: float = 0.02
     warnings: tuple[str, ...] = ()
+    path: Path | None = None
 
     def _in_words(self) -> str:
         return f"{len(self.summaries)} ways of training on {self.photos[-60:]}. {self.verdict}"

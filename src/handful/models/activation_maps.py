@@ -25,12 +25,14 @@ from handful.data.ignored import mark_figure
 from handful.data.index import ImageIndex, RejectedFile, load_unlabeled
 from handful.data.inputs import Picture, in_memory, is_path
 from handful.data.storage import read_file
+from handful.display import Shown
 from handful.errors import DataError, ModelFileError, OutputError, UsageError
 from handful.features.extractor import FeatureMap
 from handful.files.atomic import new_file
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
 from handful.reporting import Progress
+from handful.wording import format_share
 
 PICTURE_SIZE = 800
 _JPEG_QUALITY = 85
@@ -43,8 +45,8 @@ _FOR, _AGAINST = (26.0, 62.0), (4.0, -52.0)
 _OTHER_PICTURES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 
 
-@dataclass(frozen=True, eq=False)
-class Explanation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation(Shown):
     """Where in a photo a classifier found what speaks for a class, and what for its rival.
 
     Args:
@@ -58,15 +60,21 @@ class Explanation:
         image: (H, W, 3) uint8 RGB, the photo in its own proportions.
         seen: The part of it that the network saw, which the map covers: left, top, right, bottom
             as shares of width and height. Resizing cuts the rest away.
+        picture: PNG file that was written, or None.
     """
 
     path: str
     class_name: str
     rival_name: str
     probability: float
-    map: NDArray[np.float32] = field(repr=False)
-    image: NDArray[np.uint8] = field(repr=False)
+    map: NDArray[np.float32]
+    image: NDArray[np.uint8]
     seen: tuple[float, float, float, float]
+    picture: Path | None = None
+
+    def _in_words(self) -> str:
+        why = f"why {self.class_name}, {format_share(self.probability)}, and not {self.rival_name}"
+        return f"{why}; {self.path[-60:] or 'a photo'}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the picture is left out.
@@ -172,6 +180,7 @@ class Explainer:
         self,
         index: ImageIndex,
         class_name: str | None = None,
+        rival_name: str | None = None,
         progress: Progress | None = None,
     ) -> Iterator[Explanation | RejectedFile]:
         """Explain the photos of an index one after the other, going on past unreadable ones.
@@ -179,6 +188,7 @@ class Explainer:
         Args:
             index: N photos.
             class_name: Class to explain; None takes each photo's most probable one.
+            rival_name: Class to hold it against; None takes the most probable one of the others.
             progress: Called with (photos done, photos in all).
 
         Yields:
@@ -187,14 +197,14 @@ class Explainer:
         Raises:
             ValueError: For an unknown class.
         """
-        self._check_names(class_name, None)
+        self._check_names(class_name, rival_name)
         for row, path in enumerate(index.paths):
             try:
                 seen_image, picture = self._pictures(index.read(row))
             except DataError as error:
                 yield RejectedFile(path, str(error))
             else:
-                yield self._explain(seen_image, picture, class_name, None, path)
+                yield self._explain(seen_image, picture, class_name, rival_name, path)
             if progress is not None:
                 progress(row + 1, len(index))
 
@@ -404,6 +414,7 @@ def write_explanations(
     images: str | Path | Sequence[str | Path],
     output: Path | None = None,
     class_name: str | None = None,
+    rival_name: str | None = None,
     progress: Progress | None = None,
 ) -> WrittenExplanations:
     """Write an overlay for each photo, going on past those that cannot be read.
@@ -414,6 +425,7 @@ def write_explanations(
         output: Folder for `NAME-explained.png`, made if need be; or, for one photo, the file,
             whose name ends in `.png`. None takes the current folder.
         class_name: Class to explain; None takes each photo's most probable one.
+        rival_name: Class to hold it against; None takes the most probable one of the others.
         progress: Called with (photos done, photos in all).
 
     Returns:
@@ -425,14 +437,9 @@ def write_explanations(
         ValueError: For an unknown class, no photos, or one file for several photos.
     """
     index = load_unlabeled(images)
-    places = _image_places(index.paths, output)
-    for place in places:
-        if place.exists() or place.is_symlink():
-            raise OutputError(
-                f"{place} exists already; choose another `output`, or remove it first."
-            )
+    places = overlay_places(index.paths, output)
     explanations, pictures, rejected = [], [], list(index.rejected)
-    found = Explainer(classifier).explain_index(index, class_name, progress)
+    found = Explainer(classifier).explain_index(index, class_name, rival_name, progress)
     for place, result in zip(places, found, strict=True):
         if isinstance(result, RejectedFile):
             rejected.append(result)
@@ -507,8 +514,30 @@ def _fitting(height: int, width: int, size: int, enlarge: bool = False) -> tuple
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _image_places(paths: Sequence[str], output: Path | None) -> list[Path]:
-    """A file for each photo; photos of one name in several folders get numbers."""
+def overlay_places(paths: Sequence[str], output: Path | None) -> list[Path]:
+    """A file for each photo; photos of one name in several folders get numbers.
+
+    Args:
+        paths: The photos' paths.
+        output: As for `write_explanations`.
+
+    Returns:
+        Paths of PNG files.
+
+    Raises:
+        UsageError: For one file for several photos, or another ending than `.png`.
+        OutputError: When a file exists.
+    """
+    places = _overlay_names(paths, output)
+    for place in places:
+        if place.exists() or place.is_symlink():
+            raise OutputError(
+                f"{place} exists already; choose another `output`, or remove it first."
+            )
+    return places
+
+
+def _overlay_names(paths: Sequence[str], output: Path | None) -> list[Path]:
     if output is not None and output.suffix.lower() == ".png" and not output.is_dir():
         if len(paths) > 1:
             raise UsageError(

@@ -18,6 +18,7 @@ from handful.statistics.intervals import allowed_errors, group_shares, highest_r
 
 # What reports show: "at most 1 wrong answer in 100".
 ERROR_RATES = (0.1, 0.05, 0.02, 0.01, 0.005)
+USUAL_ERROR_RATE = 0.01  # of those who ask for "not sure" and name none
 COVERAGES = (0.8, 0.9, 0.95, 0.99)
 # How sure it is that no more answers are wrong than said.
 CONFIDENCE = 0.95

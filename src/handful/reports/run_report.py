@@ -179,7 +179,8 @@ def _strength_origin(run: Run) -> str:
 def _settings(run: Run) -> dict[str, str]:
     config, extractor = run.config, run.classifier.extractor
     about, decoding = run.classifier.provenance, run.classifier.settings
-    settings = {
+    settings = {"Note": run.note} if run.note else {}
+    settings |= {
         "Strategy": f"{config.strategy}, recipe {config.recipe}",
         **({"Quality": config.quality} if config.fits_head else {}),
         "Image size": f"{decoding.image_size} x {decoding.image_size} pixels, {decoding.resize}",

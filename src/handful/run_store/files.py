@@ -55,6 +55,7 @@ def write_metadata(run: "Run", folder: Path) -> None:
         "data_digest": run.split.index.digest(),
         "config": asdict(run.config),
         "split_given": run.split_given,
+        "note": run.note,
         "result": {**run.to_dict(), "evaluation": run.evaluation.to_dict()},
         "versions": {
             "handful": version("handful"),

@@ -54,6 +54,7 @@ class Run(Shown):
         split_given: Whether the split came from a manifest or ready-made, and follows from the
             photos and the configuration no more.
         ladder: What was tried for quality "best", and what each brought.
+        note: What its maker wrote about it.
     """
 
     classifier: Classifier
@@ -73,6 +74,7 @@ class Run(Shown):
     fingerprints: NDArray[np.uint8] | None = None
     split_given: bool = False
     ladder: Ladder | None = None
+    note: str = ""
 
     def _in_words(self) -> str:
         made = f"{self.config.strategy}, {self.classifier.provenance.get('backbone', '')}"

@@ -1,5 +1,6 @@
 """Where runs lie: the one place that names, writes, lists, finds and reads them."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,11 +8,13 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union
 
 from handful.config import RUNS_FOLDER, TrainConfig
+from handful.data.inputs import PHOTOS, path_of
 from handful.data.splits import write_manifest
-from handful.errors import DataError
+from handful.display import Shown
+from handful.errors import DataError, UsageError
 from handful.files.atomic import MALFORMED, new_folder
 from handful.files.drafts import names_in_hand
 from handful.models.classifier import CLASSIFIER_FOLDER, Classifier, is_classifier
@@ -25,12 +28,16 @@ from handful.run_store.files import (
     write_training_photos,
 )
 from handful.run_store.stored_run import StoredRun
+from handful.wording import number_of
 
 if TYPE_CHECKING:
     from handful.run_store.run import Run
 
 PageWriter = Callable[["Run", Path], None]
+# Where a job writes: a path; None for one in runs/, False for nowhere.
+Output = str | Path | Literal[False] | None
 LATEST = "latest"
+_RUN = "a run's folder, its name, the beginning of it, or latest"
 _CHECKPOINT = ".checkpoint"
 # Why a training stopped that can be gone on with.
 _UNFINISHED = ("interrupted", "time")
@@ -47,7 +54,8 @@ class RunRow:
         photos: What it was trained on; None where that cannot be read.
         strategy: How it was trained.
         accuracy: On its validation photos.
-        note: That its training can be gone on with, or what is wrong with the folder; or "".
+        note: What its maker wrote about it.
+        state: That its training can be gone on with, or what is wrong with the folder; or "".
     """
 
     name: str
@@ -57,6 +65,7 @@ class RunRow:
     strategy: str = ""
     accuracy: float | None = None
     note: str = ""
+    state: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The row in plain values, as `handful runs --json` prints it.
@@ -72,7 +81,20 @@ class RunRow:
             "strategy": self.strategy,
             "accuracy": self.accuracy,
             "note": self.note,
+            "state": self.state,
         }
+
+
+# What stands for a run: a path or a name, or a run that is at hand.
+AnyRun: TypeAlias = Union[str, Path, StoredRun, RunRow, "Run"]
+
+
+class RunList(Shown, tuple[RunRow, ...]):
+    """Runs, the latest first; a notebook shows a table of them."""
+
+    def _in_words(self) -> str:
+        names = ", ".join(row.name for row in self[:4])
+        return f"{number_of(len(self), 'run')}: {names}" + (", ..." if len(self) > 4 else "")
 
 
 class RunDraft(Protocol):
@@ -184,6 +206,31 @@ class RunStore:
             path = first.with_name(f"{first.name}-{number}")
         return path
 
+    def output(
+        self, output: Output, photos: str | Path, suffix: str = "", *, once: bool = False
+    ) -> Path | None:
+        """Where a job writes what it makes of photos.
+
+        Args:
+            output: As the user gave it: a path; None for one in this folder, named like the
+                photos; False for nowhere.
+            photos: Path of the photos.
+            suffix: What to add to their name.
+            once: Whether there is one place for it, whatever is there; else a free one is taken.
+
+        Returns:
+            The path, or None where nothing is written.
+
+        Raises:
+            UsageError: When the photos or the output are no path.
+        """
+        photos = path_of(photos, "photos", PHOTOS)
+        if output is False:
+            return None
+        if output is None:
+            return self.place(photos, suffix) if once else self.new_path(photos, suffix)
+        return path_of(output, "output", "a path, or False to write nothing")
+
     @contextmanager
     def new(self, path: Path, *, resume: bool = False) -> Iterator[RunDraft]:
         """Begin a run; its folder appears whole, or not at all.
@@ -238,7 +285,7 @@ class RunStore:
         path = Path(path)
         return StoredRun(path.parent if path.name == RUN_FILE and path.is_file() else path)
 
-    def classifier(self, run: Classifier | str | Path) -> Classifier:
+    def classifier(self, run: Classifier | AnyRun) -> Classifier:
         """Open what a person means by a run.
 
         Args:
@@ -250,8 +297,12 @@ class RunStore:
         Raises:
             DataError: When several runs begin so.
             ModelFileError: When it cannot be read.
+            UsageError: When it is no run.
         """
-        return run if isinstance(run, Classifier) else Classifier.load(self.find(run))
+        if isinstance(run, Classifier):
+            return run
+        own = getattr(run, "classifier", None)  # of a run that was just trained
+        return own if isinstance(own, Classifier) else Classifier.load(self.find(run))
 
     def of(self, classifier: Classifier) -> StoredRun | None:
         """The run that a classifier was loaded from.
@@ -282,29 +333,32 @@ class RunStore:
             )
         return run
 
-    def list(self) -> tuple[RunRow, ...]:
+    def list(self) -> RunList:
         """All runs in the folder.
 
         Returns:
-            The latest first; a folder that cannot be read says so in its note.
+            The latest first; a folder that cannot be read says so in its `state`.
         """
         found = [_row(file) for file in self.folder.glob(f"*/{RUN_FILE}") if file.is_file()]
-        return tuple(sorted(found, key=lambda row: (row.date, row.name), reverse=True))
+        return RunList(sorted(found, key=lambda row: (row.date, row.name), reverse=True))
 
-    def find(self, name: str | Path) -> Path:
+    def find(self, run: AnyRun) -> Path:
         """Find a run by what a person calls it.
 
         Args:
-            name: A path; or the name of a run in the folder, a beginning that no other has, or
-                "latest".
+            run: A path; or the name of a run in the folder, a beginning that no other has, or
+                "latest"; or a run that `train` gave, or one of a list of runs.
 
         Returns:
             Its path; the name itself where there is no such run.
 
         Raises:
             DataError: When several runs begin so.
+            UsageError: When it is no run, or one that was not written.
         """
-        path, text = Path(name), str(name)
+        if not isinstance(run, str | os.PathLike):
+            return _place_of(run)
+        path, text = path_of(run, "run", _RUN), os.fspath(run)
         if path.is_file() or (path / RUN_FILE).is_file() or is_classifier(path):
             return path
         places = {row.name: row.path for row in self.list()}
@@ -315,7 +369,7 @@ class RunStore:
         begun = [] if path.exists() else [other for other in places if other.startswith(text)]
         if len(begun) > 1:
             raise DataError(
-                f"{name} may be any of the runs {', '.join(sorted(begun))} in {self.folder}; give "
+                f"{text} may be any of the runs {', '.join(sorted(begun))} in {self.folder}; give "
                 "more of the name."
             )
         return places[begun[0]] if begun else path
@@ -377,22 +431,38 @@ def checkpoint_path(path: Path) -> Path:
     return path.with_name(path.name + _CHECKPOINT)
 
 
-def runs(folder: str | Path = RUNS_FOLDER) -> tuple[RunRow, ...]:
+def runs(folder: str | Path = RUNS_FOLDER) -> RunList:
     """List the runs in a folder, the latest first.
 
     Args:
         folder: The folder that they lie in.
 
     Returns:
-        A row for each.
+        A row for each; a notebook shows them as a table.
+
+    Raises:
+        UsageError: When the folder is no path.
 
     Example:
         ```python
         for run in handful.runs():
-            print(run.name, run.date, run.strategy, run.accuracy)
+            print(run.name, run.date, run.strategy, run.accuracy, run.note)
         ```
     """
-    return RunStore(folder).list()
+    return RunStore(path_of(folder, "folder", "the folder that runs lie in")).list()
+
+
+def _place_of(run: Any) -> Path:
+    """The folder of a run that is given as a value."""
+    from handful.run_store.run import Run
+
+    if isinstance(run, RunRow | StoredRun):
+        return run.path
+    if not isinstance(run, Run):
+        return path_of(run, "run", _RUN)
+    if run.path is None:
+        raise UsageError("`run` was not written; expected one that was trained with an `output`.")
+    return run.path
 
 
 def _row(file: Path) -> RunRow:
@@ -405,9 +475,10 @@ def _row(file: Path) -> RunRow:
             photos=run.photos,
             strategy=str(run.metadata["config"].get("strategy", TrainConfig.strategy)),
             accuracy=float(run.result["accuracy"]),
-            note=f"stopped ({run.stopped}); it can be resumed" if unfinished else "",
+            note=run.note,
+            state=f"stopped ({run.stopped}); it can be resumed" if unfinished else "",
         )
     except DataError as error:
-        return replace(row, note=str(error))
+        return replace(row, state=str(error))
     except MALFORMED as error:
-        return replace(row, note=str(no_run(file, error)))
+        return replace(row, state=str(no_run(file, error)))

@@ -82,6 +82,11 @@ class StoredRun:
         return Path(self.metadata["photos"])
 
     @property
+    def note(self) -> str:
+        """What its maker wrote about it; "" in older runs."""
+        return str(self.metadata.get("note", ""))
+
+    @property
     def data_digest(self) -> str:
         """Identity of the photos, as `ImageIndex.digest` tells it; "" where it is not kept."""
         return str(self.metadata.get("data_digest", ""))
@@ -101,7 +106,7 @@ class StoredRun:
         return file if file.is_file() else None
 
     @property
-    def manifest_to_repeat(self) -> Path | None:
+    def split_to_repeat(self) -> Path | None:
         """The split that the run has to be given when it is repeated.
 
         None where photos, configuration and seed give the same split again, and for runs that do
@@ -112,7 +117,7 @@ class StoredRun:
         if self.manifest is None:
             raise DataError(
                 f"{self.path} has no {MANIFEST_FILE}, and was made on a split that it was given; "
-                "restore the file from a copy, or give a split as `manifest`."
+                "restore the file from a copy, or give a split as `split`."
             )
         return self.manifest
 

@@ -14,7 +14,7 @@ from handful.checks.findings import Evidence, Finding, suggest_fixes
 from handful.checks.labels import LabelReview, review_embeddings
 from handful.checks.photos import find_problems
 from handful.checks.shortcuts import Shortcut, measure_shortcuts
-from handful.config import TrainConfig
+from handful.config import CHECK_OPTIONS, TrainConfig
 from handful.data.decoding import thumbnail
 from handful.data.fixes import Fix, load_fixed_index, read_fixes, refuse_existing, write_fixes
 from handful.data.index import ImageIndex, check_classes, label_conflicts
@@ -29,7 +29,7 @@ from handful.models.novelty import find_outliers
 from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.check_page import CHECK_FILE, CheckData, Suspect, rows_to_show, write_check
-from handful.run_store.store import run_name
+from handful.run_store.store import Output, RunStore, run_name
 from handful.training.steps import embed_images, scan_images, split_images
 from handful.wording import number_of
 
@@ -184,7 +184,7 @@ def check(
     photos: str | Path,
     config: TrainConfig | None = None,
     *,
-    output: str | Path | None = None,
+    output: Output = None,
     fix_list: str | Path | None = None,
     use_cache: EmbeddingStore | bool = True,
     reporter: Reporter | None = None,
@@ -198,12 +198,13 @@ def check(
         photos: As for `train`.
         config: Its network, decoding, split, fixes and seed are used.
         output: Folder to make, with the page and the findings as JSON; that of an earlier check
-            is replaced, and fix lists in it stay. None writes nothing.
+            is replaced, and fix lists in it stay. None takes runs/NAME-check; False writes nothing.
         fix_list: CSV file to write all suggested fixes to, those of `config.fixes` first; it may
             lie in `output`. None writes none.
         use_cache: Look results up and keep them, in the user's own store; or a store to use.
         reporter: Told how far it is; None shows it, see `train`.
-        **options: Options of `TrainConfig` by name, instead of a `config` or changing it.
+        **options: Options by name, instead of a `config` or changing it; those of
+            `handful.config.CHECK_OPTIONS`.
 
     Returns:
         What was found.
@@ -215,15 +216,16 @@ def check(
 
     Example:
         ```python
-        found = check("photos/", output="runs/photos-check", fix_list="fixes.csv")
-        print([finding.title for finding in found.findings])
+        found = check("photos/", fix_list="fixes.csv")
+        print(found.page, [finding.title for finding in found.findings])
         ```
     """
-    config, reporter = changed(config or TrainConfig(), options), job_reporter(reporter)
+    config = changed(config or TrainConfig(), options, job=check, names=CHECK_OPTIONS)
+    path, reporter = RunStore().output(output, photos, "-check", once=True), job_reporter(reporter)
     if fix_list is not None:
         refuse_existing(fix_list)
-        _refuse_same(fix_list, output)
-    with _output_folder(output) as folder:
+        _refuse_same(fix_list, path)
+    with _output_folder(path) as folder:
         with reporter.phase("index"):
             index = load_fixed_index(photos, config.fixes, least_classes=1)
             conflicts = set(label_conflicts(index))
@@ -235,10 +237,9 @@ def check(
         if fix_list is not None:
             decided = read_fixes(config.fixes) if config.fixes else ()
             decisions = _merge(decided, found.fixes)
-            write_fixes(decisions, _written_at(fix_list, output, folder))
-        if folder is not None:
-            assert output is not None
-            found = replace(found, page=Path(output) / CHECK_FILE)
+            write_fixes(decisions, _written_at(fix_list, path, folder))
+        if folder is not None and path is not None:
+            found = replace(found, page=path / CHECK_FILE)
             found = replace(found, seconds=reporter.timings())
             with reporter.phase("report"):
                 _write(found, folder, config.max_megapixels)
@@ -246,12 +247,11 @@ def check(
 
 
 @contextmanager
-def _output_folder(output: str | Path | None) -> Iterator[Path | None]:
+def _output_folder(path: Path | None) -> Iterator[Path | None]:
     """A new folder, in the place of an earlier check's; made before the work."""
-    if output is None:
+    if path is None:
         yield None
         return
-    path = Path(output)
     names = {item.name for item in path.iterdir()} if path.is_dir() else set()
     lists = [path / name for name in sorted(names) if name.endswith(".csv")]
     is_check = CHECK_FILE in names and names <= {
@@ -269,21 +269,21 @@ def _output_folder(output: str | Path | None) -> Iterator[Path | None]:
         yield folder
 
 
-def _place_inside(fix_list: str | Path, output: str | Path | None) -> Path | None:
+def _place_inside(fix_list: str | Path, output: Path | None) -> Path | None:
     """Where in the output's folder a fix list goes; None for one that lies elsewhere."""
     if output is None:
         return None
-    file, folder = Path(fix_list).resolve(), Path(output).resolve()
+    file, folder = Path(fix_list).resolve(), output.resolve()
     return file.relative_to(folder) if file.is_relative_to(folder) else None
 
 
-def _written_at(fix_list: str | Path, output: str | Path | None, folder: Path | None) -> str | Path:
+def _written_at(fix_list: str | Path, output: Path | None, folder: Path | None) -> str | Path:
     """Where to write a fix list: into the new folder, which is to come, where it lies in there."""
     place = _place_inside(fix_list, output)
     return fix_list if place is None or folder is None else folder / place
 
 
-def _refuse_same(fix_list: str | Path, output: str | Path | None) -> None:
+def _refuse_same(fix_list: str | Path, output: Path | None) -> None:
     """Find out before the work that a fix list would be written over the check or its folder."""
     place = _place_inside(fix_list, output)
     if place is not None and str(place) in (".", CHECK_FILE, CHECK_JSON):

@@ -10,7 +10,7 @@ from typing import Any
 
 from handful.config import CompareConfig, TrainConfig
 from handful.display import job_reporter
-from handful.errors import DataError, ModelFileError, OutputError
+from handful.errors import DataError, ModelFileError, OutputError, UsageError
 from handful.evaluation.comparison import Comparison, StrategyRun, build_comparison
 from handful.features.keras_runtime import require_keras
 from handful.files.atomic import MALFORMED, explain_damage, new_folder, write_json
@@ -31,8 +31,8 @@ def compare(
     photos: str | Path,
     config: CompareConfig | None = None,
     *,
-    output: str | Path,
-    network: Callable[..., Any] | None = None,
+    output: str | Path | None = None,
+    network: Callable[..., Any] | str | None = None,
     resume: bool = False,
     reporter: Reporter | None = None,
     **options: Any,
@@ -45,7 +45,7 @@ def compare(
         photos: As for `train`.
         config: What to train; None takes the defaults.
         output: Folder to make: a run for each training, the frozen split, comparison.json and
-            comparison.html.
+            comparison.html. None takes runs/NAME-compare.
         network: As for `train`, for the strategies "scratch" and "augmented".
         resume: Go on in a folder that an earlier call began: whole runs are kept, a broken one
             goes on from its last epoch.
@@ -62,9 +62,14 @@ def compare(
         OutputError: When the output exists or cannot be written.
         KeyboardInterrupt: When interrupted or canceled; what was trained stays, for `resume`.
     """
+    if isinstance(network, str):
+        options, network = {**options, "network": network}, None
+    config = changed(config or CompareConfig(), options, job=compare)
+    folder = RunStore().output(output, photos, "-compare", once=True)
+    if folder is None:
+        raise UsageError("`output` is False; expected a folder for the runs that are compared.")
     require_keras("Comparing strategies")
-    config = changed(config or CompareConfig(), options)
-    folder, reporter = Path(output), job_reporter(reporter)
+    reporter = job_reporter(reporter)
     if folder.exists() and not resume:
         raise OutputError(
             f"{folder} exists already; choose another `output`, remove it first, or "
@@ -89,7 +94,7 @@ def compare(
         quick=config.quick,
         difference=config.difference,
     )
-    comparison = replace(comparison, warnings=warnings)
+    comparison = replace(comparison, warnings=warnings, path=folder)
     _write(comparison, config, photos, folder)
     return comparison
 

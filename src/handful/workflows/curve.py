@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from handful.config import TrainConfig
+from handful.config import CURVE_OPTIONS, TrainConfig
 from handful.data.fixes import load_fixed_index
 from handful.data.index import ImageIndex
 from handful.data.near_duplicates import near_duplicate_pairs
@@ -25,7 +25,7 @@ from handful.files.atomic import new_folder, write_json
 from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.curve_page import write_curve_page
-from handful.run_store.store import run_name
+from handful.run_store.store import Output, RunStore, run_name
 from handful.training.steps import embed_images
 
 CURVE_JSON = "curve.json"
@@ -38,7 +38,7 @@ class CurveRun(Shown):
     Args:
         curve: The curve.
         needed: What the target takes; None where no target was given.
-        sizes: Photos a class that were asked about.
+        at: Photos per class that were asked about.
         photos: What was measured.
         class_names: Names of the classes.
         backbone: Name of the pretrained network.
@@ -50,7 +50,7 @@ class CurveRun(Shown):
 
     curve: LearningCurve
     needed: PhotosNeeded | None
-    sizes: tuple[int, ...]
+    at: tuple[int, ...]
     photos: Path
     class_names: tuple[str, ...]
     backbone: str
@@ -67,7 +67,7 @@ class CurveRun(Shown):
         """What to expect of the photos there are and of more, and the answers asked for."""
         there = self.curve.photos_a_class
         usual = tuple(there * factor for factor in (2, 4, REACH))
-        sizes: tuple[float, ...] = self.sizes or usual
+        sizes: tuple[float, ...] = self.at or usual
         lines = [self.curve.describe(size)["sentence"] for size in (there, *sizes)]
         return (*lines, *(() if self.needed is None else (self.needed.sentence,)))
 
@@ -86,7 +86,7 @@ class CurveRun(Shown):
             "seed": self.seed,
             "curve": self.curve.to_dict(),
             "target": None if self.needed is None else asdict(self.needed),
-            "at": [self.curve.describe(size) for size in self.sizes],
+            "at": [self.curve.describe(size) for size in self.at],
             "warnings": list(self.warnings),
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
             "path": None if self.path is None else str(self.path),
@@ -98,8 +98,8 @@ def curve(
     config: TrainConfig | None = None,
     *,
     target: float | None = None,
-    sizes: Sequence[int] = (),
-    output: str | Path | None = None,
+    at: Sequence[int] = (),
+    output: Output = None,
     use_cache: EmbeddingStore | bool = True,
     reporter: Reporter | None = None,
     **options: Any,
@@ -113,12 +113,14 @@ def curve(
         photos: As for `train`.
         config: Its network, decoding, class weights, fixes and seed are used.
         target: Accuracy wanted, a fraction in (0, 1), or None.
-        sizes: Photos a class to expect an accuracy for, from those that the curve begins with up
-            to 8 times those that there are.
-        output: Folder to make, with curve.html and curve.json; None writes nothing.
+        at: Photos per class to expect an accuracy for, from those that the curve begins with up to
+            8 times those that there are.
+        output: Folder to make, with curve.html and curve.json. None takes runs/NAME-curve, or the
+            next that is free; False writes nothing.
         use_cache: Look embeddings up and keep them, in the user's own store; or a store to use.
         reporter: Told how far it is; None shows it, see `train`.
-        **options: Options of `TrainConfig` by name, instead of a `config` or changing it.
+        **options: Options by name, instead of a `config` or changing it; those of
+            `handful.config.CURVE_OPTIONS`.
 
     Returns:
         The curve and the answers.
@@ -127,29 +129,30 @@ def curve(
         DataError: When the photos are too few or cannot be used, or a size is out of reach.
         WeightsError: When the backbone's weights are missing or wrong.
         OutputError: When the output exists or cannot be written.
-        ValueError: When the target is not in (0, 1).
+        UsageError: When the target is not in (0, 1).
 
     Example:
         ```python
-        run = curve("photos/", target=0.95, output="runs/photos-curve")
-        print(run.needed.sentence)
+        found = curve("photos/", target=0.95, at=[200, 500])
+        print(found.needed.sentence, found.path)
         ```
     """
-    config = changed(config or TrainConfig(), options)
-    reporter = job_reporter(reporter)
+    config = changed(config or TrainConfig(), options, job=curve, names=CURVE_OPTIONS)
     if target is not None:
         check_target(target)
-    if output is None:
-        return _measure(Path(photos), config, target, sizes, use_cache, reporter)
-    with new_folder(Path(output)) as folder:
-        run = _measure(Path(photos), config, target, sizes, use_cache, reporter)
+    path = RunStore().output(output, photos, "-curve")
+    reporter = job_reporter(reporter)
+    if path is None:
+        return _measure(Path(photos), config, target, at, use_cache, reporter)
+    with new_folder(path) as folder:
+        run = _measure(Path(photos), config, target, at, use_cache, reporter)
         try:
             with reporter.phase("report"):
                 write_curve_page(run.to_dict(), run.sentences, run_name(photos), folder)
-            run = replace(run, seconds=reporter.timings(), path=Path(output))
+            run = replace(run, seconds=reporter.timings(), path=path)
             write_json(folder / CURVE_JSON, run.to_dict())
         except OSError as error:
-            raise OutputError(f"{output} cannot be written: {error.strerror}.") from error
+            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
     return run
 
 
@@ -157,13 +160,13 @@ def _measure(
     photos: Path,
     config: TrainConfig,
     target: float | None,
-    sizes: Sequence[int],
+    at: Sequence[int],
     use_cache: EmbeddingStore | bool,
     reporter: Reporter,
 ) -> CurveRun:
     with reporter.phase("index"):
         index = _without_test(load_fixed_index(photos, config.fixes))
-    for size in sizes:
+    for size in at:
         check_reach(size, len(index) / len(index.class_names))
     with open_store(use_cache) as store:
         index, embedded = embed_images(index, config, store, reporter)
@@ -178,13 +181,13 @@ def _measure(
             seed=config.seed,
             class_weight=config.class_weight,
             class_names=index.class_names,
-            sizes=sizes,
+            sizes=at,
             progress=reporter.progress,
         )
     return CurveRun(
         curve=measured,
         needed=None if target is None else measured.photos_for(target),
-        sizes=tuple(sizes),
+        at=tuple(at),
         photos=photos,
         class_names=index.class_names,
         backbone=embedded.backbone.name,

@@ -1,18 +1,22 @@
 """What a classifier says of photos, and where it looked; runs are named as in every command."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from handful.data.inputs import Picture, Pictures
+from handful.data.inputs import Picture, Pictures, path_of
 from handful.models import activation_maps
-from handful.models.activation_maps import Explanation
+from handful.models.activation_maps import Explanation, overlay_places, save_overlay
+from handful.models.calibration import USUAL_ERROR_RATE
 from handful.models.classifier import Classifier, Predictions
-from handful.run_store.store import RunStore
+from handful.run_store.store import AnyRun, RunStore
 
 
 def predict(
-    run: Classifier | str | Path,
+    run: Classifier | AnyRun,
     images: Pictures,
     *,
+    abstain: bool = False,
     error_rate: float | None = None,
     coverage: float | None = None,
 ) -> Predictions:
@@ -20,9 +24,11 @@ def predict(
 
     Args:
         run: Folder of a run or of a classifier; the name of a run in `runs/`, its beginning, or
-            "latest"; or a classifier.
+            "latest"; or what `train` gave, or a classifier.
         images: As for `Classifier.predict`.
-        error_rate: As for `Classifier.predict`.
+        abstain: Say of each photo whether its answer is confident, at an error rate of 0.01 where
+            none is given.
+        error_rate: As for `Classifier.predict`; implies `abstain`.
         coverage: As for `Classifier.predict`.
 
     Returns:
@@ -31,21 +37,26 @@ def predict(
     Raises:
         DataError: When a photo cannot be read, or several runs begin so.
         ModelFileError: When the classifier cannot be read.
+        UsageError: When something is no run or no photo.
 
     Example:
         ```python
         print(handful.predict("latest", "new.jpg")[0].label)
         ```
     """
+    if abstain and error_rate is None:
+        error_rate = USUAL_ERROR_RATE
     classifier = RunStore().classifier(run)
     return classifier.predict(images, error_rate=error_rate, coverage=coverage)
 
 
 def explain(
-    run: Classifier | str | Path,
+    run: Classifier | AnyRun,
     image: Picture,
     class_name: str | None = None,
     rival_name: str | None = None,
+    *,
+    output: str | Path | Literal[False] | None = False,
 ) -> Explanation:
     """Show where a classifier looked in one photo.
 
@@ -54,12 +65,22 @@ def explain(
         image: As for `Classifier.predict`.
         class_name: Class to explain; None takes the most probable one.
         rival_name: Class to hold it against; None takes the most probable one of the others.
+        output: PNG file to make, or a folder for NAME-explained.png; None takes this folder.
+            Without one, nothing is written.
 
     Returns:
-        The map, the photo, and the class's probability.
+        The map, the photo, and the class's probability; a notebook shows them.
 
     Raises:
         DataError: When the photo cannot be read, or several runs begin so.
         ModelFileError: When the classifier cannot be read, or its network has no such map.
+        OutputError: When the output exists or cannot be written.
+        UsageError: When something is no run, no photo or no class.
     """
-    return activation_maps.explain(RunStore().classifier(run), image, class_name, rival_name)
+    found = activation_maps.explain(RunStore().classifier(run), image, class_name, rival_name)
+    if output is False:
+        return found
+    place = None if output is None else path_of(output, "output", "a path")
+    (picture,) = overlay_places([found.path or "photo"], place)
+    save_overlay(found, picture)
+    return replace(found, picture=picture)

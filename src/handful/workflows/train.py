@@ -24,7 +24,8 @@ from handful.options import changed
 from handful.reporting import Reporter
 from handful.reports.run_report import write_run_report
 from handful.run_store.run import Run
-from handful.run_store.store import RunDraft, RunKeeper, RunStore
+from handful.run_store.store import AnyRun, Output, RunDraft, RunKeeper, RunStore
+from handful.run_store.stored_run import StoredRun
 from handful.run_store.training_photos import SeenInTraining, seen_in_training, seen_warnings
 from handful.training.jobs import EmbeddedImages, Trained, TrainingJob, chosen_recipe
 from handful.training.steps import embed_images, scan_images, split_images
@@ -34,12 +35,14 @@ _PHOTOS_TIMED = 256
 
 
 def train(
-    photos: str | Path | Split,
+    photos: str | Path | Split | None = None,
     config: TrainConfig | None = None,
     *,
-    output: str | Path | None = None,
+    output: Output = None,
+    note: str = "",
+    from_run: AnyRun | None = None,
     split: str | Path | None = None,
-    network: Callable[..., Any] | None = None,
+    network: Callable[..., Any] | str | None = None,
     resume: bool = False,
     use_cache: EmbeddingStore | bool = True,
     measure_speed: bool = False,
@@ -54,20 +57,26 @@ def train(
             either, or a CSV with the columns path,label[,split][,group]. Or a split of photos,
             which is taken as it is.
         config: What to make; None takes the defaults.
-        output: Folder to write the run to: report, classifier, run.json. None writes
-            nothing. While a network trains, its state after each epoch is kept in the folder of
-            that name with ".checkpoint" added; it goes when training has ended.
+        output: Folder to write the run to: report, classifier, run.json. None takes runs/NAME, or
+            the next that is free; False writes nothing. While a network trains, its state after
+            each epoch is kept in the folder of that name with ".checkpoint" added; it goes when
+            training has ended.
+        note: What you want to remember about the run; `handful.runs()` and the report show it.
+        from_run: A run to repeat, as for `handful.predict`: its photos, its options and, where it
+            was given one, its split. Instead of `photos`, `config` and options.
         split: split.csv of an earlier run: its photos stay in their parts.
-        network: Builds a network of your own for the strategies "scratch" and "augmented":
+        network: A network of your own for the strategies "scratch" and "augmented":
             `network(input_shape, num_classes)` returns a Keras model that ends in probabilities.
-        resume: Go on from the checkpoint of `output`, where there is one.
+            The function, or "file.py:build".
+        resume: Go on from the checkpoint of `output`, where there is one; without `output`, with
+            the latest training on these photos that did not end.
         use_cache: Look embeddings up and keep them, in the user's own store; or a store to use.
         measure_speed: Time prediction too, see `Run.photos_per_second`.
         reporter: Told how far it is, and how long training will take, before it begins. Cancelled
             once an epoch is done, it gives the run of an interrupted training. None shows bars in
             a notebook and on a terminal, and prints a line a step in a script, on standard error;
             `Reporter()` is silent.
-        store: What keeps the run at `output`; None takes `RunStore`, which writes folders.
+        store: What keeps the run; None takes `RunStore()`, which writes folders into runs/.
         **options: Options of `TrainConfig` by name, instead of a `config` or changing it.
 
     Returns:
@@ -83,11 +92,17 @@ def train(
 
     Example:
         ```python
-        run = train("photos/", output="runs/photos", strategy="augmented", epochs=20)
-        print(run.evaluation.accuracy, run.evaluation.accuracy_interval)
+        run = train("photos/", strategy="augmented", epochs=20, note="with the new lamp")
+        print(run.path, run.evaluation.accuracy, run.evaluation.accuracy_interval)
         ```
     """
-    config = changed(config or TrainConfig(), options)
+    if isinstance(network, str):
+        options, network = {**options, "network": network}, None
+    repeated = _repeated(from_run, photos, config, options)
+    if repeated is not None:
+        photos, config, split = repeated.photos, repeated.config, split or repeated.split_to_repeat
+    assert photos is not None  # one of both is given
+    config = changed(config or TrainConfig(), options, job=train)
     recipe = chosen_recipe(config)  # Wrong options are found before the work.
     if recipe is not None:
         require_keras(f"Strategy {config.strategy} of recipe {config.recipe}")
@@ -95,7 +110,7 @@ def train(
     reporter = job_reporter(reporter)
     # Making the folder first: an output that cannot be written is found before the work.
     begun: AbstractContextManager[RunDraft | None] = nullcontext()
-    path = None if output is None else Path(output)
+    path = _output_path(photos, output, resume, store)
     if path is not None:
         begun = (store or RunStore()).new(path, resume=resume and recipe is not None)
     with begun as draft:
@@ -107,7 +122,9 @@ def train(
         if measure_speed:
             run = replace(run, photos_per_second=_prediction_speed(run))
         given = split is not None or isinstance(photos, Split)
-        run = replace(run, split_given=given, seconds=reporter.timings())
+        if repeated is not None:
+            run = _say_what_changed(run, repeated)
+        run = replace(run, split_given=given, note=note, seconds=reporter.timings())
         if draft is not None:
             with reporter.phase("report"):
                 draft.write(run, write_run_report)
@@ -116,10 +133,54 @@ def train(
     return run
 
 
-def _check_arguments(
-    photos: str | Path | Split, config: TrainConfig, split: object, network: object
-) -> None:
+def _repeated(
+    from_run: AnyRun | None, photos: object, config: TrainConfig | None, options: dict[str, Any]
+) -> StoredRun | None:
+    """The run to repeat; None where photos are given."""
+    if (photos is None) == (from_run is None):
+        raise UsageError("expected either `photos` or `from_run`, a run to repeat.")
+    if from_run is None:
+        return None
+    if config is not None or options:
+        given = ", ".join(f"`{name}`" for name in options) or "the config"
+        raise UsageError(
+            f"`from_run` repeats a run as it was; leave out {given}, or give `photos`."
+        )
+    return RunStore().read(RunStore().find(from_run))
+
+
+def _output_path(
+    photos: str | Path | Split, output: Output, resume: bool, store: RunKeeper | None
+) -> Path | None:
+    """The run's place; None where it is not written."""
+    source = photos.index.source if isinstance(photos, Split) else photos
+    runs = store if isinstance(store, RunStore) else RunStore()
+    if resume and output is None:
+        return runs.unfinished(source)
+    return runs.output(output, source)
+
+
+def _say_what_changed(run: Run, repeated: StoredRun) -> Run:
+    """Warn where a run was not repeated on the same photos."""
+    index = run.split.index
+    if index.digest() == repeated.data_digest:
+        return run
+    line = (
+        f"{run.photos} has changed since {repeated.path} was made, which this repeats; compare "
+        "their split.csv."
+    )
+    return replace(
+        run, split=replace(run.split, index=replace(index, warnings=(*index.warnings, line)))
+    )
+
+
+def _check_arguments(photos: object, config: TrainConfig, split: object, network: object) -> None:
     """Refuse arguments that do not go together."""
+    if isinstance(photos, ImageIndex):
+        raise UsageError(
+            "`photos` is an index; expected a folder, a zip or a CSV of photos, or a split, as "
+            "`split_index` makes one of an index."
+        )
     if network is not None and config.strategy not in ("scratch", "augmented"):
         raise UsageError(
             f"network is given and strategy {config.strategy!r}; a network of one's own is "
@@ -202,7 +263,7 @@ def _prediction_speed(run: Run) -> float:
 
 
 def evaluate(
-    classifier: Classifier | str | Path,
+    run: Classifier | AnyRun,
     photos: str | Path,
     *,
     part: str | None = None,
@@ -213,7 +274,7 @@ def evaluate(
     """Score a classifier on labeled photos.
 
     Args:
-        classifier: The classifier; or its run, by folder or name as for `handful.predict`.
+        run: As for `handful.predict`.
         photos: As for `train`; its classes must be among the classifier's.
         part: "train", "validation" or "test" of photos that come split; None takes test, or
             else validation.
@@ -230,16 +291,16 @@ def evaluate(
         ModelFileError: When the classifier cannot be read.
     """
     evaluation, index, seen = evaluate_and_compare(
-        classifier, photos, part=part, fixes=fixes, use_cache=use_cache, reporter=reporter
+        run, photos, part=part, fixes=fixes, use_cache=use_cache, reporter=reporter
     )
     # One that was just trained is known to whoever trained it.
-    from_folder = not isinstance(classifier, Classifier) or classifier.folder is not None
+    from_folder = not isinstance(run, Classifier | Run) or getattr(run, "folder", None) is not None
     lines = seen_warnings(seen, len(index)) if seen or from_folder else ()
     return evaluation, replace(index, warnings=(*index.warnings, *lines))
 
 
 def evaluate_and_compare(
-    classifier: Classifier | str | Path,
+    run: Classifier | AnyRun,
     photos: str | Path,
     *,
     part: str | None = None,
@@ -250,7 +311,7 @@ def evaluate_and_compare(
     """Score a classifier on labeled photos, and compare these with those it has learned from.
 
     Args:
-        classifier: As for `evaluate`.
+        run: As for `evaluate`.
         photos: As for `evaluate`.
         part: As for `evaluate`.
         fixes: As for `evaluate`.
@@ -265,7 +326,7 @@ def evaluate_and_compare(
         DataError: When the photos or the run cannot be used; says why.
         ModelFileError: When the classifier cannot be read.
     """
-    classifier = RunStore().classifier(classifier)
+    classifier = RunStore().classifier(run)
     reporter = job_reporter(reporter)
     with reporter.phase("index"):
         index = _part_of(load_fixed_index(photos, fixes, least_classes=1), part)
@@ -278,8 +339,10 @@ def evaluate_and_compare(
     groups, _ = duplicate_groups(found.index, near_duplicate_pairs(found.fingerprints))
     labels, names = found.index.labels, classifier.class_names
     evaluation = score(found.probabilities, labels, names, found.index.paths, groups=groups)
-    run = RunStore().of(classifier)
-    seen = None if run is None else seen_in_training(run, found.index, found.fingerprints)
+    stored = RunStore().of(classifier)
+    if isinstance(run, Run) and run.path is not None:
+        stored = RunStore().read(run.path)
+    seen = None if stored is None else seen_in_training(stored, found.index, found.fingerprints)
     return evaluation, found.index, seen
 
 
