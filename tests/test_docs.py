@@ -186,7 +186,9 @@ def test_the_seams_example_of_a_network_is_whole(
         "[handful.backbones]\nmy-network = my_package:BACKBONE\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    run = handful.train(photo_folder, backbone="my-network", reporter=handful.Reporter())
+    run = handful.train(
+        photo_folder, backbone="my-network", reporter=handful.Reporter(), output=False
+    )
     assert run.classifier.extractor.embedding_dim == 192
     assert 0.4 < run.evaluation.accuracy <= 1
 

