@@ -10,7 +10,7 @@ from PIL import Image
 from conftest import draw_photo
 from handful.data.index import load_index
 from handful.datasets import archives, digits
-from handful.datasets.archives import count_images, make_image_folder, unpack_archive
+from handful.datasets.archives import count_images, load_data, unpack_archive
 from handful.datasets.digits import DigitFile
 from handful.datasets.registry import Archive
 from handful.errors import DataError, OutputError
@@ -50,7 +50,7 @@ def pets(source: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
 @pytest.mark.slow
 def test_photos_are_unpacked_counted_and_drawn(pets: Archive, source: Path, tmp_path: Path) -> None:
     folder, recorder = tmp_path / "out" / "mine", Recorder()
-    found = make_image_folder("cats-vs-dogs", tmp_path / "cache", folder, reporter=recorder)
+    found = load_data("cats-vs-dogs", output=folder, reporter=recorder)
     assert recorder.lines == [f"Taking {source}, given by the environment variable HANDFUL_DATA."]
     assert found.is_new and found.source == source and found.num_images == 22
     assert found.counts == {
@@ -75,11 +75,11 @@ def test_a_whole_folder_is_counted_and_drawn_again(
     pets: Archive, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "mine"
-    first = make_image_folder("cats-vs-dogs", tmp_path / "cache", folder)
+    first = load_data("cats-vs-dogs", output=folder)
     drawn = first.examples.read_bytes()
     first.examples.unlink()
     monkeypatch.setattr(archives, "find_archive", None)
-    again = make_image_folder("cats-vs-dogs", tmp_path / "cache", folder)
+    again = load_data("cats-vs-dogs", output=folder)
     assert again == replace(first, is_new=False, source=None)
     assert again.examples.read_bytes() == drawn
     assert again.to_dict() == {
@@ -94,21 +94,21 @@ def test_a_whole_folder_is_counted_and_drawn_again(
     }
     # From inside it, too.
     monkeypatch.chdir(folder)
-    assert make_image_folder("cats-vs-dogs", tmp_path / "cache", Path(".")).num_images == 22
+    assert load_data("cats-vs-dogs", output=Path(".")).num_images == 22
     assert count_images(folder) == INSIDE
 
 
 @pytest.mark.slow
 def test_a_folder_that_is_not_whole_is_refused_and_kept(pets: Archive, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
-    make_image_folder("cats-vs-dogs", tmp_path / "cache", folder)
+    load_data("cats-vs-dogs", output=folder)
     (folder / "train" / "cats" / "0.jpg").unlink()
     expected = (
         r"mine exists already and is not all of cats-vs-dogs: it holds train/cats/ \(8\); "
         r"expected train/cats/ \(9\)\. Choose another `output`, or remove it"
     )
     with pytest.raises(OutputError, match=expected):
-        make_image_folder("cats-vs-dogs", tmp_path / "cache", folder)
+        load_data("cats-vs-dogs", output=folder)
     assert (folder / "train" / "cats" / "1.jpg").exists()
     other = tmp_path / "other"
     (other / "own").mkdir(parents=True)
@@ -116,17 +116,17 @@ def test_a_folder_that_is_not_whole_is_refused_and_kept(pets: Archive, tmp_path:
     with pytest.raises(
         OutputError, match=r"other exists .* it holds own/ \(1\), train/cats/ \(0\)"
     ):
-        make_image_folder("cats-vs-dogs", tmp_path / "cache", other)
+        load_data("cats-vs-dogs", output=other)
 
 
 @pytest.mark.slow
 def test_a_damaged_picture_in_it_is_named(pets: Archive, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
-    make_image_folder("cats-vs-dogs", tmp_path / "cache", folder)
+    load_data("cats-vs-dogs", output=folder)
     for path in (folder / "train" / "cats").iterdir():
         path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match=r"cats/\d\.jpg .*Remove its data set's folder to have it"):
-        make_image_folder("cats-vs-dogs", tmp_path / "cache", folder)
+        load_data("cats-vs-dogs", output=folder)
 
 
 def test_nothing_is_left_of_an_archive_damaged_inside(
@@ -139,7 +139,7 @@ def test_nothing_is_left_of_an_archive_damaged_inside(
     with pytest.raises(
         DataError, match=r"pets\.zip: pets/validation/dogs/1\.jpg is damaged in .*Fe"
     ):
-        make_image_folder("cats-vs-dogs", tmp_path / "cache", tmp_path / "out" / "mine")
+        load_data("cats-vs-dogs", output=tmp_path / "out" / "mine")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -161,7 +161,7 @@ def test_progress_is_reported(
 ) -> None:
     recorder = Recorder()
     monkeypatch.setenv("HANDFUL_DATA", str(known))
-    make_image_folder("mnist", tmp_path / "cache", tmp_path / "m", recorder)
+    load_data("mnist", output=tmp_path / "m", reporter=recorder)
     assert recorder.of("begin") == ["unpack"]
     assert recorder.of("progress") == [("unpack", 500, 600)]
     assert recorder.of("end")[0][1] > 0
@@ -174,7 +174,7 @@ def test_unpacking_that_is_cancelled_leaves_nothing(
     monkeypatch.setenv("HANDFUL_DATA", str(known))
     stopper = Stopper(lambda phase, *_: phase == "unpack", "cancel")
     with pytest.raises(KeyboardInterrupt):
-        make_image_folder("mnist", tmp_path / "cache", tmp_path / "out" / "m", stopper)
+        load_data("mnist", output=tmp_path / "out" / "m", reporter=stopper)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -198,7 +198,7 @@ def test_digits_go_into_data_by_default(
 ) -> None:
     monkeypatch.setenv("HANDFUL_DATA", str(known))
     monkeypatch.chdir(tmp_path)
-    found = make_image_folder("mnist", tmp_path / "cache")
+    found = load_data("mnist")
     assert found.path == Path("data/mnist") and found.examples == Path("data/mnist-examples.png")
     assert list(found.counts) == ["train", "test"]
     assert found.counts["test"] == {str(digit): 30 for digit in range(10)}
@@ -207,7 +207,7 @@ def test_digits_go_into_data_by_default(
 
 def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no data set 'cifar'; expected cats-vs-dogs or mnist"):
-        make_image_folder("cifar", tmp_path)
+        load_data("cifar")
 
 
 @pytest.mark.real
@@ -215,7 +215,7 @@ def test_the_real_photos(
     shared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HANDFUL_DATA", str(shared_folder / "data"))
-    found = make_image_folder("cats-vs-dogs", tmp_path / "cache", tmp_path / "photos")
+    found = load_data("cats-vs-dogs", output=tmp_path / "photos")
     assert found.counts == {
         "train": {"cats": 1000, "dogs": 1000},
         "validation": {"cats": 500, "dogs": 500},

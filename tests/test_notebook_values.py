@@ -12,12 +12,16 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import handful
 from conftest import REPOSITORY, draw_photo, install_network, write_photo
 from handful.data.index import load_unlabeled
 from handful.evaluation.evaluation import Evaluation, score
+from handful.exporting.parity import Parity
 from handful.features.conversion import FrozenNetwork
+from handful.reports.sheets import example_sheet
+from handful.training.summaries import BodySummary, LayerSummary
 from handful.workflows.curve import curve
 from test_checks_findings import evidence_of
 from test_evaluation_comparison import compare, first_right
@@ -28,7 +32,7 @@ from test_reports_run_page import EVIL, Page
 NAMES = (EVIL, "tame\u202e & \x1b[2J")
 KINDS = (
     "index split run evaluation prediction predictions check comparison learning_curve curve_run "
-    "preview classifier"
+    "preview classifier explanation summary image_folder figures export runs"
 ).split()
 Values = dict[str, Any]
 
@@ -72,7 +76,58 @@ def make(photos: Path, root: Path) -> Values:
         "curve_run": curve(photos, target=0.95, output=False),
         "preview": handful.preview(images[0]),
         "classifier": run.classifier,
+        "explanation": make_explanation(draw_photo("round", 3), str(images[0])),
+        "summary": make_summary(),
+        "image_folder": make_image_folder(root, images),
+        "figures": handful.figures(run),
+        "export": make_export(root),
+        "runs": handful.runs(root),
     }
+
+
+def make_explanation(image: NDArray[np.uint8], path: str) -> handful.Explanation:
+    values = np.linspace(-2, 3, 49, dtype=np.float32).reshape(7, 7)
+    return handful.Explanation(path, *NAMES, 0.93, values, image, (0.1, 0.0, 0.9, 1.0))
+
+
+def make_summary() -> handful.NetworkSummary:
+    """Of a network as deep as a pretrained one."""
+    layers = [
+        LayerSummary(f"<b>conv_{number}", "Conv2D", (14, None, 24), 1234) for number in range(150)
+    ]
+    body = BodySummary("xception", 20_861_480, 20_806_952, 54_528)
+    shapes = (150, 150, 3), (2,)
+    counts = 20_865_578, 4_098, 20_861_480
+    return handful.NetworkSummary(f"{EVIL}.py:build", *shapes, *counts, tuple(layers), body)
+
+
+def make_image_folder(root: Path, images: list[Path]) -> handful.ImageFolder:
+    pictures = [draw_photo("round", number, (200, 200)) for number in range(16)]
+    example_sheet(pictures, list(NAMES) * 8, "mnist").save(root / "examples.png")
+    counts = {part: {name: 700 for name in "0123456789"} for part in ("train", "test")}
+    return handful.ImageFolder(
+        "mnist", root / "<b>", True, None, counts, root / "examples.png", f"By {EVIL}."
+    )
+
+
+def make_export(root: Path) -> handful.Export:
+    parity = Parity(
+        pictures="validation photos",
+        num_pictures=64,
+        allowed=0.001,
+        largest_difference=2.4e-5,
+        num_above=0,
+        largest_difference_resized=1e-6,
+        largest_difference_from_run=0.01,
+        num_other_answers=1,
+        largest_difference_from_files=None,
+        photos_per_second=61.2,
+        run_photos_per_second=80.4,
+    )
+    path = root / "<i>run-onnx"
+    return handful.Export(
+        path, path / "model.onnx", "onnx", "f32", "int8", NAMES, 13_400_000, parity, 0.99
+    )
 
 
 def html_of(value: Any) -> str:

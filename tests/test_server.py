@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 import logging
@@ -22,9 +23,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import handful
 from handful.cli.commands import app as command_line
 from handful.config import ServeConfig
-from handful.errors import MissingExtraError
+from handful.errors import MissingExtraError, UsageError
 from handful.models.classifier import Classifier
 from handful.serving import server as server_module
 from handful.serving.batching import Batcher
@@ -264,7 +266,7 @@ def test_a_signal_while_it_starts_breaks_into_nothing_and_is_heeded(
     watchdog.start()
     try:
         with suppress(KeyboardInterrupt):
-            server_module.serve(tiny_run, ServeConfig(port=0), said.append)
+            server_module.serve(tiny_run, ServeConfig(port=0), announce=said.append)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     finally:
@@ -272,6 +274,49 @@ def test_a_signal_while_it_starts_breaks_into_nothing_and_is_heeded(
         for kind, handler in zip(names, before, strict=True):
             signal.signal(kind, handler)
     assert went_on == [True] and said == []
+
+
+@pytest.mark.slow
+def test_in_a_notebook_it_serves_until_the_cell_is_interrupted(
+    tiny_run: Path, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event loop runs already there, and its signals are its own."""
+    monkeypatch.chdir(tiny_run.parent)
+    said, answers = [], []
+
+    def visit(address: str) -> None:
+        try:
+            answers.append(ask(address, photo).json())
+        finally:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def announce(line: str) -> None:
+        said.append(line)
+        threading.Thread(target=visit, args=(line.split()[2],)).start()
+
+    async def cell() -> None:
+        handful.serve(tiny_run.name, port=0, quiet=True, announce=announce)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(cell())
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        loop.close()
+        signal.signal(signal.SIGINT, before)
+    assert (
+        said[0].startswith("serving at http") and answers[0]["predictions"][0]["label"] == "round"
+    )
+
+
+def test_options_of_serving_are_given_by_name(tiny_run: Path) -> None:
+    with pytest.raises(UsageError, match=r"^`prot` is no option; expected port\.$"):
+        handful.serve(tiny_run, prot=8000)
+    with pytest.raises(UsageError, match=r"^`port` is 70000; expected 0 to 65535\.$"):
+        handful.serve(tiny_run, port=70_000)
+    with pytest.raises(UsageError, match=r"^`run` is 8000; expected a run's folder, its name"):
+        handful.serve(8000)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from handful.errors import DataError
-from handful.training.summaries import BodySummary, NetworkSummary, summarize
+from handful.training.summaries import BodySummary, NetworkSummary, summary
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def test_networks_from_scratch(
     parameters: int,
     trainable: int,
 ) -> None:
-    found = summarize(name)
+    found = summary(name)
     assert (found.input_shape, found.output_shape) == (input_shape, output_shape)
     assert (found.parameters, found.trainable) == (parameters, trainable)
     assert found.body is None
@@ -36,7 +36,7 @@ def test_networks_from_scratch(
 
 
 def test_the_layers_of_the_exercises_network() -> None:
-    layers = summarize("scratch").layers
+    layers = summary("scratch").layers
     rows = [(layer.type, layer.output_shape, layer.parameters) for layer in layers]
     assert rows[:4] == [
         ("InputLayer", (150, 150, 3), 0),
@@ -53,7 +53,7 @@ def test_the_layers_of_the_exercises_network() -> None:
 
 
 def test_the_exercises_transfer_network_needs_no_weights() -> None:
-    found = summarize("xception")
+    found = summary("xception")
     assert (found.input_shape, found.output_shape) == ((150, 150, 3), (1,))
     assert (found.parameters, found.trainable) == (20_863_529, 2_049)
     assert found.body == BodySummary("xception", 20_861_480, 20_806_952, 54_528)
@@ -65,7 +65,7 @@ def test_the_exercises_transfer_network_needs_no_weights() -> None:
 
 
 def test_our_default_network() -> None:
-    found = summarize("efficientnet-lite0", num_classes=3)
+    found = summary("efficientnet-lite0", num_classes=3)
     assert (found.input_shape, found.output_shape) == ((224, 224, 3), (3,))
     assert found.trainable == 1280 * 3 + 3
     assert found.body == BodySummary("efficientnet-lite0", 3_413_024, 3_371_008, 42_016)
@@ -73,7 +73,7 @@ def test_our_default_network() -> None:
 
 
 def test_classes_and_size_can_be_chosen() -> None:
-    found = summarize("small", num_classes=4, image_size=64)
+    found = summary("small", num_classes=4, image_size=64)
     assert (found.input_shape, found.output_shape) == ((64, 64, 3), (4,))
     # Its own size is open; the summary's is not.
     assert found.layers[2].output_shape == (64, 64, 24)
@@ -140,7 +140,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_users_network(file: Path) -> None:
-    found = summarize(f"{file}:build", num_classes=3, image_size=20)
+    found = summary(f"{file}:build", num_classes=3, image_size=20)
     assert (found.input_shape, found.output_shape) == ((20, 20, 3), (3,))
     rows = [(layer.name, layer.parameters) for layer in found.layers if layer.parameters]
     # A network within the network is opened.
@@ -151,7 +151,7 @@ def test_a_users_network(file: Path) -> None:
 
 
 def test_a_network_that_cannot_be_copied_keeps_its_sizes_open(file: Path) -> None:
-    found = summarize(f"{file}:build_open")
+    found = summary(f"{file}:build_open")
     assert found.input_shape == (None, None, 3) and found.output_shape == (2,)
 
 
@@ -169,17 +169,17 @@ def test_what_is_no_network_is_named(file: Path, name: str, words: str) -> None:
     if name == "build_wrong":
         file.write_text(USERS.replace("99", "999"))
     with pytest.raises(DataError, match=words):
-        summarize(f"{file}:{name}")
+        summary(f"{file}:{name}")
 
 
 def test_wrong_questions_are_refused() -> None:
     with pytest.raises(ValueError, match="no network 'alexnet'; expected scratch, mnist, small, "):
-        summarize("alexnet")
+        summary("alexnet")
     with pytest.raises(ValueError, match="`num_classes` is 1; expected 2 or more"):
-        summarize("scratch", num_classes=1)
+        summary("scratch", num_classes=1)
     with pytest.raises(ValueError, match="`image_size` is 0; expected a number of pixels"):
-        summarize("scratch", image_size=0)
+        summary("scratch", image_size=0)
     with pytest.raises(ValueError, match="this network needs 46 pixels"):
-        summarize("scratch", image_size=20)
+        summary("scratch", image_size=20)
     with pytest.raises(DataError, match=r"names no network: no file none\.py"):
-        summarize("none.py:build")
+        summary("none.py:build")

@@ -43,7 +43,7 @@ def test_a_run_at_hand_knows_what_it_has_seen(runs: handful.Run, photo_folder: P
     photo = next((photo_folder / "round").iterdir())
     assert handful.predict(unwritten, photo)[0].label == "round"
     assert handful.evaluate(unwritten, photo_folder)[1].warnings == ()
-    with pytest.raises(UsageError, match="`run` was not written; expected one that was trained"):
+    with pytest.raises(UsageError, match="`run` was not written; expected one that was made"):
         handful.export(unwritten, "openvino")
 
 

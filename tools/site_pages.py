@@ -22,11 +22,13 @@ Parameter = TyperArgument | TyperOption
 PROJECT = Path(__file__).resolve().parent.parent
 # The order of the reference of Python; a public name that no line has comes last.
 PUBLIC_NAMES: Mapping[str, str] = {
-    "Jobs": "train evaluate predict explain check compare curve export serve preview summary",
-    "Photos": "load_index load_data split_index batches ImageIndex Split AugmentationPolicy",
+    "Jobs": "train evaluate predict explain check compare curve export serve preview "
+    "summary figures",
+    "Photos": "load_index load_data split_index batches ImageIndex Split AugmentationPolicy "
+    "ImageFolder",
     "Runs": "runs RunStore Run",
     "What jobs give": "Evaluation Classifier Prediction Explanation PhotoCheck Comparison CurveRun "
-    "Export",
+    "Export Preview NetworkSummary Figures",
     "Options": "TrainConfig CompareConfig",
     "Progress": "Reporter PrintReporter NotebookReporter Epoch",
 }

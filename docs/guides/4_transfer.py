@@ -25,7 +25,6 @@ from handful import CompareConfig, TrainConfig
 from handful.features.registry import build_network, find_backbone
 from handful.reports.training_charts import history_charts, time_chart
 from handful.training.networks import build_head, build_transfer
-from handful.training.summaries import summarize
 
 PHOTOS = guide.find_photos()
 split = handful.split_index(handful.load_index(PHOTOS))
@@ -42,7 +41,7 @@ split = handful.split_index(handful.load_index(PHOTOS))
 # having any weights:
 
 # %%
-xception = summarize("xception")
+xception = handful.summary("xception")
 print(f"{xception.parameters:,} parameters, of which {xception.trainable:,} are trained")
 
 assert xception.parameters == 20_863_529

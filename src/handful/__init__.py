@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from handful.config import CompareConfig, TrainConfig
     from handful.data.index import ImageIndex, load_index
     from handful.data.splits import Split
+    from handful.datasets.archives import ImageFolder, load_data
     from handful.errors import (
         DataError,
         HandfulError,
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
     from handful.reporting import Epoch, PrintReporter, Reporter
     from handful.run_store.run import Run
     from handful.run_store.store import RunStore, runs
+    from handful.serving.server import serve
     from handful.training.batches import batches
+    from handful.training.previews import Preview
     from handful.training.steps import split_index
+    from handful.training.summaries import NetworkSummary, summary
     from handful.workflows.check import PhotoCheck, check
     from handful.workflows.compare import compare
     from handful.workflows.curve import CurveRun, curve
+    from handful.workflows.figures import Figures, figures
     from handful.workflows.predict import explain, predict
     from handful.workflows.preview import preview
     from handful.workflows.train import evaluate, train
@@ -49,14 +54,18 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "Export",
+    "Figures",
     "HandfulError",
+    "ImageFolder",
     "ImageIndex",
     "MissingExtraError",
     "ModelFileError",
+    "NetworkSummary",
     "NotebookReporter",
     "OutputError",
     "PhotoCheck",
     "Prediction",
+    "Preview",
     "PrintReporter",
     "Reporter",
     "Run",
@@ -73,11 +82,15 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "figures",
+    "load_data",
     "load_index",
     "predict",
     "preview",
     "runs",
+    "serve",
     "split_index",
+    "summary",
     "train",
 ]
 
@@ -94,14 +107,18 @@ _HOMES = {
     "Evaluation": "evaluation.evaluation",
     "Explanation": "models.activation_maps",
     "Export": "exporting.export_jobs",
+    "Figures": "workflows.figures",
     "HandfulError": "errors",
+    "ImageFolder": "datasets.archives",
     "ImageIndex": "data.index",
     "MissingExtraError": "errors",
     "ModelFileError": "errors",
+    "NetworkSummary": "training.summaries",
     "NotebookReporter": "notebook.progress",
     "OutputError": "errors",
     "PhotoCheck": "workflows.check",
     "Prediction": "models.classifier",
+    "Preview": "training.previews",
     "PrintReporter": "reporting",
     "Reporter": "reporting",
     "Run": "run_store.run",
@@ -118,11 +135,15 @@ _HOMES = {
     "evaluate": "workflows.train",
     "explain": "workflows.predict",
     "export": "exporting.export_jobs",
+    "figures": "workflows.figures",
+    "load_data": "datasets.archives",
     "load_index": "data.index",
     "predict": "workflows.predict",
     "preview": "workflows.preview",
     "runs": "run_store.store",
+    "serve": "serving.server",
     "split_index": "training.steps",
+    "summary": "training.summaries",
     "train": "workflows.train",
 }
 

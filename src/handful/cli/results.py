@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # A command loads what it prints, and nothing else.
     from handful.workflows.cache import CacheInfo
     from handful.workflows.check import PhotoCheck
     from handful.workflows.curve import CurveRun
+    from handful.workflows.figures import Figures
 
 
 class _Result(Protocol):
@@ -298,6 +299,12 @@ def print_curve(found: "CurveRun") -> None:
     warn(found.warnings)
     if found.path is not None:
         show(f"Report: {found.path / 'curve.html'}")
+
+
+def print_figures(drawn: "Figures") -> None:
+    """Say where the figures are."""
+    for file in drawn.files:
+        show(f"Figure: {file}")
 
 
 def print_preview(shown: "Preview") -> None:

@@ -79,17 +79,10 @@ def figures(
     as_json: Json = False,
 ) -> None:
     """Draw a run's charts as PNG files, for slides and theses; needs the extra "figures"."""
-    from handful.reports.figures import write_figures
-    from handful.run_store.store import RunStore
+    from handful.workflows import figures as figures_workflow
 
-    run = RunStore().find(run)
-    whole = run if run.name not in ("", "..") else run.resolve()
-    paths = write_figures(run, output or whole.with_name(f"{whole.name}-figures"))
-    if as_json:
-        terminal.print_json({"figures": [str(path) for path in paths]})
-    else:
-        for path in paths:
-            terminal.show(f"Figure: {path}")
+    drawn = figures_workflow.figures(run, output=output)
+    results.give(drawn, as_json, results.print_figures)
 
 
 @errors()
@@ -134,9 +127,9 @@ def summary(
     as_json: Json = False,
 ) -> None:
     """Print a network's layers, shapes and parameters; no weights are needed."""
-    from handful.training.summaries import summarize
+    from handful.training import summaries
 
-    found = summarize(name, num_classes, image_size)
+    found = summaries.summary(name, num_classes, image_size)
     results.give(found, as_json, results.print_summary)
 
 
@@ -148,10 +141,10 @@ def data(
     quiet: Quiet = False,
 ) -> None:
     """Unpack a known data set into a folder, fetched if need be, with a sheet of examples."""
-    from handful.datasets.archives import make_image_folder
+    from handful.datasets.archives import load_data
 
     with terminal.watch(quiet) as reporter:
-        found = make_image_folder(name, cache_folder(), output, reporter)
+        found = load_data(name, output=output, reporter=reporter)
     results.give(found, as_json, results.print_image_folder)
 
 
@@ -165,10 +158,9 @@ def serve(
 
     The log is JSON lines on stderr. Where HANDFUL_TOKEN is set, requests must bring it.
     """
-    from handful.run_store.store import RunStore
-    from handful.serving.server import serve as serve_run
+    from handful.serving import server
 
-    serve_run(RunStore().find(run), config, partial(terminal.show, flush=True))
+    server.serve(run, config, announce=partial(terminal.show, flush=True))
 
 
 @errors("nothing is left behind")

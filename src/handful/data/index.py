@@ -282,8 +282,8 @@ def load_unlabeled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
     Raises:
         ValueError: When nothing was given.
     """
-    if isinstance(sources, str | Path):
-        sources = [sources]
+    if isinstance(sources, str | os.PathLike):
+        sources = [Path(sources) if sources else ""]
     if not sources or "" in sources:
         raise UsageError("no photos were given; expected files, folders or zips.")
     files: list[FoundFile] = []

@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 
 from handful.data.decoding import DecodeSettings, decode_whole, resize
 from handful.data.ignored import is_ignored
+from handful.data.inputs import path_of
 from handful.data.storage import ZipReader, read_file
 from handful.datasets.digits import DIGIT_FILES, MNIST, MNIST_CREDIT, find_digits, write_digits
 from handful.datasets.registry import CATS_AND_DOGS, Archive, find_archive, list_counts
-from handful.display import job_reporter
+from handful.display import Shown, job_reporter
+from handful.environment import cache_folder
 from handful.errors import DataError, OutputError, UsageError
 from handful.files.atomic import new_folder
 from handful.reporting import Progress, Reporter
 from handful.reports.sheets import example_sheet
+from handful.wording import number_of
 
 CATS_VS_DOGS = "cats-vs-dogs"
 DATA_NAMES = (CATS_VS_DOGS, MNIST)
@@ -28,9 +31,9 @@ _EXAMPLE_SIDE = 200
 _ENDINGS = (".jpg", ".png")
 
 
-@dataclass(frozen=True)
-class ImageFolder:
-    """A data set on disk, as `load_index` takes it.
+@dataclass(frozen=True, repr=False)
+class ImageFolder(Shown, os.PathLike[str]):
+    """A data set on disk; it stands for its path, wherever photos are asked for.
 
     Args:
         name: "cats-vs-dogs" or "mnist".
@@ -49,6 +52,13 @@ class ImageFolder:
     counts: dict[str, dict[str, int]]
     examples: Path
     credit: str
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def _in_words(self) -> str:
+        parts = ", ".join(f"{part} {sum(row.values()):,}" for part, row in self.counts.items())
+        return f"{self.name}, {number_of(self.num_images)}: {parts}; {str(self.path)[-60:]}"
 
     @property
     def num_images(self) -> int:
@@ -73,36 +83,39 @@ class ImageFolder:
         }
 
 
-def make_image_folder(
-    name: str,
-    cache_folder: Path,
-    folder: Path | None = None,
-    reporter: Reporter | None = None,
+def load_data(
+    name: str, *, output: str | Path | None = None, reporter: Reporter | None = None
 ) -> ImageFolder:
     """Unpack a named data set, unless it is there already, and draw 16 examples beside it.
 
+    A download is kept in handful's cache.
+
     Args:
         name: "cats-vs-dogs" or "mnist".
-        cache_folder: Where a download is kept.
-        folder: Folder to make; None takes `data/NAME`.
+        output: Folder to make; None takes `data/NAME`.
         reporter: Told each step before it is taken, and how far "download" and "unpack" are; None
             shows it, see `train`.
 
     Returns:
-        The folder.
+        The folder, to be given to `train` and the like; a notebook shows counts and examples.
 
     Raises:
-        ValueError: For an unknown name.
+        UsageError: For an unknown name, or an output that is no path.
         DataError: When the data cannot be had or are damaged.
         OutputError: When the folder is there and not whole, or cannot be written.
+
+    Example:
+        ```python
+        handful.train(handful.load_data("cats-vs-dogs"))
+        ```
     """
     if name not in DATA_NAMES:
         raise UsageError(f"There is no data set {name!r}; expected {' or '.join(DATA_NAMES)}.")
-    folder = folder or Path("data") / name
+    folder = Path("data") / name if output is None else path_of(output, "output", "a path")
     expected, credit = _expected(name)
     is_new, source = not (folder.exists() or folder.is_symlink()), None
     if is_new:
-        source = _unpack(name, folder, cache_folder, job_reporter(reporter))
+        source = _unpack(name, folder, cache_folder(), job_reporter(reporter))
     counts = count_images(folder)
     if counts not in expected:
         raise OutputError(
@@ -133,12 +146,12 @@ def _difference(counts: Mapping[str, int], expected: list[dict[str, int]]) -> st
     return f"it holds {list_counts(found)}; expected {list_counts(wanted)}"
 
 
-def _unpack(name: str, folder: Path, cache_folder: Path, reporter: Reporter) -> Path:
+def _unpack(name: str, folder: Path, cache: Path, reporter: Reporter) -> Path:
     """Fill the folder, and give the archive that it was filled from."""
     if name == MNIST:
-        path, _ = find_digits(cache_folder, reporter)
+        path, _ = find_digits(cache, reporter)
     else:
-        path = find_archive(CATS_AND_DOGS, cache_folder, reporter)
+        path = find_archive(CATS_AND_DOGS, cache, reporter)
     with new_folder(folder) as temporary, reporter.phase("unpack"):
         if name == MNIST:
             write_digits(path, temporary, reporter.progress)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from handful.data.index import ImageIndex
-from handful.display import job_reporter
+from handful.display import Shown, job_reporter
 from handful.errors import DataError, HandfulError, OutputError, UsageError
 from handful.exporting.export_card import CARD_FILE, CardContent, write_card
 from handful.exporting.export_graph import metadata_texts, whole_graph
@@ -24,7 +24,7 @@ from handful.features.registry import find_backbone, load_extractor
 from handful.files.atomic import new_folder, sha256_of
 from handful.models.classifier import Classifier
 from handful.reporting import Reporter
-from handful.run_store.store import RunStore
+from handful.run_store.store import AnyRun, RunStore
 from handful.run_store.stored_run import StoredRun
 from handful.wording import format_share
 
@@ -42,8 +42,8 @@ EXPORT_FILE = "export.json"
 FORMAT_VERSION = 1
 
 
-@dataclass(frozen=True)
-class Export:
+@dataclass(frozen=True, repr=False)
+class Export(Shown):
     """What `export` made.
 
     Args:
@@ -68,6 +68,11 @@ class Export:
     num_bytes: int
     parity: Parity
     accuracy: float | None = None
+
+    def _in_words(self) -> str:
+        what = f"{self.format}, {self.precision}, {self.num_bytes / 1e6:,.1f} MB"
+        agree = f"probabilities within {self.parity.largest_difference:.2g} of handful's"
+        return f"{what}, {agree}; {str(self.file)[-60:]}"
 
     def to_dict(self) -> dict[str, Any]:
         """The export in plain values, as `handful export --json` prints it.
@@ -104,7 +109,7 @@ class _Run:
 
 
 def export(
-    run: str | Path,
+    run: AnyRun,
     format: str,
     *,
     precision: str | None = None,
@@ -119,7 +124,7 @@ def export(
     handful on up to 64 images; where they differ by more than rounding, nothing is left behind.
 
     Args:
-        run: Folder of a run or of a classifier, or the name of a run, as for `handful.predict`.
+        run: As for `handful.predict`; a run that `train` gave must have been written.
         format: "openvino", "onnx", "litert" or "keras".
         precision: "f32", "bf16" or "int8"; None takes int8 for a run in int8 that is written for
             OpenVINO, else f32.

@@ -57,17 +57,19 @@ def photo_uri(read: Callable[[], bytes], large: bool = False) -> str:
         return ""
 
 
-def picture_uri(image: NDArray[np.uint8], large: bool = False) -> str:
+def picture_uri(image: NDArray[np.uint8], large: bool = False, *, most: int | None = None) -> str:
     """Make a picture that is small in bytes.
 
     Args:
         image: (H, W, 3) uint8 RGB, no larger than it is shown.
         large: Whether it is shown by itself.
+        most: Bytes that it may take; None takes those of a photo.
 
     Returns:
         A data: URI of a WebP file.
     """
-    most = _MOST_BYTES_LARGE if large else _MOST_BYTES
+    if most is None:
+        most = _MOST_BYTES_LARGE if large else _MOST_BYTES
     turned = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     while True:
         for quality in _QUALITIES:
@@ -78,6 +80,22 @@ def picture_uri(image: NDArray[np.uint8], large: bool = False) -> str:
         height, width = turned.shape[:2]
         half = (max(width // 2, 1), max(height // 2, 1))
         turned = cv2.resize(turned, half, interpolation=cv2.INTER_AREA)
+
+
+def fitted(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Make a picture as large as it is shown.
+
+    Args:
+        image: (H, W, 3) uint8.
+        side: Its longer side in pixels.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def read_named(path: str) -> bytes:

@@ -12,26 +12,43 @@ from numpy.typing import NDArray
 from handful.data.index import ImageIndex
 from handful.data.part_names import SPLIT_NAMES
 from handful.data.splits import Split
+from handful.datasets.archives import ImageFolder
 from handful.evaluation.comparison import Comparison
 from handful.evaluation.evaluation import Evaluation
 from handful.evaluation.learning_curve import REACH, LearningCurve
 from handful.evaluation.verdict import verdict
+from handful.exporting.export_card import CARD_FILE
+from handful.exporting.export_jobs import Export
+from handful.models.activation_maps import Explanation, overlay
 from handful.models.classifier import Classifier, Prediction, Predictions
 from handful.notebook.page import render
-from handful.notebook.pictures import Photo, photo_uri, picture_uri, read_named
+from handful.notebook.pictures import (
+    LARGE_SIDE,
+    Photo,
+    fitted,
+    photo_uri,
+    picture_uri,
+    read_named,
+)
 from handful.reports.charts import learning_curve_chart
-from handful.reports.comparison_page import link_to
+from handful.reports.comparison_page import COMPARISON_FILE, link_to
 from handful.reports.training_charts import history_charts, strategy_colors, time_chart
 from handful.run_store.files import REPORT_FILE
 from handful.run_store.run import Run
+from handful.run_store.store import RunList
 from handful.training.previews import Preview
+from handful.training.summaries import NetworkSummary
 from handful.wording import format_share
 from handful.workflows.check import PhotoCheck
 from handful.workflows.curve import CurveRun
+from handful.workflows.figures import Figures
 
 _PHOTOS, _MISTAKES, _PAIRS, _PREDICTIONS = 8, 6, 2, 6
 _CLASSES, _LINES, _FINDINGS, _BARS = 10, 4, 6, 5
 _RANDOM_VIEWS, _STEPS, _TILE = 8, 3, 64
+_LAYERS, _RUNS, _FIGURES = 24, 20, 6
+# Sheets and figures, in pixels and bytes.
+_SHEET, _FIGURE = (560, 14_000), (360, 5_000)
 
 View = dict[str, Any]
 
@@ -188,6 +205,7 @@ def _comparison(comparison: Comparison) -> View:
         "colors": strategy_colors(summary.name for summary in comparison.summaries),
         "charts": (time_chart([summary.to_dict() for summary in comparison.summaries]),),
         "differences": _first([row.sentence for row in comparison.differences]),
+        "page": _page(None if comparison.path is None else comparison.path / COMPARISON_FILE),
         "limitations": comparison.limitations,
     }
 
@@ -224,15 +242,70 @@ def _preview(preview: Preview) -> View:
 
 
 def _tile(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = image.shape[:2]
-    scale = _TILE / max(height, width)
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return fitted(image, _TILE)
 
 
 def _ends(count: int) -> list[int]:
     """Places of the first, the middle and the last of several."""
     return sorted({int(place) for place in np.linspace(0, count - 1, _STEPS)})
+
+
+def _explanation(explanation: Explanation) -> View:
+    tinted = overlay(explanation, LARGE_SIDE)
+    return {"explanation": explanation, "picture": picture_uri(tinted, large=True)}
+
+
+def _summary(summary: NetworkSummary) -> View:
+    """Of a deep network the first and the last layers."""
+    layers = summary.layers
+    ends = _LAYERS // 2
+    is_short = len(layers) <= _LAYERS
+    return {
+        "summary": summary,
+        "first": layers if is_short else layers[:ends],
+        "last": () if is_short else layers[-ends:],
+        "num_hidden": 0 if is_short else len(layers) - 2 * ends,
+        "shape": _shape,
+    }
+
+
+def _shape(shape: tuple[int | None, ...] | None) -> str:
+    return "?" if shape is None else " x ".join("any" if n is None else f"{n}" for n in shape)
+
+
+def _image_folder(folder: ImageFolder) -> View:
+    return {
+        "folder": folder,
+        "table": _table(folder.counts),
+        "sheet": _file_uri(folder.examples, *_SHEET),
+    }
+
+
+def _figures(figures: Figures) -> View:
+    shown = figures.files[:_FIGURES]
+    return {
+        "figures": figures,
+        "pictures": [(file.name, _file_uri(file, *_FIGURE)) for file in shown],
+        "num_hidden": len(figures.files) - len(shown),
+    }
+
+
+def _file_uri(file: Path, side: int, most: int) -> str:
+    """A picture that handful drew, in small; "" where it is gone."""
+    image = cv2.imread(str(file))
+    if image is None:
+        return ""
+    pixels = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    return picture_uri(fitted(pixels, side), most=most)
+
+
+def _export(export: Export) -> View:
+    card = export.path / CARD_FILE
+    return {"export": export, "parity": export.parity, "page": _page(card)}
+
+
+def _runs(runs: RunList) -> View:
+    return {"runs": runs[:_RUNS], "num_hidden": max(len(runs) - _RUNS, 0)}
 
 
 def _classifier(classifier: Classifier) -> View:
@@ -285,5 +358,11 @@ _VIEWS: dict[type, tuple[str, Callable[[Any], View]]] = {
     LearningCurve: ("curve", _curve),
     CurveRun: ("curve", _curve_run),
     Preview: ("preview", _preview),
+    Explanation: ("explanation", _explanation),
+    NetworkSummary: ("summary", _summary),
+    ImageFolder: ("image_folder", _image_folder),
+    Figures: ("figures", _figures),
+    Export: ("export", _export),
+    RunList: ("runs", _runs),
     Classifier: ("classifier", _classifier),
 }

@@ -97,6 +97,14 @@ class RunList(Shown, tuple[RunRow, ...]):
         return f"{number_of(len(self), 'run')}: {names}" + (", ..." if len(self) > 4 else "")
 
 
+class HasPath(Protocol):
+    """What a job gave, which may have been written."""
+
+    @property
+    def path(self) -> Path | None:
+        """Its folder; None where it was not written."""
+
+
 class RunDraft(Protocol):
     """A run's place while the run is made."""
 
@@ -342,12 +350,12 @@ class RunStore:
         found = [_row(file) for file in self.folder.glob(f"*/{RUN_FILE}") if file.is_file()]
         return RunList(sorted(found, key=lambda row: (row.date, row.name), reverse=True))
 
-    def find(self, run: AnyRun) -> Path:
+    def find(self, run: AnyRun | HasPath) -> Path:
         """Find a run by what a person calls it.
 
         Args:
             run: A path; or the name of a run in the folder, a beginning that no other has, or
-                "latest"; or a run that `train` gave, or one of a list of runs.
+                "latest"; or what has a path: a run that `train` gave, or one of a list of runs.
 
         Returns:
             Its path; the name itself where there is no such run.
@@ -366,6 +374,8 @@ class RunStore:
             return places[text]
         if text == LATEST and places:
             return next(iter(places.values()))
+        if not path.exists() and path.name == text and (self.folder / text).is_dir():
+            return self.folder / text  # a comparison, or what else was made of photos
         begun = [] if path.exists() else [other for other in places if other.startswith(text)]
         if len(begun) > 1:
             raise DataError(
@@ -453,16 +463,12 @@ def runs(folder: str | Path = RUNS_FOLDER) -> RunList:
 
 
 def _place_of(run: Any) -> Path:
-    """The folder of a run that is given as a value."""
-    from handful.run_store.run import Run
-
-    if isinstance(run, RunRow | StoredRun):
-        return run.path
-    if not isinstance(run, Run):
+    """The folder of what is at hand: a run, one of a list, a comparison, a learning curve."""
+    if not hasattr(run, "path"):
         return path_of(run, "run", _RUN)
     if run.path is None:
-        raise UsageError("`run` was not written; expected one that was trained with an `output`.")
-    return run.path
+        raise UsageError("`run` was not written; expected one that was made with an `output`.")
+    return path_of(run.path, "run", _RUN)
 
 
 def _row(file: Path) -> RunRow:

@@ -1,5 +1,6 @@
 """The process that serves a classifier: its socket, its signals, its end."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -10,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +22,8 @@ from handful.config import ServeConfig
 from handful.errors import HandfulError, ModelFileError, OutputError, UsageError
 from handful.extras import missing_extra
 from handful.models.classifier import Classifier
+from handful.options import changed
+from handful.run_store.store import AnyRun, RunStore
 from handful.serving.addresses import invitation, open_at
 from handful.serving.batching import Batcher
 from handful.serving.log import json_log
@@ -38,23 +43,80 @@ _M_MMAP_THRESHOLD = -3  # of malloc.h
 logger = logging.getLogger("handful.serve")
 
 
-def serve(run: Path, config: ServeConfig, announce: Callable[[str], None] | None = None) -> None:
-    """Serve a classifier until SIGINT or SIGTERM, then end what was begun.
+@dataclass
+class _Stop:
+    """How a server is stopped from another thread than its own."""
+
+    interrupts: list[int] = field(default_factory=list)
+    server: Any = None
+    owns_process: bool = True
+
+    def __call__(self) -> None:
+        self.interrupts.append(signal.SIGINT)
+        if self.server is not None:
+            self.server.handle_exit(signal.SIGINT, None)
+
+
+def serve(
+    run: AnyRun,
+    config: ServeConfig | None = None,
+    *,
+    announce: Callable[[str], None] | None = None,
+    **options: Any,
+) -> None:
+    """Classify photos over HTTP until Ctrl-C or SIGTERM, then end what was begun.
+
+    It is made for a process of its own, as `handful serve` is: the log goes to standard error, and
+    signals are heeded. In a notebook, interrupting the cell stops it.
 
     Args:
-        run: Folder of a run, or of a classifier.
-        config: Where, and how much.
-        announce: Called with lines on the address, once requests can be made.
+        run: As for `handful.predict`; or the folder of a classifier.
+        config: Where, and how much; None takes the defaults.
+        announce: Called with lines on the address, once requests can be made; None prints them.
+        **options: Options of `ServeConfig` by name, instead of a `config` or changing it.
 
     Raises:
         HandfulError: When the classifier cannot be read, the address cannot be listened at, or
             fastapi and its like are not installed.
-        ValueError: When HANDFUL_TOKEN is too short to be a secret.
+        UsageError: For an option that is none, what is no run, or when HANDFUL_TOKEN is too short
+            to be a secret.
+
+    Example:
+        ```python
+        handful.serve("latest", port=8080)
+        ```
     """
+    config = changed(config or ServeConfig(), options, job=serve)
+    folder, stop = RunStore().find(run), _Stop()
+    announce = announce or partial(print, flush=True)
+    if not _has_event_loop():
+        _serve(folder, config, announce, stop)
+        return
+    # A notebook's: the server gets a loop in a thread, and signals stay the notebook's.
+    stop.owns_process = False
+    with ThreadPoolExecutor(1, "serve") as pool:
+        served = pool.submit(_serve, folder, config, announce, stop)
+        try:
+            served.result()
+        except KeyboardInterrupt:
+            stop()
+            served.result()
+
+
+def _has_event_loop() -> bool:
+    """Whether code is run by an event loop, in which no other can be run."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _serve(run: Path, config: ServeConfig, announce: Callable[[str], None], stop: _Stop) -> None:
     token = read_token()
     return_large_memory()
     with (
-        _noting_interrupts() as interrupts,
+        _noting_interrupts(stop.interrupts),
         _listening(config) as listener,
         threadpool_limits(1, user_api="blas"),
         json_log(config.quiet) as log,
@@ -69,7 +131,7 @@ def serve(run: Path, config: ServeConfig, announce: Callable[[str], None] | None
         try:
             service = _make_service(batcher, card, config, token)
             _warn_of_exposure(config, token)
-            _run_server(service, compiled, listener, config, announce, interrupts, watch_signals)
+            _run_server(service, compiled, listener, config, announce, stop, watch_signals)
             ends_at = (service.told_at or 0.0) + max(1.0, config.drain_seconds) + _LAST_SECONDS
         except BaseException:
             pool.shutdown()
@@ -78,23 +140,23 @@ def serve(run: Path, config: ServeConfig, announce: Callable[[str], None] | None
         if not batcher.close(max(0.2, ends_at - time.monotonic())):
             # Threads cannot be ended, and the interpreter's own end waits for them.
             logger.warning("ended in the middle of decoding")
-            log.stop()
-            os._exit(0)
-    if log.is_stuck:
+            if stop.owns_process:
+                log.stop()
+                os._exit(0)
+    if log.is_stuck and stop.owns_process:
         # The interpreter's own end would wait for standard error, which nobody reads.
         os._exit(0)
 
 
 @contextmanager
-def _noting_interrupts() -> Iterator[list[int]]:
+def _noting_interrupts(came: list[int]) -> Iterator[None]:
     """Keep the first Ctrl-C or SIGTERM until the server can heed it.
 
     Raised within an import it may leave Python's import lock taken, and then the thread that
     compiles the network never ends.
     """
-    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield came
+        yield
         return
     names = (signal.SIGINT, signal.SIGTERM)
     # A signal without a handler of Python's raises nothing, and is left as it is.
@@ -108,7 +170,7 @@ def _noting_interrupts() -> Iterator[list[int]]:
     for name in before:
         signal.signal(name, note)
     try:
-        yield came
+        yield
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
@@ -222,8 +284,8 @@ def _run_server(
     compiled: Future[None],
     listener: socket.socket,
     config: ServeConfig,
-    announce: Callable[[str], None] | None,
-    interrupts: list[int],
+    announce: Callable[[str], None],
+    stop: _Stop,
     watch_signals: Callable[[], None],
 ) -> None:
     from handful.serving.connections import make_server
@@ -235,18 +297,17 @@ def _run_server(
         service.is_ready = True
         addresses = open_at(config.host, listener)
         logger.info("ready", extra={"fields": {"url": addresses[0]}})
-        if announce is not None:
-            for line in _welcome(addresses, service, config):
-                announce(line)
+        for line in _welcome(addresses, service, config):
+            announce(line)
 
     def begin() -> None:
         watch_signals()
-        if interrupts:  # it came while the server was being made
-            server.handle_exit(interrupts[0], None)
+        if stop.interrupts:  # it came while the server was being made
+            server.handle_exit(stop.interrupts[0], None)
         else:
             compiled.add_done_callback(on_compiled)
 
-    server = make_server(service, config, begin)
+    stop.server = server = make_server(service, config, begin)
     server.run(sockets=[listener])
     error = compiled.exception()
     if isinstance(error, HandfulError):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from handful.display import Shown
 from handful.errors import DataError, UsageError
 from handful.features.backbones import efficientnet_loading
 from handful.features.backbones.keras_applications import KERAS_BODIES
@@ -57,8 +58,8 @@ class BodySummary:
     non_trainable: int
 
 
-@dataclass(frozen=True)
-class NetworkSummary:
+@dataclass(frozen=True, repr=False)
+class NetworkSummary(Shown):
     """A network's shapes, parameters and layers.
 
     Args:
@@ -81,6 +82,10 @@ class NetworkSummary:
     layers: tuple[LayerSummary, ...]
     body: BodySummary | None = None
 
+    def _in_words(self) -> str:
+        trained = f"{self.parameters:,} parameters, {self.trainable:,} trainable"
+        return f"{self.name[-60:]}, {len(self.layers)} layers, {trained}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON.
 
@@ -90,10 +95,10 @@ class NetworkSummary:
         return asdict(self)
 
 
-def summarize(
+def summary(
     name: str, num_classes: int | None = None, image_size: int | None = None
 ) -> NetworkSummary:
-    """Build a network with fresh weights and count its layers and parameters.
+    """Show a network's layers, shapes and parameters; no weights are needed.
 
     Args:
         name: "scratch", "mnist" or "small"; a backbone's name, which gets the exercise's head on
@@ -102,13 +107,20 @@ def summarize(
         image_size: Side of the square pictures; None takes what the network is for.
 
     Returns:
-        The summary.
+        The summary; a notebook shows it as a table.
 
     Raises:
-        ValueError: For an unknown name, fewer than two classes, or pictures too small.
+        UsageError: For an unknown name, fewer than two classes, or pictures too small.
         MissingExtraError: When Keras, or what it computes with, is not installed.
         DataError: When the user's file or function gives no network.
+
+    Example:
+        ```python
+        print(handful.summary("efficientnet-lite0", num_classes=3).parameters)
+        ```
     """
+    if not isinstance(name, str):
+        raise UsageError(f"`name` is of type {type(name).__name__}; expected a network's name.")
     if image_size is not None and image_size < 1:
         raise UsageError(f"`image_size` is {image_size}; expected a number of pixels.")
     if num_classes is not None and num_classes < 2:
