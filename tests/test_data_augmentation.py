@@ -267,7 +267,7 @@ def test_key_tells_policies_apart() -> None:
         ),
         ({"height_shift_range": ()}, r"`height_shift_range` is \(\); expected a number"),
         ({"brightness_range": (2, 1)}, r"`brightness_range` is \(2, 1\); expected \(low, high\)"),
-        ({"brightness_range": 0.5}, r"`brightness_range` is 0\.5; expected \(low, high\)"),
+        ({"brightness_range": 0.5}, r"`brightness_range` is 0\.5; expected two numbers"),
         ({"cval": 256}, "`cval` is 256; expected 0 to 255"),
         ({"fill_mode": "mirror"}, "`fill_mode` is 'mirror'; expected one of nearest, reflect"),
     ],

@@ -278,10 +278,13 @@ def test_gray_arrays_and_any_mode_of_pillow_s_are_photos(classifier: Classifier)
         ("absent.jpg", r"1 images cannot be read: absent.jpg does not exist\.$"),
         (b"no photo", r"image 0 is not a photo of a known format"),
         ([b""], r"image 0 is empty"),
-        (7, r"images is a int; expected a path, a file's bytes, an \(H, W, 3\) uint8 array or"),
-        ([None], r"image 0 is a NoneType; expected a path"),
-        ([["a.jpg"]], r"image 0 is a list; expected a path"),
-        ({"a.jpg": 1}, r"images is a dict; expected a path"),
+        (
+            7,
+            r"images is of type int; expected a path, a file's bytes, an \(H, W, 3\) uint8 array",
+        ),
+        ([None], r"image 0 is of type NoneType; expected a path"),
+        ([["a.jpg"]], r"image 0 is of type list; expected a path"),
+        ({"a.jpg": 1}, r"images is of type dict; expected a path"),
     ],
 )
 def test_what_is_no_photo_is_named(classifier: Classifier, images: Any, message: str) -> None:

@@ -1,7 +1,12 @@
 """Options: one place for names, ranges and help, for Python and the command line."""
 
-from dataclasses import fields
+import json
+import re
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -52,9 +57,34 @@ def test_all_of_the_help_explains_every_option_under_its_heading() -> None:
         assert rule.help.split()[0] in parts[heading]
 
 
-def test_a_text_among_numbers_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"`epochs` is 'ten'; expected 1 to 100000\."):
-        TrainConfig(strategy="augmented", epochs="ten")  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("epochs", "ten", "'ten'; expected 1 to 100000"),
+        ("epochs", 2.5, "2.5; expected 1 to 100000"),
+        ("seed", None, "None; expected 0 to 4294967295"),
+        ("tta", "yes", "'yes'; expected True or False"),
+        ("fixes", 3, "3; expected a text"),
+        ("strategy", 3, "3; expected one of transfer, scratch, "),
+        ("validation_fraction", [0.2], "[0.2]; expected a number between 0 and 1"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"`{name}` is {expected}")):
+        TrainConfig(**{name: value})
+
+
+def test_a_value_becomes_one_of_pythons_own_types() -> None:
+    """So that it can be written as JSON, and read back as the same."""
+    config = TrainConfig(
+        fixes=Path("my/fixes.csv"),  # type: ignore[arg-type]
+        seed=np.int64(3),  # type: ignore[arg-type]
+        validation_fraction=np.float32(0.25),  # type: ignore[arg-type]
+        max_megapixels=50,
+    )
+    assert json.loads(json.dumps(asdict(config))) == asdict(config)
+    assert (config.fixes, config.seed, config.validation_fraction) == ("my/fixes.csv", 3, 0.25)
+    assert CompareConfig(strategy=["scratch"]).strategy == ("scratch",)  # type: ignore[arg-type]
 
 
 def test_a_policy_is_made_of_the_options_given() -> None:

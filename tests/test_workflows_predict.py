@@ -59,7 +59,7 @@ def test_wrong_arguments_are_named(runs: handful.Run, photo_folder: Path) -> Non
             ask()
     with pytest.raises(UsageError, match=r"^`photos` is 3\.5; expected a folder, a zip or a CSV"):
         handful.evaluate("latest", 3.5)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="images is a int; expected a path"):
+    with pytest.raises(UsageError, match="images is of type int; expected a path"):
         handful.predict("latest", 3)  # type: ignore[arg-type]
 
 

@@ -71,7 +71,7 @@ def test_wrong_questions_are_refused(photo: Path) -> None:
         preview(photo, recipe="mine")
     with pytest.raises(UsageError, match="`image_size` is 2; expected 8 to 1024 pixels"):
         preview(photo, image_size=2)
-    with pytest.raises(UsageError, match="photo is a float; expected a path"):
+    with pytest.raises(UsageError, match="photo is of type float; expected a path"):
         preview(1.5)  # type: ignore[arg-type]
 
 

@@ -1,8 +1,6 @@
 """What views of photos are drawn from: a group of options, as `config` has others."""
 
 from dataclasses import dataclass, fields
-from numbers import Real
-from typing import Any
 
 from handful.errors import UsageError
 from handful.options import Options, option
@@ -98,25 +96,22 @@ class AugmentationPolicy(Options):
     )
 
     def __post_init__(self) -> None:
-        for name in (*_SHIFTS, "zoom_range", *_FACTORS):
-            if isinstance(value := getattr(self, name), list):
-                object.__setattr__(self, name, tuple(value))
         super().__post_init__()
         for name in _SHIFTS:
-            if not _is_shift(value := getattr(self, name)):
+            value = getattr(self, name)
+            if value == () or (not isinstance(value, tuple) and value < 0):
                 raise UsageError(
                     f"`{name}` is {value!r}; expected a number, 0 or more, or one or more shifts."
                 )
-        if not (_is_number(self.zoom_range) or _is_pair(self.zoom_range)) or not (
-            0 < self.zoom_interval[0] <= self.zoom_interval[1]
-        ):
+        is_pair = not isinstance(self.zoom_range, tuple) or len(self.zoom_range) == 2
+        if not (is_pair and 0 < self.zoom_interval[0] <= self.zoom_interval[1]):
             raise UsageError(
                 f"`zoom_range` is {self.zoom_range!r}; expected a number, 0 or more and less than "
                 "1, or (low, high) above 0."
             )
         for name in _FACTORS:
             pair = getattr(self, name)
-            if pair is not None and not (_is_pair(pair) and 0 <= pair[0] <= pair[1]):
+            if pair is not None and not (len(pair) == 2 and 0 <= pair[0] <= pair[1]):
                 raise UsageError(f"`{name}` is {pair!r}; expected (low, high), 0 or more.")
 
     @property
@@ -142,17 +137,3 @@ class AugmentationPolicy(Options):
         return "views2:" + ":".join(
             f"{value:g}" if isinstance(value, float) else str(value) for value in values
         )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real)
-
-
-def _is_pair(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
-
-
-def _is_shift(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return value != () and all(map(_is_number, value))
-    return _is_number(value) and value >= 0

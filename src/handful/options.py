@@ -6,11 +6,14 @@ child of several. Python, JSON and the command line take the same names from it.
 
 import difflib
 import inspect
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from inspect import get_annotations
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, ClassVar, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from handful.errors import UsageError
 
@@ -43,7 +46,10 @@ class Rule(NamedTuple):
     is_common: bool = False
 
     def expected(self, found: Any = None) -> str:
-        """What values it takes, in words; of texts the one that is nearest to what was found."""
+        """What values it takes, in words; of texts the one that is nearest to what was found.
+
+        "" where it takes any.
+        """
         if self.choices:
             near = difflib.get_close_matches(str(found).lower(), self.choices, 1)
             return f"one of {', '.join(self.choices)}" + "".join(
@@ -55,21 +61,20 @@ class Rule(NamedTuple):
             return f"more than {self.above}" + (
                 "" if self.most is None else f", at most {self.most}"
             )
+        if self.least is None:
+            return ""
         return f"{self.least} or more" if self.most is None else f"{self.least} to {self.most}"
 
     def allows(self, value: Any) -> bool:
         """Whether it takes a value; numbers that are none are never taken."""
         if self.choices:
             return value in self.choices
-        try:
-            return bool(
-                (self.least is None or value >= self.least)
-                and (self.most is None or value <= self.most)
-                and (self.above is None or value > self.above)
-                and (self.below is None or value < self.below)
-            )
-        except TypeError:  # a text has no place among numbers
-            return False
+        return bool(
+            (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
 
 
 def option(default: Any, help: str, **rule: Any) -> Any:
@@ -97,13 +102,57 @@ class Options:
     heading: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
         for found in fields(self):
-            rule, value = found.metadata.get("rule"), getattr(self, found.name)
-            if rule is None or value is None:
+            if (rule := found.metadata.get("rule")) is None:
                 continue
+            given = getattr(self, found.name)
+            try:
+                value = _plain(given, hints[found.name])
+            except TypeError:
+                expected = rule.expected(given) or _in_words(hints[found.name])
+                raise UsageError(f"`{found.name}` is {given!r}; expected {expected}.") from None
+            object.__setattr__(self, found.name, value)
             for one in value if isinstance(value, tuple) else (value,):
-                if not rule.allows(one):
+                if one is not None and not rule.allows(one):
                     raise UsageError(f"`{found.name}` is {one!r}; expected {rule.expected(one)}.")
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _plain(value: Any, hint: Any) -> Any:
+    """A value of the type that a hint says; numbers of others' types, paths and lists are taken.
+
+    What is something else is a TypeError.
+    """
+    kinds = _kinds(hint)
+    if value is None and NoneType in kinds:
+        return None
+    for kind in kinds:
+        if get_origin(kind) is tuple and isinstance(value, tuple | list):
+            return tuple(_plain(one, get_args(kind)[0]) for one in value)
+    if str in kinds and isinstance(value, str | os.PathLike):
+        return os.fspath(value)
+    if bool in kinds and isinstance(value, bool):
+        return value
+    if int in kinds and isinstance(value, Integral):
+        return int(value)
+    if float in kinds and isinstance(value, Real):
+        return int(value) if isinstance(value, Integral) else float(value)
+    raise TypeError
+
+
+def _in_words(hint: Any) -> str:
+    """What values a hint allows."""
+    kinds = _kinds(hint)
+    words = {str: "a text", bool: "True or False", int: "a whole number", float: "a number"}
+    found = [words[kind] for kind in kinds if kind in words]
+    for kind in kinds:
+        if get_origin(kind) is tuple:
+            found.append("several" if ... in get_args(kind) else "two numbers")
+    return " or ".join(found)
 
 
 def changed(

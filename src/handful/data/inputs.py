@@ -66,7 +66,7 @@ def listed(images: Pictures) -> list[Any]:
     if isinstance(images, Iterable) and not isinstance(images, dict):
         return list(images)
     raise UsageError(
-        f"images is a {type(images).__name__}; expected {_EXPECTED}, or a list of them."
+        f"images is of type {type(images).__name__}; expected {_EXPECTED}, or a list of them."
     )
 
 
@@ -103,7 +103,7 @@ def in_memory(image: Any, name: str = "image") -> bytes | NDArray[np.uint8]:
     if isinstance(image, Image.Image):
         return rgb_of(image)
     if not hasattr(image, "__array__"):
-        raise UsageError(f"{name} is a {type(image).__name__}; expected {_EXPECTED}.")
+        raise UsageError(f"{name} is of type {type(image).__name__}; expected {_EXPECTED}.")
     array = np.asarray(image)
     if array.dtype != np.uint8:
         raise UsageError(

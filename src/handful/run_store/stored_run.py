@@ -1,9 +1,9 @@
 """A run's folder, read."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,13 +65,6 @@ class StoredRun:
             config = {_RENAMED.get(k, k): value for k, value in self.metadata["config"].items()}
             if config.get("recipe") == "exercise":
                 config["recipe"] = "keras-tutorial"
-            hints = get_type_hints(TrainConfig)
-            for name, kind in ((found.name, hints[found.name]) for found in fields(TrainConfig)):
-                value = config.get(name)
-                # JSON writes some floats without a dot.
-                whole = int if isinstance(0.5, kind) else kind
-                if value is not None and not isinstance(value, kind | whole):
-                    raise ValueError(f"{name} is {value!r}")
             return TrainConfig(**config)
         except MALFORMED as error:
             raise no_run(self.path / RUN_FILE, error) from error

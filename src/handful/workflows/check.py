@@ -18,6 +18,7 @@ from handful.config import CHECK_OPTIONS, TrainConfig
 from handful.data.decoding import thumbnail
 from handful.data.fixes import Fix, load_fixed_index, read_fixes, refuse_existing, write_fixes
 from handful.data.index import ImageIndex, check_classes, label_conflicts
+from handful.data.inputs import path_of
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, duplicate_groups
 from handful.display import Shown, job_reporter
@@ -223,6 +224,7 @@ def check(
     config = changed(config or TrainConfig(), options, job=check, names=CHECK_OPTIONS)
     path, reporter = RunStore().output(output, photos, "-check", once=True), job_reporter(reporter)
     if fix_list is not None:
+        fix_list = path_of(fix_list, "fix_list", "a CSV file to make")
         refuse_existing(fix_list)
         _refuse_same(fix_list, path)
     with _output_folder(path) as folder:

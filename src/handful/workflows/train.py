@@ -10,6 +10,7 @@ from typing import Any
 from handful.config import TrainConfig
 from handful.data.fixes import load_fixed_index
 from handful.data.index import ImageIndex
+from handful.data.inputs import path_of
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, duplicate_groups, read_manifest, write_manifest
 from handful.display import job_reporter
@@ -206,7 +207,8 @@ def _split(
     given, known = photos if isinstance(photos, Split) else None, {}
     if manifest is not None:
         # What was left out as a leak comes back, to be left out again.
-        known = read_manifest(Path(manifest), dropped="train" if config.drop_leaks else None)
+        place = path_of(manifest, "split", "the split.csv of a run")
+        known = read_manifest(place, dropped="train" if config.drop_leaks else None)
     with reporter.phase("index"):
         index = (
             photos.index if isinstance(photos, Split) else load_fixed_index(photos, config.fixes)
