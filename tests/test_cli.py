@@ -933,17 +933,17 @@ def test_resume_finds_the_latest_unfinished_run(
     result = invoke("train", photo_folder, "--strategy", "scratch", "--resume")
     assert result.exit_code == 1 and result.stderr.count("\n") == 1
     assert "There is no unfinished training on" in result.stderr
-    asked: dict[str, object] = {}
+    asked: list[tuple[Path, bool]] = []
 
-    def remember(*_: object, **options: object) -> None:
-        asked.update(options)
+    def remember(_: RunStore, path: Path, *, resume: bool = False) -> None:
+        asked.append((path, resume))
         raise HandfulError("enough")
 
-    monkeypatch.setattr(train_workflow, "train", remember)
+    monkeypatch.setattr(RunStore, "new", remember)
     place = Path("runs") / f"{photo_folder.name}-2"
     checkpoint_path(place).mkdir(parents=True)
     invoke("train", photo_folder, "--strategy", "scratch", "--resume")
-    assert asked["output"] == place and asked["resume"] is True
+    assert asked == [(place, True)]
 
 
 @pytest.mark.slow
@@ -1028,8 +1028,7 @@ def test_every_compare_option_reaches_the_job(
         seed=5,
         max_megapixels=9.0,
     )
-    assert asked["output"] == Path("runs") / f"{photo_folder.name}-compare"
-    assert asked["resume"] is True
+    assert asked["output"] is None and asked["resume"] is True
 
 
 def test_evaluate_warns_of_photos_learned_from(run_path: Path, photo_folder: Path) -> None:
@@ -1096,7 +1095,7 @@ def test_photos_that_changed_since_are_told(run_path: Path, tmp_path: Path) -> N
     (run_path / "run.json").write_text(json.dumps(facts))
     result = invoke("train", "--from", run_path, "-o", tmp_path / "again")
     assert result.exit_code == 0
-    assert f"Warning: {facts['photos']} has changed since the run that is repeated" in result.stderr
+    assert f"Warning: {facts['photos']} has changed since {run_path} was made" in result.stdout
 
 
 @pytest.mark.parametrize("verb", ["curve", "check", "compare"])
@@ -1104,13 +1103,14 @@ def test_default_folders_are_named_after_the_photos(
     verb: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: list[object] = []
+    decide = RunStore.output
 
-    def remember(*_: object, output: object, **__: object) -> None:
-        asked.append(output)
+    def remember(*given: Any, **options: Any) -> None:
+        asked.append(decide(*given, **options))
         raise HandfulError("enough")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(importlib.import_module(f"handful.workflows.{verb}"), verb, remember)
+    monkeypatch.setattr(RunStore, "output", remember)
     for photos in ("photos.2024.jan", "/"):
         assert invoke(verb, photos).exit_code == 1
     assert asked == [Path(f"runs/photos.2024-{verb}"), Path(f"runs/photos-{verb}")]
