@@ -1,6 +1,5 @@
 import csv
 import errno
-import importlib
 import inspect
 import io
 import json
@@ -13,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from handful.cli.commands import app
 from handful.errors import DataError, HandfulError, UsageError
 from handful.features.conversion import FrozenNetwork
 from handful.files.tables import read_csv
-from handful.run_store.store import checkpoint_path
+from handful.run_store.store import RunStore, checkpoint_path
 from handful.wording import printable
 from handful.workflows import compare as compare_workflow
 from handful.workflows import train as train_workflow
