@@ -48,7 +48,7 @@ _CLASSES, _LINES, _FINDINGS, _BARS = 10, 4, 6, 5
 _RANDOM_VIEWS, _STEPS, _TILE = 8, 3, 64
 _LAYERS, _RUNS, _FIGURES = 24, 20, 6
 # Sheets and figures, in pixels and bytes.
-_SHEET, _FIGURE = (560, 14_000), (360, 5_000)
+_SHEET, _FIGURE = (460, 13_000), (320, 4_000)
 
 View = dict[str, Any]
 
