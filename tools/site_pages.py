@@ -51,7 +51,7 @@ PARTS: Mapping[str, str] = {
     "handful.training.jobs": "TrainedNetwork",
     "handful.training.rungs": "Ladder Rung",
     "handful.statistics.intervals": "CalibrationError",
-    "handful.training.previews": "Preview Strip",
+    "handful.training.previews": "Strip",
     "handful.exporting.parity": "Parity",
 }
 
