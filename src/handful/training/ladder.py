@@ -51,10 +51,10 @@ def climb(job: TrainingJob) -> tuple[Ladder, EmbeddedImages, Answer]:
         What was tried; the photos' embeddings of the rung chosen; and the same way of choosing for
         other splits of the training and validation photos, for `resample`.
     """
-    begun, split = time.perf_counter(), job.split
+    split = job.split
     assert job.embedded is not None
-    started = begun - job.reporter.seconds.get("embed", 0.0)
-    tried = [_judge(job, FAST, job.embedded, started, None)]
+    begun = time.perf_counter() - job.reporter.seconds.get("embed", 0.0)
+    tried = [_judge(job, FAST, job.embedded, begun, None)]
     results: list[_Tried | Attempt] = [*tried]
     job.reporter.log(str(tried[0].attempt))
     for rung in RUNGS:

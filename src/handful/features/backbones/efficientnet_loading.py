@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from handful.errors import MissingExtraError, UsageError
-from handful.extras import missing_extra
+from handful.extras import is_installed, missing_extra
 from handful.features.backbones.efficientnet_lite import (
     EMBEDDING_DIM,
     LITE_VARIANTS,
@@ -98,6 +98,7 @@ def load_joined(metadata: BackboneMetadata, precision: str) -> OpenVinoExtractor
         The extractor; a photo's vector has all networks' features.
 
     Raises:
+        MissingExtraError: When the package of a part's weights is not installed.
         UsageError: When weights were given: each part takes its package's.
     """
     if metadata.weights_path is not None:
@@ -105,6 +106,13 @@ def load_joined(metadata: BackboneMetadata, precision: str) -> OpenVinoExtractor
             f"`weights` is {str(metadata.weights_path)!r} and the backbone {metadata.name}, whose "
             "parts take the weights of their packages; leave the file out."
         )
+    # EfficientNet-Lite0 is in the base install; where it is not, `_locate` says so.
+    optional = [name for name in LITE_VARIANTS if _short(name) != "lite0"]
+    absent = [name for name in optional if not is_installed(LITE_VARIANTS[name].package)]
+    if absent:
+        packages = " and ".join(_package(LITE_VARIANTS[name]) for name in absent)
+        extras = ",".join(map(_short, absent))
+        raise missing_extra(extras, f"{metadata.name} needs {packages}, not installed.")
     parts = {
         name: replace(_with_weights(name), image_size=metadata.image_size) for name in LITE_VARIANTS
     }
@@ -235,12 +243,17 @@ def _locate(variant: LiteVariant, metadata: BackboneMetadata) -> tuple[Path, str
         found = (
             f"The weights of {metadata.name} are in the package {package}, which is not installed."
         )
-        short = metadata.name.removesuffix(MULTILEVEL).rpartition("-")[2]
+        short = _short(metadata.name)
         if short == "lite0":
             raise MissingExtraError(f"{found} Install it with: pip install {package}")
         raise missing_extra(short, found)
     path = Path(spec.submodule_search_locations[0]) / "models" / variant.file_name
     return path, variant.sha256
+
+
+def _short(name: str) -> str:
+    """Such as "lite1", which the extra is called as well."""
+    return name.removesuffix(MULTILEVEL).rpartition("-")[2]
 
 
 def _package(variant: LiteVariant) -> str:
