@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -278,10 +279,11 @@ def test_a_signal_while_it_starts_breaks_into_nothing_and_is_heeded(
 
 @pytest.mark.slow
 def test_in_a_notebook_it_serves_until_the_cell_is_interrupted(
-    tiny_run: Path, photo: bytes, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Path, photo: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An event loop runs already there, and its signals are its own."""
-    monkeypatch.chdir(tiny_run.parent)
+    shutil.copytree(tiny_run, tmp_path / "runs" / "leaf-1")
+    monkeypatch.chdir(tmp_path)
     said, answers = [], []
 
     def visit(address: str) -> None:
@@ -295,7 +297,7 @@ def test_in_a_notebook_it_serves_until_the_cell_is_interrupted(
         threading.Thread(target=visit, args=(line.split()[2],)).start()
 
     async def cell() -> None:
-        handful.serve(tiny_run.name, port=0, quiet=True, announce=announce)
+        handful.serve("leaf", port=0, quiet=True, announce=announce)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     loop = asyncio.new_event_loop()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # A command loads what it prints, and nothing else.
     from handful.models.calibration import Abstention
     from handful.models.classifier import Prediction
     from handful.run_store.run import Run
-    from handful.run_store.store import RunRow
+    from handful.run_store.run_list import RunRow
     from handful.training.previews import Preview
     from handful.training.summaries import NetworkSummary
     from handful.workflows.cache import CacheInfo

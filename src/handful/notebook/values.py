@@ -35,7 +35,7 @@ from handful.reports.comparison_page import COMPARISON_FILE, link_to
 from handful.reports.training_charts import history_charts, strategy_colors, time_chart
 from handful.run_store.files import REPORT_FILE
 from handful.run_store.run import Run
-from handful.run_store.store import RunList
+from handful.run_store.run_list import RunList
 from handful.training.previews import Preview
 from handful.training.summaries import NetworkSummary
 from handful.wording import format_share

@@ -6,29 +6,26 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union
 
-from handful.config import RUNS_FOLDER, TrainConfig
+from handful.config import RUNS_FOLDER
 from handful.data.inputs import PHOTOS, path_of
 from handful.data.splits import write_manifest
-from handful.display import Shown
 from handful.errors import DataError, UsageError
-from handful.files.atomic import MALFORMED, new_folder
+from handful.files.atomic import new_folder
 from handful.files.drafts import names_in_hand
 from handful.models.classifier import CLASSIFIER_FOLDER, Classifier, is_classifier
 from handful.run_store.files import (
     MANIFEST_FILE,
     RUN_FILE,
-    no_run,
     write_history,
     write_metadata,
     write_predictions,
     write_training_photos,
 )
-from handful.run_store.stored_run import StoredRun
-from handful.wording import number_of
+from handful.run_store.run_list import RunList, RunRow, read_row
+from handful.run_store.stored_run import UNFINISHED, StoredRun
 
 if TYPE_CHECKING:
     from handful.run_store.run import Run
@@ -39,62 +36,10 @@ Output = str | Path | Literal[False] | None
 LATEST = "latest"
 _RUN = "a run's folder, its name, the beginning of it, or latest"
 _CHECKPOINT = ".checkpoint"
-# Why a training stopped that can be gone on with.
-_UNFINISHED = ("interrupted", "time")
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """A run in a list of runs.
-
-    Args:
-        name: Its name, which finds it.
-        path: Its folder.
-        date: When it was written.
-        photos: What it was trained on; None where that cannot be read.
-        strategy: How it was trained.
-        accuracy: On its validation photos.
-        note: What its maker wrote about it.
-        state: That its training can be gone on with, or what is wrong with the folder; or "".
-    """
-
-    name: str
-    path: Path
-    date: datetime
-    photos: Path | None = None
-    strategy: str = ""
-    accuracy: float | None = None
-    note: str = ""
-    state: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The row in plain values, as `handful runs --json` prints it.
-
-        Returns:
-            Names and values are described in docs/file-formats.md.
-        """
-        return {
-            "name": self.name,
-            "path": str(self.path),
-            "date": self.date.isoformat(timespec="seconds"),
-            "photos": None if self.photos is None else str(self.photos),
-            "strategy": self.strategy,
-            "accuracy": self.accuracy,
-            "note": self.note,
-            "state": self.state,
-        }
 
 
 # What stands for a run: a path or a name, or a run that is at hand.
 AnyRun: TypeAlias = Union[str, Path, StoredRun, RunRow, "Run"]
-
-
-class RunList(Shown, tuple[RunRow, ...]):
-    """Runs, the latest first; a notebook shows a table of them."""
-
-    def _in_words(self) -> str:
-        names = ", ".join(row.name for row in self[:4])
-        return f"{number_of(len(self), 'run')}: {names}" + (", ..." if len(self) > 4 else "")
 
 
 class HasPath(Protocol):
@@ -260,7 +205,7 @@ class RunStore:
         with new_folder(path, replace=goes_on, keep_others=True) as folder:
             draft = _FolderDraft(folder, checkpoint)
             yield draft
-        if draft.stopped not in _UNFINISHED:
+        if draft.stopped not in UNFINISHED:
             shutil.rmtree(checkpoint, ignore_errors=True)
 
     def write(self, run: "Run", path: str | Path) -> StoredRun:
@@ -347,7 +292,7 @@ class RunStore:
         Returns:
             The latest first; a folder that cannot be read says so in its `state`.
         """
-        found = [_row(file) for file in self.folder.glob(f"*/{RUN_FILE}") if file.is_file()]
+        found = [read_row(file) for file in self.folder.glob(f"*/{RUN_FILE}") if file.is_file()]
         return RunList(sorted(found, key=lambda row: (row.date, row.name), reverse=True))
 
     def find(self, run: AnyRun | HasPath) -> Path:
@@ -412,7 +357,7 @@ class RunStore:
         """Remove what processes that were killed at their very end did not."""
         for checkpoint in self.folder.glob("*" + _CHECKPOINT):
             with suppress(DataError):
-                if StoredRun(checkpoint.with_suffix("")).stopped not in _UNFINISHED:
+                if StoredRun(checkpoint.with_suffix("")).stopped not in UNFINISHED:
                     shutil.rmtree(checkpoint, ignore_errors=True)
 
 
@@ -469,22 +414,3 @@ def _place_of(run: Any) -> Path:
     if run.path is None:
         raise UsageError("`run` was not written; expected one that was made with an `output`.")
     return path_of(run.path, "run", _RUN)
-
-
-def _row(file: Path) -> RunRow:
-    run = StoredRun(file.parent)
-    row = RunRow(run.path.name, run.path, datetime.fromtimestamp(file.stat().st_mtime, UTC))
-    try:
-        unfinished = run.stopped in _UNFINISHED
-        return replace(
-            row,
-            photos=run.photos,
-            strategy=str(run.metadata["config"].get("strategy", TrainConfig.strategy)),
-            accuracy=float(run.result["accuracy"]),
-            note=run.note,
-            state=f"stopped ({run.stopped}); it can be resumed" if unfinished else "",
-        )
-    except DataError as error:
-        return replace(row, state=str(error))
-    except MALFORMED as error:
-        return replace(row, state=str(no_run(file, error)))

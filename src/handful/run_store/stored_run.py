@@ -25,6 +25,8 @@ from handful.run_store.files import (
     read_training_photos,
 )
 
+# Why a training stopped that can be gone on with.
+UNFINISHED = ("interrupted", "time")
 # Names of options in runs that handful 0.1 made.
 _RENAMED = {
     "learning_curve": "curve",
