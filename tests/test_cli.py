@@ -101,6 +101,7 @@ def test_train_json_is_one_object_with_the_documented_names(
         "strategy",
         "recipe",
         "backbone",
+        "device",
         "training",
         "photos_per_second",
         "resampling",

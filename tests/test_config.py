@@ -26,7 +26,7 @@ def test_the_cache_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.Mo
         ),
         ({"recipe": "mine"}, "`recipe` is 'mine'; expected one of handful, keras-tutorial, mnist"),
         ({"resize": "stretch"}, "`resize` is 'stretch'; expected one of squash, crop, halfway"),
-        ({"precision": "f64"}, "`precision` is 'f64'; expected one of auto, bf16, f32, int8"),
+        ({"precision": "f64"}, "`precision` is 'f64'; expected one of auto, bf16, f16, f32, int8"),
         (
             {"class_weight": "some"},
             "`class_weight` is 'some'; expected one of auto, balanced, none",

@@ -18,11 +18,11 @@ from handful.data.target import softmax
 from handful.errors import HandfulError, MissingExtraError
 from handful.exporting.export_graph import folded_head, whole_graph
 from handful.exporting.export_jobs import Export, export
-from handful.exporting.export_onnx import write_onnx
 from handful.exporting.export_runtime import FILE_NAMES, check_extra, open_export
 from handful.features.backbones.efficientnet_lite import LiteVariant
 from handful.features.backbones.efficientnet_loading import write_lite
 from handful.features.conversion import FrozenNetwork, write_network
+from handful.features.onnx_graph import write_onnx
 from handful.features.openvino import OpenVinoExtractor
 from handful.files.atomic import sha256_of
 from handful.models.classifier import Classifier

@@ -1,3 +1,4 @@
+import importlib
 import os
 import subprocess
 import sys
@@ -6,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from handful.errors import MissingExtraError, UsageError
-from handful.features.keras_runtime import BACKENDS, chosen_backend, require_keras
+from handful.features.keras_runtime import (
+    BACKENDS,
+    chosen_backend,
+    is_built_for_gpus,
+    require_keras,
+)
 
 
 def run(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -52,6 +58,74 @@ def test_what_is_missing_is_named_with_its_extra(
     monkeypatch.setenv("KERAS_BACKEND", "openvino")
     with pytest.raises(UsageError, match=f"and training trains.*expected {', '.join(BACKENDS)}"):
         require_keras("Training")
+
+
+def test_a_backend_with_a_gpu_is_taken_before_others(
+    installed: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = "handful.features.keras_runtime"
+    installed.update({"tensorflow", "jax", "torch"})
+    monkeypatch.setattr(f"{runtime}.is_built_for_gpus", lambda name: name in ("jax", "torch"))
+    monkeypatch.setattr(f"{runtime}.has_nvidia_gpu", lambda: True)
+    assert (chosen_backend(), chosen_backend("gpu")) == ("jax", "jax")
+    assert chosen_backend("cpu") == "tensorflow"
+    monkeypatch.setattr(f"{runtime}.has_nvidia_gpu", lambda: False)
+    assert chosen_backend() == "tensorflow"
+
+
+def test_what_was_built_for_gpus_is_told_without_importing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def install(name: str, entry_points: str = "") -> None:
+        folder = tmp_path / f"{name.replace('-', '_')}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(entry_points)
+        importlib.invalidate_caches()
+
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not any(map(is_built_for_gpus, ("jax", "torch")))
+    install("jax-cuda13-plugin", "[jax_plugins]\nxla_cuda13 = jax_plugins.xla_cuda13\n")
+    assert is_built_for_gpus("jax")
+    (tmp_path / "torch" / "lib").mkdir(parents=True)
+    (tmp_path / "torch" / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert not is_built_for_gpus("torch")
+    (tmp_path / "torch" / "lib" / "libtorch_cuda.so").touch()
+    assert is_built_for_gpus("torch")
+    install("nvidia-cudnn-cu12")
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    assert is_built_for_gpus("tensorflow")
+    install("tensorflow-cpu")
+    assert not is_built_for_gpus("tensorflow")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_training_goes_where_it_was_asked_to(backend: str) -> None:
+    done = run(
+        """
+from handful.errors import UsageError
+from handful.features.keras_runtime import prepare_keras, sees_gpu, trains_on
+prepare_keras(device="cpu")
+import keras
+for device in ("cpu", "auto"):
+    with trains_on(device):
+        print(keras.ops.convert_to_numpy(keras.ops.ones(2) + 1))
+print(sees_gpu())
+try:
+    with trains_on("gpu"):
+        pass
+except UsageError as error:
+    print(error)
+""",
+        KERAS_BACKEND=backend,
+        CUDA_VISIBLE_DEVICES="",
+    )
+    assert done.returncode == 0, done.stderr
+    first, second, sees, error = done.stdout.splitlines()
+    assert (first, second, sees) == ("[2. 2.]", "[2. 2.]", "False")
+    assert error.startswith(f"`device` is 'gpu', and {backend}, which Keras trains with, has none")
 
 
 @pytest.mark.real

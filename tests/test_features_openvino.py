@@ -9,7 +9,7 @@ from handful.errors import ModelFileError
 from handful.features import openvino as openvino_module
 from handful.features.conversion import FrozenNetwork
 from handful.features.extractor import available_cores
-from handful.features.openvino import OpenVinoExtractor, resolve_precision
+from handful.features.openvino import OpenVinoExtractor, openvino_gpu, resolve_precision
 
 
 def test_precision_is_what_the_processor_does() -> None:
@@ -34,6 +34,38 @@ def test_bf16_is_chosen_where_there_are_matrix_units(
     monkeypatch.setattr(openvino_module, "_has_matrix_units", lambda: units)
     assert resolve_precision("auto") == expected
     assert resolve_precision("bf16") == "bf16"
+
+
+def test_16_bits_are_a_gpus() -> None:
+    assert resolve_precision("f16") == "f32"
+
+
+def test_a_gpu_is_chosen_by_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    class Core:
+        available_devices = ("CPU", "GPU.0", "GPU.1")
+
+        def get_property(self, device: str, name: str) -> str:
+            return {"GPU.0": "Type.INTEGRATED", "GPU.1": "Type.DISCRETE"}[device]
+
+    monkeypatch.setattr(openvino, "Core", Core)
+    openvino_gpu.cache_clear()
+    assert openvino_gpu(False) == openvino_gpu(True) == "GPU.1"
+    Core.available_devices = ("CPU", "GPU.0")
+    openvino_gpu.cache_clear()
+    assert (openvino_gpu(False), openvino_gpu(True)) == (None, "GPU.0")
+    openvino_gpu.cache_clear()
+
+
+def test_another_device_compiles_what_a_gpu_would(tiny_network: FrozenNetwork) -> None:
+    """A device that gives all to the processor stands in: it takes what a GPU's plugin takes."""
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    own = OpenVinoExtractor(tiny_network, "f32")
+    other = OpenVinoExtractor(tiny_network, "bf16", "HETERO:CPU")
+    assert other.precision == "f32" and other.key == f"{own.key} HETERO:CPU"
+    np.testing.assert_allclose(other.embed(images), own.embed(images), rtol=1e-5)
+    assert OpenVinoExtractor(tiny_network, "f16", "GPU").precision == "f16"
 
 
 def test_cores_are_those_this_process_may_use() -> None:

@@ -18,7 +18,7 @@ from handful.config import CompareConfig, ServeConfig, TrainConfig
 from handful.errors import UsageError
 from handful.options import changed, headings
 
-HEADINGS = ("Data", "Training", "Network", "Trust", "Output")
+HEADINGS = ("Data", "Device", "Training", "Network", "Trust", "Output")
 
 
 def test_options_are_changed_by_name() -> None:

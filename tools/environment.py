@@ -140,7 +140,7 @@ def lock(check: bool) -> None:
     if check:
         shutil.copy(written, target)
     command = [uv, "pip", "compile", "--quiet", "pyproject.toml", "--extra", "test"]
-    command += ["--extra", "docs"]
+    command += ["--extra", "docs", "--extra", "gpu"]
     # One version of each package for every Python and platform: the one that was tested.
     command += ["--universal", "--python-version", "3.11", "--fork-strategy", "fewest"]
     command += ["--no-emit-index-url", "--no-emit-find-links"]

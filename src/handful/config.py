@@ -6,7 +6,8 @@ from pathlib import Path
 from handful.errors import UsageError
 from handful.options import Options, option
 
-PRECISIONS = ("auto", "bf16", "f32", "int8")
+PRECISIONS = ("auto", "bf16", "f16", "f32", "int8")
+DEVICES = ("auto", "cpu", "gpu")
 RESIZES = ("squash", "crop", "halfway")
 CLASS_WEIGHTS = ("auto", "balanced", "none")
 QUALITIES = ("fast", "good", "best")
@@ -19,7 +20,7 @@ _COMPARED = {
     "mnist": ("scratch",),
 }
 # What jobs that train nothing use of the options of a training.
-_LOOKING = ("fixes", "backbone", "weights", "image_size", "resize", "precision", "seed")
+_LOOKING = ("fixes", "backbone", "weights", "image_size", "resize", "precision", "device", "seed")
 CHECK_OPTIONS = (*_LOOKING, "max_megapixels", "validation_fraction")
 CURVE_OPTIONS = (*_LOOKING, "max_megapixels", "class_weight")
 RUNS_FOLDER = Path("runs")
@@ -99,6 +100,22 @@ class NetworkOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceOptions(Options):
+    """Where networks compute.
+
+    Args:
+        device: "auto" takes a GPU where there is one that works, else the processor; "cpu" never
+            looks for one; "gpu" ends with an error where there is none.
+    """
+
+    heading = "Device"
+
+    device: str = option(
+        "auto", "auto (a GPU where one works), cpu or gpu, for networks.", choices=DEVICES
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingOptions(Options):
     """How it is trained.
 
@@ -121,9 +138,10 @@ class TrainingOptions(Options):
         resize: "squash" keeps the whole photo and not its proportions, "crop" the reverse,
             "halfway" is a compromise between both; None takes the recipe's, which is "halfway" in
             our way.
-        precision: "int8", "bf16" or "f32" arithmetic in the network; "auto" takes int8 for the
-            EfficientNet-Lites, which alone have it, and for others bf16 where the processor has
-            matrix units for it, else f32; networks trained from scratch compute in f32.
+        precision: "int8", "bf16", "f16" or "f32" arithmetic in the network; "auto" takes int8 for
+            the EfficientNet-Lites, which alone have it, and for others bf16 where the processor has
+            matrix units for it, else f32; on a GPU always f32; networks trained from scratch
+            compute in f32. "f16" is for GPUs; processors compute it in f32.
         views: Augmented copies of each training photo to fit the head on: the photo itself, and
             others drawn from `handful.data.augmentation.VIEWS_POLICY`; 1 is the photo alone.
         tta: Average a photo's and its mirror image's embedding when predicting.
@@ -178,7 +196,8 @@ class TrainingOptions(Options):
     )
     precision: str = option(
         "auto",
-        "auto, int8, bf16 or f32 arithmetic in the network; int8 is efficientnet-lite's.",
+        "auto, int8, bf16, f16 (on a GPU) or f32 arithmetic in the network; int8 is "
+        "efficientnet-lite's.",
         choices=PRECISIONS,
     )
     views: int = option(
@@ -232,7 +251,7 @@ class TrustOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(TrustOptions, NetworkOptions, TrainingOptions, DataOptions):
+class TrainConfig(TrustOptions, NetworkOptions, DeviceOptions, TrainingOptions, DataOptions):
     """Everything that decides what `train` makes from a set of photos.
 
     Raises:
@@ -277,7 +296,7 @@ class TrainConfig(TrustOptions, NetworkOptions, TrainingOptions, DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig(NetworkOptions, DataOptions):
+class CompareConfig(NetworkOptions, DeviceOptions, DataOptions):
     """What `compare` trains.
 
     Args:
@@ -355,6 +374,7 @@ class CompareConfig(NetworkOptions, DataOptions):
             backbone=None if trains_network else self.backbone,
             weights=None if trains_network else self.weights,
             network=self.network if trains_network else None,
+            device=self.device,
             epochs=self.epochs if has_epochs else None,
             time_budget=QUICK_MINUTES if self.quick and has_epochs else None,
             difference=self.difference,
@@ -362,7 +382,7 @@ class CompareConfig(NetworkOptions, DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeConfig(Options):
+class ServeConfig(DeviceOptions):
     """How a classifier is served over HTTP.
 
     Args:

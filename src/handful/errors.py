@@ -41,5 +41,9 @@ class MissingExtraError(HandfulError):
     """An optional dependency is needed and not installed; the message names the extra."""
 
 
+class DeviceError(HandfulError):
+    """A GPU is there and cannot be used, or computes something else than the processor."""
+
+
 class TrainingError(HandfulError):
     """Training cannot go on: the loss is no number any more."""

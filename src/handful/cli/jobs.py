@@ -19,7 +19,7 @@ from handful.cli.frame import (
     errors,
     makes,
 )
-from handful.config import CHECK_OPTIONS, CURVE_OPTIONS, CompareConfig, TrainConfig
+from handful.config import CHECK_OPTIONS, CURVE_OPTIONS, CompareConfig, DeviceOptions, TrainConfig
 
 if TYPE_CHECKING:
     from handful.run_store.run import Run
@@ -131,7 +131,7 @@ def compare(
 
 
 @errors()
-@takes(TrainConfig, "fixes")
+@takes(TrainConfig, "fixes", "device")
 def evaluate(
     config: TrainConfig,
     run: RunPath,
@@ -154,6 +154,7 @@ def evaluate(
             photos,
             part=part,
             fixes=config.fixes,
+            device=config.device,
             use_cache=not no_cache,
             reporter=reporter,
         )
@@ -170,7 +171,9 @@ def evaluate(
 
 
 @errors()
+@takes(DeviceOptions)
 def predict(
+    config: DeviceOptions,
     run: RunPath,
     images: Images,
     abstain: Annotated[
@@ -207,7 +210,7 @@ def predict(
         raise typer.BadParameter("--json and --csv exclude each other")
     if abstain and error_rate is None:
         error_rate = USUAL_ERROR_RATE
-    classifier = RunStore().classifier(run)
+    classifier = RunStore().classifier(run, config.device)
     # What is no error rate or coverage is said before the work.
     classifier.check_guarantees(error_rate, coverage)
     index = load_unlabeled(images)
@@ -239,7 +242,9 @@ def predict(
 
 
 @errors()
+@takes(DeviceOptions)
 def explain(
+    config: DeviceOptions,
     run: RunPath,
     images: Images,
     output: Annotated[
@@ -259,7 +264,7 @@ def explain(
     from handful.models.activation_maps import write_explanations
     from handful.run_store.store import RunStore
 
-    classifier = RunStore().classifier(run)
+    classifier = RunStore().classifier(run, config.device)
     with terminal.watch(quiet) as reporter, reporter.phase("explain"):
         written = write_explanations(
             classifier, images, output, class_name, rival_name, reporter.progress

@@ -148,7 +148,7 @@ def export(
     _check_names(format, precision)
     check_extra(format)
     place = RunStore().find(run)
-    classifier = Classifier.load(place)
+    classifier = Classifier.load(place, "cpu")
     read = _Run(place, classifier, RunStore().of(classifier))
     chosen = precision or _default_precision(read.classifier, format)
     folder = Path(output) if output else _default_output(read.path, format, precision)
@@ -321,7 +321,7 @@ def _write(
         if format == "openvino":
             save_graph(graph, path)
         else:
-            from handful.exporting.export_onnx import write_onnx
+            from handful.features.onnx_graph import write_onnx
 
             write_onnx(graph, path, metadata_texts(metadata))
         return

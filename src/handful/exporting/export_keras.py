@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from handful.errors import HandfulError
 from handful.exporting.export_graph import INPUT_NAME, OUTPUT_NAME, folded_head, network_graph
-from handful.exporting.graph_visitor import GraphVisitor, kind_of, unknown_operation
 from handful.exporting.square_graph import Ops, square
+from handful.features.graph_visitor import GraphVisitor, kind_of, unknown_operation
 from handful.features.keras_runtime import prepare_keras, usual_keras
 from handful.files.drafts import Draft
 from handful.models.classifier import Classifier

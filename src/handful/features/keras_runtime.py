@@ -1,27 +1,71 @@
-"""Keras, the one place that starts it: on the backend that is asked for or installed, quietly."""
+"""Keras, the one place that starts it: on the backend asked for, or that has a GPU, quietly."""
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 
 from handful.environment import default_variables
 from handful.errors import MissingExtraError, UsageError
 from handful.extras import is_installed, missing_extra, require
+from handful.features.nvidia import has_nvidia_gpu
 
 # What Keras can train with, the first that is installed being taken.
 BACKENDS = ("tensorflow", "jax", "torch")
+# Else one library takes nearly all of a GPU's memory, and the next finds none.
+_SHARED_MEMORY = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 
-def chosen_backend() -> str:
+def chosen_backend(device: str = "auto") -> str:
     """What Keras computes with here.
 
+    Args:
+        device: "cpu" where no GPU will be used.
+
     Returns:
-        `KERAS_BACKEND` where it is set, else the first of `BACKENDS` that is installed.
+        `KERAS_BACKEND` where it is set; else the first of `BACKENDS` that was installed for the
+        GPU that is there, or that is installed.
     """
-    installed = (name for name in BACKENDS if is_installed(name))
-    return os.environ.get("KERAS_BACKEND") or next(installed, BACKENDS[0])
+    asked = os.environ.get("KERAS_BACKEND")
+    if asked:
+        return asked
+    installed = [name for name in BACKENDS if is_installed(name)]
+    able = []
+    if device != "cpu" and len(installed) > 1 and has_nvidia_gpu():
+        able = [name for name in installed if is_built_for_gpus(name)]
+    return next(iter([*able, *installed]), BACKENDS[0])
+
+
+def is_built_for_gpus(backend: str) -> bool:
+    """Whether what is installed of a backend can use NVIDIA GPUs; it is not imported to tell.
+
+    Args:
+        backend: One of `BACKENDS`.
+
+    Returns:
+        False also for a TensorFlow whose CUDA was not installed by pip.
+    """
+    if backend == "jax":
+        return any("cuda" in found.name for found in entry_points(group="jax_plugins"))
+    if backend == "torch":
+        spec = find_spec("torch")
+        folders = (spec and spec.submodule_search_locations) or []
+        libraries = ("libtorch_cuda.so", "torch_cuda.dll")
+        return any((Path(place) / "lib" / name).exists() for place in folders for name in libraries)
+    return _is_there("nvidia-cudnn-cu12") and not _is_there("tensorflow-cpu")
+
+
+def _is_there(package: str) -> bool:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def require_keras(purpose: str) -> None:
@@ -56,7 +100,7 @@ def require_keras(purpose: str) -> None:
     require("keras", purpose, "keras")
 
 
-def prepare_keras(purpose: str = "Training a network") -> None:
+def prepare_keras(purpose: str = "Training a network", device: str = "auto") -> None:
     """Import Keras with its backend below it, quietly.
 
     `KERAS_BACKEND` and `TF_CPP_MIN_LOG_LEVEL` are respected where they are set; the environment is
@@ -64,6 +108,7 @@ def prepare_keras(purpose: str = "Training a network") -> None:
 
     Args:
         purpose: As for `require_keras`.
+        device: As for `chosen_backend`.
 
     Raises:
         MissingExtraError: As `require_keras` does.
@@ -73,7 +118,8 @@ def prepare_keras(purpose: str = "Training a network") -> None:
         return
     require_keras(purpose)
     wants_quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
-    with default_variables(KERAS_BACKEND=chosen_backend(), TF_CPP_MIN_LOG_LEVEL="3"):
+    own = {"KERAS_BACKEND": chosen_backend(device), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with default_variables(**own, **_SHARED_MEMORY):
         if os.environ["KERAS_BACKEND"] == "tensorflow":
             logging.getLogger("tensorflow").addFilter(_NoRetracing())
             # Its first lines come before it reads the level.
@@ -81,6 +127,51 @@ def prepare_keras(purpose: str = "Training a network") -> None:
                 with _standard_error_closed():
                     import tensorflow  # noqa: F401
         import keras  # noqa: F401
+
+        if device != "cpu" and has_nvidia_gpu():
+            sees_gpu()  # libraries read how to share its memory when they first look for it
+
+
+def sees_gpu() -> bool:
+    """Whether what Keras computes with, imported, really has a GPU."""
+    import keras
+
+    backend = keras.backend.backend()
+    try:
+        if backend == "jax":
+            import jax
+
+            return any(found.platform in ("gpu", "cuda", "rocm") for found in jax.devices())
+        if backend == "torch":
+            torch = importlib.import_module("torch")
+            return bool(torch.cuda.is_available())
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    except Exception:  # whatever a broken driver makes them raise
+        return False
+
+
+@contextlib.contextmanager
+def trains_on(device: str) -> Iterator[None]:
+    """Have networks that are built and trained in a block compute where it was asked.
+
+    Args:
+        device: "auto" leaves it to Keras, which takes a GPU where its backend has one; "cpu" or
+            "gpu".
+
+    Raises:
+        UsageError: For "gpu", when there is none.
+    """
+    import keras
+
+    if device == "gpu" and not sees_gpu():
+        raise UsageError(
+            f"`device` is 'gpu', and {keras.backend.backend()}, which Keras trains with, has none. "
+            "Install JAX or PyTorch for CUDA, or set `device` to auto or cpu."
+        )
+    with keras.device("cpu:0") if device == "cpu" else contextlib.nullcontext():
+        yield
 
 
 class _NoRetracing(logging.Filter):

@@ -1,4 +1,6 @@
-"""Networks on the processor: any number of threads ask one, and a forked process compiles it anew.
+"""Networks by OpenVINO, on the processor or on Intel's GPU.
+
+Any number of threads ask one, and a forked process compiles it anew.
 
 A picture is always inferred on its own, several at the same time: its embedding does not depend on
 its neighbors.
@@ -31,16 +33,16 @@ def resolve_precision(precision: str) -> str:
     """Precision that the processor will really compute in.
 
     Args:
-        precision: "auto", "bf16", "f32" or "int8".
+        precision: "auto", "bf16", "f16", "f32" or "int8".
 
     Returns:
         "bf16", "f32" or "int8"; "auto" is bf16 where the processor has matrix units for it (AMX):
         with vector instructions alone it is slower than f32. A processor without any computes in
-        f32 instead of bf16.
+        f32 instead of bf16, and every one instead of "f16".
     """
     if precision in ("f32", "int8"):
         return precision
-    if precision == "auto" and not _has_matrix_units():
+    if precision == "f16" or (precision == "auto" and not _has_matrix_units()):
         return "f32"
     from handful.features.runtime import openvino
 
@@ -57,29 +59,36 @@ def _has_matrix_units() -> bool:
 
 
 class OpenVinoExtractor:
-    """A converted network that embeds on the processor, compiled at first use.
+    """A converted network that OpenVINO embeds with, compiled at first use.
 
     Args:
         network: The converted network.
-        precision: "auto", "bf16", "f32", or "int8" for a network that was converted to it.
+        precision: "auto", "bf16", "f32", or "int8" for a network that was converted to it; on a
+            GPU also "f16".
+        device: OpenVINO's name of where it computes.
     """
 
-    def __init__(self, network: FrozenNetwork, precision: str = "auto") -> None:
-        self.network = network
+    def __init__(
+        self, network: FrozenNetwork, precision: str = "auto", device: str = "CPU"
+    ) -> None:
+        self.network, self.device = network, device
         self.digest = network.digest
         self.image_size = network.image_size
         self.embedding_dim = network.embedding_dim
-        self.precision = resolve_precision(precision)
+        self.precision = (
+            resolve_precision(precision) if device == "CPU" else _gpu_precision(precision)
+        )
         self._compiled = CompiledNetwork(self._compile, self._warm_up)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _opened_once, (self.network, self.precision)
+        return _opened_once, (self.network, self.precision, self.device)
 
     @property
     def key(self) -> str:
-        """The network's digest, the precision, and OpenVINO's version."""
+        """The network's digest, the precision, OpenVINO's version, and the GPU where it is one."""
         version = importlib.metadata.version("openvino")
-        return f"{self.digest}:{self.precision}:openvino {version}"
+        where = "" if self.device == "CPU" else f" {self.device}"
+        return f"{self.digest}:{self.precision}:openvino {version}{where}"
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed images, see `FeatureExtractor.embed`.
@@ -111,7 +120,7 @@ class OpenVinoExtractor:
         if parts is None:
             return None
         model.add_outputs([part.output for part in parts])
-        compiled = CompiledNetwork(lambda: _compile(model, self.precision, "LATENCY"))
+        compiled = CompiledNetwork(lambda: _compile(model, self.precision, "LATENCY", self.device))
 
         def look(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             with compiled.request() as request:
@@ -133,7 +142,7 @@ class OpenVinoExtractor:
     def _compile(self) -> Any:
         model = read_network(self.network)
         try:
-            return _compile(model, self.precision, "THROUGHPUT")
+            return _compile(model, self.precision, "THROUGHPUT", self.device)
         except RuntimeError as error:
             raise ModelFileError(
                 f"{self.network.xml_path} cannot be run as a network: {explain_damage(error)}"
@@ -141,21 +150,45 @@ class OpenVinoExtractor:
 
 
 @cache
-def _opened_once(network: FrozenNetwork, precision: str) -> OpenVinoExtractor:
+def _opened_once(network: FrozenNetwork, precision: str, device: str) -> OpenVinoExtractor:
     """Unpickle: a process compiles a network once, however often it is sent there."""
-    return OpenVinoExtractor(network, precision)
+    return OpenVinoExtractor(network, precision, device)
 
 
-def _compile(model: Any, precision: str, hint: str) -> Any:
+@cache
+def openvino_gpu(takes_integrated: bool) -> str | None:
+    """Find a GPU that OpenVINO can use.
+
+    Args:
+        takes_integrated: Whether one inside the processor will do: it is hardly faster than that.
+
+    Returns:
+        OpenVINO's name for it; None where there is none.
+    """
     from handful.features.runtime import openvino
 
-    options = {
+    core = openvino.Core()
+    found = [name for name in core.available_devices if name.startswith("GPU")]
+    kinds = {name: str(core.get_property(name, "DEVICE_TYPE")).lower() for name in found}
+    discrete = [name for name in found if "discrete" in kinds[name]]
+    return next(iter([*discrete, *(found if takes_integrated else [])]), None)
+
+
+def _gpu_precision(precision: str) -> str:
+    return precision if precision in ("f16", "int8") else "f32"
+
+
+def _compile(model: Any, precision: str, hint: str, device: str = "CPU") -> Any:
+    from handful.features.runtime import openvino
+
+    options: dict[str, Any] = {
         "PERFORMANCE_HINT": hint,
         # What an int8 network leaves in floating point stays float32.
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        "INFERENCE_NUM_THREADS": available_cores(),
+        "INFERENCE_PRECISION_HINT": precision if precision in ("bf16", "f16") else "f32",
     }
-    return openvino.Core().compile_model(model, "CPU", options)
+    if device == "CPU":
+        options["INFERENCE_NUM_THREADS"] = available_cores()
+    return openvino.Core().compile_model(model, device, options)
 
 
 class CompiledNetwork:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from handful.errors import UsageError
 from handful.features import backbones
+from handful.features.devices import on_device
 from handful.features.extractor import Backbone, FeatureExtractor, weights_sha256
 
 if TYPE_CHECKING:
@@ -77,13 +78,17 @@ def find_backbone(
     return replace(backbone, metadata=replace(metadata, weights_path=path, weights_sha256=sha256))
 
 
-def load_extractor(backbone: Backbone, precision: str = "auto") -> FeatureExtractor:
+def load_extractor(
+    backbone: Backbone, precision: str = "auto", device: str = "cpu"
+) -> FeatureExtractor:
     """Open what embeds with a backbone, converting its network when it was not before.
 
     Args:
         backbone: From `find_backbone`.
         precision: "int8" computes in 8 bits, where the network has a form for it. Anything else
-            takes its weights in float32: "f32", "bf16", or "auto", what suits the processor.
+            takes its weights in float32: "f32", "bf16", "f16" on a GPU, or "auto", what suits the
+            processor.
+        device: Where it is to compute, see `handful.features.devices.find_gpu`.
 
     Returns:
         The extractor.
@@ -101,7 +106,7 @@ def load_extractor(backbone: Backbone, precision: str = "auto") -> FeatureExtrac
             f"`precision` is 'int8' and the backbone {metadata.name}; expected one of "
             f"{', '.join(able)}, or another precision."
         )
-    return backbone.load(metadata, precision)
+    return on_device(backbone.load(metadata, precision), device, precision)
 
 
 def build_network(backbone: Backbone, include_top: bool = False) -> "keras.Model":

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.config import PRECISIONS, RESIZES
+from handful.config import PRECISIONS, RESIZES, DeviceOptions
 from handful.data.decoding import DecodeSettings, decode, resize
 from handful.data.index import ImageIndex, RejectedFile, load_unlabeled
 from handful.data.inputs import Pictures, in_memory, is_path, listed
 from handful.display import Shown
 from handful.errors import DataError, ModelFileError, UsageError
 from handful.features.conversion import FrozenNetwork
+from handful.features.devices import network_of, on_device
 from handful.features.embed import EmbeddingSpec, View, embed_pixels, mean_view
 from handful.features.extractor import FeatureExtractor
 from handful.features.openvino import OpenVinoExtractor
@@ -440,13 +441,14 @@ class Classifier(Shown):
         Raises:
             ModelFileError: When what embeds is not handful's own, and has none.
         """
-        if not isinstance(self.extractor, OpenVinoExtractor):
+        network = network_of(self.extractor)
+        if network is None:
             raise ModelFileError(
                 f"The network {self.provenance.get('backbone', 'of this classifier')} comes from "
                 "an installed package and has no files in OpenVINO's format, which this needs. "
                 "Train with one of handful's own backbones."
             )
-        return self.extractor.network
+        return network
 
     def save(self, path: str | Path) -> Path:
         """Write the classifier as a folder of JSON, safetensors and OpenVINO files.
@@ -462,7 +464,7 @@ class Classifier(Shown):
         """
         folder = Path(path)
         with new_folder(folder) as temporary:
-            if isinstance(self.extractor, OpenVinoExtractor):
+            if network_of(self.extractor) is not None:
                 shutil.copyfile(self.network.xml_path, temporary / _NETWORK)
                 shutil.copyfile(self.network.bin_path, temporary / _WEIGHTS)
             write_tensors(temporary / _HEAD, {name: getattr(self.head, name) for name in _TENSORS})
@@ -475,25 +477,31 @@ class Classifier(Shown):
         return folder
 
     @classmethod
-    def load(cls, path: str | Path) -> "Classifier":
-        """Read a classifier back; its predictions are the saved one's to the bit.
+    def load(cls, path: str | Path, device: str = "auto") -> "Classifier":
+        """Read a classifier back; on the processor its predictions are the saved one's to the bit.
 
         Args:
             path: Folder of a run, or of a classifier.
+            device: "cpu", "gpu", or "auto", which takes a GPU where one works and the network does
+                not compute in 8 bits; there answers differ by rounding, see docs/gpu.md.
 
         Returns:
             The classifier.
 
         Raises:
+            DeviceError: For "gpu", when it does not work.
+            MissingExtraError: For "gpu", when what runs networks on it is not installed.
             ModelFileError: When files are missing, changed, of another version or not a
                 classifier's. Nothing in them is ever run.
+            UsageError: When there is no such device.
         """
+        DeviceOptions(device=device)
         folder = _classifier_folder(Path(path))
         description = read_description(folder)
         try:
             for name, values in description["files"].items():
                 _check_file(folder / name, values["sha256"])
-            return cls._from_description(folder, description)
+            return cls._from_description(folder, description, device)
         except MALFORMED as error:
             raise ModelFileError(
                 f"{folder} is not a whole classifier ({explain_damage(error)}); "
@@ -501,11 +509,13 @@ class Classifier(Shown):
             ) from error
 
     @classmethod
-    def _from_description(cls, folder: Path, description: dict[str, Any]) -> "Classifier":
+    def _from_description(
+        cls, folder: Path, description: dict[str, Any], device: str
+    ) -> "Classifier":
         _rename_old_keys(description)
         backbone = description["backbone"]
         _check_description(description)
-        extractor = _read_extractor(folder, description)
+        extractor = _read_extractor(folder, description, device)
         tensors = read_tensors(folder / _HEAD)
         mean, scale, weights, bias = (tensors[name] for name in _TENSORS)
         head = LinearHead(mean, scale, weights, bias, description["head"]["C"])
@@ -587,7 +597,7 @@ def views_of(test_time_mirror: bool) -> tuple[View, ...]:
     return (0, "mirror") if test_time_mirror else (0,)
 
 
-def _read_extractor(folder: Path, description: dict[str, Any]) -> FeatureExtractor:
+def _read_extractor(folder: Path, description: dict[str, Any], device: str) -> FeatureExtractor:
     """The network that lies in the folder; else that of the package that the backbone is from."""
     backbone, files = description["backbone"], description["files"]
     if _NETWORK in files:
@@ -601,7 +611,8 @@ def _read_extractor(folder: Path, description: dict[str, Any]) -> FeatureExtract
             digest=backbone["digest"],
             seconds=0.0,
         )
-        return OpenVinoExtractor(network, description["precision"])
+        precision = description["precision"]
+        return on_device(OpenVinoExtractor(network, precision), device, precision)
     name = str(description["provenance"].get("backbone"))
     try:
         found = find_backbone(name, None, backbone["image_size"])
@@ -610,7 +621,7 @@ def _read_extractor(folder: Path, description: dict[str, Any]) -> FeatureExtract
             f"{folder} needs the backbone {name}, which no installed package brings; install the "
             "package that it was trained with."
         ) from error
-    extractor = load_extractor(found, description["precision"])
+    extractor = load_extractor(found, description["precision"], device)
     sizes = extractor.image_size, extractor.embedding_dim
     _must(sizes == (backbone["image_size"], backbone["embedding_dim"]), "another network is there")
     if extractor.digest != backbone["digest"]:

@@ -9,6 +9,7 @@ from handful.data.decoding import thumbnail
 from handful.data.splits import Split
 from handful.errors import ModelFileError
 from handful.evaluation.learning_curve import REACH
+from handful.features.devices import device_of
 from handful.models.activation_maps import Explainer, overlay_thumbnail
 from handful.models.novelty import FALSE_ALARM_RATE
 from handful.reports.charts import learning_curve_chart
@@ -185,6 +186,7 @@ def _settings(run: Run) -> dict[str, str]:
         **({"Quality": config.quality} if config.fits_head else {}),
         "Image size": f"{decoding.image_size} x {decoding.image_size} pixels, {decoding.resize}",
         "Precision": extractor.precision,
+        **({"Device": device} if (device := device_of(extractor)) not in ("", "cpu") else {}),
     }
     if run.trained is None:
         settings |= {

@@ -18,6 +18,7 @@ from handful.evaluation.evaluation import Evaluation
 from handful.evaluation.guarantees import Guarantees, check_guarantees
 from handful.evaluation.learning_curve import LearningCurve
 from handful.evaluation.resampling import Resampling
+from handful.features.devices import device_of
 from handful.models.classifier import Classifier
 from handful.statistics.intervals import design_effect
 from handful.training.jobs import TrainedNetwork
@@ -152,6 +153,7 @@ class Run(Shown):
             "strategy": self.config.strategy,
             "recipe": self.config.recipe,
             "backbone": self.classifier.provenance["backbone"],
+            "device": device_of(self.classifier.extractor),
             "ladder": None if self.ladder is None else self.ladder.to_dict(),
             "training": None if self.trained is None else self.trained.to_dict(),
             "photos_per_second": self.photos_per_second,

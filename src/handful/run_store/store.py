@@ -238,11 +238,12 @@ class RunStore:
         path = Path(path)
         return StoredRun(path.parent if path.name == RUN_FILE and path.is_file() else path)
 
-    def classifier(self, run: Classifier | AnyRun) -> Classifier:
+    def classifier(self, run: Classifier | AnyRun, device: str = "auto") -> Classifier:
         """Open what a person means by a run.
 
         Args:
             run: As for `find`; or a classifier, which is given back.
+            device: As for `Classifier.load`.
 
         Returns:
             The classifier.
@@ -255,7 +256,7 @@ class RunStore:
         if isinstance(run, Classifier):
             return run
         own = getattr(run, "classifier", None)  # of a run that was just trained
-        return own if isinstance(own, Classifier) else Classifier.load(self.find(run))
+        return own if isinstance(own, Classifier) else Classifier.load(self.find(run), device)
 
     def of(self, classifier: Classifier) -> StoredRun | None:
         """The run that a classifier was loaded from.

@@ -123,7 +123,7 @@ def _serve(run: Path, config: ServeConfig, announce: Callable[[str], None], stop
         watchdog(config.drain_seconds + _KILL_SECONDS) as watch_signals,
         ThreadPoolExecutor(1, "compile") as pool,
     ):
-        classifier = Classifier.load(run)
+        classifier = Classifier.load(run, config.device)
         card = make_card(classifier)
         batcher = Batcher(classifier, max_waiting=config.max_waiting)
         # The network is compiled in a thread while FastAPI is imported.

@@ -14,6 +14,7 @@ from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
 from handful.errors import UsageError
 from handful.features.conversion import FrozenNetwork, write_network
+from handful.features.devices import on_device
 from handful.features.openvino import OpenVinoExtractor
 from handful.files.atomic import sha256_of
 from handful.files.drafts import Draft
@@ -58,9 +59,11 @@ def deploy(
     draft, frozen = _write(whole, size)
     # These networks are small; what was trained in float32 answers in float32.
     precision = "f32" if config.precision == "auto" else config.precision
+    # What trained it has a GPU; what is to embed with it need not.
+    where = "cpu" if config.device == "cpu" else "auto"
     classifier = Classifier(
         class_names,
-        OpenVinoExtractor(frozen, precision),
+        on_device(OpenVinoExtractor(frozen, precision), where),
         head,
         settings,
         test_time_mirror=recipe.mirror or config.tta,

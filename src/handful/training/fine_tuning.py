@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from handful.data.splits import can_be_held_out, fold_count, stratified_folds
 from handful.errors import UsageError
+from handful.features.devices import on_device
 from handful.features.embed import EmbeddingSpec
 from handful.features.extractor import Backbone
 from handful.features.openvino import OpenVinoExtractor
@@ -232,7 +233,7 @@ def _lower_maps(
         write_body(lower, probe.extractor.image_size) as frozen,
         job.reporter.phase("lower part"),
     ):
-        extractor = OpenVinoExtractor(frozen, "f32")
+        extractor = on_device(OpenVinoExtractor(frozen, "f32"), job.config.device)
         spec = EmbeddingSpec(extractor, probe.settings, (0, "mirror"), scans=False)
         table = embed_index(index.select(rows), spec, progress=job.reporter.progress)
     return table.embeddings, places

@@ -394,7 +394,7 @@ def embedding_spec(
     Returns:
         What is computed of each photo.
     """
-    extractor = load_extractor(backbone, precision)
+    extractor = load_extractor(backbone, precision, config.device)
     settings = DecodeSettings(
         extractor.image_size, resize or config.decode_resize, config.max_megapixels
     )

@@ -12,6 +12,7 @@ from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, assign_parts, join_split
 from handful.display import job_reporter
 from handful.errors import DataError
+from handful.features.devices import suited_precision
 from handful.features.embed import EmbeddingSpec
 from handful.features.extractor import BackboneMetadata
 from handful.features.registry import find_backbone
@@ -46,8 +47,8 @@ def open_backbone(
         weights = Path(config.weights) if config.weights else None
         assert config.backbone is not None  # the rung has put one there
         backbone = find_backbone(config.backbone, weights, config.image_size)
-        asked = config.precision
-        precision = backbone.metadata.precision if asked == "auto" else asked
+        suited = backbone.metadata.precision
+        precision = suited_precision(config.precision, suited, config.device)
         spec = embedding_spec(backbone, config, precision, mirrors=config.tta, scans=True)
     return backbone.metadata, spec
 

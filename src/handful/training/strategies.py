@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from handful.data.decoding import DecodeSettings
 from handful.errors import DataError
-from handful.features.keras_runtime import prepare_keras
+from handful.features.devices import suited_precision
+from handful.features.keras_runtime import prepare_keras, trains_on
 from handful.features.registry import DEFAULT_BACKBONE, build_body, find_backbone
 from handful.features.table import embed_index
 from handful.models.calibration import keep_answers
@@ -57,11 +58,11 @@ def train_strategy(job: TrainingJob) -> Trained:
     recipe = chosen_recipe(job.config)
     if recipe is None:
         return transfer(job)
-    prepare_keras()
+    prepare_keras(device=job.config.device)
     import keras
 
     keras.utils.set_random_seed(job.config.seed)
-    with job.reporter.phase("train"):
+    with job.reporter.phase("train"), trains_on(job.config.device):
         if recipe.network == "head":
             trained = _train_head(job, recipe)
         elif recipe.network == "body":
@@ -187,7 +188,8 @@ def _teacher(job: TrainingJob) -> Teacher:
     CVPR 2022.
     """
     backbone = find_backbone(job.config.backbone or DEFAULT_BACKBONE)
-    classifier, _ = fit_probe(job, backbone, backbone.metadata.precision, job.split.train)
+    precision = suited_precision("auto", backbone.metadata.precision, job.config.device)
+    classifier, _ = fit_probe(job, backbone, precision, job.split.train)
     size = classifier.extractor.image_size
 
     def teach(images: NDArray[np.uint8]) -> NDArray[np.float64]:

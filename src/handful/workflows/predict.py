@@ -19,6 +19,7 @@ def predict(
     abstain: bool = False,
     error_rate: float | None = None,
     coverage: float | None = None,
+    device: str = "auto",
 ) -> Predictions:
     """Classify one photo or several; for many calls, keep a `Classifier`.
 
@@ -30,6 +31,7 @@ def predict(
             none is given.
         error_rate: As for `Classifier.predict`; implies `abstain`.
         coverage: As for `Classifier.predict`.
+        device: As for `Classifier.load`.
 
     Returns:
         One prediction a photo, in order.
@@ -46,7 +48,7 @@ def predict(
     """
     if abstain and error_rate is None:
         error_rate = USUAL_ERROR_RATE
-    classifier = RunStore().classifier(run)
+    classifier = RunStore().classifier(run, device)
     return classifier.predict(images, error_rate=error_rate, coverage=coverage)
 
 
@@ -57,6 +59,7 @@ def explain(
     rival_name: str | None = None,
     *,
     output: str | Path | Literal[False] | None = False,
+    device: str = "auto",
 ) -> Explanation:
     """Show where a classifier looked in one photo.
 
@@ -67,6 +70,7 @@ def explain(
         rival_name: Class to hold it against; None takes the most probable one of the others.
         output: PNG file to make, or a folder for NAME-explained.png; None takes this folder.
             Without one, nothing is written.
+        device: As for `Classifier.load`; maps are made on the processor.
 
     Returns:
         The map, the photo, and the class's probability; a notebook shows them.
@@ -77,7 +81,9 @@ def explain(
         OutputError: When the output exists or cannot be written.
         UsageError: When something is no run, no photo or no class.
     """
-    found = activation_maps.explain(RunStore().classifier(run), image, class_name, rival_name)
+    found = activation_maps.explain(
+        RunStore().classifier(run, device), image, class_name, rival_name
+    )
     if output is False:
         return found
     place = None if output is None else path_of(output, "output", "a path")

@@ -270,6 +270,7 @@ def evaluate(
     *,
     part: str | None = None,
     fixes: str | Path | None = None,
+    device: str = "auto",
     use_cache: EmbeddingStore | bool = True,
     reporter: Reporter | None = None,
 ) -> tuple[Evaluation, ImageIndex]:
@@ -281,6 +282,7 @@ def evaluate(
         part: "train", "validation" or "test" of photos that come split; None takes test, or
             else validation.
         fixes: A fix list of these photos, or None.
+        device: As for `Classifier.load`.
         use_cache: Look embeddings up and keep them, in the user's own store; or a store to use.
         reporter: Told how far it is; None shows it, see `train`.
 
@@ -293,7 +295,13 @@ def evaluate(
         ModelFileError: When the classifier cannot be read.
     """
     evaluation, index, seen = evaluate_and_compare(
-        run, photos, part=part, fixes=fixes, use_cache=use_cache, reporter=reporter
+        run,
+        photos,
+        part=part,
+        fixes=fixes,
+        device=device,
+        use_cache=use_cache,
+        reporter=reporter,
     )
     # One that was just trained is known to whoever trained it.
     from_folder = not isinstance(run, Classifier | Run) or getattr(run, "folder", None) is not None
@@ -307,6 +315,7 @@ def evaluate_and_compare(
     *,
     part: str | None = None,
     fixes: str | Path | None = None,
+    device: str = "auto",
     use_cache: EmbeddingStore | bool = True,
     reporter: Reporter | None = None,
 ) -> tuple[Evaluation, ImageIndex, SeenInTraining | None]:
@@ -317,6 +326,7 @@ def evaluate_and_compare(
         photos: As for `evaluate`.
         part: As for `evaluate`.
         fixes: As for `evaluate`.
+        device: As for `evaluate`.
         use_cache: As for `evaluate`.
         reporter: As for `evaluate`.
 
@@ -328,7 +338,7 @@ def evaluate_and_compare(
         DataError: When the photos or the run cannot be used; says why.
         ModelFileError: When the classifier cannot be read.
     """
-    classifier = RunStore().classifier(run)
+    classifier = RunStore().classifier(run, device)
     reporter = job_reporter(reporter)
     with reporter.phase("index"):
         index = _part_of(load_fixed_index(photos, fixes, least_classes=1), part)

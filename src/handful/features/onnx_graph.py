@@ -1,19 +1,23 @@
-"""A graph of OpenVINO's as an ONNX file, operation by operation.
+"""A graph of OpenVINO's as ONNX, operation by operation.
 
 OpenVINO reads ONNX and does not write it. Its operations have nearly the same definitions, so each
 is rewritten as its like; one without a like is refused by name. Eight-bit networks become pairs of
-QuantizeLinear and DequantizeLinear, which ONNX Runtime computes in whole numbers.
+QuantizeLinear and DequantizeLinear, which ONNX Runtime computes in whole numbers on processors; for
+GPUs the same steps are written in float32.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import HandfulError
-from handful.exporting.graph_visitor import GraphVisitor, kind_of, unknown_operation
+from handful.features.graph_visitor import GraphVisitor, kind_of, unknown_operation
+
+if TYPE_CHECKING:
+    import onnx
 
 # Of 2022 and 2023: old runtimes read them.
 _OPSET, _IR_VERSION = 18, 8
@@ -42,7 +46,28 @@ def write_onnx(model: Any, path: Path, metadata: Mapping[str, str]) -> None:
     """
     import onnx
 
-    graph = _OnnxVisitor()
+    onnx.save(make_onnx(model, metadata), path)
+
+
+def make_onnx(
+    model: Any, metadata: Mapping[str, str] | None = None, in_float: bool = False
+) -> "onnx.ModelProto":
+    """Rewrite a graph as an ONNX model.
+
+    Args:
+        model: As for `write_onnx`.
+        metadata: As for `write_onnx`.
+        in_float: Whether what is computed in eight bits is rounded to the same steps, in float32.
+
+    Returns:
+        The model.
+
+    Raises:
+        HandfulError: When the graph has an operation that has no like.
+    """
+    import onnx
+
+    graph = (_FloatVisitor if in_float else _OnnxVisitor)()
     graph.visit_all(model)
     graph.drop_unused()
     made = onnx.helper.make_graph(
@@ -52,15 +77,16 @@ def write_onnx(model: Any, path: Path, metadata: Mapping[str, str]) -> None:
     written = onnx.helper.make_model(
         made, opset_imports=opset, ir_version=_IR_VERSION, producer_name="handful"
     )
-    onnx.helper.set_model_props(written, dict(metadata))
+    onnx.helper.set_model_props(written, dict(metadata or {}))
     onnx.checker.check_model(written, full_check=True)
-    onnx.save(written, path)
+    return written
 
 
 class _OnnxVisitor(GraphVisitor[str]):
     """The ONNX graph as it grows; a value is the name of an output."""
 
     same = _SAME
+    in_float = False
 
     def __init__(self) -> None:
         import onnx
@@ -158,7 +184,7 @@ class _OnnxVisitor(GraphVisitor[str]):
         groups = shape[0] if grouped else 1
         # OpenVINO has (groups, outputs, inputs, ...), ONNX all outputs in one axis.
         merged = [shape[0] * shape[1], *shape[2:]] if grouped else shape
-        parts = _eight_bits(value)
+        parts = None if self.in_float else _eight_bits(value)
         if parts is not None and kind_of(source) == "FakeQuantize":
             rest = self._eight_bit_weights(*parts, merged, bias, _steps_of(source.get_node())[0])
         else:
@@ -353,6 +379,21 @@ class _OnnxVisitor(GraphVisitor[str]):
             source = source.get_node().input_value(0)
         whole = self._node("QuantizeLinear", [self._name(source), *parts])
         return self._node("DequantizeLinear", [whole, *parts])
+
+
+class _FloatVisitor(_OnnxVisitor):
+    """The graph with eight-bit steps as sums and products, which any GPU computes."""
+
+    in_float = True
+
+    def visit_FakeQuantize(self, node: Any) -> str:
+        scale, _ = _steps_of(node)
+        low, high = (_fixed(node.input_value(place)).item() for place in (1, 2))
+        limits = [self._constant(np.float32(limit)) for limit in (low, high)]
+        step = self._constant(np.float32(scale))
+        clipped = self._node("Clip", [self._name(node.input_value(0)), *limits])
+        # Zero is one of the steps, so that they are multiples of their width.
+        return self._node("Mul", [self._node("Round", [self._node("Div", [clipped, step])]), step])
 
 
 def _fixed(value: Any) -> NDArray[Any]:
