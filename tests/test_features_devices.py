@@ -158,3 +158,10 @@ def test_no_such_device(tiny_run: Path) -> None:
     for use in (lambda: TrainConfig(device="cuda"), lambda: Classifier.load(tiny_run, "cuda")):
         with pytest.raises(UsageError, match="`device` is 'cuda'; expected one of auto, cpu, gpu"):
             use()
+
+
+def test_a_classifier_says_what_is_missing(machine: dict[str, object], tiny_run: Path) -> None:
+    machine["driver"] = False
+    with pytest.raises(UsageError, match=r"^`device` is 'gpu', and there is none"):
+        Classifier.load(tiny_run, "gpu")
+    assert device_of(Classifier.load(tiny_run).extractor) == "cpu"

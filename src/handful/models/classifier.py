@@ -501,21 +501,22 @@ class Classifier(Shown):
         try:
             for name, values in description["files"].items():
                 _check_file(folder / name, values["sha256"])
-            return cls._from_description(folder, description, device)
+            classifier = cls._from_description(folder, description)
         except MALFORMED as error:
             raise ModelFileError(
                 f"{folder} is not a whole classifier ({explain_damage(error)}); "
                 "train again, or restore the folder from a copy."
             ) from error
+        precision = description["precision"]
+        classifier.extractor = on_device(classifier.extractor, device, precision)
+        return classifier
 
     @classmethod
-    def _from_description(
-        cls, folder: Path, description: dict[str, Any], device: str
-    ) -> "Classifier":
+    def _from_description(cls, folder: Path, description: dict[str, Any]) -> "Classifier":
         _rename_old_keys(description)
         backbone = description["backbone"]
         _check_description(description)
-        extractor = _read_extractor(folder, description, device)
+        extractor = _read_extractor(folder, description)
         tensors = read_tensors(folder / _HEAD)
         mean, scale, weights, bias = (tensors[name] for name in _TENSORS)
         head = LinearHead(mean, scale, weights, bias, description["head"]["C"])
@@ -597,7 +598,7 @@ def views_of(test_time_mirror: bool) -> tuple[View, ...]:
     return (0, "mirror") if test_time_mirror else (0,)
 
 
-def _read_extractor(folder: Path, description: dict[str, Any], device: str) -> FeatureExtractor:
+def _read_extractor(folder: Path, description: dict[str, Any]) -> FeatureExtractor:
     """The network that lies in the folder; else that of the package that the backbone is from."""
     backbone, files = description["backbone"], description["files"]
     if _NETWORK in files:
@@ -611,8 +612,7 @@ def _read_extractor(folder: Path, description: dict[str, Any], device: str) -> F
             digest=backbone["digest"],
             seconds=0.0,
         )
-        precision = description["precision"]
-        return on_device(OpenVinoExtractor(network, precision), device, precision)
+        return OpenVinoExtractor(network, description["precision"])
     name = str(description["provenance"].get("backbone"))
     try:
         found = find_backbone(name, None, backbone["image_size"])
@@ -621,7 +621,7 @@ def _read_extractor(folder: Path, description: dict[str, Any], device: str) -> F
             f"{folder} needs the backbone {name}, which no installed package brings; install the "
             "package that it was trained with."
         ) from error
-    extractor = load_extractor(found, description["precision"], device)
+    extractor = load_extractor(found, description["precision"])
     sizes = extractor.image_size, extractor.embedding_dim
     _must(sizes == (backbone["image_size"], backbone["embedding_dim"]), "another network is there")
     if extractor.digest != backbone["digest"]:
