@@ -130,6 +130,39 @@ def test_what_does_not_start_is_an_error_and_nothing_else(
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.parametrize("has_mask", [False, True])
+def test_attention_is_written(tmp_path: Path, has_mask: bool) -> None:
+    """A class's token before 16 patches, attention, and the token taken out again."""
+    from handful.features.runtime import openvino, ops
+
+    def weights(*shape: int) -> np.ndarray:
+        return np.random.default_rng(len(shape)).normal(0, 0.3, shape).astype(np.float32)
+
+    images = ops.parameter(openvino.PartialShape([-1, 8, 8, 3]), np.uint8, name="images")
+    images.output(0).set_names({"images"})
+    pixels = ops.multiply(ops.convert(images, "f32"), np.float32(1 / 255))
+    patches = ops.reshape(pixels, np.array([-1, 1, 16, 12]), special_zero=False)
+    rows = ops.gather(ops.shape_of(patches, "i64"), np.array([0]), np.array(0))
+    shape = ops.concat([rows, np.array([1, 1, 12])], 0)
+    token = ops.broadcast(weights(1, 1, 1, 12), shape)
+    tokens = ops.concat([token, patches], 2)
+    parts = [ops.matmul(tokens, weights(12, 12) * sign, False, False) for sign in (1, -1, 2)]
+    mask = [weights(17, 17)] if has_mask else []
+    seen = ops.scaled_dot_product_attention(*parts, *mask)
+    first, last, step, axis = (np.array([number]) for number in (0, 1, 1, 2))
+    taken = ops.slice(seen, first, last, step, axis)
+    flat = ops.reshape(taken, np.array([-1, 12]), special_zero=False)
+    flat.output(0).set_names({"embeddings"})
+    xml = tmp_path / "network.xml"
+    openvino.save_model(openvino.Model([flat], [images]), xml, compress_to_fp16=False)
+    network = FrozenNetwork(xml, xml.with_suffix(".bin"), "", "", 8, 12, "attention", 0.0)
+    drawn = photos(11, 96)[:, :8, :8]
+    expected = OpenVinoExtractor(network, "f32").embed(drawn)
+    found = OnnxExtractor(network, "f32", STAND_IN).embed(drawn)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert np.ptp(expected, axis=0).max() > 0.01
+
+
 def test_an_operation_without_a_like_is_named_at_once(tmp_path: Path) -> None:
     from handful.features.runtime import openvino, ops
 

@@ -145,7 +145,7 @@ class _OnnxVisitor(GraphVisitor[str]):
     def _constant(self, values: NDArray[Any] | np.generic) -> str:
         self._count += 1
         name = f"constant_{self._count}"
-        values = np.ascontiguousarray(values)
+        values = np.asarray(values, order="C")  # of no dimension too
         self.constants.append(self._onnx.numpy_helper.from_array(values, name))
         return name
 
@@ -361,6 +361,42 @@ class _OnnxVisitor(GraphVisitor[str]):
         steps = _fixed(node.input_value(3)).astype(np.int64) if has_steps else np.ones_like(axes)
         rest = [self._constant(values) for values in (*bounds, axes, steps)]
         return self._node("Slice", [self._name(node.input_value(0)), *rest])
+
+    def visit_Slice(self, node: Any) -> str:
+        inputs = node.input_values()
+        starts, ends, steps = (self._integers(value) for value in inputs[1:4])
+        axes = inputs[4] if len(inputs) > 4 else None
+        every = np.arange(inputs[0].get_partial_shape().rank.get_length())
+        named = self._constant(every) if axes is None else self._integers(axes)
+        return self._node("Slice", [self._name(inputs[0]), starts, ends, named, steps])
+
+    def visit_Broadcast(self, node: Any) -> str:
+        if node.get_attributes()["mode"] not in ("numpy", "bidirectional"):
+            raise unknown_operation(node)
+        shape = self._node(
+            "Cast", [self._name(node.input_value(1))], to=self._onnx.TensorProto.INT64
+        )
+        return self._node("Expand", [self._name(node.input_value(0)), shape])
+
+    def visit_ScaledDotProductAttention(self, node: Any) -> str:
+        query, key, value, *rest = node.input_values()
+        is_true_or_false = bool(rest) and not rest[0].get_element_type().is_real()
+        if node.get_attributes()["causal"] or is_true_or_false:
+            raise unknown_operation(node)
+        rank = key.get_partial_shape().rank.get_length()
+        order = [*range(rank - 2), rank - 1, rank - 2]
+        turned = self._node("Transpose", [self._name(key)], perm=order)
+        if len(rest) > 1:
+            scale = self._name(rest[1])
+        else:
+            width = query.get_partial_shape()[rank - 1].get_length()
+            scale = self._constant(np.float32(1 / np.sqrt(width)))
+        scaled = self._node("Mul", [self._name(query), scale])
+        scores = self._node("MatMul", [scaled, turned])
+        if rest:
+            scores = self._node("Add", [scores, self._name(rest[0])])
+        shares = self._node("Softmax", [scores], axis=-1)
+        return self._node("MatMul", [shares, self._name(value)])
 
     def visit_ReverseSequence(self, node: Any) -> str:
         axis = node.get_attributes()["seq_axis"]
