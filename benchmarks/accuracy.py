@@ -1,10 +1,12 @@
 """What frozen networks are worth on different kinds of photos: 5 folds, near-duplicates together.
 
     python benchmarks/accuracy.py PHOTOS... [--ways fast|good|best|BACKBONE[:SIDE] ...]
+        [--preprocessing TEXT]
 
 Prints a Markdown table: the mean accuracy of heads fitted anew on each fold's training photos, its
 95 % interval, calibration error, and the time of training without the folds, its cache empty. Of
-quality best each fold's training photos choose anew; what all of them choose is named.
+quality best each fold's training photos choose anew; what all of them choose is named. A backbone
+may be a network's file; `--preprocessing` tells what that takes and gives.
 """
 
 import argparse
@@ -20,10 +22,14 @@ QUALITIES = ("fast", "good", "best")
 FOLDS = 5
 
 
-def row(photos: Path, way: str) -> str:
+def row(photos: Path, way: str, preprocessing: str | None) -> str:
     """Train with folds on one set, and say what came of it."""
-    name, _, side = way.partition(":")
+    name, _, side = way.rpartition(":")
+    if not side.isdigit():
+        name, side = way, ""
     options = {"quality": way} if way in QUALITIES else {"backbone": name}
+    if Path(name).suffix:
+        options["preprocessing"] = preprocessing
     with tempfile.TemporaryDirectory() as cache:
         os.environ["HANDFUL_CACHE"] = cache
         run = handful.train(
@@ -42,7 +48,7 @@ def row(photos: Path, way: str) -> str:
         photos.stem,
         f"{found.num_photos:,}",
         str(len(run.split.index.class_names)),
-        way if run.ladder is None else f"{way}: {run.ladder.chosen.name}",
+        Path(way).name if run.ladder is None else f"{way}: {run.ladder.chosen.name}",
         format_share(found.accuracy.mean),
         f"{low} to {high}",
         f"{found.spread('log_loss').mean:.3f}",
@@ -57,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("photos", type=Path, nargs="+")
     parser.add_argument("--ways", nargs="+", default=QUALITIES)
+    parser.add_argument("--preprocessing")
     asked = parser.parse_args()
     print(f"{machine()}\n")
     print(
@@ -65,7 +72,7 @@ def main() -> None:
     )
     for photos in asked.photos:
         for way in asked.ways:
-            print(row(photos, way), flush=True)
+            print(row(photos, way, asked.preprocessing), flush=True)
 
 
 if __name__ == "__main__":

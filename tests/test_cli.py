@@ -42,6 +42,7 @@ VERBS = (
     "demo",
     "preview",
     "summary",
+    "backbones",
     "data",
     "serve",
     "export",

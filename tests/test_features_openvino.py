@@ -1,19 +1,20 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from handful.errors import ModelFileError
+from handful.errors import ModelFileError, WeightsError
 from handful.features import openvino as openvino_module
-from handful.features.conversion import FrozenNetwork
+from handful.features.conversion import FrozenNetwork, check_image
 from handful.features.extractor import available_cores
 from handful.features.openvino import OpenVinoExtractor, openvino_gpu, resolve_precision
 
 
 def test_precision_is_what_the_processor_does() -> None:
-    import openvino
+    from handful.features.runtime import openvino
 
     native = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert resolve_precision("f32") == "f32" and resolve_precision("int8") == "int8"
@@ -24,7 +25,7 @@ def test_precision_is_what_the_processor_does() -> None:
 def test_bf16_is_chosen_where_there_are_matrix_units(
     units: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import openvino
+    from handful.features.runtime import openvino
 
     class Core:
         def get_property(self, device: str, name: str) -> list[str]:
@@ -95,3 +96,90 @@ def test_the_key_names_what_the_vectors_depend_on(
 
 def test_the_feature_map_averages_to_the_embedding(tiny_network: FrozenNetwork) -> None:
     assert OpenVinoExtractor(tiny_network, "f32").feature_map() is None
+
+
+# --- compared once it is compiled ---
+
+
+def written(folder: Path, features: np.ndarray | None = None) -> FrozenNetwork:
+    """A small network, written as handful's own are; with another reference where one is given."""
+    from handful.features.conversion import save_network
+    from handful.features.runtime import openvino, ops
+
+    folder.mkdir()
+    images = ops.parameter([-1, 32, 32, 3], np.uint8, name="images")
+    images.output(0).set_names({"images"})
+    kernel = np.random.default_rng(0).normal(size=(12, 3, 4, 4)).astype(np.float32)
+    pixels = ops.transpose(ops.convert(images, "f32"), np.array([0, 3, 1, 2]))
+    zeros = [0, 0]
+    maps = ops.relu(ops.convolution(pixels, kernel, [4, 4], zeros, zeros, [1, 1]))
+    embeddings = ops.reduce_mean(maps, np.array([2, 3]), keep_dims=False)
+    embeddings.output(0).set_names({"embeddings"})
+    save_network(openvino.Model([embeddings], [images], "small"), folder, features)
+    paths = folder / "network.xml", folder / "network.bin"
+    return FrozenNetwork(*paths, "", "", 32, 12, "small", 0.0)
+
+
+class Streams:
+    """OpenVINO's core, whose networks go wrong with several streams, as some did."""
+
+    def __init__(self, core: Any, hints: list[str], wrong: tuple[str, ...]) -> None:
+        self.core, self.hints, self.wrong = core, hints, wrong
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.core, name)
+
+    def compile_model(self, model: Any, device: str, options: dict[str, Any]) -> Any:
+        self.hints.append(options["PERFORMANCE_HINT"])
+        if options["PERFORMANCE_HINT"] in self.wrong:
+            model = model.clone()
+            (node,) = (one for one in model.get_ordered_ops() if one.get_type_name() == "Relu")
+            from handful.features.runtime import ops
+
+            channels = np.arange(12, dtype=np.int64)[::-1].copy()
+            turned = ops.gather(node, channels, np.array(1))
+            for target in list(node.output(0).get_target_inputs()):
+                if target.get_node() != turned:
+                    target.replace_source_output(turned.output(0))
+        return self.core.compile_model(model, device, options)
+
+
+def with_streams(monkeypatch: pytest.MonkeyPatch, *wrong: str) -> list[str]:
+    from handful.features.runtime import openvino
+
+    hints: list[str] = []
+    core = openvino.Core
+    monkeypatch.setattr(openvino, "Core", lambda: Streams(core(), hints, wrong))
+    return hints
+
+
+def test_a_network_is_compared_with_what_it_gave_when_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network, images = written(tmp_path / "network"), check_image(32)
+    expected = OpenVinoExtractor(network, "f32").embed(images)
+    assert not caplog.text
+    hints = with_streams(monkeypatch, "THROUGHPUT")
+    found = OpenVinoExtractor(network, "f32").embed(images)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert hints == ["THROUGHPUT", "LATENCY"]
+    assert "wrong features of" in caplog.text and "one is used instead" in caplog.text
+
+
+def test_a_network_that_is_wrong_in_one_stream_too_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = written(tmp_path / "network")
+    with_streams(monkeypatch, "THROUGHPUT", "LATENCY")
+    with pytest.raises(WeightsError, match=r"gives other features here than where it was written"):
+        OpenVinoExtractor(network, "f32").embed(check_image(32))
+
+
+@pytest.mark.parametrize("features", [np.ones((1, 7), np.float32), np.full((1, 12), np.nan)])
+def test_a_reference_of_something_else_is_refused(tmp_path: Path, features: np.ndarray) -> None:
+    with pytest.raises(WeightsError, match="gives other features"):
+        OpenVinoExtractor(written(tmp_path / "network", features), "f32").embed(check_image(32))
+
+
+def test_a_network_without_a_reference_is_taken(tiny_network: FrozenNetwork) -> None:
+    assert OpenVinoExtractor(tiny_network, "f32").embed(check_image(32)).shape == (1, 48)

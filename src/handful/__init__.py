@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from handful.evaluation.comparison import Comparison
     from handful.evaluation.evaluation import Evaluation
     from handful.exporting.export_jobs import Export, export
+    from handful.features.catalog import BackboneInfo, backbones
     from handful.models.activation_maps import Explanation
     from handful.models.classifier import Classifier, Prediction
     from handful.notebook.progress import NotebookReporter
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AugmentationPolicy",
+    "BackboneInfo",
     "Classifier",
     "CompareConfig",
     "Comparison",
@@ -75,6 +77,7 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "WeightsError",
+    "backbones",
     "batches",
     "check",
     "compare",
@@ -98,6 +101,7 @@ __all__ = [
 # takes no time and Ctrl-C finds somebody who heeds it.
 _HOMES = {
     "AugmentationPolicy": "augmentation_policy",
+    "BackboneInfo": "features.catalog",
     "Classifier": "models.classifier",
     "CompareConfig": "config",
     "Comparison": "evaluation.comparison",
@@ -128,6 +132,7 @@ _HOMES = {
     "TrainingError": "errors",
     "UsageError": "errors",
     "WeightsError": "errors",
+    "backbones": "features.catalog",
     "batches": "training.batches",
     "check": "workflows.check",
     "compare": "workflows.compare",

@@ -69,9 +69,12 @@ class NetworkOptions(Options):
     Args:
         recipe: "handful" is our way, "keras-tutorial" the well-known exercise's, "mnist" its
             way for handwritten digits; see `handful.training.recipes`.
-        backbone: Name of the pretrained network, see `handful.features.registry`; None takes the
-            recipe's: efficientnet-lite0, or xception in the exercise.
+        backbone: Name of the pretrained network, see `handful.backbones`; or a network's file; or
+            hf:OWNER/NAME, of a hub. None takes the recipe's: efficientnet-lite0, or xception in
+            the exercise.
         weights: Weights file to use instead of the backbone's own, or None.
+        preprocessing: What a backbone in a file or of a hub takes and gives, see
+            `handful.features.preprocessing`; None takes what is said beside it.
         network: "file.py:build" for a network of the user's own instead of the recipe's.
     """
 
@@ -84,12 +87,18 @@ class NetworkOptions(Options):
     )
     backbone: str | None = option(
         None,
-        "Pretrained network: efficientnet-lite0, -lite1, -lite2, each with -multilevel for photos "
-        "unlike ImageNet's, or a Keras Applications name such as xception [the recipe's].",
+        "Pretrained network: a name that `handful backbones` lists, a file (.onnx, .xml, .tflite, "
+        ".keras), or hf:OWNER/NAME of a hub [the recipe's].",
         is_common=True,
     )
     weights: str | None = option(
         None, "Weights file to use instead of the backbone's own.", metavar="FILE"
+    )
+    preprocessing: str | None = option(
+        None,
+        "What a backbone in a file or of a hub takes and gives, such as 'mean=0.5 std=0.5 "
+        "pooling=cls'; or a JSON file of it [found beside it].",
+        metavar="TEXT",
     )
     network: str | None = option(
         None,
@@ -373,6 +382,7 @@ class CompareConfig(NetworkOptions, DeviceOptions, DataOptions):
             recipe=self.recipe,
             backbone=None if trains_network else self.backbone,
             weights=None if trains_network else self.weights,
+            preprocessing=None if trains_network else self.preprocessing,
             network=self.network if trains_network else None,
             device=self.device,
             epochs=self.epochs if has_epochs else None,

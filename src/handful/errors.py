@@ -30,7 +30,7 @@ class ModelFileError(HandfulError):
 
 
 class WeightsError(HandfulError):
-    """Pretrained weights are absent or are not the ones whose digest is known."""
+    """A pretrained network is absent, is not the one whose digest is known, or cannot be used."""
 
 
 class OutputError(HandfulError):

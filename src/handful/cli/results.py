@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # A command loads what it prints, and nothing else.
     from handful.evaluation.comparison import Comparison
     from handful.evaluation.evaluation import Evaluation
     from handful.exporting.export_jobs import Export
+    from handful.features.catalog import BackboneInfo
     from handful.models.activation_maps import WrittenExplanations
     from handful.models.calibration import Abstention
     from handful.models.classifier import Prediction
@@ -332,6 +333,22 @@ def print_summary(found: "NetworkSummary") -> None:
             f"Frozen in it, {found.body.name} alone: {found.body.parameters:,} parameters, "
             f"{found.body.non_trainable:,} of them not trainable"
         )
+
+
+def print_backbones(found: "Sequence[BackboneInfo]") -> None:
+    """Print a line for each backbone."""
+    rows = [("name", "license", "needs", "pixels", "features", "MB", "GMACs")]
+    for one in found:
+        size = "" if one.megabytes is None else f"{one.megabytes:,.0f}"
+        cost = "" if one.gmacs is None else f"{one.gmacs:.1f}"
+        sizes = f"{one.image_size}", f"{one.embedding_dim:,}", size, cost
+        rows.append((one.name, one.license, one.needs, *sizes))
+    _show_table(rows, left=3)
+    show(
+        "",
+        "GMACs: billions of multiply-adds per photo. Any other network: a file (.onnx, .xml, "
+        ".tflite, .keras), or hf:OWNER/NAME.",
+    )
 
 
 def _size(shape: tuple[int | None, ...] | None) -> str:

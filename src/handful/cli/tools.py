@@ -134,6 +134,21 @@ def summary(
 
 
 @errors()
+def backbones(as_json: Json = False) -> None:
+    """List pretrained networks: license, size, features, and what each needs; nothing is fetched.
+
+    Others: --backbone FILE (.onnx, .xml, .tflite, .keras), and hf:OWNER/NAME of a hub.
+    """
+    from handful.features import catalog
+
+    found = catalog.backbones()
+    if as_json:
+        terminal.print_json({"backbones": [one.to_dict() for one in found]})
+    else:
+        results.print_backbones(found)
+
+
+@errors()
 def data(
     name: Annotated[str, typer.Argument(help="cats-vs-dogs or mnist.")],
     output: Annotated[Path | None, makes(help="Folder to make [data/NAME].")] = None,

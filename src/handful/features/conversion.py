@@ -2,10 +2,13 @@
 
 import atexit
 import logging
+import math
 import os
+import re
 import shutil
 import tempfile
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -40,6 +43,9 @@ FORMAT_VERSION = 1
 TOLERANCE = 1e-3
 # Least cosine between embeddings in 8 bits and in float32; photos have 0.98 and more.
 INT8_COSINE = 0.95
+# Where a written network keeps its features of a drawn image.
+_REFERENCE = ("handful", "reference")
+_REFERENCE_FEATURES = 2048
 
 _logger = logging.getLogger("handful")
 
@@ -90,7 +96,7 @@ def write_network(network: "keras.Model", folder: Path) -> None:
     graph = convert_keras(network, folder)
     for port, name in ((graph.input(0), INPUT_NAME), (graph.output(0), OUTPUT_NAME)):
         port.get_tensor().set_names({name})
-    save_network(graph, folder)
+    save_network(graph, folder, expected)
     check_features(network_features(folder / "network.xml", picture), expected)
 
 
@@ -153,24 +159,75 @@ def network_features(network: Any, images: Any) -> Any:
     Returns:
         (N, D) float32.
     """
-    from handful.features.runtime import openvino
-
-    options = {"INFERENCE_PRECISION_HINT": "f32"}
-    return openvino.Core().compile_model(network, "CPU", options)(images)[OUTPUT_NAME]
+    return compiled_network(network)(images)
 
 
-def save_network(graph: "openvino.Model", folder: Path) -> None:
-    """Write a network as `network.xml` and `network.bin`, the same bytes whatever else was built.
+def compiled_network(network: Any) -> Callable[[Any], Any]:
+    """Open a network in float32 and one stream.
 
     Args:
-        graph: The network.
-        folder: Existing folder.
+        network: An `openvino.Model`, or its file.
+
+    Returns:
+        A function from images, (N, S, S, 3) uint8, to features, (N, D) float32.
     """
+    from handful.features.runtime import openvino
+
+    options = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
+    compiled = openvino.Core().compile_model(network, "CPU", options)
+    return lambda images: np.array(compiled(images)[OUTPUT_NAME])
+
+
+def save_network(graph: "openvino.Model", folder: Path, features: Any = None) -> None:
+    """Write a network as `network.xml` and `network.bin`, the same bytes whatever else was built.
+
+    Its features of a drawn image are kept in it, see `reference_features`.
+
+    Args:
+        graph: The network, from "images" (N, S, S, 3) to "embeddings" (N, D).
+        folder: Existing folder.
+        features: (1, D) float32 that it gives for `check_image`; None computes them.
+    """
+    if features is None:
+        size = graph.input(0).get_partial_shape()[1].get_length()
+        features = network_features(graph, check_image(size))
+    sample = sample_features(features[0])
+    graph.set_rt_info(b64encode(sample.astype("<f4").tobytes()).decode(), list(_REFERENCE))
     for number, node in enumerate(graph.get_ordered_ops()):
         if node.get_friendly_name() == node.get_name():
             # Numbered through the whole process, it would make each file another.
             node.set_friendly_name(f"{node.get_type_name()}_{number}")
     save_graph(graph, folder / "network.xml")
+
+
+def reference_features(graph: "openvino.Model") -> Any | None:
+    """What a written network gave for `check_image` when it was written, in one stream.
+
+    Args:
+        graph: The network, as it was read.
+
+    Returns:
+        Its features as `sample_features` thins them out; None for one that was written without.
+    """
+    if not graph.has_rt_info(list(_REFERENCE)):
+        return None
+    try:
+        text = graph.get_rt_info(list(_REFERENCE)).astype(str)
+        return np.frombuffer(b64decode(text, validate=True), "<f4")
+    except ValueError:  # somebody else's
+        return None
+
+
+def sample_features(features: Any) -> Any:
+    """Some of the features, evenly spread, where there are very many.
+
+    Args:
+        features: (D,) float32.
+
+    Returns:
+        (d,) float32, 2,048 at most.
+    """
+    return features[:: max(1, math.ceil(len(features) / _REFERENCE_FEATURES))]
 
 
 def save_graph(graph: "openvino.Model", path: Path) -> None:
@@ -211,6 +268,12 @@ def read_network(network: FrozenNetwork, batch_size: int = 1) -> Any:
 
     try:
         model = openvino.Core().read_model(network.xml_path, network.bin_path)
+        most = model.input(0).get_partial_shape()[0]
+        if most.is_static and most.get_length() != batch_size:
+            raise HandfulError(
+                f"The network {network.xml_path} takes one photo at a time, and here it has to "
+                "take any number. Export it anew with a free batch size, and train again."
+            )
         model.reshape([batch_size, network.image_size, network.image_size, 3])
         dim = model.output(0).get_partial_shape()[-1].get_length()
     except RuntimeError as error:
@@ -222,6 +285,30 @@ def read_network(network: FrozenNetwork, batch_size: int = 1) -> Any:
             f"{network.xml_path} gives {dim} numbers a photo; expected {network.embedding_dim}."
         )
     return model
+
+
+def count_weights(path: Path) -> int:
+    """Count the numbers that a written network consists of.
+
+    Args:
+        path: Its `.xml` file.
+
+    Returns:
+        Numbers in its constants of floating point.
+
+    Raises:
+        ModelFileError: When it cannot be read.
+    """
+    from handful.features.runtime import openvino
+
+    try:
+        nodes = openvino.Core().read_model(path).get_ordered_ops()
+    except RuntimeError as error:
+        raise ModelFileError(
+            f"{path} cannot be read as a network: {explain_damage(error)}"
+        ) from error
+    constants = [node for node in nodes if node.get_type_name() == "Constant"]
+    return sum(node.data.size for node in constants if node.get_element_type().is_real())
 
 
 def frozen_network(
@@ -241,7 +328,9 @@ def frozen_network(
     Raises:
         OutputError: When the network can be kept nowhere.
     """
-    folder = cache_folder() / "networks" / f"{metadata.name}{suffix}-{digest[:16]}"
+    # A file's name may be anything.
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", metadata.name).strip("-.")[-60:]
+    folder = cache_folder() / "networks" / f"{name}{suffix}-{digest[:16]}"
     stored = open_stored(folder, digest)
     if stored is not None:
         return stored

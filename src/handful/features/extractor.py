@@ -80,6 +80,11 @@ class BackboneMetadata:
         weights_path: The weights file, which may only be read when it has the digest; None where
             there is none to choose, or none is needed.
         weights_sha256: SHA-256 of that file in hexadecimal.
+        preprocessing: Of a network of the user's own what it takes and gives, as one line of JSON;
+            then that and the file are the network's identity, whatever it is called.
+        revision: Of a network of a hub the commit that it was taken from.
+        megabytes: Size of the weights file, where it is known beforehand.
+        gmacs: Billions of multiply-adds a photo, as published for its size.
     """
 
     name: str
@@ -90,17 +95,29 @@ class BackboneMetadata:
     precision: str = "auto"
     weights_path: Path | None = None
     weights_sha256: str = ""
+    preprocessing: str = ""
+    revision: str = ""
+    megabytes: float | None = None
+    gmacs: float | None = None
 
     @property
     def digest(self) -> str:
         """Identity of the function from images to embeddings, 64 hexadecimal characters."""
-        parts = (str(GRAPH_VERSION), self.name, str(self.image_size), self.weights_sha256)
+        name = self.preprocessing or self.name
+        parts = (str(GRAPH_VERSION), name, str(self.image_size), self.weights_sha256)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Facts to keep with a classifier: "backbone", "license", "source"."""
-        return {"backbone": self.name, "license": self.license, "source": self.source}
+        """Facts to keep with a classifier: "backbone", "license", "source".
+
+        Of a network of the user's own also "preprocessing" and "weights_sha256", and of one from a
+        hub its "revision".
+        """
+        facts = {"backbone": self.name, "license": self.license, "source": self.source}
+        if self.preprocessing:
+            facts |= {"preprocessing": self.preprocessing, "weights_sha256": self.weights_sha256}
+        return facts | ({"revision": self.revision} if self.revision else {})
 
 
 @dataclass(frozen=True)
@@ -118,12 +135,15 @@ class Backbone:
         build: From metadata and whether to end in the 1,000 ImageNet probabilities to a Keras
             model, for training it on; with fresh weights where the metadata names no file. None
             where it can only embed.
+        needs: What is missing to use it without a network, in words; empty where nothing is.
+            Nothing is downloaded or opened to find out. None where it needs nothing.
     """
 
     metadata: BackboneMetadata
     load: Callable[[BackboneMetadata, str], FeatureExtractor]
     locate: Callable[[BackboneMetadata], tuple[Path, str]] | None = None
     build: "Callable[[BackboneMetadata, bool], keras.Model] | None" = None
+    needs: Callable[[BackboneMetadata], str] | None = None
 
 
 def available_cores() -> int:
@@ -158,7 +178,20 @@ def weights_sha256(path: Path) -> str:
     try:
         return sha256_of(path)
     except OSError as error:
-        raise WeightsError(
-            f"Cannot read the weights file {path}: {reason_of(error)}. "
-            "Expected a readable file; check the path."
-        ) from error
+        raise unreadable_weights(path, error) from error
+
+
+def unreadable_weights(path: Path, error: OSError) -> WeightsError:
+    """The error for a weights file that cannot be read.
+
+    Args:
+        path: The file.
+        error: What the system answered.
+
+    Returns:
+        The error, to be raised.
+    """
+    return WeightsError(
+        f"Cannot read the weights file {path}: {reason_of(error)}. "
+        "Expected a readable file; check the path."
+    )

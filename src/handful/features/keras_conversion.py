@@ -113,10 +113,37 @@ def _traced(network: "keras.Model") -> "openvino.Model":
 
 
 def _converted_in_child(network: "keras.Model", folder: Path) -> "openvino.Model":
+    saved = folder / "saved.keras"
+    network.save(saved)
+    try:
+        return convert_file(saved, folder)
+    finally:
+        saved.unlink()
+
+
+def convert_file(
+    saved: Path,
+    folder: Path,
+    name: str = "The network",
+    advice: str = "KERAS_BACKEND=tensorflow converts networks in another way",
+) -> "openvino.Model":
+    """Convert a network in a file of Keras' own, in a process of its own.
+
+    Args:
+        saved: The `.keras` file.
+        folder: Existing folder for files of temporary use.
+        name: What to call it, at the beginning of a sentence.
+        advice: What to do where it cannot be converted.
+
+    Returns:
+        The same from uint8 pictures, N left free.
+
+    Raises:
+        HandfulError: When it cannot be read or converted.
+    """
     from handful.features.runtime import openvino
 
-    saved, converted = folder / "saved.keras", folder / "converted.xml"
-    network.save(saved)
+    converted = folder / "converted.xml"
     child = subprocess.run(
         tied([sys.executable, "-c", _CHILD, str(saved), str(converted)]),
         env=child_environment(_converting_backend()),
@@ -125,13 +152,10 @@ def _converted_in_child(network: "keras.Model", folder: Path) -> "openvino.Model
         encoding="utf-8",
         errors="replace",
     )
-    saved.unlink()
     if child.returncode:
         words = [line.strip() for line in child.stderr.splitlines() if line.strip()]
-        raise HandfulError(
-            f"The network could not be converted for OpenVINO: {words[-1] if words else 'killed'}. "
-            "KERAS_BACKEND=tensorflow converts networks in another way."
-        )
+        reason = words[-1].rstrip(".") if words else "killed"
+        raise HandfulError(f"{name} could not be converted for OpenVINO: {reason}. {advice}.")
     # Read as a whole, for the file goes.
     graph = openvino.Core().read_model(converted.read_bytes(), _weights_of(converted))
     for path in (converted, converted.with_suffix(".bin")):
@@ -141,7 +165,10 @@ def _converted_in_child(network: "keras.Model", folder: Path) -> "openvino.Model
 
 def _openvino_backend() -> str | None:
     """The package of Keras' OpenVINO backend: Keras' own, or the one beside it; or None."""
-    if find_spec("keras.src.backend.openvino") is not None:
+    # Looking for a module in a package imports the package.
+    keras = find_spec("keras")
+    folders = [] if keras is None else keras.submodule_search_locations or []
+    if any(Path(folder, "src", "backend", "openvino").is_dir() for folder in folders):
         return "keras.src.backend.openvino"
     return "keras_openvino.src.ops" if is_installed("keras_openvino") else None
 

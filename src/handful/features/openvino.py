@@ -3,10 +3,12 @@
 Any number of threads ask one, and a forked process compiles it anew.
 
 A picture is always inferred on its own, several at the same time: its embedding does not depend on
-its neighbors.
+its neighbors. Whenever a network is compiled, what each stream computes of a drawn picture is held
+against what one stream gave when it was written.
 """
 
 import importlib.metadata
+import logging
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -19,14 +21,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.errors import ModelFileError
-from handful.features.conversion import FrozenNetwork, read_network
+from handful.errors import ModelFileError, WeightsError
+from handful.features.conversion import (
+    FrozenNetwork,
+    check_image,
+    read_network,
+    reference_features,
+    sample_features,
+)
 from handful.features.extractor import FeatureMap, available_cores
 from handful.files.atomic import explain_damage
 from handful.forks import never_end, start_anew_in_children
 
 # Operations that leave the numbers of a pooled map as they are.
 _PASSING = ("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Convert")
+# Least cosine between a network's features of a drawn image here and where it was written: by
+# precision, since processors round differently.
+_LEAST_COSINE = {"f32": 0.9999, "bf16": 0.99, "f16": 0.99, "int8": 0.95}
+
+_logger = logging.getLogger("handful")
 
 
 def resolve_precision(precision: str) -> str:
@@ -78,6 +91,7 @@ class OpenVinoExtractor:
         self.precision = (
             resolve_precision(precision) if device == "CPU" else _gpu_precision(precision)
         )
+        self._is_checked = False
         self._compiled = CompiledNetwork(self._compile, self._warm_up)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -136,23 +150,67 @@ class OpenVinoExtractor:
         return look
 
     def _warm_up(self, request: Any) -> None:
-        size = self.image_size
-        request.infer({0: np.zeros((1, size, size, 3), np.uint8)}, share_inputs=True)
+        if not self._is_checked:
+            size = self.image_size
+            request.infer({0: np.zeros((1, size, size, 3), np.uint8)}, share_inputs=True)
 
     def _compile(self) -> Any:
         model = read_network(self.network)
+        reference = reference_features(model)
+        self._is_checked = reference is not None
         try:
-            return _compile(model, self.precision, "THROUGHPUT", self.device)
+            compiled = _compile(model, self.precision, "THROUGHPUT", self.device)
+            if reference is None or self._agrees(compiled, reference):
+                return compiled
+            _logger.warning(
+                "OpenVINO computes wrong features of %s with several streams; one is used instead, "
+                "which is slower",
+                self.network.xml_path,
+            )
+            compiled = _compile(model, self.precision, "LATENCY", self.device)
+            agrees = self._agrees(compiled, reference)
         except RuntimeError as error:
             raise ModelFileError(
                 f"{self.network.xml_path} cannot be run as a network: {explain_damage(error)}"
             ) from error
+        if not agrees:
+            raise WeightsError(
+                f"{self.network.xml_path} gives other features here than where it was written, in "
+                f"one stream too, in {self.precision}. Try `precision` f32, or another version of "
+                "OpenVINO."
+            )
+        return compiled
+
+    def _agrees(self, compiled: Any, reference: NDArray[np.float32]) -> bool:
+        """Whether every stream gives the features of `check_image` that a network should."""
+        image = check_image(self.image_size)
+        streams = max(1, compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        requests = [compiled.create_infer_request() for _ in range(streams)]
+        requests[0].infer({0: image}, share_inputs=True)  # alone, see `CompiledNetwork`
+        for request in requests:
+            request.start_async({0: image}, share_inputs=True)
+        for request in requests:
+            request.wait()
+        found = [sample_features(one.get_output_tensor(0).data[0]) for one in requests]
+        least = _LEAST_COSINE[self.precision]
+        return all(_cosine(one, reference) >= least for one in found)
 
 
 @cache
 def _opened_once(network: FrozenNetwork, precision: str, device: str) -> OpenVinoExtractor:
     """Unpickle: a process compiles a network once, however often it is sent there."""
     return OpenVinoExtractor(network, precision, device)
+
+
+def _cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Of two vectors; -1 where they have other lengths, or one is no vector of numbers."""
+    if first.shape != second.shape:
+        return -1.0
+    one, other = first.astype(np.float64), second.astype(np.float64)
+    norms = float(np.linalg.norm(one) * np.linalg.norm(other))
+    if not 0 < norms < math.inf:
+        return 1.0 if np.array_equal(one, other) else -1.0
+    return float(np.vdot(one, other)) / norms
 
 
 @cache
@@ -188,6 +246,8 @@ def _compile(model: Any, precision: str, hint: str, device: str = "CPU") -> Any:
     }
     if device == "CPU":
         options["INFERENCE_NUM_THREADS"] = available_cores()
+    if device == "CPU" and hint == "LATENCY":
+        options["NUM_STREAMS"] = 1
     return openvino.Core().compile_model(model, device, options)
 
 

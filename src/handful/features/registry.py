@@ -1,27 +1,30 @@
 """Pretrained networks by name: handful's own and those that installed packages bring.
 
-Each module of `handful.features.backbones` with a table `BACKBONES` is a family. A package brings
+Each module of `handful.features.backbones` with a table `BACKBONES` and a word `FAMILY` is a
+family; one with a function `open_named` opens names that say where a network lies. A package brings
 more by entry points of the group `handful.backbones`, each of which names a `Backbone`; one under
 a name of handful's own takes its place, for another processor for example. Finding a backbone
-costs no import of what runs it.
+costs no import of what runs it, but for one in a file, whose size only its graph tells.
 """
 
 import difflib
 import logging
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from handful.errors import UsageError
 from handful.features import backbones
 from handful.features.devices import on_device
 from handful.features.extractor import Backbone, FeatureExtractor, weights_sha256
+from handful.reporting import Reporter
 
 if TYPE_CHECKING:
     import keras
@@ -38,8 +41,27 @@ def backbone_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys([*_own(), *_brought()]))
 
 
+def known_backbones() -> Iterator[tuple[str, Backbone]]:
+    """Every backbone that has a name, the default first.
+
+    Yields:
+        Its family, or the package that brings it, and the backbone, its weights not looked for.
+    """
+    families = {
+        name: module.FAMILY for module in _families() for name in getattr(module, "BACKBONES", {})
+    }
+    brought = _brought()
+    for name in backbone_names():
+        package = brought[name].value.partition(":")[0] if name in brought else ""
+        yield package or families[name], _look_up(name)
+
+
 def find_backbone(
-    name: str = DEFAULT_BACKBONE, weights_path: Path | None = None, image_size: int | None = None
+    name: str = DEFAULT_BACKBONE,
+    weights_path: Path | None = None,
+    image_size: int | None = None,
+    preprocessing: str | None = None,
+    reporter: Reporter | None = None,
 ) -> Backbone:
     """Look a backbone up and find its weights; Keras is not imported.
 
@@ -47,20 +69,37 @@ def find_backbone(
     (`~/.keras/models`, or `models` in `KERAS_HOME`), or downloaded into it.
 
     Args:
-        name: Name of the backbone; upper and lower case are the same.
+        name: Name of the backbone, in which upper and lower case are the same; the path of a
+            network's file; or hf:OWNER/NAME, of a hub.
         weights_path: Weights to use instead: a torch file from before version 1.6 for
             EfficientNet-Lite, a `.h5` or `.weights.h5` file, with or without the classification
             layer, for Keras Applications. None takes the official ones.
         image_size: Side of the input in pixels; None takes what the network was trained on.
+        preprocessing: Of a file or a hub's network what it takes and gives, see
+            `handful.features.preprocessing`; None takes what is said beside it.
+        reporter: Told what was found out of such a network, and how far a download is.
 
     Returns:
         The backbone.
 
     Raises:
-        ValueError: For an unknown name or an image size below 32.
+        ValueError: For an unknown name, an image size below 32, or what does not fit the network.
         MissingExtraError: When the package with the weights is not installed.
         WeightsError: When the weights are absent or are not the known ones.
     """
+    opened = _open_named(name, preprocessing, image_size, reporter or Reporter())
+    if opened is not None:
+        if weights_path is not None:
+            raise UsageError(
+                f"`weights` is {str(weights_path)!r} and `backbone` {name!r}, which has its own; "
+                "leave `weights` out."
+            )
+        return opened
+    if preprocessing is not None:
+        raise UsageError(
+            f"`preprocessing` is for networks in files and of a hub, and `backbone` is {name!r}, "
+            "which handful knows; leave it out."
+        )
     backbone = _look_up(name.lower())
     metadata = backbone.metadata
     size = image_size or metadata.image_size
@@ -148,6 +187,21 @@ def build_body(name: str, image_size: int) -> "keras.Model":
     return build_network(replace(backbone, metadata=metadata))
 
 
+def _open_named(
+    name: str, preprocessing: str | None, image_size: int | None, reporter: Reporter
+) -> Backbone | None:
+    """A backbone whose name says where it lies; None where it is one that is looked up."""
+    if name.lower() in _brought():
+        return None
+    for module in _families():
+        open_named = getattr(module, "open_named", None)
+        if open_named is not None:
+            found: Backbone | None = open_named(name, preprocessing, image_size, reporter)
+            if found is not None:
+                return found
+    return None
+
+
 def _look_up(name: str) -> Backbone:
     brought = _brought().get(name)
     if brought is not None:
@@ -169,11 +223,17 @@ def _look_up(name: str) -> Backbone:
 
 
 @cache
+def _families() -> tuple[ModuleType, ...]:
+    """The modules of families."""
+    names = [module.name for module in iter_modules(backbones.__path__, f"{backbones.__name__}.")]
+    return tuple(map(import_module, names))
+
+
+@cache
 def _own() -> Mapping[str, Backbone]:
     """The families of handful's own."""
-    names = [module.name for module in iter_modules(backbones.__path__, f"{backbones.__name__}.")]
     # Its maps are gone through from the last one.
-    return ChainMap(*(getattr(import_module(name), "BACKBONES", {}) for name in names[::-1]))
+    return ChainMap(*(getattr(module, "BACKBONES", {}) for module in _families()[::-1]))
 
 
 def _brought() -> dict[str, EntryPoint]:

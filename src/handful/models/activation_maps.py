@@ -458,7 +458,8 @@ def _open_map(classifier: Classifier) -> FeatureMap:
             f"The network {classifier.provenance.get('backbone', 'of this classifier')} does not "
             "end in the average of a feature map, so no place can be named that its answer "
             "comes from. Use another backbone with strategy transfer, such as "
-            "efficientnet-lite0; or end a network of your own in GlobalAveragePooling2D and "
+            "efficientnet-lite0; give a network of tokens pooling=mean in `preprocessing`; or end "
+            "a network of your own in GlobalAveragePooling2D and "
             "one Dense layer."
         )
     return look

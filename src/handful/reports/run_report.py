@@ -1,5 +1,6 @@
 """What the report of a run shows: thumbnails, counts and sentences, gathered for the page."""
 
+import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -195,6 +196,10 @@ def _settings(run: Run) -> dict[str, str]:
             + _strength_origin(run),
             "Augmented copies per photo": str(config.views),
         }
+        if "preprocessing" in about:
+            said = json.loads(about["preprocessing"])
+            settings["Preprocessing"] = ", ".join(f"{name} {value}" for name, value in said.items())
+            settings["Source"] = " @ ".join(filter(None, [about["source"], about.get("revision")]))
     else:
         fitted, recipe = run.trained.fitted, run.trained.recipe
         settings |= {

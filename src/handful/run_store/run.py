@@ -153,6 +153,7 @@ class Run(Shown):
             "strategy": self.config.strategy,
             "recipe": self.config.recipe,
             "backbone": self.classifier.provenance["backbone"],
+            "provenance": dict(self.classifier.provenance),
             "device": device_of(self.classifier.extractor),
             "ladder": None if self.ladder is None else self.ladder.to_dict(),
             "training": None if self.trained is None else self.trained.to_dict(),

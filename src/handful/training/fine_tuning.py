@@ -1,7 +1,6 @@
 """A pretrained network trained on: its upper part, from a fitted head, as long as it helps."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from handful.features.devices import on_device
 from handful.features.embed import EmbeddingSpec
 from handful.features.extractor import Backbone
 from handful.features.openvino import OpenVinoExtractor
-from handful.features.registry import build_network, find_backbone
+from handful.features.registry import build_network
 from handful.features.table import EmbeddingTable, embed_index
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
@@ -22,6 +21,7 @@ from handful.training.jobs import (
     Trained,
     TrainedNetwork,
     TrainingJob,
+    asked_backbone,
     fit_job,
     fit_probe,
     make_source,
@@ -98,8 +98,7 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
     name = (config.backbone or recipe.backbone or "").lower()
     if name not in _CUTS:
         raise UsageError(f"`backbone` is {name!r}; fine-tune takes {', '.join(_CUTS)}.")
-    weights = Path(config.weights) if config.weights else None
-    backbone = find_backbone(name, weights, config.image_size)
+    backbone = asked_backbone(config, name, config.image_size)
     probe, table = fit_probe(job, backbone, "f32", split.train)
     parts = _Parts(job, backbone, table, *_lower_maps(job, backbone, probe))
     chosen, where = _choose_epochs(parts, recipe)

@@ -18,7 +18,7 @@ from handful.evaluation.learning_curve import LearningCurve
 from handful.evaluation.resampling import Resampling
 from handful.features.embed import EmbeddingSpec
 from handful.features.extractor import Backbone, BackboneMetadata
-from handful.features.registry import load_extractor
+from handful.features.registry import DEFAULT_BACKBONE, find_backbone, load_extractor
 from handful.features.store import EmbeddingStore
 from handful.features.table import EmbeddingTable, embed_index
 from handful.models.classifier import Classifier, views_of
@@ -163,6 +163,7 @@ class TrainingJob:
                 self.config.weights,
                 self.config.network,
                 [tuple(variable.shape) for variable in network.variables],
+                *filter(None, [self.config.preprocessing]),
             )
         )
         return hashlib.sha256(text.encode()).hexdigest()
@@ -351,6 +352,32 @@ def fit_job(
         count_start=count_start,
         reporter=job.reporter,
     )
+
+
+def asked_backbone(
+    config: TrainConfig,
+    default: str = DEFAULT_BACKBONE,
+    image_size: int | None = None,
+    reporter: Reporter | None = None,
+) -> Backbone:
+    """Find the pretrained network that a configuration asks for.
+
+    Args:
+        config: What was asked.
+        default: Its name where none was.
+        image_size: Side of its images; None takes its own.
+        reporter: Told what was found out of a network in a file, and how far a download is.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        UsageError: For a name that is none, or options that do not fit it.
+        WeightsError: When its weights are missing or wrong.
+    """
+    weights = Path(config.weights) if config.weights else None
+    name = config.backbone or default
+    return find_backbone(name, weights, image_size, config.preprocessing, reporter)
 
 
 def fit_probe(

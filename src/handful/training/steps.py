@@ -4,7 +4,6 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from handful.config import TrainConfig
 from handful.data.index import ImageIndex
@@ -15,11 +14,10 @@ from handful.errors import DataError
 from handful.features.devices import suited_precision
 from handful.features.embed import EmbeddingSpec
 from handful.features.extractor import BackboneMetadata
-from handful.features.registry import find_backbone
 from handful.features.store import EmbeddingStore, open_store
 from handful.features.table import EmbeddingTable, embed_index, scan_index
 from handful.reporting import Reporter
-from handful.training.jobs import EmbeddedImages, embedding_spec
+from handful.training.jobs import EmbeddedImages, asked_backbone, embedding_spec
 from handful.training.rungs import Rung, first_rung
 from handful.wording import printable
 
@@ -44,9 +42,7 @@ def open_backbone(
     """
     config = (rung or first_rung(config)).settle(config)
     with reporter.phase("convert"):
-        weights = Path(config.weights) if config.weights else None
-        assert config.backbone is not None  # the rung has put one there
-        backbone = find_backbone(config.backbone, weights, config.image_size)
+        backbone = asked_backbone(config, image_size=config.image_size, reporter=reporter)
         suited = backbone.metadata.precision
         precision = suited_precision(config.precision, suited, config.device)
         spec = embedding_spec(backbone, config, precision, mirrors=config.tta, scans=True)

@@ -4,7 +4,6 @@ Every way ends in the same `Classifier`: a frozen network in OpenVINO's format, 
 """
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -12,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.data.decoding import DecodeSettings
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.features.devices import suited_precision
 from handful.features.keras_runtime import prepare_keras, trains_on
-from handful.features.registry import DEFAULT_BACKBONE, build_body, find_backbone
+from handful.features.registry import build_body
 from handful.features.table import embed_index
 from handful.models.calibration import keep_answers
 from handful.models.novelty import reference_of
@@ -26,6 +25,7 @@ from handful.training.jobs import (
     Trained,
     TrainedNetwork,
     TrainingJob,
+    asked_backbone,
     chosen_recipe,
     count_parameters,
     embedding_spec,
@@ -157,11 +157,13 @@ def _build(job: TrainingJob, recipe: Recipe, num_classes: int) -> "keras.Model":
 def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
     """Train the exercise's head on a frozen network's features, each computed once."""
     index, config = job.split.index, job.config
-    backbone = find_backbone(
-        config.backbone or recipe.backbone or "",
-        Path(config.weights) if config.weights else None,
-        recipe.image_size,
-    )
+    backbone = asked_backbone(config, recipe.backbone or "", recipe.image_size)
+    if backbone.build is None:  # its parameters are counted in Keras
+        raise UsageError(
+            f"`backbone` is {backbone.metadata.name!r} and `recipe` {config.recipe!r}, which takes "
+            "networks of Keras and EfficientNet-Lite alone; expected such as xception, or recipe "
+            "'handful'."
+        )
     spec = embedding_spec(
         backbone, config, config.precision, resize=recipe.resize, mirrors=config.tta
     )
@@ -187,7 +189,7 @@ def _teacher(job: TrainingJob) -> Teacher:
     Source: Beyer et al., "Knowledge distillation: A good teacher is patient and consistent",
     CVPR 2022.
     """
-    backbone = find_backbone(job.config.backbone or DEFAULT_BACKBONE)
+    backbone = asked_backbone(job.config)
     precision = suited_precision("auto", backbone.metadata.precision, job.config.device)
     classifier, _ = fit_probe(job, backbone, precision, job.split.train)
     size = classifier.extractor.image_size

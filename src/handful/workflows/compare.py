@@ -12,6 +12,7 @@ from handful.config import CompareConfig, TrainConfig
 from handful.display import job_reporter
 from handful.errors import DataError, ModelFileError, OutputError, UsageError
 from handful.evaluation.comparison import Comparison, StrategyRun, build_comparison
+from handful.features.conversion import count_weights
 from handful.features.keras_runtime import require_keras
 from handful.files.atomic import MALFORMED, explain_damage, new_folder, write_json
 from handful.models.classifier import read_description
@@ -187,7 +188,11 @@ def _head_metadata(run: StoredRun, num_classes: int) -> dict[str, Any]:
     network = read_description(run.classifier_path)["backbone"]
     embedding_dim, image_size = int(network["embedding_dim"]), int(network["image_size"])
     head = (embedding_dim + 1) * num_classes
-    num_parameters = count_body(run.result["backbone"], image_size) + head
+    name, graph = run.result["backbone"], run.classifier_path / "network.xml"
+    # A network of the user's own has no other description than what was made of it.
+    is_own = "preprocessing" in run.result.get("provenance", {})
+    num_body = count_weights(graph) if is_own else count_body(name, image_size)
+    num_parameters = num_body + head
     return {"num_parameters": num_parameters, "num_trainable": head, "epochs": 0}
 
 

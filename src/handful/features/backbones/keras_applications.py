@@ -166,7 +166,7 @@ def find_official_weights(body: KerasBody) -> Path:
         WeightsError: When the file is neither there nor can be downloaded; the message says which
             file to put where.
     """
-    path = _keras_home() / "models" / body.file_name
+    path = official_weights_path(body)
     if path.is_file():
         found = _checksum(path, body.checksum)
         if found == body.checksum:
@@ -179,6 +179,18 @@ def find_official_weights(body: KerasBody) -> Path:
         )
     _download(body, path)
     return path
+
+
+def official_weights_path(body: KerasBody) -> Path:
+    """Where a body's official weights are looked for, and put when they are downloaded.
+
+    Args:
+        body: An entry of `KERAS_BODIES`.
+
+    Returns:
+        A place in Keras' own cache.
+    """
+    return _keras_home() / "models" / body.file_name
 
 
 def _keras_home() -> Path:

@@ -23,6 +23,7 @@ from handful.features.backbones.keras_applications import (
     KERAS_BODIES,
     KerasBody,
     find_official_weights,
+    official_weights_path,
 )
 from handful.features.backbones.torch_file import check_sha256
 from handful.features.conversion import frozen_network, write_network
@@ -34,6 +35,7 @@ from handful.features.openvino import OpenVinoExtractor
 if TYPE_CHECKING:
     import keras
 
+FAMILY = "keras"
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red, of 255
@@ -83,6 +85,13 @@ def _locate(body: KerasBody, metadata: BackboneMetadata) -> tuple[Path, str]:
     require("keras", f"The backbone {metadata.name}", "keras")
     path = find_official_weights(body)
     return path, weights_sha256(path)
+
+
+def _needs(body: KerasBody, metadata: BackboneMetadata) -> str:
+    missing = [] if official_weights_path(body).is_file() else ["a download"]
+    if not is_installed("keras"):
+        missing.insert(0, "pip install 'handful[tensorflow]'")
+    return ", and ".join(missing)
 
 
 def _check_weights(metadata: BackboneMetadata) -> None:
@@ -296,6 +305,7 @@ BACKBONES = {
         load,
         partial(_locate, body),
         build,
+        partial(_needs, body),
     )
     for name, body in KERAS_BODIES.items()
 }
