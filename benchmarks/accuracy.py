@@ -1,7 +1,7 @@
 """What frozen networks are worth on different kinds of photos: 5 folds, near-duplicates together.
 
     python benchmarks/accuracy.py PHOTOS... [--ways fast|good|best|BACKBONE[:SIDE] ...]
-        [--preprocessing TEXT]
+        [--preprocessing TEXT] [--seeds REPETITIONS]
 
 Prints a Markdown table: the mean accuracy of heads fitted anew on each fold's training photos, its
 95 % interval, calibration error, and the time of training without the folds, its cache empty. Of
@@ -22,7 +22,7 @@ QUALITIES = ("fast", "good", "best")
 FOLDS = 5
 
 
-def row(photos: Path, way: str, preprocessing: str | None) -> str:
+def row(photos: Path, way: str, preprocessing: str | None, seeds: int) -> str:
     """Train with folds on one set, and say what came of it."""
     name, _, side = way.rpartition(":")
     if not side.isdigit():
@@ -36,6 +36,7 @@ def row(photos: Path, way: str, preprocessing: str | None) -> str:
             photos,
             image_size=int(side) if side else None,
             folds=FOLDS,
+            seeds=seeds,
             reporter=handful.Reporter(),
             output=False,
             **options,
@@ -64,6 +65,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path, nargs="+")
     parser.add_argument("--ways", nargs="+", default=QUALITIES)
     parser.add_argument("--preprocessing")
+    parser.add_argument("--seeds", type=int, default=1, help="repetitions of the folds")
     asked = parser.parse_args()
     print(f"{machine()}\n")
     print(
@@ -72,7 +74,7 @@ def main() -> None:
     )
     for photos in asked.photos:
         for way in asked.ways:
-            print(row(photos, way, asked.preprocessing), flush=True)
+            print(row(photos, way, asked.preprocessing, asked.seeds), flush=True)
 
 
 if __name__ == "__main__":

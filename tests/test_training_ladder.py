@@ -106,6 +106,8 @@ def test_a_later_one_is_chosen_where_it_is_better_by_more_than_noise() -> None:
     assert choose([losses, losses], alone) == 0
     assert choose([losses, hardly], alone) == 0
     assert choose([losses, better], alone) == 1
+    assert choose([losses, better], alone, 1) == 1 and choose([better, losses], alone, 1) == 0
+    assert choose([losses, hardly], alone, 1) == 1, "the first to be taken needs no proof"
     assert choose([losses, better, losses], alone) == 1, "worse than the one taken before"
     assert choose([losses, np.full(200, np.nan)], alone) == 0, "nothing could be held out"
     unknown = np.where(alone < 100, np.nan, better)
@@ -150,10 +152,15 @@ def test_labels_of_validation_photos_have_no_part_in_the_choice(
     assert again.ladder.chosen.name == run.ladder.chosen.name
 
 
-def test_where_none_is_better_the_cheapest_is_taken(
+def test_good_is_taken_unless_another_is_better_by_more_than_noise(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(monkeypatch, tmp_path / "packages", lambda name, size: 0.5)
+    noise = {name: 0.5 for name in FAMILY}
+    install(monkeypatch, tmp_path / "packages", lambda name, size: noise[name])
+    run = train(photo_folder, quality="best", output=False)
+    assert run.ladder is not None and run.ladder.chosen.name == "good"
+    assert run.classifier.provenance["backbone"] == GOOD.backbone
+    noise |= {GOOD.backbone: 10.0, JOINED: 10.0}
     run = train(photo_folder, quality="best", output=False)
     assert run.ladder is not None and run.ladder.chosen.name == "fast"
     assert run.classifier.provenance["backbone"] == DEFAULT_BACKBONE

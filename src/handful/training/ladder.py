@@ -19,14 +19,13 @@ from handful.features.extractor import available_cores
 from handful.models.calibration import fit_calibrated_head
 from handful.models.heads import LinearHead
 from handful.training.jobs import EmbeddedImages, TrainingJob
-from handful.training.rungs import FAST, RUNGS, Attempt, Ladder, Rung
+from handful.training.rungs import FAST, GOOD, RUNGS, Attempt, Ladder, Rung
 from handful.training.steps import open_backbone
 from handful.wording import format_duration
 
-# A rung is taken where its mean loss is lower than the one's before it by so many standard errors
-# of the difference, group by group. On photos of seven kinds 0 to 1 choose about as well; from 1.5
-# on, too little is taken.
-MARGIN = 0.5
+# A rung is taken where its mean loss is lower than that of the one taken before by so many standard
+# errors of the difference, group by group.
+MARGIN = 1.0
 _IMAGES_TIMED = 3
 _LEAST_CHANCE = 1e-12
 
@@ -65,7 +64,8 @@ def climb(job: TrainingJob) -> tuple[Ladder, EmbeddedImages, Answer]:
         if isinstance(found, _Tried):
             tried.append(found)
         job.reporter.log(str(found.attempt if isinstance(found, _Tried) else found))
-    best = tried[choose([one.losses for one in tried], split.groups[split.train])]
+    losses = [one.losses for one in tried]
+    best = tried[choose(losses, split.groups[split.train], _usual(tried))]
     attempts = (
         replace(one.attempt, is_chosen=one is best) if isinstance(one, _Tried) else one
         for one in results
@@ -73,20 +73,22 @@ def climb(job: TrainingJob) -> tuple[Ladder, EmbeddedImages, Answer]:
     return Ladder(tuple(attempts)), best.embedded, _answer(job, tried)
 
 
-def choose(losses: Sequence[NDArray[np.float64]], groups: NDArray[np.int64]) -> int:
-    """Choose among ways of classifying the same photos, in favor of those that come first.
+def choose(losses: Sequence[NDArray[np.float64]], groups: NDArray[np.int64], first: int = 0) -> int:
+    """Choose among ways of classifying the same photos.
 
     Args:
         losses: Of each way (n,) -ln(probability of the true class), NaN where a photo was not
             left out.
         groups: (n,) photos with equal numbers are near-duplicates and count as one.
+        first: Place of the one that is taken unless another is better by more than noise.
 
     Returns:
-        The place of the one chosen: going on from the first, a later one is taken where its mean
-        loss is lower by more than `MARGIN` standard errors of the paired difference.
+        The place of the one chosen: one after another is taken where its mean loss is lower than
+        that of the one taken before by more than `MARGIN` standard errors of the paired
+        difference.
     """
-    best = 0
-    for place in range(1, len(losses)):
+    best = first
+    for place in range(len(losses)):
         gains = losses[best] - losses[place]
         told = ~np.isnan(gains)
         if not told.any():
@@ -97,6 +99,11 @@ def choose(losses: Sequence[NDArray[np.float64]], groups: NDArray[np.int64]) -> 
         if len(off) > 1 and gains[told].mean() > MARGIN * error:
             best = place
     return best
+
+
+def _usual(tried: Sequence[_Tried]) -> int:
+    """Place of the rung that is mostly better than the first, and taken in doubt."""
+    return next((n for n, one in enumerate(tried) if one.attempt.name == GOOD.name), 0)
 
 
 def _try_rung(
@@ -209,7 +216,7 @@ def _answer(job: TrainingJob, tried: Sequence[_Tried]) -> Answer:
         fitted = [_fit(job, one.embedded, pool[rows], seed) for one in tried]
         labels = split.index.labels[pool[rows]]
         losses = [_losses(chances, labels) for _, chances in fitted]
-        best = choose(losses, split.groups[pool[rows]])
+        best = choose(losses, split.groups[pool[rows]], _usual(tried))
         head, tested = fitted[best][0], tried[best].embedded.table.embeddings[pool[others]]
         assert head.C is not None
         return head.predict_proba(mean_view(tested)), head.C
