@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -197,6 +197,14 @@ def predict(
             "one.",
         ),
     ] = None,
+    sort_into: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Copy the photos into a folder for each class in DIR; none is moved or "
+            'overwritten. With --abstain also into "not sure" and "unusual".',
+        ),
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -205,9 +213,12 @@ def predict(
     from handful.data.index import load_unlabeled
     from handful.models.calibration import USUAL_ERROR_RATE
     from handful.run_store.store import RunStore
+    from handful.workflows.sorting import check_sorting_folder, sort_photos
 
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
+    if sort_into is not None:
+        check_sorting_folder(sort_into, images)
     if abstain and error_rate is None:
         error_rate = USUAL_ERROR_RATE
     classifier = RunStore().classifier(run, config.device)
@@ -225,9 +236,14 @@ def predict(
     )
     rejected = result.index.rejected
     rule = None if error_rate is None else classifier.abstain_at(error_rate)
+    copied = None if sort_into is None else sort_photos(result.index, predictions, sort_into)
+    if copied is not None:
+        rejected += copied.skipped
     if as_json:
-        told = {"predictions": [found.to_dict() for found in predictions]}
+        told: dict[str, Any] = {"predictions": [found.to_dict() for found in predictions]}
         told["errors"] = [asdict(file) for file in rejected]
+        if copied is not None:
+            told["sorted"] = copied.to_dict()
         terminal.print_json(told if rule is None else {**told, "abstaining": asdict(rule)})
     elif as_csv:
         terminal.print_csv(*results.prediction_rows(predictions, classifier.class_names))
@@ -235,6 +251,8 @@ def predict(
         results.print_predictions(predictions)
         if rule is not None and classifier.calibration is not None:
             results.print_abstention(rule, classifier.calibration.source, predictions)
+    if copied is not None and not as_json:
+        results.print_sorted(copied)
     if rejected:
         if not as_json:
             terminal.warn_rejected(rejected)

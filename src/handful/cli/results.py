@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from handful.cli.spelling import with_options
-from handful.cli.terminal import print_json, show, warn, warn_rejected
-from handful.wording import format_rate, format_share, printable
+from handful.cli.terminal import log, print_json, show, warn, warn_rejected
+from handful.wording import format_rate, format_share, number_of, printable
 
 if TYPE_CHECKING:  # A command loads what it prints, and nothing else.
     from handful.datasets.archives import ImageFolder
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # A command loads what it prints, and nothing else.
     from handful.workflows.check import PhotoCheck
     from handful.workflows.curve import CurveRun
     from handful.workflows.figures import Figures
+    from handful.workflows.sorting import SortedPhotos
 
 
 class _Result(Protocol):
@@ -353,6 +354,15 @@ def print_backbones(found: "Sequence[BackboneInfo]") -> None:
 
 def _size(shape: tuple[int | None, ...] | None) -> str:
     return "?" if shape is None else " x ".join("any" if n is None else f"{n}" for n in shape)
+
+
+def print_sorted(found: "SortedPhotos") -> None:
+    """Say what was copied where; on standard error, for a table may be on standard output."""
+    total = sum(found.counts.values())
+    inside = ", ".join(f"{printable(name)} {count:,}" for name, count in found.counts.items())
+    log(f"Copied {number_of(total)} into {found.folder}" + (f": {inside}" if inside else ""))
+    if found.num_kept:
+        log(f"{number_of(found.num_kept)} had been copied there before")
 
 
 def print_export(made: "Export") -> None:

@@ -11,7 +11,8 @@ from handful.options import flag
 _RENAMED = {"class_name": "class", "from_run": "from", "rival_name": "rival"}
 _ARGUMENTS = (
     *("at", "class_name", "coverage", "data", "error_rate", "fix_list", "format", "from_run"),
-    *("note", "num_classes", "output", "part", "photos", "resume", "rival_name", "split", "target"),
+    *("note", "num_classes", "output", "part", "photos", "resume", "rival_name", "sort_into"),
+    *("split", "target"),
 )
 _KINDS = (TrainConfig, CompareConfig, ServeConfig, AugmentationPolicy)
 _FIELDS = {

@@ -223,7 +223,7 @@ def new_file(path: Path, replace: bool = False) -> Iterator[Path]:
             if replace:
                 file.replace(path)
             else:
-                _move_to_free(file, path)
+                move_to_free(file, path)
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -244,14 +244,24 @@ def write_whole(path: Path, text: str) -> None:
         file.replace(path)
 
 
-def _move_to_free(file: Path, path: Path) -> None:
-    """Give a file its name unless another has taken it meanwhile."""
+def move_to_free(file: Path, path: Path) -> None:
+    """Give a file its name, unless another has that.
+
+    Args:
+        file: The file, on the same file system; it may still have its old name too.
+        path: Its name.
+
+    Raises:
+        FileExistsError: When something of that name is there; it is left alone.
+        OSError: When it cannot be written.
+    """
     try:
         os.link(file, path)
     except FileExistsError:
         raise
-    except OSError:  # a file system without links
-        file.rename(path)
+    except OSError:  # a file system without links, such as FAT's
+        path.open("xb").close()
+        file.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:

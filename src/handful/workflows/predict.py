@@ -1,15 +1,19 @@
 """What a classifier says of photos, and where it looked; runs are named as in every command."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from handful.data.inputs import Picture, Pictures, path_of
+from handful.data.index import load_unlabeled
+from handful.data.inputs import Picture, Pictures, is_path, listed, path_of
+from handful.errors import UsageError
 from handful.models import activation_maps
 from handful.models.activation_maps import Explanation, overlay_places, save_overlay
 from handful.models.calibration import USUAL_ERROR_RATE
 from handful.models.classifier import Classifier, Predictions
 from handful.run_store.store import AnyRun, RunStore
+from handful.workflows.sorting import check_sorting_folder, sort_photos
 
 
 def predict(
@@ -20,6 +24,7 @@ def predict(
     error_rate: float | None = None,
     coverage: float | None = None,
     device: str = "auto",
+    sort_into: str | Path | None = None,
 ) -> Predictions:
     """Classify one photo or several; for many calls, keep a `Classifier`.
 
@@ -32,6 +37,9 @@ def predict(
         error_rate: As for `Classifier.predict`; implies `abstain`.
         coverage: As for `Classifier.predict`.
         device: As for `Classifier.load`.
+        sort_into: Folder to copy the photos into, sorted into a folder for each class; with
+            `abstain` those that are not sure are in "not sure" and "unusual". Nothing is moved or
+            overwritten. The photos must be given by path.
 
     Returns:
         One prediction a photo, in order.
@@ -39,7 +47,9 @@ def predict(
     Raises:
         DataError: When a photo cannot be read, or several runs begin so.
         ModelFileError: When the classifier cannot be read.
-        UsageError: When something is no run or no photo.
+        OutputError: When `sort_into` holds other files, or cannot be written.
+        UsageError: When something is no run or no photo; when `sort_into` is inside a folder of
+            the photos, or a photo has no path.
 
     Example:
         ```python
@@ -48,8 +58,23 @@ def predict(
     """
     if abstain and error_rate is None:
         error_rate = USUAL_ERROR_RATE
+    folder = None if sort_into is None else Path(sort_into)
+    sources = [] if folder is None else _paths(images)
+    if folder is not None:
+        check_sorting_folder(folder, sources)
     classifier = RunStore().classifier(run, device)
-    return classifier.predict(images, error_rate=error_rate, coverage=coverage)
+    found = classifier.predict(images, error_rate=error_rate, coverage=coverage)
+    if folder is not None:
+        sort_photos(load_unlabeled(sources), found, folder)
+    return found
+
+
+def _paths(images: Pictures) -> list[Path]:
+    """Where photos lie, all of which must be files."""
+    given = listed(images)
+    if not all(map(is_path, given)):
+        raise UsageError("`sort_into` copies files, and a photo was given without one; give paths.")
+    return [Path(os.fspath(image)) for image in given]
 
 
 def explain(
