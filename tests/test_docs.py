@@ -101,6 +101,14 @@ def test_each_question_is_answered_in_a_few_words_with_a_link() -> None:
         assert re.search(r"\[[^]]+\]\([^)]+\)$", answer), question
 
 
+def test_every_page_is_reached_from_the_first_one() -> None:
+    text = (DOCS / "index.md").read_text(encoding="utf-8")
+    trees = "\n".join(body for _, kind, body in FENCE.findall(text))
+    entries = re.findall(r"^(?:.+ <)?([\w/-]+)>?$", trees, re.MULTILINE)
+    pages = {page.relative_to(DOCS).with_suffix("").as_posix() for page in DOCS.rglob("*.md")}
+    assert pages - {"index"} <= set(entries)
+
+
 def test_an_answer_is_two_clicks_from_the_first_page() -> None:
     assert "questions.md" in links(read_page(DOCS / "index.md"))
 

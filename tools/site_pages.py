@@ -29,6 +29,7 @@ PUBLIC_NAMES: Mapping[str, str] = {
     "Runs": "runs RunStore Run",
     "What jobs give": "Evaluation Classifier Prediction Explanation PhotoCheck Comparison CurveRun "
     "Export Preview NetworkSummary Figures",
+    "Pretrained networks": "backbones BackboneInfo",
     "Options": "TrainConfig CompareConfig",
     "Progress": "Reporter PrintReporter NotebookReporter Epoch",
 }

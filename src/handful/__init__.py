@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from handful.datasets.archives import ImageFolder, load_data
     from handful.errors import (
         DataError,
+        DeviceError,
         HandfulError,
         MissingExtraError,
         ModelFileError,
@@ -52,6 +53,7 @@ __all__ = [
     "Comparison",
     "CurveRun",
     "DataError",
+    "DeviceError",
     "Epoch",
     "Evaluation",
     "Explanation",
@@ -107,6 +109,7 @@ _HOMES = {
     "Comparison": "evaluation.comparison",
     "CurveRun": "workflows.curve",
     "DataError": "errors",
+    "DeviceError": "errors",
     "Epoch": "reporting",
     "Evaluation": "evaluation.evaluation",
     "Explanation": "models.activation_maps",
