@@ -4,8 +4,10 @@ What is fetched is an ONNX file, and the JSON that says what it takes. huggingfa
 its own settings: HF_ENDPOINT, another address; HF_TOKEN, for what is private; HF_HUB_OFFLINE.
 """
 
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,9 +199,10 @@ def _downloader(address: _Address, reporter: Reporter) -> Callable[[str, str | N
         try:
             if _is_known_missing(address, file, revision):
                 return None
-            found = hf_hub_download(
-                address.repository, file, revision=revision, tqdm_class=_bar_of(reporter)
-            )
+            with _without_warnings():
+                found = hf_hub_download(
+                    address.repository, file, revision=revision, tqdm_class=_bar_of(reporter)
+                )
         except errors.LocalEntryNotFoundError as error:
             raise _explained(address, error) from error
         except errors.EntryNotFoundError:
@@ -211,6 +214,18 @@ def _downloader(address: _Address, reporter: Reporter) -> Callable[[str, str | N
         return Path(found)
 
     return download
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Its library warns of each of its tries; what is wrong in the end, an error says once."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _is_cached(address: _Address, file: str) -> bool:
