@@ -15,7 +15,7 @@ import handful
 from conftest import draw_photo, write_photo
 from handful.cli.commands import app
 from handful.errors import HandfulError, ModelFileError, UsageError
-from handful.features.conversion import check_image
+from handful.features.conversion import check_image, count_weights
 from handful.features.openvino import OpenVinoExtractor
 from handful.features.registry import backbone_names, find_backbone, load_extractor
 from networks import write_map_network, write_transformer
@@ -56,7 +56,10 @@ def test_a_run_holds_its_network(run: Path, photo_folder: Path, own_cache: Path)
     photo = next((photo_folder / "round").iterdir())
     (answer,) = handful.predict(run, photo)
     assert answer.label in ("round", "square")
-    assert "mine.onnx" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "mine.onnx" in page and "pooling mean" in page
+    # 16 kernels of 3 x 4 x 4 and as many summands; and what normalizes three channels.
+    assert 784 <= count_weights(run / "classifier" / "network.xml") <= 800
 
 
 def test_vectors_are_cached_by_the_network_and_what_is_said(
