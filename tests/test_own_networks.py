@@ -93,6 +93,17 @@ def test_it_is_exported(run: Path, tmp_path: Path, format: str) -> None:
     assert json.loads((made.path / "export.json").read_text())["model"]["backbone"] == "mine.onnx"
 
 
+@pytest.mark.slow
+def test_tokens_are_exported(photo_folder: Path, tmp_path: Path) -> None:
+    path = write_transformer(tmp_path / "tokens.onnx", num_prefix=5, batch="N")
+    said = f"{SAID} output=last_hidden_state pooling=cls+mean"
+    train(photo_folder, backbone=str(path), preprocessing=said, output=tmp_path / "run")
+    made = handful.export(
+        tmp_path / "run", "onnx", output=tmp_path / "out", reporter=handful.Reporter()
+    )
+    assert made.parity.num_above == 0
+
+
 def test_a_network_for_one_photo_at_a_time_embeds_and_is_not_exported(
     photo_folder: Path, tmp_path: Path
 ) -> None:
