@@ -129,7 +129,10 @@ def test_what_is_found_out_is_shown(photo_folder: Path, tmp_path: Path) -> None:
         *("--output", tmp_path / "other"),
     )
     assert quiet.exit_code == 0 and quiet.stderr == ""
-    wrong = invoke("train", photo_folder, "--backbone", path, "--preprocessing", "mean=a")
+    wrong = invoke(
+        *("train", photo_folder, "--backbone", path, "--preprocessing", "mean=a"),
+        *("--output", tmp_path / "none"),
+    )
     assert wrong.exit_code == 2 and "--preprocessing is 'mean=a'" in wrong.stderr
 
 
