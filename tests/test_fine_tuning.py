@@ -13,6 +13,8 @@ from handful.files import tensors
 from handful.models.heads import LinearHead, fit_head
 from handful.reporting import Reporter
 from handful.training import fine_tuning
+from handful.training.batches import decode_images
+from handful.training.custom_objects import CustomObjects
 from handful.training.fine_tuning import (
     _as_dense,
     _cut_network,
@@ -20,7 +22,7 @@ from handful.training.fine_tuning import (
     _layer_rates,
     fine_tune,
 )
-from handful.training.jobs import TrainingJob
+from handful.training.jobs import TrainingJob, recipe_with
 from handful.training.recipes import Recipe, find_recipe
 
 pytestmark = pytest.mark.real
@@ -168,3 +170,33 @@ def test_where_nothing_helps_the_fitted_head_is_kept(split: Split) -> None:
 def test_backbones_without_a_known_cut_are_refused(split: Split) -> None:
     with pytest.raises(ValueError, match=r"`backbone` is 'resnet50'; fine-tune takes efficientnet"):
         fine_tune(job(split, backbone="resnet50"), recipe())
+
+
+def test_callbacks_hear_the_training_whose_network_is_kept(split: Split) -> None:
+    import keras
+
+    heard = keras.callbacks.History()
+    rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 1e-4 / (epoch + 1))
+    custom = CustomObjects(metrics=("auc",), callbacks=(heard, rates))
+    plan = recipe_with(recipe(epochs=2), custom)
+    trained = fine_tune(replace(job(split), custom=custom), plan)
+    network = trained.network
+    assert network is not None and network.model is not None and network.fitted.best_epoch > 0
+    # The first training, which finds the number of epochs, has the same learning rates.
+    assert heard.epoch == list(range(network.fitted.epochs))
+    history = network.fitted.history
+    assert heard.history["val_loss"] == history["val_loss"] and len(history["val_auc"]) > 0
+    np.testing.assert_allclose(history["learning_rate"][0], 1e-4, rtol=1e-6)
+    images = decode_images(split.part("validation"), trained.classifier.settings)
+    values = network.model.predict(images.astype(np.float32), verbose=0)[:, 0]
+    found = trained.classifier.predict_index(split.part("validation")).probabilities[:, 1]
+    np.testing.assert_allclose(values, found, atol=2e-3)
+
+
+def test_the_model_of_a_head_that_is_kept_is_that_heads(split: Split) -> None:
+    trained = fine_tune(job(split), recipe(epochs=1, learning_rate=3.0, cosine=False))
+    assert trained.network is not None and trained.network.fitted.best_epoch == 0
+    images = decode_images(split.part("validation"), trained.classifier.settings)
+    values = trained.network.model.predict(images.astype(np.float32), verbose=0)[:, 0]
+    found = trained.classifier.predict_index(split.part("validation")).probabilities[:, 1]
+    np.testing.assert_allclose(values, found, atol=2e-3)

@@ -11,7 +11,8 @@ from conftest import draw_photo
 from handful.data.augmentation import EXERCISE_POLICY
 from handful.errors import DataError, TrainingError
 from handful.training.batches import BatchSource
-from handful.training.loop import COLUMNS, Fitted, compile_network, fit_network
+from handful.training.compiling import compile_network
+from handful.training.loop import COLUMNS, Fitted, fit_network
 from handful.training.recipes import Recipe
 from reporters import Recorder, Stopper
 

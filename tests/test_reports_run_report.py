@@ -202,5 +202,5 @@ def test_early_stopping_is_not_hidden(photo_folder: Path) -> None:
     run = train_workflow.train(photo_folder, config, network=tiny, use_cache=False, output=False)
     assert run.stopped == "patience" and run.trained is not None
     fitted, settings = run.trained.fitted, report_data(run).settings
-    assert settings["Epochs"] == f"{fitted.epochs} of 40, stopped: patience"
+    assert settings["Epochs"] == f"{fitted.epochs} of 40, stopped early: no better validation loss"
     assert settings["Weights"].startswith(f"of epoch {fitted.best_epoch}, chosen by the loss")

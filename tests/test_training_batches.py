@@ -145,6 +145,41 @@ def test_keras_generators_shapes(photo_folder: Path, index: ImageIndex) -> None:
 
 
 @pytest.mark.slow
+def test_batches_are_as_keras_iterators_were(photo_folder: Path, index: ImageIndex) -> None:
+    policy = AugmentationPolicy(rotation_range=40)
+    made, again = (batches(photo_folder, (32, 32), 20, policy=policy, seed=4) for _ in range(2))
+    assert repr(made) == "<48 photos of 2 classes in 3 batches of 20>" and len(made) == 3
+    assert made.class_indices == {"round": 0, "square": 1} and made.samples == 48
+    assert np.array_equal(made.classes, index.labels) and made.filenames == list(index.paths)
+    assert (made.batch_size, made.num_classes, made.class_names) == (20, 2, ["round", "square"])
+    # A loop is one epoch, and the next one another; `next` knows no end.
+    epochs = [[images for images, _ in made] for _ in range(3)]
+    assert [[len(images) for images in epoch] for epoch in epochs] == [[20, 20, 8]] * 3
+    assert not np.array_equal(epochs[0][0], epochs[1][0])
+    endless = [next(again)[0] for _ in range(9)]
+    assert all(map(np.array_equal, endless, (one for epoch in epochs for one in epoch)))
+    first, other = next(iter(made))[0], next(iter(made))[0]
+    assert first.shape == (20, 32, 32, 3) and not np.array_equal(first, other)
+
+
+@pytest.mark.slow
+def test_next_goes_on_where_fit_ended(index: ImageIndex) -> None:
+    import keras
+
+    made = batches(index, (32, 32), 20)
+    model = keras.Sequential(
+        [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(1)]
+    )
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    next(made)
+    model.fit(made, epochs=2, verbose=0)
+    epoch = made.source.epoch
+    expected = made[0][0]
+    assert epoch >= 2 and np.array_equal(next(made)[0], expected)
+    assert model.predict(made, verbose=0).shape == (48, 1)
+
+
+@pytest.mark.slow
 def test_any_keras_model_can_be_fitted(index: ImageIndex) -> None:
     import keras
 

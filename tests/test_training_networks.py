@@ -111,7 +111,7 @@ def dense_network(shape: Any, units: int, activation: str | None) -> Any:
         ((64, 64, 3), 1, "sigmoid", r"takes \(None, 64, 64, 3\); the photos are \('N', 80, 80, 3"),
         ((80, 80, 1), 1, "sigmoid", "set `image_size`"),
         ((80, 80, 3), 3, "softmax", r"gives \(None, 3\); 2 classes need \(None, 2\) or \(None, 1"),
-        ((80, 80, 3), 1, None, "no probabilities"),
+        ((80, 80, 3), 1, None, r"no probabilities .*: .* -?\d.* to .*\. If it ends in logits, add"),
         ((80, 80, 3), 2, "sigmoid", "no probabilities"),
     ],
 )
@@ -170,14 +170,14 @@ def odd_network(kind: str) -> Any:
         ("constant", r"one value is always 1, as that of a softmax over one value; .*sigmoid"),
         ("no number", "values are no probabilities"),
         ("frozen", "no weights that can be trained"),
-        ("two outputs", "no functional or sequential Keras model with one output"),
-        ("named outputs", "no functional or sequential Keras model with one output"),
+        ("two outputs", r"has outputs of the names keras_tensor.*, .*; expected one output by"),
+        ("named outputs", "has outputs of the names class; expected one output by itself"),
         ("two inputs", r"The network takes \["),
         ("batch of 32", "takes 32 photos at a time; expected any number"),
         ("map", r"gives \(None, 80, 80, 1\); 2 classes need"),
         ("channels first", r"takes \(None, 3, 80, 80\); the photos are \('N', 80, 80, 3\)"),
         ("unbuilt, does not fit", "cannot be built for the photos: ValueError: "),
-        ("subclass", "no functional or sequential Keras model with one output"),
+        ("subclass", "The network is a Own, which does not know its shapes before it is called"),
     ],
 )
 def test_odd_networks_are_refused_in_words(kind: str, message: str) -> None:

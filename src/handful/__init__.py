@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from handful.evaluation.comparison import Comparison
     from handful.evaluation.evaluation import Evaluation
-    from handful.exporting.export_jobs import Export, export
+    from handful.exporting.export_jobs import Export, export, keras_model
     from handful.features.catalog import BackboneInfo, backbones
     from handful.models.activation_maps import Explanation
     from handful.models.classifier import Classifier, Prediction
@@ -88,6 +88,7 @@ __all__ = [
     "explain",
     "export",
     "figures",
+    "keras_model",
     "load_data",
     "load_index",
     "predict",
@@ -145,6 +146,7 @@ _HOMES = {
     "export": "exporting.export_jobs",
     "figures": "workflows.figures",
     "load_data": "datasets.archives",
+    "keras_model": "exporting.export_jobs",
     "load_index": "data.index",
     "predict": "workflows.predict",
     "preview": "workflows.preview",

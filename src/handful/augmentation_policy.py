@@ -127,6 +127,20 @@ class AugmentationPolicy(Options):
         plain = AugmentationPolicy(fill_mode=self.fill_mode, cval=self.cval, rescale=self.rescale)
         return self == plain
 
+    def in_words(self) -> str:
+        """What is not as it is by default.
+
+        Returns:
+            Such as "rotation_range 20, horizontal_flip".
+        """
+        found = {one.name: getattr(self, one.name) for one in fields(self)}
+        changed = {one.name for one in fields(self) if found[one.name] != one.default}
+        return ", ".join(
+            name if value is True else f"{name} {value}"
+            for name, value in found.items()
+            if name in changed
+        )
+
     def key(self) -> str:
         """Stable text of all values, for cache keys.
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from handful.augmentation_policy import AugmentationPolicy
 from handful.errors import UsageError
 from handful.options import Options, option
 
@@ -23,6 +24,7 @@ _COMPARED = {
 _LOOKING = ("fixes", "backbone", "weights", "image_size", "resize", "precision", "device", "seed")
 CHECK_OPTIONS = (*_LOOKING, "max_megapixels", "validation_fraction")
 CURVE_OPTIONS = (*_LOOKING, "max_megapixels", "class_weight")
+_AUGMENTED = ("augmented", "distilled")
 RUNS_FOLDER = Path("runs")
 QUICK_MINUTES = 0.4  # for each network of a quick comparison
 
@@ -156,6 +158,11 @@ class TrainingOptions(Options):
         tta: Average a photo's and its mirror image's embedding when predicting.
         class_weight: "balanced" weighs classes by inverse frequency, "none" does not, "auto"
             does when the largest class has over 3 times the photos of the smallest.
+        loss: "focal", or another name that Keras knows, of the loss that a network is trained
+            with; None takes cross-entropy.
+        metrics: Names of Keras' of what is measured besides loss and accuracy, such as "auc".
+        policy: What views of training photos are drawn from, instead of the recipe's policy:
+            for "augmented" and "distilled", and for "transfer" with several `views`.
     """
 
     heading = "Training"
@@ -224,6 +231,14 @@ class TrainingOptions(Options):
         "auto, balanced or none; auto balances classes skewed past 3:1.",
         choices=CLASS_WEIGHTS,
     )
+    loss: str | None = option(
+        None,
+        "focal, or another loss of Keras', for scratch, augmented and fine-tune [crossentropy].",
+    )
+    metrics: tuple[str, ...] = option(
+        (), "Metric of Keras' to measure in each epoch, such as auc; once for each.", metavar="NAME"
+    )
+    policy: AugmentationPolicy | None = None  # has options of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,6 +293,9 @@ class TrainConfig(TrustOptions, NetworkOptions, DeviceOptions, TrainingOptions, 
                 f"`network` is {self.network!r} and `strategy` {self.strategy!r}; a network of "
                 "one's own is trained by the strategies scratch and augmented."
             )
+        if self.strategy == "distilled":
+            refuse_objective(self.loss, self.metrics)
+        _check_policy(self)
         _check_resampling(self)
         if self.fits_head:
             _check_epochless(self)
@@ -313,6 +331,7 @@ class CompareConfig(NetworkOptions, DeviceOptions, DataOptions):
         seeds: Trainings of each strategy, with the seeds `seed`, `seed` + 1, ...
         quick: Cut training short to have a first look in a few minutes, without "fine-tune"
             unless it is named.
+        policy: As in `TrainingOptions`, for "augmented" and "distilled".
         epochs: Passes over the training photos, for all networks; None takes the recipe's.
         difference: As in `TrustOptions`.
 
@@ -347,6 +366,7 @@ class CompareConfig(NetworkOptions, DeviceOptions, DataOptions):
         above=0,
         most=1,
     )
+    policy: AugmentationPolicy | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -354,6 +374,11 @@ class CompareConfig(NetworkOptions, DeviceOptions, DataOptions):
             raise UsageError(f"`strategy` is {', '.join(self.strategy)}; expected each once.")
         for strategy in self.chosen:
             self.train_config(strategy, self.seed)
+        if self.policy is not None and not {*self.chosen} & {*_AUGMENTED}:
+            raise UsageError(
+                f"An augmentation policy is given, and `strategy` is {', '.join(self.chosen)}; "
+                f"expected {' or '.join(_AUGMENTED)} among them."
+            )
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -385,6 +410,7 @@ class CompareConfig(NetworkOptions, DeviceOptions, DataOptions):
             preprocessing=None if trains_network else self.preprocessing,
             network=self.network if trains_network else None,
             device=self.device,
+            policy=self.policy if strategy in _AUGMENTED else None,
             epochs=self.epochs if has_epochs else None,
             time_budget=QUICK_MINUTES if self.quick and has_epochs else None,
             difference=self.difference,
@@ -457,6 +483,45 @@ class ServeConfig(DeviceOptions):
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
 
+def refuse_objective(loss: object, metrics: object) -> None:
+    """Refuse a loss and metrics where a teacher's probabilities take the labels' place.
+
+    Args:
+        loss: What was given, or None.
+        metrics: What was given; empty for none.
+
+    Raises:
+        UsageError: When there is one of them.
+    """
+    if loss is not None or metrics:
+        raise UsageError(
+            f"`{'metrics' if loss is None else 'loss'}` is given and `strategy` 'distilled', which "
+            "learns a teacher's probabilities and not labels; leave it out, or choose scratch, "
+            "augmented or fine-tune."
+        )
+
+
+def _check_policy(config: TrainConfig) -> None:
+    policy = config.policy
+    if policy is None:
+        return
+    if not isinstance(policy, AugmentationPolicy):
+        raise UsageError(f"`policy` is {policy!r}; expected an AugmentationPolicy.")
+    if policy.rescale is not None:
+        raise UsageError(
+            f"`policy` has rescale {policy.rescale:g}; leave it out: the recipe scales values as "
+            "its network needs them. It is for `handful.batches`."
+        )
+    if policy.changes_nothing:
+        raise UsageError("`policy` changes nothing; give a range or a flip, or leave it out.")
+    if config.strategy not in _AUGMENTED and not (config.fits_head and config.views > 1):
+        raise UsageError(
+            f"An augmentation policy is given and `strategy` is {config.strategy!r}, `views` "
+            f"{config.views}; expected strategy augmented or distilled, or transfer with 2 or more "
+            "`views`."
+        )
+
+
 def _check_resampling(config: TrainConfig) -> None:
     if config.is_resampled and not config.fits_head:
         raise UsageError(
@@ -475,11 +540,11 @@ def _check_resampling(config: TrainConfig) -> None:
 
 def _check_epochless(config: TrainConfig) -> None:
     """Refuse what a head that is fitted without epochs would silently leave unused."""
-    refused = ["epochs", "batch_size", "learning_rate", "patience"]
+    refused = ["epochs", "batch_size", "learning_rate", "patience", "loss", "metrics"]
     if config.quality != "best":
         refused.append("time_budget")
     for name in refused:
-        if getattr(config, name) is not None:
+        if getattr(config, name) not in (None, ()):
             raise UsageError(
                 "strategy 'transfer' of recipe 'handful' fits its head without epochs and does not "
                 f"use `{name}`; leave it out, or choose another strategy, such as 'fine-tune'."

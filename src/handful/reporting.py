@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from handful.wording import format_duration, format_share, printable
@@ -28,6 +28,8 @@ class Epoch:
         val_accuracy: On the validation photos, in [0, 1]; NaN where they were not looked at.
         learning_rate: At its beginning.
         seconds_left: What the epochs to come will take, by those until now.
+        metrics: Name to value of the user's own metrics, of training and, with "val_" before the
+            name, of validation; NaN where it was not looked at.
     """
 
     epoch: int
@@ -38,13 +40,24 @@ class Epoch:
     val_accuracy: float
     learning_rate: float
     seconds_left: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """A line for people."""
         line = f"epoch {self.epoch} of {self.epochs}: " + _scores(self.loss, self.accuracy)
+        line += self._own(is_validation=False)
         if not math.isnan(self.val_loss):
             line += f"; validation {_scores(self.val_loss, self.val_accuracy)}"
+            line += self._own(is_validation=True)
         return line + (f"; {format_duration(self.seconds_left)} left" if self.seconds_left else "")
+
+    def _own(self, is_validation: bool) -> str:
+        """The user's own metrics, of one part."""
+        return "".join(
+            f", {name.removeprefix('val_')} {value:.3f}"
+            for name, value in self.metrics.items()
+            if name.startswith("val_") == is_validation and not math.isnan(value)
+        )
 
 
 def _scores(loss: float, accuracy: float) -> str:

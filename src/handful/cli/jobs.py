@@ -1,11 +1,12 @@
 """The commands for what this is about: from photos to classifiers, answers and their grounds."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from handful.augmentation_policy import AugmentationPolicy
 from handful.cli import results, terminal
 from handful.cli.flags import takes
 from handful.cli.frame import (
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 @errors()
 @takes(TrainConfig)
+@takes(AugmentationPolicy, into="policy", if_any=True)
 def train(
     config: TrainConfig,
+    policy: AugmentationPolicy | None,
     context: typer.Context,
     photos: PhotosIfAny = None,
     output: Annotated[Path | None, makes(help="Folder to make [runs/NAME].")] = None,
@@ -58,6 +61,8 @@ def train(
         raise typer.BadParameter("give either PHOTOS or --from RUN/run.json")
     if from_run is not None:
         _refuse_beside_from(context)
+    elif policy is not None:
+        config = replace(config, policy=policy)
     with terminal.watch(quiet) as reporter:
         run = train_workflow.train(
             photos,
@@ -110,8 +115,10 @@ def _say_how_to_go_on(run: "Run") -> None:
 
 @errors("what was trained is kept; the same command with --resume goes on")
 @takes(CompareConfig)
+@takes(AugmentationPolicy, into="policy", if_any=True)
 def compare(
     config: CompareConfig,
+    policy: AugmentationPolicy | None,
     photos: Photos,
     output: Annotated[Path | None, makes(help="Folder to make [runs/NAME-compare].")] = None,
     resume: Annotated[
@@ -123,6 +130,7 @@ def compare(
     """Train several strategies on one split: table, curves, and which is better by how much."""
     from handful.workflows import compare as compare_workflow
 
+    config = replace(config, policy=policy)
     with terminal.watch(quiet) as reporter:
         comparison = compare_workflow.compare(
             photos, config, output=output, resume=resume, reporter=reporter

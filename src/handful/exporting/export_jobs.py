@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handful.data.index import ImageIndex
 from handful.display import Shown, job_reporter
@@ -19,6 +19,7 @@ from handful.exporting.trial_images import TrialImages, find_images
 from handful.features.backbones import efficientnet_loading
 from handful.features.conversion import save_graph
 from handful.features.extractor import FeatureExtractor
+from handful.features.keras_runtime import require_keras
 from handful.features.openvino import OpenVinoExtractor
 from handful.features.registry import find_backbone, load_extractor
 from handful.files.atomic import new_folder, sha256_of
@@ -27,6 +28,9 @@ from handful.reporting import Reporter
 from handful.run_store.store import AnyRun, RunStore
 from handful.run_store.stored_run import StoredRun
 from handful.wording import format_share
+
+if TYPE_CHECKING:
+    import keras
 
 FORMATS = tuple(FILE_NAMES)
 # What each format can compute in.
@@ -176,6 +180,41 @@ def export(
         )
         _describe(made, read, metadata, temporary)
     return made
+
+
+def keras_model(run: Classifier | AnyRun) -> "keras.Model":
+    """Build a classifier's network as a Keras model, to look at its layers or go on from.
+
+    It is rebuilt from what a run keeps: its layers compute the same, and may be other ones than
+    those that were trained (a batch norm is part of the convolution before it). `run.model` is the
+    network as it was trained, in the process that trained it.
+
+    Args:
+        run: A run, its folder or name, as for `handful.predict`; or a classifier.
+
+    Returns:
+        Functional model from "images", uint8 RGB (N, H, W, 3) of any N, H and W, to
+        "probabilities", float32 (N, C), in the order of the classifier's `class_names`.
+
+    Raises:
+        MissingExtraError: When Keras, or what it computes with, is not installed.
+        ModelFileError: When the run is damaged.
+        HandfulError: When the network has an operation that has no like in Keras, or computes in 8
+            bits and has no other form.
+
+    Example:
+        ```python
+        model = handful.keras_model("runs/photos")
+        first = next(one for one in model.layers if isinstance(one, keras.layers.Conv2D))
+        print(first.get_weights()[0].shape)  # (rows, columns, channels, filters)
+        ```
+    """
+    require_keras("handful.keras_model")
+    from handful.exporting.export_keras import whole_model
+
+    classifier = RunStore().classifier(run)
+    place = classifier.folder or Path()
+    return whole_model(_in_precision(_Run(place, classifier, RunStore().of(classifier)), "f32"))
 
 
 def _check_names(format: str, precision: str | None) -> None:

@@ -17,6 +17,8 @@ from handful.reports.charts import learning_curve_chart
 from handful.reports.run_page import ReportData, ReportImage, TrustData, write_report
 from handful.reports.training_charts import history_charts
 from handful.run_store.run import Run
+from handful.training.jobs import TrainedNetwork
+from handful.training.recipes import Recipe
 
 _PICTURES_A_SECTION = 24
 _EXAMPLES_A_CLASS = 6
@@ -178,6 +180,36 @@ def _strength_origin(run: Run) -> str:
     return "the default: a class has too few different training photos for cross-validation"
 
 
+_STOPPED = {
+    "interrupted": "interrupted",
+    "time": "out of time",
+    "patience": "no better validation loss",
+    "callback": "by a callback",
+}
+
+
+def _schedule(recipe: Recipe) -> str:
+    """How the learning rate changes."""
+    if recipe.rate_callback:
+        return f", set by {recipe.rate_callback}"
+    return ", warm-up and cosine" if recipe.cosine else ""
+
+
+def _custom_settings(run: Run, trained: TrainedNetwork) -> dict[str, str]:
+    """The user's own loss, metrics and callbacks, where there are any."""
+    names, values = run.custom_objects, trained.metrics()
+    settings = {
+        "Loss": run.config.loss or names.get("loss", ""),
+        "Metrics, of validation": ", ".join(
+            f"{name.removeprefix('val_')} {value:.3f}"
+            for name, value in values.items()
+            if name.startswith("val_") and value is not None
+        ),
+        "Callbacks": ", ".join(names.get("callbacks", ())),
+    }
+    return {name: words for name, words in settings.items() if words}
+
+
 def _settings(run: Run) -> dict[str, str]:
     config, extractor = run.config, run.classifier.extractor
     about, decoding = run.classifier.provenance, run.classifier.settings
@@ -194,7 +226,8 @@ def _settings(run: Run) -> dict[str, str]:
             "Backbone": f"{about['backbone']}, frozen, {extractor.embedding_dim} features",
             "Head": f"logistic regression, C = {run.classifier.head.C:.2g}, "
             + _strength_origin(run),
-            "Augmented copies per photo": str(config.views),
+            "Augmented copies per photo": str(config.views)
+            + ("" if config.policy is None else f", drawn from {config.policy.in_words()}"),
         }
         if "preprocessing" in about:
             said = json.loads(about["preprocessing"])
@@ -206,15 +239,19 @@ def _settings(run: Run) -> dict[str, str]:
             "Network": f"{about['backbone']}, {run.trained.num_parameters:,} parameters, "
             f"{run.trained.num_trainable:,} trained",
             "Epochs": f"{fitted.epochs} of {fitted.planned_epochs}"
-            + (f", stopped: {fitted.stopped}" if fitted.stopped else ""),
+            + (f", stopped early: {_STOPPED[fitted.stopped]}" if fitted.stopped else ""),
             "Optimizer": f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
-            + (", warm-up and cosine" if recipe.cosine else ""),
+            + _schedule(recipe),
             "Batch size": str(recipe.batch_size),
-            "Augmentation": "none" if recipe.policy is None else str(recipe.policy),
+            "Augmentation": "none"
+            if recipe.policy is None
+            else recipe.policy.in_words() + ("" if config.policy is None else " (your own policy)"),
+            **_custom_settings(run, run.trained),
         }
-        if recipe.patience is not None:
+        if recipe.patience is not None or fitted.best_epoch < fitted.epochs:
+            chooser = "the loss" if recipe.patience is not None else "a callback"
             settings["Weights"] = (
-                f"of epoch {fitted.best_epoch}, chosen by the loss on the photos scored here, "
+                f"of epoch {fitted.best_epoch}, chosen by {chooser} on the photos scored here, "
                 "which flatters the scores a little"
             )
     return settings | {

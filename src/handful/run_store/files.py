@@ -56,6 +56,7 @@ def write_metadata(run: "Run", folder: Path) -> None:
         "config": asdict(run.config),
         "split_given": run.split_given,
         "note": run.note,
+        "custom_objects": dict(run.custom_objects),
         "result": {**run.to_dict(), "evaluation": run.evaluation.to_dict()},
         "versions": {
             "handful": version("handful"),

@@ -1,10 +1,10 @@
 """What `train` made, as a value."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from handful.checks.labels import LabelReview
 from handful.config import TrainConfig
 from handful.data.splits import Split
 from handful.display import Shown
+from handful.errors import UsageError
 from handful.evaluation.comparison import too_few_photos
 from handful.evaluation.evaluation import Evaluation
 from handful.evaluation.guarantees import Guarantees, check_guarantees
@@ -26,6 +27,9 @@ from handful.training.rungs import Ladder
 
 # A classifier that is right less often is told what may make it better.
 _GOOD_ENOUGH = 0.95
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,6 +47,8 @@ class Run(Shown):
         cache: "hits" and "misses" of the embedding cache.
         path: The run's folder, or None when nothing was written.
         trained: History and facts of a network's training; None where a head was fitted.
+        custom_objects: Names of what the user brought from Python, see `CustomObjects.names`: a run
+            with any is repeated by giving them again.
         photos_per_second: Speed of prediction from files to probabilities, where it was measured.
         resampling: Scores of heads on other splits of these photos, where they were asked for.
         distances: (m,) distance of each validation photo from the training photos, see
@@ -67,6 +73,7 @@ class Run(Shown):
     cache: dict[str, int]
     path: Path | None = None
     trained: TrainedNetwork | None = None
+    custom_objects: Mapping[str, Any] = field(default_factory=dict)
     photos_per_second: float | None = None
     resampling: Resampling | None = None
     distances: NDArray[np.float64] | None = None
@@ -125,8 +132,22 @@ class Run(Shown):
         return f"To be right more often, set `quality` to {next_quality}: it {how}."
 
     @property
+    def model(self) -> "keras.Model":
+        """The network that was trained, as Keras has it: look at its layers, or save it.
+
+        It takes the recipe's values (pixels times `trained.recipe.scale`), and is there until the
+        process ends: a run's folder has its form for prediction, see `handful.keras_model`.
+        """
+        if self.trained is None or self.trained.model is None:
+            raise UsageError(
+                f"strategy {self.config.strategy!r} fits a head and trains no Keras model; "
+                "handful.keras_model(run) makes one of the whole classifier."
+            )
+        return self.trained.model
+
+    @property
     def stopped(self) -> str:
-        """Why training ended early: "interrupted", "time", "patience", or ""."""
+        """Why training ended early: "interrupted", "time", "patience", "callback", or ""."""
         return "" if self.trained is None else self.trained.fitted.stopped
 
     def problems(self) -> dict[str, Any]:

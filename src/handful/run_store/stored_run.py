@@ -1,5 +1,6 @@
 """A run's folder, read."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.augmentation_policy import AugmentationPolicy
 from handful.config import TrainConfig
 from handful.data.splits import count_manifest, read_manifest
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.evaluation.evaluation import Evaluation
 from handful.files.atomic import MALFORMED
 from handful.models.classifier import CLASSIFIER_FOLDER
@@ -67,6 +69,8 @@ class StoredRun:
             config = {_RENAMED.get(k, k): value for k, value in self.metadata["config"].items()}
             if config.get("recipe") == "exercise":
                 config["recipe"] = "keras-tutorial"
+            if config.get("policy") is not None:
+                config["policy"] = AugmentationPolicy(**config["policy"])
             return TrainConfig(**config)
         except MALFORMED as error:
             raise no_run(self.path / RUN_FILE, error) from error
@@ -93,6 +97,34 @@ class StoredRun:
             return str((self.result.get("training") or {}).get("stopped", ""))
         except MALFORMED as error:
             raise no_run(self.path / RUN_FILE, error) from error
+
+    @property
+    def custom_objects(self) -> dict[str, Any]:
+        """Names of what was given from Python, see `Run.custom_objects`; empty in older runs."""
+        return dict(self.metadata.get("custom_objects", {}))
+
+    def check_repeatable(self, given: Collection[str] = ()) -> None:
+        """Refuse to repeat a run without the objects that it was made with.
+
+        Args:
+            given: Kinds of objects that are given again, such as "loss".
+
+        Raises:
+            UsageError: When there are others.
+        """
+        missing = {
+            kind: named if isinstance(named, str) else ", ".join(named)
+            for kind, named in self.custom_objects.items()
+            if kind not in given
+        }
+        if missing:
+            listed = "; ".join(f"{kind}: {named}" for kind, named in missing.items())
+            again = ", ".join(f"{kind}=..." for kind in self.custom_objects)
+            raise UsageError(
+                f"{self.path} was trained with objects of Python's, of which a run keeps the names "
+                f"alone ({listed}). Give them again: handful.train(run.photos, run.config, "
+                f"{again}), with run = handful.RunStore().read({str(self.path)!r})."
+            )
 
     @property
     def manifest(self) -> Path | None:

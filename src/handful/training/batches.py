@@ -4,7 +4,7 @@ import functools
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -285,19 +285,49 @@ def _dataset_class() -> Any:
     import keras
 
     class ImageBatches(keras.utils.PyDataset):  # type: ignore[misc]
-        """Minibatches that any Keras model's `fit` takes."""
+        """Minibatches that any Keras model's `fit` takes.
 
-        def __init__(self, source: BatchSource) -> None:
+        `for images, labels in batches` goes through one epoch, `next(batches)` on and on.
+        """
+
+        def __init__(self, source: BatchSource, index: ImageIndex) -> None:
             # With two workers Keras leaves TensorFlow's tuning of data sets off: it would have each
             # epoch wait for up to ten seconds for a thread that sleeps.
             super().__init__(workers=2)
-            self.source = source
+            self.source, self._next = source, (0, 0)
+            self.filenames, self.class_names = list(index.paths), list(index.class_names)
+            self.class_indices = {name: place for place, name in enumerate(index.class_names)}
+            self.classes, self.samples = source.labels, len(source.labels)
+            self.batch_size, self.num_classes = source.batch_size, source.num_classes
+
+        def __repr__(self) -> str:
+            return (
+                f"<{self.samples:,} photos of {self.num_classes} classes in {len(self):,} batches "
+                f"of {self.batch_size}>"
+            )
 
         def __len__(self) -> int:
             return len(self.source)
 
         def __getitem__(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
             return self.source.batch(number)
+
+        def __iter__(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+            try:
+                for number in range(len(self)):
+                    yield self[number]
+            finally:  # who leaves early sees other views next time, too
+                self.on_epoch_end()
+
+        def __next__(self) -> tuple[NDArray[Any], NDArray[Any]]:
+            epoch, number = self._next
+            if epoch != self.source.epoch:  # `fit` or a loop went on meanwhile
+                epoch, number = self.source.epoch, 0
+            made = self[number]
+            if number + 1 == len(self):
+                self.on_epoch_end()
+            self._next = (epoch, number + 1)
+            return made
 
         def on_epoch_end(self) -> None:
             self.source.start_epoch(self.source.epoch + 1)
@@ -369,7 +399,11 @@ def batches(
     resize: str = "squash",
     seed: int = 0,
 ) -> Any:
-    """Make minibatches for any Keras model's `fit`, as the exercise's generators do.
+    """Make minibatches for any Keras model's `fit`: the successor of `ImageDataGenerator`.
+
+    `ImageDataGenerator(...).flow_from_directory(folder)`, which Keras keeps for old code alone, is
+    `batches(folder, policy=AugmentationPolicy(...))`, with parameters of the same names;
+    docs/keras.md has each of them, and those of `image_dataset_from_directory`.
 
     Photos are decoded once, views are made in threads ahead of the step, anew in each epoch. For
     validation give no policy but, where values are to be rescaled, one with `rescale` alone.
@@ -388,7 +422,10 @@ def batches(
         seed: Seed of order and views.
 
     Returns:
-        A `keras.utils.PyDataset`; `next(iter(it))` gives (B, H, W, 3) float32 and labels.
+        A `keras.utils.PyDataset` of (B, H, W, 3) float32 and labels: for `fit`, `evaluate` and
+        `predict`; `for images, labels in it` is one epoch, `next(it)` goes on epoch after epoch.
+        `len(it)` counts batches; `class_indices`, `classes`, `filenames`, `samples`,
+        `class_names`, `num_classes` and `batch_size` are as in Keras.
 
     Raises:
         MissingExtraError: When Keras, or what it computes with, is not installed.
@@ -398,7 +435,9 @@ def batches(
     Example:
         ```python
         policy = AugmentationPolicy(rotation_range=40, horizontal_flip=True, rescale=1 / 255)
-        images, labels = next(iter(batches("photos/train", batch_size=20, policy=policy)))
+        train = batches("photos/train", batch_size=20, policy=policy)
+        images, labels = next(train)
+        model.fit(train, epochs=20)
         ```
     """
     require_keras("handful.batches")
@@ -425,4 +464,4 @@ def batches(
         scale=1.0 if policy is None or policy.rescale is None else policy.rescale,
         seed=seed,
     )
-    return _dataset_class()(source)
+    return _dataset_class()(source, index)

@@ -25,6 +25,7 @@ from handful.training.jobs import (
     fit_job,
     fit_probe,
     make_source,
+    try_objective,
 )
 from handful.training.loop import Fitted
 from handful.training.recipes import Recipe
@@ -43,6 +44,8 @@ _CUTS = {
 # Factor on the learning rate of the lowest trained layer; the head's is 1.
 _LOWEST_RATE = 0.2
 _FOLDS = 5
+# Of the training that finds the number of epochs.
+_CHOOSE = "choose"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +101,8 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
     name = (config.backbone or recipe.backbone or "").lower()
     if name not in _CUTS:
         raise UsageError(f"`backbone` is {name!r}; fine-tune takes {', '.join(_CUTS)}.")
+    num_classes = len(split.index.class_names)
+    try_objective(job, 1 if num_classes == 2 else num_classes)
     backbone = asked_backbone(config, name, config.image_size)
     probe, table = fit_probe(job, backbone, "f32", split.train)
     parts = _Parts(job, backbone, table, *_lower_maps(job, backbone, probe))
@@ -110,7 +115,11 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
             f"on {where}."
         )
         width = probe.extractor.embedding_dim + 1
-        facts = TrainedNetwork(chosen.fitted, recipe, total, width, note=note)
+        if job.custom.callbacks:
+            job.reporter.log("The callbacks were told nothing, for no network was trained to keep.")
+        # What was not better was undone: below its head the network is as it was.
+        chosen.whole.layers[-1].set_weights(_as_dense(probe.head).get_weights())
+        facts = TrainedNetwork(chosen.fitted, recipe, total, width, note=note, model=chosen.whole)
         return Trained(probe, network=facts)
     plan = replace(recipe, epochs=epochs, patience=None)
     tuned = _train_upper(parts, plan, split.train, split.validation, "final")
@@ -125,7 +134,9 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
     done, unit = tuned.fitted.epochs, "epoch" if epochs == 1 else "epochs"
     trained = f"{epochs} {unit}" if done == epochs else f"{done} of {epochs} {unit}"
     note = f"Trained for {trained}, a number chosen on {where}."
-    facts = TrainedNetwork(tuned.fitted, plan, total, tuned.num_trainable, note=note)
+    facts = TrainedNetwork(
+        tuned.fitted, plan, total, tuned.num_trainable, note=note, model=tuned.whole
+    )
     return Trained(classifier, network=facts)
 
 
@@ -137,7 +148,7 @@ def _choose_epochs(parts: _Parts, recipe: Recipe) -> tuple[_Tuned, str]:
         where = "the photos learned from, for each class has too few to hold any out"
     else:
         where = f"{len(watched):,} of {num_train:,} training photos, held out for that"
-    chosen = _train_upper(parts, recipe, learned, watched, "choose")
+    chosen = _train_upper(parts, recipe, learned, watched, _CHOOSE)
     if chosen.fitted.stopped == "interrupted":
         raise KeyboardInterrupt
     return chosen, where
@@ -179,8 +190,10 @@ def _train_upper(
         for rows, learns in ((learned, True), (seen, False))
     )
     checkpoint = None if job.checkpoint is None else job.checkpoint / name
+    # The number of epochs depends on the learning rate, and on no other callback.
+    custom = job.custom.steering() if name == _CHOOSE else job.custom
     fitted = fit_job(
-        replace(job, checkpoint=checkpoint),
+        replace(job, checkpoint=checkpoint, custom=custom),
         recipe,
         network,
         train,

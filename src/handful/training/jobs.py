@@ -2,8 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,9 @@ from handful.models.classifier import Classifier, views_of
 from handful.models.heads import LinearHead, class_weights, fit_head
 from handful.reporting import Reporter
 from handful.training.batches import BatchSource
-from handful.training.loop import Fitted, fit_network
+from handful.training.compiling import check_objective
+from handful.training.custom_objects import CustomObjects
+from handful.training.loop import COLUMNS, Fitted, fit_network
 from handful.training.recipes import Recipe, find_recipe
 from handful.training.rungs import Ladder
 
@@ -43,6 +45,7 @@ class TrainedNetwork:
         num_parameters: Parameters of the whole network.
         num_trainable: Those that were trained.
         note: What people should know of it.
+        model: The network itself, from the recipe's values to probabilities.
     """
 
     fitted: Fitted
@@ -50,6 +53,7 @@ class TrainedNetwork:
     num_parameters: int
     num_trainable: int
     note: str = ""
+    model: "keras.Model | None" = None
 
     def to_dict(self) -> dict[str, Any]:
         """Facts in plain values, ready for JSON.
@@ -69,8 +73,23 @@ class TrainedNetwork:
             "waited_share": float(np.median(fitted.history["waited_share"])),
             "num_parameters": self.num_parameters,
             "num_trainable": self.num_trainable,
+            "metrics": self.metrics(),
             "note": self.note,
         }
+
+    def metrics(self) -> dict[str, float | None]:
+        """The user's own metrics, in the epoch whose weights were kept.
+
+        Returns:
+            Name to value, None where it is not known; "val_" stands before those of validation.
+        """
+        place = max(self.fitted.best_epoch, 1) - 1
+        found = {
+            name: values[place]
+            for name, values in self.fitted.history.items()
+            if name not in COLUMNS
+        }
+        return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +146,7 @@ class TrainingJob:
         resume: Go on from the checkpoint where there is one.
         store: Of embeddings, or None.
         reporter: Told how far it is.
-        build: The user's own network: from (input shape, number of classes) to a Keras model.
+        custom: What the user brings: a network, a loss, metrics, callbacks.
         embedded: Where a head is fitted to a frozen network: the photos' embeddings, which came
             out of the pass that looked for near-duplicates; else None.
     """
@@ -138,7 +157,7 @@ class TrainingJob:
     resume: bool
     store: EmbeddingStore | None
     reporter: Reporter
-    build: Callable[[tuple[int, int, int], int], "keras.Model"] | None = None
+    custom: CustomObjects = field(default_factory=CustomObjects)
     embedded: EmbeddedImages | None = None
 
     def key(self, recipe: Recipe, network: "keras.Model") -> str:
@@ -162,6 +181,9 @@ class TrainingJob:
                 self.config.backbone,
                 self.config.weights,
                 self.config.network,
+                self.config.loss,
+                self.config.metrics,
+                {**self.custom.names(), "callbacks": ()},
                 [tuple(variable.shape) for variable in network.variables],
                 *filter(None, [self.config.preprocessing]),
             )
@@ -255,6 +277,7 @@ def chosen_recipe(config: TrainConfig) -> Recipe | None:
         "batch_size": config.batch_size,
         "learning_rate": config.learning_rate,
         "patience": config.patience,
+        "policy": config.policy,
     }
     if config.image_size is not None and config.image_size != recipe.image_size:
         # What was chosen for one size goes with it.
@@ -267,6 +290,37 @@ def chosen_recipe(config: TrainConfig) -> Recipe | None:
     if config.resize is not None:
         changes["resize"] = config.resize
     return replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+
+
+def recipe_with(recipe: Recipe, custom: CustomObjects) -> Recipe:
+    """A recipe as the user's callbacks need it.
+
+    Args:
+        recipe: How a network is trained.
+        custom: What the user brings.
+
+    Returns:
+        The recipe: validation is looked at after each epoch, and the learning rate is left to the
+        callback that sets it.
+    """
+    if not custom.callbacks:
+        return recipe
+    return replace(recipe, validate_every=1, rate_callback=custom.rate_callback)
+
+
+def try_objective(job: TrainingJob, num_values: int) -> None:
+    """Refuse a loss and metrics that do not fit a network, before the photos are decoded.
+
+    Args:
+        job: What is trained, with what the user brings.
+        num_values: Values that the network gives a photo.
+
+    Raises:
+        UsageError: When one does not fit.
+    """
+    custom = job.custom.of_config(job.config)
+    for line in check_objective(custom.loss, custom.metrics, num_values):
+        job.reporter.log(line)
 
 
 def make_source(
@@ -350,6 +404,7 @@ def fit_job(
         class_weights=job.class_weights(),
         rates=rates,
         count_start=count_start,
+        custom=job.custom.of_config(job.config),
         reporter=job.reporter,
     )
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ from handful.features.keras_runtime import prepare_keras
 from handful.files.atomic import MALFORMED, explain_damage, new_file, open_regular
 from handful.reporting import Epoch, Reporter
 from handful.training.batches import BatchSource, epoch_dataset
+from handful.training.callbacks import TrainingCallbacks
+from handful.training.compiling import compile_network
+from handful.training.custom_objects import CustomObjects
 from handful.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -33,9 +37,9 @@ COLUMNS = (
     "seconds",
     "waited_share",
 )
+_SCORES = COLUMNS[1:5]
 CHECKPOINT_FILE = "checkpoint.npz"
 _CHECKPOINT_FORMAT = 1
-_WARM_UP = 0.08
 _TIMED_STEPS = 4
 # Looking at a photo costs a third of learning from it.
 _FORWARD_SHARE = 1 / 3
@@ -51,12 +55,12 @@ class Fitted:
     """What came of training; the network itself holds the weights.
 
     Args:
-        history: Column name, see `COLUMNS`, to its value in each epoch; NaN where validation was
-            not looked at.
+        history: Column name to its value in each epoch: `COLUMNS`, then what metrics and callbacks
+            add; NaN where validation was not looked at.
         epochs: Epochs finished.
         planned_epochs: Epochs planned.
         best_epoch: Epoch, counted from 1, whose weights the network has.
-        stopped: Why training ended early: "interrupted", "time", "patience", or "".
+        stopped: Why training ended early: "interrupted", "time", "patience", "callback", or "".
         seconds: Time in the loop, of earlier parts too.
         estimated_seconds: What was expected of it before it began; NaN where it was too short.
     """
@@ -68,84 +72,6 @@ class Fitted:
     stopped: str
     seconds: float
     estimated_seconds: float
-
-
-def compile_network(
-    network: "keras.Model", recipe: Recipe, num_steps: int, rates: Mapping[str, float] | None = None
-) -> None:
-    """Give a network its loss, optimizer and metric.
-
-    Args:
-        network: Ends in probabilities, one for two classes or C.
-        recipe: How it is trained.
-        num_steps: Steps in all, for the schedule.
-        rates: Path of a variable to the factor on its learning rate; None is 1 for all.
-    """
-    import keras
-
-    if network.output_shape[-1] == 1:
-        loss: Any = keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
-        metric: Any = keras.metrics.MeanMetricWrapper(_binary_matches, name="accuracy")
-    else:
-        loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-        metric = keras.metrics.CategoricalAccuracy(name="accuracy")
-    network.compile(
-        optimizer=_optimizer(recipe, num_steps, rates),
-        loss=loss,
-        metrics=[metric],
-        # On CPUs TensorFlow's own kernels are nearly twice as fast as what XLA makes; JAX has no
-        # others.
-        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
-    )
-    network.optimizer.build(network.trainable_variables)
-
-
-def _binary_matches(labels: Any, probabilities: Any) -> Any:
-    """Binary accuracy whose labels may be a teacher's probabilities."""
-    from keras import ops
-
-    labels = ops.reshape(labels, ops.shape(probabilities))
-    return ops.cast(ops.equal(labels > 0.5, probabilities > 0.5), "float32")
-
-
-def _optimizer(recipe: Recipe, num_steps: int, rates: Mapping[str, float] | None) -> Any:
-    from keras import optimizers
-
-    rate: Any = recipe.learning_rate
-    if recipe.cosine:
-        warm_up = max(1, round(_WARM_UP * num_steps))
-        rate = optimizers.schedules.CosineDecay(
-            0.0,
-            max(num_steps - warm_up, 1),
-            warmup_target=recipe.learning_rate,
-            warmup_steps=warm_up,
-        )
-    if recipe.optimizer == "sgd":
-        return optimizers.SGD(rate, momentum=0.9, nesterov=True)
-    if recipe.optimizer == "adam" and rates is None:
-        return optimizers.Adam(rate)
-    if recipe.optimizer == "adam":
-        return _layerwise_adam(rate, dict(rates or {}))
-    optimizer = optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
-
-
-def _layerwise_adam(rate: Any, rates: dict[str, float]) -> Any:
-    from keras import optimizers
-
-    class LayerwiseAdam(optimizers.Adam):  # type: ignore[misc]
-        """Adam with a factor on the learning rate of each variable."""
-
-        def build(self, variables: list[Any]) -> None:
-            super().build(variables)
-            self.factors = [rates.get(variable.path, 1.0) for variable in variables]
-
-        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            factor = self.factors[self._get_variable_index(variable)]
-            super().update_step(gradient, variable, learning_rate * factor)
-
-    return LayerwiseAdam(rate)
 
 
 def fit_network(
@@ -161,6 +87,7 @@ def fit_network(
     class_weights: NDArray[np.float64] | None = None,
     rates: Mapping[str, float] | None = None,
     count_start: bool = False,
+    custom: CustomObjects | None = None,
     reporter: Reporter | None = None,
 ) -> Fitted:
     """Train a network; its weights are changed in place.
@@ -178,6 +105,7 @@ def fit_network(
         class_weights: (C,) weight of each class in the loss, or None.
         rates: See `compile_network`.
         count_start: With patience: the weights before the first epoch may be the best, epoch 0.
+        custom: Loss, metrics and callbacks of the user's.
         reporter: Told the estimate of the time before training begins, then how far it is, in an
             arbitrary unit.
 
@@ -190,7 +118,8 @@ def fit_network(
         KeyboardInterrupt: When interrupted or canceled before the first epoch ended.
     """
     reporter = Reporter(reporter)
-    loop = _Loop(network, train, validation, recipe, class_weights, rates, reporter)
+    custom = custom or CustomObjects()
+    loop = _Loop(network, train, validation, recipe, class_weights, rates, custom, reporter)
     saved = _read_checkpoint(checkpoint, key) if checkpoint is not None and resume else None
     if saved is not None:
         try:
@@ -224,16 +153,18 @@ class _Loop:
         recipe: Recipe,
         class_weights: NDArray[np.float64] | None,
         rates: Mapping[str, float] | None,
+        custom: CustomObjects,
         reporter: Reporter,
     ) -> None:
         prepare_keras()
         self.network, self.recipe, self.reporter, self.rates = network, recipe, reporter, rates
-        self.train, self.validation = train, validation
+        self.train, self.validation, self.custom = train, validation, custom
         self.class_weights = None if class_weights is None else dict(enumerate(class_weights))
         self.history: History = {name: [] for name in COLUMNS}
         self.best_loss, self.best_epoch = math.inf, 0
         self.best_state: State | None = None
-        self.ended = ""
+        self.ended, self.rate = "", math.nan
+        self.callbacks = TrainingCallbacks((), network, 0, 0)
         self.epochs, self.estimate, self.earlier_seconds = recipe.epochs, math.nan, 0.0
         self.compile()
 
@@ -243,7 +174,16 @@ class _Loop:
         return len(self.history["epoch"])
 
     def compile(self) -> None:
-        compile_network(self.network, self.recipe, self.epochs * len(self.train), self.rates)
+        num_steps, custom = self.epochs * len(self.train), self.custom
+        compile_network(
+            self.network,
+            self.recipe,
+            num_steps,
+            self.rates,
+            custom.loss,
+            custom.metrics,
+            is_taught=self.train.teacher is not None,
+        )
 
     def variables(self) -> list[Any]:
         # The network's include the states of dropout's random numbers.
@@ -310,32 +250,60 @@ class _Loop:
     def run(self, checkpoint: Path | None, key: str, budget: float | None) -> Fitted:
         """Train epoch by epoch."""
         started = time.perf_counter()
-        # Out of patience once is out of patience for good; time may be given again.
-        stopped, state = self.ended, self.state()
 
         def seconds() -> float:
             return self.earlier_seconds + time.perf_counter() - started
 
+        # Out of patience once is out of patience for good; time may be given again.
+        stopped, whole = self.ended, (self.state(), self.history)
+        is_over = bool(stopped) or self.done == self.epochs
         try:
+            if not is_over:
+                self._begin_callbacks()
             while self.done < self.epochs and not stopped:
                 self.epoch()
-                state = self.state()
-                stopped = self._reason_to_stop(state, seconds(), budget)
+                whole = self.state(), self.history
+                stopped = self._reason_to_stop(whole[0], seconds(), budget)
                 if checkpoint is not None:
-                    self._keep(checkpoint, key, state, seconds(), stopped)
+                    self._keep(checkpoint, key, whole[0], seconds(), stopped)
                 self.reporter.epoch(self._told())
         except KeyboardInterrupt:
+            # What an unfinished epoch changed is undone.
+            state, self.history = whole
             if not self.done:
                 raise
             stopped = "interrupted"
-            # What an unfinished epoch changed is undone.
-            for name in COLUMNS:
-                self.history[name] = self.history[name][: len(self.history["waited_share"])]
             self.set_state(state)
         if self.best_state is not None:
             self.set_state(self.best_state)
         best = self.best_epoch if self.best_state is not None else self.done
+        if not is_over and self._end_callbacks(best):
+            best = self.best_epoch
+            # A run that is killed before it is written has these weights when it is resumed.
+            if checkpoint is not None and stopped not in ("interrupted", "time"):
+                self._keep(checkpoint, key, whole[0], seconds(), stopped)
         return Fitted(self.history, self.done, self.epochs, best, stopped, seconds(), self.estimate)
+
+    def _begin_callbacks(self) -> None:
+        """Tell the user's callbacks that training begins, or goes on."""
+        callbacks = self.custom.callbacks
+        if callbacks and self.done:
+            self.reporter.log("Callbacks begin anew where training goes on.")
+        self.callbacks = TrainingCallbacks(callbacks, self.network, self.epochs, len(self.train))
+        self.callbacks.begin()
+
+    def _end_callbacks(self, best: int) -> bool:
+        """Tell that training has ended; whether the network has other weights after that."""
+        if not self.custom.callbacks:
+            return False
+        before = self.state()
+        names = [name for name in self.history if name not in COLUMNS or name in _SCORES]
+        self.callbacks.end({name: self.history[name][-1] for name in names})
+        after = self.state()
+        if all(map(np.array_equal, before, after)):
+            return False
+        self.best_state, self.best_epoch = after, self.callbacks.restored_epoch or best
+        return True
 
     def epoch(self) -> None:
         """One pass, and a look at the validation photos where one is due."""
@@ -344,7 +312,6 @@ class _Loop:
         self.train.start_epoch(number, self._view_size(size))
         self.validation.start_epoch(0)
         due = (number + 1) % self.recipe.validate_every == 0 or number + 1 == self.epochs
-        rate = float(self.network.optimizer.learning_rate)
         started = time.perf_counter()
         logs = self.network.fit(
             epoch_dataset(self.train),
@@ -364,24 +331,30 @@ class _Loop:
                 f"has diverged with a learning rate of {self.recipe.learning_rate:g}. Give a "
                 "smaller `learning_rate`."
             )
-        nothing = [math.nan]
-        row = (
-            number + 1,
-            logs["loss"][0],
-            logs["accuracy"][0],
-            logs.get("val_loss", nothing)[0],
-            logs.get("val_accuracy", nothing)[0],
-            rate,
-            size,
-            passed,
-            self.train.waited_seconds / passed,
+        scores = {name: values[0] for name, values in logs.items() if isinstance(values[0], Real)}
+        self._add_row(
+            scores
+            | {
+                "epoch": number + 1,
+                "learning_rate": self.rate,
+                "image_size": size,
+                "seconds": passed,
+                "waited_share": self.train.waited_seconds / passed,
+            }
         )
-        for name, value in zip(COLUMNS, row, strict=True):
-            self.history[name].append(float(value))
+
+    def _add_row(self, row: dict[str, Any]) -> None:
+        """Add an epoch to the history; a column that is new has no values before it."""
+        new = {name: [math.nan] * self.done for name in row if name not in self.history}
+        self.history = {
+            name: [*values, float(row.get(name, math.nan))]
+            for name, values in (self.history | new).items()
+        }
 
     def _told(self) -> Epoch:
         """The last epoch, for people."""
         last = {name: values[-1] for name, values in self.history.items()}
+        more = {name: value for name, value in last.items() if name not in COLUMNS}
         pace = sum(self.history["seconds"]) / self._work(self.done)
         return Epoch(
             self.done,
@@ -392,6 +365,7 @@ class _Loop:
             last["val_accuracy"],
             last["learning_rate"],
             max(pace * (self._work(self.epochs) - self._work(self.done)), 0.0),
+            more,
         )
 
     def _callbacks(self, number: int) -> list[Any]:
@@ -404,9 +378,13 @@ class _Loop:
             done = before + unit * (batch + 1) / steps
             self.reporter.progress(round(done * 100), round(total * 100))
 
+        def remember(epoch: int, logs: Any = None) -> None:
+            self.rate = float(self.network.optimizer.learning_rate)
+
         return [
             keras.callbacks.TerminateOnNaN(),
-            keras.callbacks.LambdaCallback(on_train_batch_end=report),
+            *self.callbacks.relays(),  # before the rate is read, which they may set
+            keras.callbacks.LambdaCallback(on_epoch_begin=remember, on_train_batch_end=report),
         ]
 
     def _reason_to_stop(self, state: State, seconds: float, budget: float | None) -> str:
@@ -416,6 +394,8 @@ class _Loop:
                 self.best_loss, self.best_epoch, self.best_state = loss, self.done, state
             elif self.done - self.best_epoch >= self.recipe.patience:
                 return "patience"
+        if self.callbacks.wants_to_stop and self.done < self.epochs:
+            return "callback"
         late = budget is not None and seconds + self.history["seconds"][-1] > 1.1 * budget
         return "time" if late and self.done < self.epochs else ""
 
@@ -423,7 +403,7 @@ class _Loop:
         facts = {
             "format": _CHECKPOINT_FORMAT,
             "key": key,
-            "ended": stopped if stopped == "patience" else "",
+            "ended": stopped if stopped in ("patience", "callback") else "",
             "planned_epochs": self.epochs,
             "estimated_seconds": self.estimate,
             "history": self.history,
@@ -453,7 +433,7 @@ def _read_checkpoint(folder: Path, key: str) -> dict[str, Any] | None:
             facts["state"] = [file[f"state_{number}"] for number in range(count)]
             best = [file[f"best_{number}"] for number in range(facts["num_best"])]
             facts["best_state"] = best or None
-        lengths = {len(facts["history"][name]) for name in COLUMNS}
+        lengths = {len(facts["history"][name]) for name in (*COLUMNS, *facts["history"])}
         whole = len(lengths) == 1 and lengths.pop() <= facts["planned_epochs"] <= 100_000
         if not whole or not isinstance(facts["planned_epochs"], int):
             raise ValueError("its epochs do not add up")

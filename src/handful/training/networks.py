@@ -221,19 +221,29 @@ def check_network(network: Any, input_shape: Shape, num_classes: int) -> None:
     if isinstance(network, keras.Sequential) and not network.built:
         with _words("The network cannot be built for the photos"):
             network.build((None, *input_shape))
-    # A subclassed model does not know its shapes.
-    has_one = not isinstance(getattr(network, "output", None), dict | list | tuple)
-    if not has_one or not isinstance(getattr(network, "output_shape", None), tuple):
-        raise UsageError(
-            "The network is no functional or sequential Keras model with one output; make it with "
-            "keras.Model(inputs, output)."
-        )
+    _check_form(network)
     _check_input(network.input_shape, input_shape)
     _check_output(network.output_shape, num_classes)
     _check_values(network, input_shape)
     if not network.trainable_weights:
         raise UsageError(
             "The network has no weights that can be trained; set `trainable` of some layers."
+        )
+
+
+def _check_form(network: Any) -> None:
+    outputs = getattr(network, "output", None)
+    if isinstance(outputs, dict | list | tuple):
+        names = list(outputs) if isinstance(outputs, dict) else [one.name for one in outputs]
+        raise UsageError(
+            f"The network has outputs of the names {', '.join(names)}; expected one output by "
+            "itself, the probabilities of the classes. Make it with keras.Model(inputs, output)."
+        )
+    if not isinstance(getattr(network, "output_shape", None), tuple):
+        raise UsageError(
+            f"The network is a {type(network).__name__}, which does not know its shapes before it "
+            "is called; expected a sequential model, or a functional one made with "
+            "keras.Model(inputs, output)."
         )
 
 
@@ -274,8 +284,9 @@ def _check_values(network: Any, input_shape: Shape) -> None:
     # Written so that what is no number is no probability either.
     if not (values.min() >= 0 and values.max() <= 1 and np.abs(sums - 1).max() <= 1e-2):
         raise UsageError(
-            "The network's values are no probabilities (0 to 1, adding up to 1); end it with "
-            "sigmoid for one value, softmax for several."
+            f"The network's values are no probabilities (0 to 1, adding up to 1): on images of "
+            f"noise they are {values.min():.2g} to {values.max():.2g}. If it ends in logits, add "
+            "activation='sigmoid' to a last layer of one value, 'softmax' to one of several."
         )
     if has_one and (values == 1).all():
         raise UsageError(

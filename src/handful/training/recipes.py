@@ -21,6 +21,7 @@ class Recipe:
         optimizer: "adam", "adamw" or "sgd" (Nesterov momentum 0.9).
         learning_rate: The largest one.
         cosine: Warm up over 8 % of the steps, then fall along a cosine to zero; else constant.
+        rate_callback: Name of a callback of the user's that sets the learning rate instead.
         weight_decay: Decoupled decay of kernels ("adamw"); biases and norms are left alone.
         label_smoothing: Share of the truth spread over all classes.
         policy: What training views are drawn from; None takes the photos as they are.
@@ -46,6 +47,7 @@ class Recipe:
     resize: str = "squash"
     optimizer: str = "adam"
     cosine: bool = False
+    rate_callback: str = ""
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     policy: AugmentationPolicy | None = None

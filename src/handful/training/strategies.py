@@ -32,6 +32,8 @@ from handful.training.jobs import (
     fit_job,
     fit_probe,
     make_source,
+    recipe_with,
+    try_objective,
 )
 from handful.training.networks import NETWORKS, build_head, check_network, load_builder, takes_sizes
 from handful.training.recipes import Recipe
@@ -61,6 +63,13 @@ def train_strategy(job: TrainingJob) -> Trained:
     prepare_keras(device=job.config.device)
     import keras
 
+    recipe = recipe_with(recipe, job.custom)
+    if recipe.rate_callback:
+        job.reporter.log(
+            f"{recipe.rate_callback} sets the learning rate, which begins at "
+            f"{recipe.learning_rate:g}"
+            + (" and does not follow the recipe's warm-up and cosine" if recipe.cosine else "")
+        )
     keras.utils.set_random_seed(job.config.seed)
     with job.reporter.phase("train"), trains_on(job.config.device):
         if recipe.network == "head":
@@ -102,6 +111,7 @@ def _train_on_pixels(job: TrainingJob, recipe: Recipe) -> Trained:
     """Train a network from scratch on the photos' pixels."""
     index, num_classes = job.split.index, len(job.split.index.class_names)
     network = _build(job, recipe, num_classes)
+    try_objective(job, network.output_shape[-1])
     note = ""
     if recipe.sizes and not takes_sizes(network, [size for _, size in recipe.sizes]):
         note = (
@@ -131,13 +141,13 @@ def _train_on_pixels(job: TrainingJob, recipe: Recipe) -> Trained:
         job, recipe, network, train, source(held_out, pixels(held_out, settings), False)
     )
     classifier = deploy(network, recipe, index.class_names, settings, job.config, offset)
-    facts = TrainedNetwork(fitted, recipe, *count_parameters(network), note=note)
+    facts = TrainedNetwork(fitted, recipe, *count_parameters(network), note=note, model=network)
     return Trained(classifier, network=facts)
 
 
 def _build(job: TrainingJob, recipe: Recipe, num_classes: int) -> "keras.Model":
     shape = (recipe.image_size, recipe.image_size, 1 if recipe.grey else 3)
-    build = job.build
+    build = job.custom.network
     if build is None and job.config.network:
         build = load_builder(job.config.network)
     if build is None:
@@ -169,6 +179,7 @@ def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
     )
     table = job.embed(spec)
     network = build_head(spec.embedding_dim, len(index.class_names))
+    try_objective(job, network.output_shape[-1])
 
     def source(rows: NDArray[np.int64], learns: bool) -> BatchSource:
         features = table.embeddings[rows, 0]
@@ -179,7 +190,7 @@ def _train_head(job: TrainingJob, recipe: Recipe) -> Trained:
     classifier = job.classifier(backbone.metadata, spec, head_of_layer(network.layers[-1]))
     body = count_body(backbone.metadata.name, recipe.image_size)
     total, trainable = count_parameters(network)
-    facts = TrainedNetwork(fitted, recipe, body + total, trainable)
+    facts = TrainedNetwork(fitted, recipe, body + total, trainable, model=network)
     return Trained(classifier, network=facts, tables=(table,))
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from handful.checks.labels import LabelReview, at_their_word, review_labels
 from handful.config import TrainConfig
+from handful.data.augmentation import VIEWS_POLICY
 from handful.data.splits import Split, can_be_held_out
 from handful.errors import DataError
 from handful.evaluation.curve_fitting import measure_curve
@@ -82,7 +83,8 @@ def _draw_views(
     views = table.embeddings[rows][:, :1]
     if config.views == 1:
         return rows, views, (table,)
-    spec = replace(embedded.spec, views=tuple(range(1, config.views)), scans=False)
+    numbers, policy = tuple(range(1, config.views)), config.policy or VIEWS_POLICY
+    spec = replace(embedded.spec, views=numbers, policy=policy, scans=False)
     drawn = job.embed(spec, rows)
     return rows, np.concatenate([views, drawn.embeddings], axis=1), (table, drawn)
 

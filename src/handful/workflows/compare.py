@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from handful.reports.comparison_page import write_comparison_report
 from handful.run_store.files import MANIFEST_FILE
 from handful.run_store.store import RunStore, checkpoint_path, run_name
 from handful.run_store.stored_run import StoredRun
+from handful.training.custom_objects import Network
 from handful.training.strategies import count_body
 from handful.workflows.train import freeze_split, train
 
@@ -33,7 +34,7 @@ def compare(
     config: CompareConfig | None = None,
     *,
     output: str | Path | None = None,
-    network: Callable[..., Any] | str | None = None,
+    network: Network | str | None = None,
     resume: bool = False,
     reporter: Reporter | None = None,
     **options: Any,
@@ -119,7 +120,7 @@ def _train(
     photos: str | Path,
     asked: TrainConfig,
     path: Path,
-    network: Callable[..., Any] | None,
+    network: Network | None,
     resume: bool,
     reporter: Reporter,
 ) -> None:
@@ -270,6 +271,11 @@ def repeating_command(config: CompareConfig, photos: str | Path) -> str:
     Returns:
         One line for a shell.
     """
-    asked = {found.name: (getattr(config, found.name), found.default) for found in fields(config)}
-    options = {name: value for name, (value, default) in asked.items() if value != default}
+    options: dict[str, Any] = {}
+    for kind in (config, config.policy):
+        for found in () if kind is None else fields(kind):
+            value = getattr(kind, found.name)
+            if found.name != "policy" and value != found.default:
+                is_range = kind is config.policy and isinstance(value, tuple)
+                options[found.name] = ",".join(map(str, value)) if is_range else value
     return command_line("compare", str(photos), **{"recipe": config.recipe, **options})

@@ -1,13 +1,13 @@
 """The jobs behind the commands: from photos to a run, or to an evaluation."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from handful.config import TrainConfig
+from handful.config import TrainConfig, refuse_objective
 from handful.data.fixes import load_fixed_index
 from handful.data.index import ImageIndex
 from handful.data.inputs import path_of
@@ -28,6 +28,7 @@ from handful.run_store.run import Run
 from handful.run_store.store import AnyRun, Output, RunDraft, RunKeeper, RunStore
 from handful.run_store.stored_run import StoredRun
 from handful.run_store.training_photos import SeenInTraining, seen_in_training, seen_warnings
+from handful.training.custom_objects import CustomObjects, Network
 from handful.training.jobs import EmbeddedImages, Trained, TrainingJob, chosen_recipe
 from handful.training.steps import embed_images, scan_images, split_images
 from handful.training.strategies import train_strategy
@@ -43,7 +44,10 @@ def train(
     note: str = "",
     from_run: AnyRun | None = None,
     split: str | Path | None = None,
-    network: Callable[..., Any] | str | None = None,
+    network: Network | str | None = None,
+    loss: Any = None,
+    metrics: Sequence[Any] = (),
+    callbacks: Sequence[Any] = (),
     resume: bool = False,
     use_cache: EmbeddingStore | bool = True,
     measure_speed: bool = False,
@@ -69,6 +73,12 @@ def train(
         network: A network of your own for the strategies "scratch" and "augmented":
             `network(input_shape, num_classes)` returns a Keras model that ends in probabilities.
             The function, or "file.py:build".
+        loss: What a network is trained with: "focal" or another name that Keras knows, a
+            `keras.losses.Loss`, or a function of (labels, probabilities); None is cross-entropy.
+        metrics: What is measured in each epoch besides loss and accuracy: names that Keras knows,
+            such as "auc", `keras.metrics.Metric`, or functions of (labels, probabilities).
+        callbacks: `keras.callbacks.Callback`, for every strategy that trains a network; see
+            docs/keras.md.
         resume: Go on from the checkpoint of `output`, where there is one; without `output`, with
             the latest training on these photos that did not end.
         use_cache: Look embeddings up and keep them, in the user's own store; or a store to use.
@@ -99,15 +109,18 @@ def train(
     """
     if isinstance(network, str):
         options, network = {**options, "network": network}, None
+    custom = CustomObjects.given(network, loss, metrics, callbacks)
+    options = {**options, **custom.options()}
     repeated = _repeated(from_run, photos, config, options)
     if repeated is not None:
+        repeated.check_repeatable(custom.names())
         photos, config, split = repeated.photos, repeated.config, split or repeated.split_to_repeat
     assert photos is not None  # one of both is given
     config = changed(config or TrainConfig(), options, job=train)
     recipe = chosen_recipe(config)  # Wrong options are found before the work.
     if recipe is not None:
         require_keras(f"Strategy {config.strategy} of recipe {config.recipe}")
-    _check_arguments(photos, config, split, network)
+    _check_arguments(photos, config, split, custom)
     reporter = job_reporter(reporter)
     # Making the folder first: an output that cannot be written is found before the work.
     begun: AbstractContextManager[RunDraft | None] = nullcontext()
@@ -118,7 +131,7 @@ def train(
         checkpoint = None if draft is None or recipe is None else draft.checkpoint
         with open_store(use_cache) as kept:
             parts, table, embedded = _split(photos, config, split, kept, reporter)
-            job = TrainingJob(parts, config, checkpoint, resume, kept, reporter, network, embedded)
+            job = TrainingJob(parts, config, checkpoint, resume, kept, reporter, custom, embedded)
             run = _make_run(job, train_strategy(job), table)
         if measure_speed:
             run = replace(run, photos_per_second=_prediction_speed(run))
@@ -175,18 +188,29 @@ def _say_what_changed(run: Run, repeated: StoredRun) -> Run:
     )
 
 
-def _check_arguments(photos: object, config: TrainConfig, split: object, network: object) -> None:
+def _check_arguments(
+    photos: object, config: TrainConfig, split: object, custom: CustomObjects
+) -> None:
     """Refuse arguments that do not go together."""
     if isinstance(photos, ImageIndex):
         raise UsageError(
             "`photos` is an index; expected a folder, a zip or a CSV of photos, or a split, as "
             "`split_index` makes one of an index."
         )
-    if network is not None and config.strategy not in ("scratch", "augmented"):
+    if custom.network is not None and config.strategy not in ("scratch", "augmented"):
         raise UsageError(
             f"network is given and strategy {config.strategy!r}; a network of one's own is "
             'trained by the strategies "scratch" and "augmented".'
         )
+    if config.fits_head and (custom.callbacks or custom.loss is not None or custom.metrics):
+        given = "callbacks" if custom.callbacks else "loss" if custom.loss else "metrics"
+        raise UsageError(
+            f"{given} is given and `strategy` {config.strategy!r}, which fits a head without Keras "
+            "and without epochs; the strategies scratch, augmented, fine-tune and distilled train "
+            "a network with Keras."
+        )
+    if config.strategy == "distilled":
+        refuse_objective(custom.loss, custom.metrics)
     if isinstance(photos, Split) and split is not None:
         raise UsageError("`split` is given beside a split; expected one of the two.")
     if isinstance(photos, Split) and config.fixes is not None:
@@ -246,6 +270,7 @@ def _make_run(job: TrainingJob, trained: Trained, table: EmbeddingTable) -> Run:
         dict(job.reporter.seconds),
         {name: sum(getattr(t, name) for t in trained.tables) for name in ("hits", "misses")},
         trained=trained.network,
+        custom_objects=job.custom.names(),
         resampling=trained.resampling,
         distances=distances,
         label_review=trained.label_review,
