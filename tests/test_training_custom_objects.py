@@ -31,7 +31,7 @@ POLICY = AugmentationPolicy(rotation_range=20, horizontal_flip=True, zoom_range=
 
 
 def trained(photos: Path, config: TrainConfig, **options: Any) -> Run:
-    return train_workflow.train(photos, config, use_cache=False, **options)
+    return train_workflow.train(photos, config, **{"use_cache": False, "output": False} | options)
 
 
 def first_filters(model: Any) -> np.ndarray:

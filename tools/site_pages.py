@@ -22,7 +22,7 @@ Parameter = TyperArgument | TyperOption
 PROJECT = Path(__file__).resolve().parent.parent
 # The order of the reference of Python; a public name that no line has comes last.
 PUBLIC_NAMES: Mapping[str, str] = {
-    "Jobs": "train evaluate predict explain check compare curve export serve preview "
+    "Jobs": "train evaluate predict explain check compare curve export keras_model serve preview "
     "summary figures",
     "Photos": "load_index load_data split_index batches ImageIndex Split AugmentationPolicy "
     "ImageFolder",

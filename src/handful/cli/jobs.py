@@ -46,8 +46,7 @@ def train(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="Repeat a run: its photos, its options and, where it was given one, its split. "
-            "--output, --note, --split, --resume, --no-cache, --json and --quiet combine with it.",
+            help="Repeat a run: its photos, its options and, where it was given one, its split.",
         ),
     ] = None,
     no_cache: NoCache = False,
@@ -99,7 +98,8 @@ def _refuse_beside_from(context: typer.Context) -> None:
     if ignored:
         raise typer.BadParameter(
             f"--from repeats a run as it was; leave out {', '.join(ignored)}, or give PHOTOS "
-            "instead of --from"
+            "instead of --from; --output, --note, --split, --resume, --no-cache, --json and "
+            "--quiet combine with it"
         )
 
 

@@ -87,16 +87,6 @@ class CustomObjects:
         found = {"loss": self.loss if isinstance(self.loss, str) else None, "metrics": named}
         return {name: value for name, value in found.items() if value}
 
-    def options(self) -> dict[str, Any]:
-        """What of them is a name, and so an option of `TrainConfig`.
-
-        Returns:
-            "loss" and "metrics", those that there are.
-        """
-        named = tuple(one for one in self.metrics if isinstance(one, str))
-        found = {"loss": self.loss if isinstance(self.loss, str) else None, "metrics": named}
-        return {name: value for name, value in found.items() if value}
-
     def of_config(self, config: TrainConfig) -> "CustomObjects":
         """The same with what a configuration names.
 
