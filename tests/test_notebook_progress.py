@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -112,3 +113,15 @@ def test_a_phase_that_fails_leaves_the_reporter_whole(notebook: Notebook) -> Non
         raise ZeroDivisionError
     with reporter.phase("index"):
         assert notebook.last[0].count('class="bar') == 1
+
+
+def test_metrics_of_ones_own_are_columns(notebook: Notebook) -> None:
+    job = job_reporter(None)
+    own = [{"auc": 0.7512}, {"auc": 0.8, "val_auc": 0.9}, {"auc": 0.8, "val_auc": math.nan}]
+    for number, metrics in enumerate(own, start=1):
+        job.epoch(replace(epoch(number), metrics=metrics))
+    (table,) = notebook.last
+    assert [cell for cell in ("auc", "val_auc") if f">{cell}</th>" in table] == ["auc", "val_auc"]
+    rows = [row.partition("</tr>")[0] for row in table.split("<tr>")[2:]]
+    cells = [[cell.partition("<")[0] for cell in row.split('<td class="number">')] for row in rows]
+    assert [row[6:8] for row in cells] == [["0.751", "–"], ["0.800", "0.900"], ["0.800", "–"]]

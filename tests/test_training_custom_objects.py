@@ -225,6 +225,17 @@ def test_a_loss_that_does_not_fit_costs_no_training(photo_folder: Path, tmp_path
 
 
 @pytest.mark.slow
+def test_a_name_that_keras_does_not_have_costs_no_work(tmp_path: Path) -> None:
+    for options, message in (
+        ("--loss focus", "--loss is 'focus'; expected focal, or another name that Keras has"),
+        ("--metrics auk", "--metrics has 'auk'; expected a name that Keras has"),
+    ):
+        arguments = ["train", str(tmp_path / "none"), "--strategy", "scratch", *options.split()]
+        told = CliRunner().invoke(app, arguments)
+        assert told.exit_code == 2 and message in told.output
+
+
+@pytest.mark.slow
 def test_distilling_takes_callbacks_and_a_policy(
     photo_folder: Path, tiny_backbone: FrozenNetwork
 ) -> None:

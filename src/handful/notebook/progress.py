@@ -142,6 +142,7 @@ class NotebookReporter(Reporter):
             bars=self._bars,
             lines=self._lines[-_SHOWN_LINES:],
             epochs=self._epochs[-_SHOWN_EPOCHS:],
+            metrics=list(dict.fromkeys(name for one in self._epochs for name in one.metrics)),
             num_hidden=max(len(self._epochs) - _SHOWN_EPOCHS, 0),
             charts=charts,
         )

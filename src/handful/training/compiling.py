@@ -210,6 +210,22 @@ def _check_callable(what: str, given: Any) -> None:
         )
 
 
+def check_names(loss: Any, metrics: Sequence[Any]) -> None:
+    """Refuse a loss and metrics that are none, before any work; Keras is imported for it.
+
+    Args:
+        loss: See `find_loss`.
+        metrics: See `find_metrics`.
+
+    Raises:
+        UsageError: When there is none of a name, or it is no loss or metric.
+    """
+    if loss is not None or metrics:
+        prepare_keras()
+        find_loss(loss, 1)
+        find_metrics(metrics, 1)
+
+
 def check_objective(loss: Any, metrics: Sequence[Any], num_values: int) -> list[str]:
     """Try a loss and metrics on answers that are right and on some that are wrong.
 

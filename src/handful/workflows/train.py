@@ -28,6 +28,7 @@ from handful.run_store.run import Run
 from handful.run_store.store import AnyRun, Output, RunDraft, RunKeeper, RunStore
 from handful.run_store.stored_run import StoredRun
 from handful.run_store.training_photos import SeenInTraining, seen_in_training, seen_warnings
+from handful.training.compiling import check_names
 from handful.training.custom_objects import CustomObjects, Network
 from handful.training.jobs import EmbeddedImages, Trained, TrainingJob, chosen_recipe
 from handful.training.steps import embed_images, scan_images, split_images
@@ -121,6 +122,8 @@ def train(
     if recipe is not None:
         require_keras(f"Strategy {config.strategy} of recipe {config.recipe}")
     _check_arguments(photos, config, split, custom)
+    named = custom.of_config(config)
+    check_names(named.loss, named.metrics)
     reporter = job_reporter(reporter)
     # Making the folder first: an output that cannot be written is found before the work.
     begun: AbstractContextManager[RunDraft | None] = nullcontext()
