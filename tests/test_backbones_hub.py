@@ -67,6 +67,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         "me/secret": {"onnx/model.onnx": network, "preprocessor_config.json": processor},
         "me/gated": {"onnx/model.onnx": network},
         "me/torch": {"model.safetensors": b"weights"},
+        "Xenova/dino-vits16": {"onnx/model.onnx": network, "preprocessor_config.json": processor},
         "Xenova/dinov2-small": {"onnx/model.onnx": network, "preprocessor_config.json": processor},
     }
     with serving(Hub(files, private={"me/secret"}, gated={"me/gated"})) as server:
@@ -86,6 +87,8 @@ def opened(hub: Hub, home: Path, *names: str, **variables: str) -> list[dict[str
 @pytest.mark.slow
 def test_networks_are_fetched_with_what_they_take(hub: Hub, tmp_path: Path) -> None:
     names = ("hf:me/tokens", "hf:me/logits@v1", "hf:me/apart", "dinov2-small", "DINOv2-small@main")
+    (dino,) = opened(hub, tmp_path / "home", "dino-small")
+    assert dino["dim"] == 16 and '"output": "last_hidden_state"' in str(dino["preprocessing"])
     tokens, logits, apart, small, again = opened(hub, tmp_path / "home", *names)
     assert tokens["backbone"] == "hf:me/tokens" and tokens["revision"] == COMMIT
     assert tokens["source"] == "hub: me/tokens, onnx/model.onnx"

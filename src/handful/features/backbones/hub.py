@@ -44,6 +44,7 @@ class HubNetwork:
         megabytes: Size of the download.
         gmacs: Billions of multiply-adds a photo.
         license: Of the weights.
+        said: What its own JSON does not say of it, see `parse_preprocessing`.
     """
 
     repository: str
@@ -52,6 +53,7 @@ class HubNetwork:
     megabytes: float
     gmacs: float
     license: str
+    said: str = ""
 
 
 # Name, repository, pixels, features, megabytes, billions of multiply-adds, license.
@@ -72,10 +74,16 @@ mobilenetv4-medium onnx-community/mobilenetv4_conv_medium.e500_r256_in1k 256 128
 """
 
 
+# DINO was published without the layer that `pooler_output` comes from.
+_SAID = {"dino-small": "output=last_hidden_state pooling=cls"}
+
+
 def _parse_rows() -> dict[str, HubNetwork]:
     rows = (row.split() for row in _ROWS.strip().splitlines())
     return {
-        name: HubNetwork(place, int(side), int(dim), float(size), float(cost), license)
+        name: HubNetwork(
+            place, int(side), int(dim), float(size), float(cost), license, _SAID.get(name, "")
+        )
         for name, place, side, dim, size, cost, license in rows
     }
 
@@ -139,7 +147,7 @@ def open_named(
     found = _fetch(address, reporter)
     return open_file(
         found.network,
-        with_asked(found.said, preprocessing),
+        with_asked(with_asked(found.said, known.said if known else None), preprocessing),
         image_size,
         reporter,
         name=f"{PREFIX}{address.repository}" if known is None else short.lower(),
