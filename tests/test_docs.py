@@ -163,6 +163,9 @@ def test_what_is_returned_has_no_type_and_pages_are_links() -> None:
     returned = "    : A list: see :doc:`/file-formats`."
     assert list(restructured(lines)) == [*lines[:3], returned, lines[4]]
     assert list(restructured(["Side: S."], is_attribute=True)) == [": Side: S."]
+    assert list(restructured(['with "val_" before a_b, `c_`'])) == [
+        'with "val\\_" before a_b, `c_`'
+    ]
 
 
 def test_broken_links_are_found(tmp_path: Path) -> None:

@@ -221,8 +221,9 @@ def top_page(name: str) -> str:
 def restructured(lines: Sequence[str], is_attribute: bool = False) -> Iterator[str]:
     """A docstring in the form that Sphinx's autodoc and napoleon read.
 
-    Fences of code become blocks, and names of pages of docs/ links. What is returned has no type
-    in a docstring, so a colon gets before it: else napoleon took all up to the first one for that.
+    Fences of code become blocks, names of pages of docs/ links, and a word such as val_ none. What
+    is returned has no type in a docstring, so a colon gets before it: else napoleon took all up to
+    the first one for that.
 
     Args:
         lines: The docstring's.
@@ -234,7 +235,9 @@ def restructured(lines: Sequence[str], is_attribute: bool = False) -> Iterator[s
     indent: str | None = None
     has_no_type = is_attribute
     for line in lines:
-        line = re.sub(r"\bdocs/([\w-]+)\.md", r":doc:`/\1`", line)
+        if indent is None:
+            line = re.sub(r"\bdocs/([\w-]+)\.md", r":doc:`/\1`", line)
+            line = re.sub(r"(?<![\w`])(\w+)_(?![\w`])", r"\1\\_", line)
         fence = re.fullmatch(r"( *)```(\w*)", line)
         if has_no_type and line.strip():
             yield re.sub(r"^( *)", r"\1: ", line)
