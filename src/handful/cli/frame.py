@@ -29,12 +29,14 @@ NoCache = Annotated[
     ),
 ]
 _PHOTOS = typer.Argument(
-    help="Folder of class folders, or of train/ and validation/; a zip; or a CSV with "
-    "path,label[,split][,group]."
+    help="Folder of class folders, or of train/ and validation/; a zip; a CSV with "
+    "path,label[,split][,group]; or a project's folder."
 )
 Photos = Annotated[Path, _PHOTOS]
 PhotosIfAny = Annotated[Path | None, _PHOTOS]
-Images = Annotated[list[Path], typer.Argument(help="Photos, folders or zips of photos.")]
+Images = Annotated[
+    list[Path], typer.Argument(help="Photos, folders or zips of photos; a project's folder.")
+]
 RunPath = Annotated[
     Path,
     typer.Argument(

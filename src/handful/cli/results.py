@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # A command loads what it prints, and nothing else.
     from handful.workflows.check import PhotoCheck
     from handful.workflows.curve import CurveRun
     from handful.workflows.figures import Figures
+    from handful.workflows.labels import ProjectLabels
     from handful.workflows.sorting import SortedPhotos
 
 
@@ -402,6 +403,25 @@ def print_image_folder(found: "ImageFolder") -> None:
         show(f"  {part}: " + ", ".join(f"{name} ({count:,})" for name, count in classes.items()))
     show(f"Examples: {found.examples}")
     show(found.credit)
+
+
+def print_labels(found: "ProjectLabels") -> None:
+    """Say what a project holds, and what was written of it."""
+    num_sorted = sum(found.counts.values())
+    show(
+        f"{found.path}: {number_of(num_sorted)} sorted, {found.num_unsorted:,} unsorted, "
+        f"{found.num_left_out:,} left out"
+    )
+    for name, number in found.counts.items():
+        show(f"  {name}: {number:,}")
+    if found.num_corrections:
+        waiting = number_of(found.num_corrections, "correction")
+        show(f"{waiting} in its inbox; nothing is changed by them before somebody decides.")
+    warn_rejected(found.rejected)
+    for one in found.written:
+        show(f"Written: {one.path} ({number_of(sum(one.counts.values()))})")
+        for file in one.skipped:
+            show(f"  not in it: {file.path} {file.reason}")
 
 
 def print_check(found: "PhotoCheck") -> None:

@@ -164,6 +164,27 @@ def data(
 
 
 @errors("nothing is left behind")
+def labels(
+    project: Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's folder.")],
+    csv: Annotated[
+        Path | None, typer.Option(help="CSV file to make: path,label of each sorted photo.")
+    ] = None,
+    folders: Annotated[
+        Path | None, typer.Option(help="Folder to make, with a folder for each class in it.")
+    ] = None,
+    links: Annotated[
+        bool, typer.Option("--links", help="Link to the photos in --folders; do not copy them.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a project's photos are labeled, and write the labels out."""
+    from handful.workflows import labels as labels_workflow
+
+    found = labels_workflow.labels(project, csv=csv, folders=folders, links=links)
+    results.give(found, as_json, results.print_labels)
+
+
+@errors("nothing is left behind")
 @takes(ServeConfig)
 def serve(
     config: ServeConfig,

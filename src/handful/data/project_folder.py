@@ -270,6 +270,10 @@ def check_project_file(folder: Path) -> dict[str, Any]:
         if value["format"] != PROJECT_FORMAT:
             raise ValueError("it is of another kind")
         version = int(value["format_version"])
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder} is no project of handful's: there is no {PROJECT_FILE} in it."
+        ) from None
     except MALFORMED as error:
         raise DataError(
             f"{folder} is no project of handful's: {file} cannot be used ({explain_damage(error)})."
