@@ -103,7 +103,7 @@ def duplicate_groups(
         duplicates, exact copies included, sorted.
     """
     joined = {*pairs, *_chains(index.content_hashes)}
-    return _components(len(index), [*joined, *_chains(index.groups)]), tuple(sorted(joined))
+    return joined_groups(len(index), [*joined, *_chains(index.groups)]), tuple(sorted(joined))
 
 
 def _chains(names: Iterable[str]) -> list[tuple[int, int]]:
@@ -113,8 +113,16 @@ def _chains(names: Iterable[str]) -> list[tuple[int, int]]:
     return [(one, row) for one, row in named if one != row]
 
 
-def _components(count: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
-    """Number of the group that each of `count` rows is joined into, by first appearance."""
+def joined_groups(count: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+    """Join rows that belong together in pairs.
+
+    Args:
+        count: Number of rows N.
+        pairs: Pairs of rows.
+
+    Returns:
+        (N,) int64 group numbers 0, 1, ... in order of first appearance.
+    """
     parents = list(range(count))
 
     def root(row: int) -> int:
@@ -194,7 +202,7 @@ def join_split(
     """
     index = split.index
     groups, duplicates = duplicate_groups(index, {*pairs, *split.duplicates})
-    groups = _components(
+    groups = joined_groups(
         len(index), [*_chains(groups.astype(str)), *_chains(split.groups.astype(str))]
     )
     parts = np.array([*split.part_names(), ""], dtype=object)[:-1]
