@@ -243,6 +243,7 @@ def test_commands_take_a_project_for_labeled_photos(project: Project) -> None:
         )
     )
     assert index.digest() == own.digest()
+    assert "1 photo of " in index.warnings[0] and "is not sorted yet" in index.warnings[0]
     np.testing.assert_array_equal(index.labels, own.labels)
     assert [own.read(row) for row in range(4)] == [index.read(row) for row in range(4)]
     # To be classified: all but those left out.

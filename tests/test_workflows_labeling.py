@@ -144,7 +144,9 @@ def test_the_outlook_is_the_learning_curve(labeler: Labeler) -> None:
     told: list[tuple[int, int]] = []
     found = labeler.outlook(lambda done, of: told.append((done, of)))
     assert found.curve is not None and found.curve.num_photos == 30
-    assert found.sentence == outlook_sentence(found.curve)
+    assert found.accuracy is not None and found.interval is not None
+    assert found.interval[0] <= found.accuracy <= found.interval[1]
+    assert found.sentence == outlook_sentence(found.curve, found.accuracy, found.interval)
     assert told[-1][0] == told[-1][1]
 
 
@@ -162,12 +164,27 @@ def drawn_curve(error: float, exponent: float, floor: float = 0.0) -> LearningCu
 @pytest.mark.parametrize(
     ("curve", "now", "more"),
     [
-        (drawn_curve(0.06, 0.5), "94 of 100", "(94 to 94). 80 more labels would bring about 96."),
-        (drawn_curve(0.2, 0.5), "80 of 100", "(80 to 80). 20 more labels would bring about 82."),
-        (drawn_curve(0.02, 0.5), "98 of 100", "(98 to 98). 200 more labels would bring about 99."),
-        (drawn_curve(0.1, 0.5, 0.99), "90 of 100", "(90 to 90). More labels of this kind would "),
-        (drawn_curve(0.001, 0.5), "99 of 100", "(99 to 100). More labels of this kind would "),
+        (drawn_curve(0.06, 0.5), "94 of 100", "(89 to 95). 80 more labels would bring about 96."),
+        (drawn_curve(0.2, 0.5), "80 of 100", "(75 to 81). 20 more labels would bring about 82."),
+        (drawn_curve(0.02, 0.5), "98 of 100", "(93 to 99). 200 more labels would bring about 99."),
+        (drawn_curve(0.1, 0.5, 0.99), "90 of 100", "(85 to 91). More labels of this kind would "),
+        (drawn_curve(0.001, 0.5), "99 of 100", "(94 to 100). More labels of this kind would "),
     ],
 )
 def test_the_sentence(curve: LearningCurve, now: str, more: str) -> None:
-    assert outlook_sentence(curve).startswith(f"About {now} new photos right now {more}")
+    accuracy = curve.predict(curve.photos_a_class)[0]
+    sentence = outlook_sentence(curve, accuracy, (accuracy - 0.05, accuracy + 0.0004))
+    assert sentence.startswith(f"About {now} new photos right now {more}")
+
+
+def test_photos_without_a_label_count_too(labeler: Labeler) -> None:
+    # Labels of the hard ones alone: half of them are wrong on purpose.
+    ids = {photo.name: photo.id for photo in labeler.project.photos}
+    for kind, other in (("round", "square"), ("square", "round")):
+        names = [name for name in ids if name.startswith(kind)]
+        labeler.project.labels.assign([ids[name] for name in names[:15]], kind)
+        labeler.project.labels.assign([ids[name] for name in names[15:18]], other)
+    found = labeler.outlook()
+    assert found.accuracy is not None and found.curve is not None
+    # 36 of 60 have labels, a sixth of them wrong; the others are as likely as they are said to be.
+    assert 0.5 < found.accuracy < 0.95

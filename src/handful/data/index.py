@@ -250,7 +250,7 @@ def load_index(
             path, is_for_learning=least_classes > 1, may_be_several=target.is_several
         )
     elif is_project(path):
-        files = list_labeled(path)
+        files, warnings = list_labeled(path)
     elif path.is_dir() or (start := _starts(path)).startswith(b"PK"):
         listing = list_folder(path) if path.is_dir() else list_zip(path)
         try:

@@ -305,14 +305,14 @@ def read_project(folder: Path) -> tuple[PhotoList, LabelState]:
     return photos, labels
 
 
-def list_labeled(folder: Path) -> list[FoundFile]:
+def list_labeled(folder: Path) -> tuple[list[FoundFile], list[str]]:
     """Find the photos of a project that have a class.
 
     Args:
         folder: The project's.
 
     Returns:
-        Each once, whether it can be read or not.
+        Each once, whether it can be read or not; and what is odd.
 
     Raises:
         DataError: When there are none, or the project cannot be read.
@@ -325,10 +325,17 @@ def list_labeled(folder: Path) -> list[FoundFile]:
             "class yet; sort some first."
         )
     reader = PlaceReader(folder, photos)
-    return [
+    found = [
         FoundFile(reader.name(places[0]), partial(reader.read_photo, places), labels[id])
         for id, places in by_id.items()
         if id in labels
+    ]
+    num_unsorted = sum(id not in labels and not state.is_left_out(id) for id in by_id)
+    if not num_unsorted:
+        return found, []
+    return found, [
+        f"{number_of(num_unsorted)} of {folder} {'is' if num_unsorted == 1 else 'are'} not sorted "
+        "yet; where those that are were chosen for being hard or easy, so are the figures"
     ]
 
 
