@@ -169,10 +169,11 @@ class LabelState:
             assert number is not None
             del classes[number]
             ids = tuple(id for id, label in self._labels.items() if label == number)
+            change = replace(change, ids=ids)
         before = tuple(self._labels.get(id, _UNSORTED) for id in ids)
         if classes == self._classes:
             classes = self._classes  # one object for the many steps that change no class
-        return _Step(replace(change, ids=ids), before, after, self._classes, classes)
+        return _Step(change, before, after, self._classes, classes)
 
     def _set(self, step: _Step) -> None:
         self._classes = step.classes_after
