@@ -6,7 +6,9 @@ random. At some numbers of labels a head is fitted as `handful train` does and s
 held out. That is repeated with other photos held out; the intervals are of the mean over
 these repeats, by the bootstrap.
 
-    python benchmarks/active_learning.py [photos.zip ...] [--seeds 20]
+With --outlook: what is said of the accuracy at some numbers of labels, and what is true.
+
+    python benchmarks/active_learning.py [photos.zip ...] [--seeds 20] [--outlook]
 """
 
 import argparse
@@ -23,7 +25,7 @@ from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import duplicate_groups
 from handful.features.store import open_store
 from handful.features.table import embed_index
-from handful.models.active_learning import label_next
+from handful.models.active_learning import expected_accuracy, label_next
 from handful.models.heads import fit_head
 from handful.reporting import Reporter
 from handful.training.steps import open_backbone
@@ -33,6 +35,7 @@ SETS = ("cats_and_dogs_filtered", "trashnet360", "sign_digits600", "pollen", "ma
 CHOSEN_SIZES = (24, 50, 100, 150, 200)
 RANDOM_SIZES = (24, 50, 75, 100, 150, 200, 250, 300)
 COMPARED = ((50, 75), (100, 150), (200, 300))
+OUTLOOK_SIZES = (60, 100, 150, 200)
 AT_ONCE = 12
 RESAMPLES = 10_000
 HELD_OUT = 1 / 3
@@ -109,6 +112,37 @@ def curve(photos: Photos, chooser: Chooser, sizes: tuple[int, ...], seed: int) -
     return found
 
 
+def outlook(photos: Photos, chooser: Chooser, seed: int) -> list[tuple[float, ...]]:
+    """At each number of labels: true, in cross-validation, as said, and whether that holds it."""
+    held = held_out(photos, seed)
+    pool, test = photos.select(~held), photos.select(held)
+    labels = np.full(len(pool.labels), -1)
+    found = []
+    for size in OUTLOOK_SIZES:
+        while (have := int((labels >= 0).sum())) < size:
+            rows = chooser(pool, labels, min(AT_ONCE, size - have), seed)
+            labels[rows] = pool.labels[rows]
+        rows = np.flatnonzero(labels >= 0)
+        classes, dense = np.unique(labels[rows], return_inverse=True)
+        numbers = np.full(len(labels), -1)
+        numbers[rows] = dense
+        said = expected_accuracy(pool.embeddings, numbers, len(classes), pool.groups)
+        true, (low, high) = accuracy(pool, labels, test), said.interval
+        found.append((true, said.of_labeled, said.accuracy, float(low <= true <= high)))
+    return found
+
+
+def print_outlook(photos: Photos, num_seeds: int) -> None:
+    """What is said of labels at random and of chosen ones."""
+    for name, chooser in (("random", draw), ("chosen", choose)):
+        found = np.mean([outlook(photos, chooser, seed) for seed in range(num_seeds)], axis=0)
+        for size, (true, alone, said, held) in zip(OUTLOOK_SIZES, found, strict=True):
+            print(
+                f"  {size} {name}: true {true:.1%}, in cross-validation {alone:.1%}, said "
+                f"{said:.1%}, true is in the interval {held:.0%}"
+            )
+
+
 def print_difference(chosen: NDArray[np.float64], random: NDArray[np.float64]) -> None:
     """Chosen labels against half as many again at random, repeat by repeat."""
     for few, many in COMPARED:
@@ -143,12 +177,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("photos", nargs="*", type=Path, help="zips or folders of labeled photos")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--outlook", action="store_true")
     options = parser.parse_args()
     print(machine())
     for path in options.photos or [_SHARED / f"{name}.zip" for name in SETS]:
         photos = load(path)
         held = [int(held_out(photos, seed).sum()) for seed in range(options.seeds)]
         print(f"{path.stem}: {len(photos.labels)} photos, {np.mean(held):.0f} of them held out")
+        if options.outlook:
+            print_outlook(photos, options.seeds)
+            continue
         results = {}
         for name, chooser, sizes in (
             ("random", draw, RANDOM_SIZES),

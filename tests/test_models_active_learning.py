@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from handful.models.active_learning import label_next, suggest
+from handful.models.active_learning import expected_accuracy, label_next, suggest
 
 
 def line(num: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -98,3 +98,26 @@ def test_suggestions_begin_at_five_of_each_class() -> None:
     assert (found.argmax(axis=1) == truth).mean() > 0.8
     assert suggest(vectors, labels, 3) is None
     assert suggest(vectors, np.zeros(100, np.int64), 1) is None
+
+
+def test_the_expected_accuracy_counts_photos_without_a_label() -> None:
+    vectors, truth = line(600)
+    labels = np.full(600, -1)
+    hard = np.flatnonzero(np.abs(np.arange(600) - 300) < 60)  # all that are near the border
+    labels[hard] = truth[hard]
+    groups = np.arange(600)
+    found = expected_accuracy(vectors, labels, 2, groups)
+    assert found.interval[0] <= found.accuracy <= found.interval[1]
+    # Cross-validation of the hard ones alone says too little.
+    assert found.of_labeled < 0.95 < found.accuracy and found.is_low
+    everything = expected_accuracy(vectors, truth, 2, groups)
+    assert found.accuracy == pytest.approx(everything.accuracy, abs=0.05)
+    assert everything.of_labeled == everything.accuracy and not everything.is_low
+
+
+def test_nothing_can_be_held_out_of_one_photo_a_class() -> None:
+    vectors, _ = line(10)
+    labels = np.full(10, -1)
+    labels[0], labels[9] = 0, 1
+    with pytest.raises(ValueError, match="no labeled photo can be held out"):
+        expected_accuracy(vectors, labels, 2, np.arange(10))

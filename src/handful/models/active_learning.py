@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from handful.models.calibration import fit_calibrated_head
 from handful.models.heads import DEFAULT_C, fit_head
 from handful.models.likeness import directions, k_means, principal, squared_distances
+from handful.statistics.intervals import wilson_interval
 
 # Suggestions begin when each class has so many photos.
 ENOUGH_A_CLASS = 5
@@ -20,6 +21,8 @@ _DOUBTFUL_EACH = 3
 # doubt. More cost accuracy where photos are few.
 _NEW_EACH = 12
 _LABELED_COMPARED = 2_000
+# Labeled photos that are right so much more rarely than all are the hard ones.
+_HARD = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,26 @@ class NextImage:
     row: int
     reason: Literal["typical", "doubt", "new"]
     classes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExpectedAccuracy:
+    """What to expect on photos like all of some, of which a part has labels.
+
+    Args:
+        accuracy: A fraction.
+        interval: Its 95 % interval.
+        of_labeled: Share of the labeled photos that heads fitted without them got right.
+    """
+
+    accuracy: float
+    interval: tuple[float, float]
+    of_labeled: float
+
+    @property
+    def is_low(self) -> bool:
+        """Whether the labeled photos are the hard ones: then too little is said of all."""
+        return self.accuracy - self.of_labeled > _HARD
 
 
 def label_next(
@@ -110,6 +133,48 @@ def suggest(
         embeddings[labeled], labels[labeled], num_classes, groups=groups, seed=seed
     )
     return head.predict_proba(embeddings)
+
+
+def expected_accuracy(
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    num_classes: int,
+    groups: NDArray[np.int64],
+    *,
+    seed: int = 0,
+) -> ExpectedAccuracy:
+    """Accuracy to expect on photos like all of these, of which some have a label.
+
+    Labeled photos are no fair sample: those in doubt were chosen, or groups that are easy
+    accepted. So all photos count: a labeled one by whether heads fitted without it were right,
+    another by its calibrated probability. What is uncertain is as for the labeled ones alone.
+
+    Args:
+        embeddings: (N, D) float32 of all photos.
+        labels: (N,) int64, 0 to C - 1, each of them on two photos or more; -1 for photos without.
+        num_classes: Number of classes C.
+        groups: (N,) int64, photos with equal numbers are near-duplicates.
+        seed: Seed of the folds.
+
+    Returns:
+        The accuracy and its interval.
+
+    Raises:
+        ValueError: When no labeled photo can be held out.
+    """
+    rows = np.flatnonzero(labels >= 0)
+    head, _, held = fit_calibrated_head(
+        embeddings[rows], labels[rows], num_classes, groups=groups[rows], seed=seed
+    )
+    if held is None:
+        raise ValueError("no labeled photo can be held out; expected two of each class or more.")
+    answered = ~np.isnan(held[:, 0])
+    num_correct = int((held[answered].argmax(axis=1) == labels[rows][answered]).sum())
+    chances = head.predict_proba(embeddings[labels < 0]).max(axis=1)
+    num_held = int(answered.sum())
+    accuracy = float((num_correct + chances.sum()) / (num_held + len(chances)))
+    interval = wilson_interval(round(accuracy * num_held), num_held)
+    return ExpectedAccuracy(accuracy, interval, num_correct / num_held)
 
 
 def _doubtful(

@@ -22,11 +22,9 @@ from handful.evaluation.learning_curve import LearningCurve
 from handful.features.store import EmbeddingStore, open_store
 from handful.features.table import embed_index
 from handful.models import active_learning
-from handful.models.calibration import fit_calibrated_head
 from handful.models.likeness import group_alike
 from handful.projects.project import Project
 from handful.reporting import Progress, Reporter
-from handful.statistics.intervals import wilson_interval
 from handful.training.steps import open_backbone
 from handful.wording import list_names, number_of
 
@@ -270,32 +268,15 @@ class Labeler:
             )
         except DataError as error:  # near-duplicates count once
             return Outlook(f"Too early to tell. {error}")
-        accuracy, interval = self._expected(now, rows, dense, groups)
-        return Outlook(outlook_sentence(curve, accuracy, interval), accuracy, interval, curve)
-
-    def _expected(
-        self,
-        now: _Now,
-        rows: NDArray[np.int64],
-        dense: NDArray[np.int64],
-        groups: NDArray[np.int64],
-    ) -> tuple[float, tuple[float, float]]:
-        """Accuracy on photos like all of the project's, and its interval.
-
-        Labeled photos are no fair sample: those in doubt were chosen, or groups that are easy
-        accepted. So all photos count: a labeled one by whether heads fitted without it were right,
-        another by its calibrated probability. What is uncertain is as for labeled ones alone.
-        """
-        head, _, held = fit_calibrated_head(
-            now.embeddings[rows], dense, int(dense.max()) + 1, groups=groups, seed=self.seed
+        labels = now.labels.copy()
+        labels[rows] = dense
+        every = np.arange(len(labels)) + len(rows)
+        every[rows] = groups
+        expected = active_learning.expected_accuracy(
+            now.embeddings, labels, len(classes), every, seed=self.seed
         )
-        assert held is not None  # there are five of each class
-        answered = ~np.isnan(held[:, 0])
-        num_correct = int((held[answered].argmax(axis=1) == dense[answered]).sum())
-        chances = head.predict_proba(now.embeddings[now.unsorted]).max(axis=1)
-        num_held = int(answered.sum())
-        accuracy = float((num_correct + chances.sum()) / (num_held + len(chances)))
-        return accuracy, wilson_interval(round(accuracy * num_held), num_held)
+        sentence = outlook_sentence(curve, expected)
+        return Outlook(sentence, expected.accuracy, expected.interval, curve)
 
     def _refuse(self, id: str, reason: str) -> None:
         """Tell the project of a photo that cannot be decoded; one that is gone may come back."""
@@ -339,22 +320,22 @@ class Labeler:
         return [rows[part] for part in parts]
 
 
-def outlook_sentence(curve: LearningCurve, accuracy: float, interval: tuple[float, float]) -> str:
+def outlook_sentence(curve: LearningCurve, expected: active_learning.ExpectedAccuracy) -> str:
     """Say what to expect of new photos now, and what more labels would bring.
 
     Args:
         curve: The labeled photos' learning curve; by what share errors fall is taken from it.
-        accuracy: To expect now.
-        interval: Its interval.
+        expected: What to expect now.
 
     Returns:
         Such as "About 94 of 100 new photos right now (88 to 97). 40 more labels would bring
-        about 96."
+        about 96."; "At least" where the labeled photos are the hard ones.
     """
-    low, high = interval
+    accuracy, (low, high) = expected.accuracy, expected.interval
     errors = 1 - curve.predict(curve.photos_a_class)[0]
     least, most = math.floor(100 * low + 1e-9), math.ceil(100 * high - 1e-9)
-    text = f"About {_of_100(accuracy)} of 100 new photos right now ({least} to {most})."
+    about = "At least about" if expected.is_low else "About"
+    text = f"{about} {_of_100(accuracy)} of 100 new photos right now ({least} to {most})."
     for gain in _GAINS:
         for more in _MORE:
             size = (curve.num_photos + more) / curve.num_classes
