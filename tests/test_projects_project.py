@@ -380,3 +380,22 @@ def test_threads_that_open_one_project_get_one(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(found) == 4 and len({project.name for project in found}) == 1
+
+
+def test_class_folders_are_offered_as_labels(tmp_path: Path, photos: Path) -> None:
+    for kind in ("round", "square"):
+        for number in range(3):
+            seed = number + 10 * (kind == "square")
+            write_photo(tmp_path / "sorted" / kind / f"{number}.jpg", draw_photo(kind, seed))
+    project = Project.open(tmp_path / "p")
+    project.add_source(tmp_path / "sorted")
+    project.add_source(photos)
+    found = project.folder_classes(tmp_path / "sorted")
+    assert {name: len(ids) for name, ids in found.items()} == {"round": 3, "square": 3}
+    assert project.labels.all() == {}
+    for name, ids in found.items():
+        project.labels.assign(ids, name)
+    assert load_index(project.folder).digest() == load_index(tmp_path / "sorted").digest()
+    assert project.folder_classes(photos) == {}  # pictures beside a folder of pictures
+    with pytest.raises(UsageError, match="is no source"):
+        project.folder_classes(tmp_path / "p")

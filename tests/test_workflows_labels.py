@@ -10,8 +10,12 @@ from conftest import draw_photo, write_photo
 from handful.cli.commands import app
 from handful.data.index import load_index
 from handful.errors import DataError, UsageError
+from handful.features.conversion import FrozenNetwork
 from handful.projects.project import Project
+from handful.reporting import Reporter
 from handful.workflows.labels import labels
+from handful.workflows.predict import predict
+from handful.workflows.train import evaluate, train
 
 
 @pytest.fixture
@@ -63,3 +67,19 @@ def test_the_command_says_so(project: Project, tmp_path: Path) -> None:
     assert found["counts"] == {"round": 2, "square": 1} and found["written"] == []
     done = CliRunner().invoke(app, [*command, "--links"])
     assert done.exit_code == 2 and "--links is given without --folders" in done.output
+
+
+def test_a_classifier_is_trained_from_a_project(
+    photo_folder: Path, tiny_backbone: FrozenNetwork, tmp_path: Path
+) -> None:
+    project = Project.open(tmp_path / "p")
+    project.add_source(photo_folder)
+    for name, ids in project.folder_classes(photo_folder).items():
+        project.labels.assign(ids[:20], name)
+    run = train(project.folder, output=tmp_path / "run", reporter=Reporter())
+    assert run.photos == project.folder and len(run.split.index) == 40
+    assert run.evaluation.accuracy > 0.6
+    assert "8 photos of" in run.split.index.warnings[0]
+    found = predict(tmp_path / "run", project.folder)
+    assert len(found) == 48
+    assert evaluate(tmp_path / "run", project.folder, reporter=Reporter())[0].accuracy > 0.6

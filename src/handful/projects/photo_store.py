@@ -179,6 +179,34 @@ class PhotoStore:
             numbers = range(len(self._list.sources))
         return self._scan(numbers, progress)
 
+    def folder_classes(self, path: str | Path) -> dict[str, tuple[str, ...]]:
+        """What a source's folders say that its photos are, where they are class folders.
+
+        No label is given: that is for whoever is asked.
+
+        Args:
+            path: A folder or an archive that was added.
+
+        Returns:
+            Class to the ids of its photos; empty where the folders are no classes.
+
+        Raises:
+            DataError: When it cannot be read.
+            UsageError: When it is no source.
+        """
+        number = self._source_number(Path(os.path.abspath(path)))
+        if number is None:
+            raise UsageError(f"{path} is no source of {self.folder}; add it first.")
+        named = scanning.class_names(self._reader.root(number), self._list.sources[number][1])
+        by_id = self._current()[1]
+        found: dict[str, dict[str, None]] = {}
+        with self._lock:
+            for file, class_name in named.items():
+                place = self._list.places.get((number, file))
+                if place is not None and place.id in by_id:
+                    found.setdefault(class_name, {})[place.id] = None
+        return {name: tuple(found[name]) for name in sorted(found)}
+
     def keep(self, name: str, data: bytes, check: Callable[[str, bytes], Any]) -> str:
         """Keep a photo that is no file here.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from handful.data.decoding import DecodeSettings, check_cost, decoding_cost, read_header
 from handful.data.index import why_no_image
+from handful.data.layout import arrange
 from handful.data.project_folder import PhotoPlace, PlaceReader, SourceKind
 from handful.data.sources import list_folder, list_zip
 from handful.data.storage import hash_content
@@ -82,6 +83,30 @@ def list_source(number: int, root: Path, kind: SourceKind) -> SourceListing:
             continue
         places.append(PhotoPlace(number, file.path, stamp))
     return SourceListing(places, unreadable)
+
+
+def class_names(root: Path, kind: SourceKind) -> dict[str, str]:
+    """What folders say that the files in them are.
+
+    Args:
+        root: A source.
+        kind: What it is.
+
+    Returns:
+        Path in the source to the class; empty where there are no two class folders.
+
+    Raises:
+        DataError: When it cannot be read.
+    """
+    if kind == "file":
+        return {}
+    listing = list_folder(root) if kind == "folder" else list_zip(root)
+    try:
+        files = arrange(listing.files, listing.empty).files
+    except DataError:  # unsorted, or folders that can be read in two ways
+        return {}
+    found = {file.path: file.class_name for file in files if file.class_name}
+    return found if len(set(found.values())) > 1 else {}
 
 
 def _stamp(path: Path) -> tuple[int, int]:
