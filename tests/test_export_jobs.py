@@ -217,9 +217,9 @@ def test_a_model_that_resizes_otherwise_is_not_kept(
 
 def test_names_are_checked_first(tiny_run: Path, tmp_path: Path) -> None:
     for format, precision, message in (
-        ("caffe", None, r"`format` is 'caffe'; expected openvino, onnx, litert, keras"),
-        ("onnx", "fp8", r"`precision` is 'fp8'; expected f32, bf16, int8"),
-        ("keras", "int8", r"'int8' and `format` 'keras'; expected f32 .* for openvino and onnx"),
+        ("caffe", None, r"`format` is 'caffe'; expected openvino, onnx, litert, keras, web"),
+        ("onnx", "fp8", r"`precision` is 'fp8'; expected f32, int16, bf16, int8"),
+        ("keras", "int8", r"'int8' and `format` 'keras'; expected f32 .* for openvino, onnx, web"),
         ("onnx", "bf16", r"'bf16' and `format` 'onnx'; expected f32 or int8 .* for openvino\."),
     ):
         with pytest.raises(ValueError, match=message):
@@ -401,7 +401,8 @@ def test_the_command_prints_what_was_found(tiny_run: Path, tmp_path: Path) -> No
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].startswith(f"{tmp_path / 'out' / 'model.xml'}: ")
-    assert "Compared with handful on 10 images (validation photos of the run):" in lines
+    assert lines[1] == "Compared with handful on 10 images (validation photos of the run),"
+    assert lines[2].startswith("  by openvino 20")
     assert lines[-1] == f"Model card: {tmp_path / 'out' / 'model_card.md'}"
 
 
@@ -418,6 +419,7 @@ def test_the_command_prints_one_json_object(tiny_run: Path, tmp_path: Path) -> N
         "class_names",
         "bytes",
         "accuracy",
+        "tells_unusual",
         "parity",
     }
     assert content["path"] == str(tmp_path / "out") and content["format"] == "openvino"

@@ -370,7 +370,8 @@ def print_export(made: "Export") -> None:
     """Say what was exported, and how far it agrees with handful."""
     parity = made.parity
     show(f"{made.file}: {made.num_bytes / 1e6:,.1f} MB, {made.precision}")
-    show(f"Compared with handful on {parity.num_pictures} images ({parity.pictures}):")
+    show(f"Compared with handful on {parity.num_pictures} images ({parity.pictures}),")
+    show(f"  by {parity.runtime}:")
     show(
         f"  largest difference of a probability {parity.largest_difference:.2g}; "
         f"{parity.num_above} above {parity.allowed:g}"
@@ -392,6 +393,8 @@ def print_export(made: "Export") -> None:
         f"Speed from arrays, one at a time: {parity.photos_per_second:,.0f} photos/s, the run's "
         f"own {parity.run_photos_per_second:,.0f}"
     )
+    if made.format == "web" and not made.tells_unusual:
+        show("It does not tell unusual photos: too few training photos, or too many for its size")
     show(f"Model card: {made.path / 'model_card.md'}")
 
 

@@ -12,7 +12,7 @@ _RENAMED = {"class_name": "class", "from_run": "from", "rival_name": "rival"}
 _ARGUMENTS = (
     *("at", "class_name", "coverage", "data", "error_rate", "fix_list", "folders", "format"),
     *("from_run", "links", "note", "num_classes", "output", "part", "photos", "resume"),
-    *("rival_name", "sort_into", "split", "target"),
+    *("rival_name", "runtime", "sort_into", "split", "target"),
 )
 _KINDS = (TrainConfig, CompareConfig, ServeConfig, AugmentationPolicy)
 _FIELDS = {

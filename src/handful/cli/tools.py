@@ -202,19 +202,29 @@ def serve(
 @errors("nothing is left behind")
 def export(
     run: RunPath,
-    format: Annotated[str, typer.Option("--format", help="openvino, onnx, litert or keras.")],
+    format: Annotated[str, typer.Option("--format", help="web, openvino, onnx, litert or keras.")],
     precision: Annotated[
-        str | None, typer.Option(help="f32, bf16 or int8 [f32; the run's own int8 for openvino].")
+        str | None,
+        typer.Option(
+            help="f32, bf16, int16 or int8 [int16 for web; the run's own int8 for openvino; "
+            "else f32]."
+        ),
     ] = None,
     output: Annotated[Path | None, makes(help="Folder to make [RUN-FORMAT].")] = None,
     photos: Annotated[
         Path | None,
         typer.Option(help="Photos to compare answers on [the run's validation photos]."),
     ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            help="For web: the npm package onnxruntime-web, a .tgz or its folder [fetched once]."
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a classifier for other programs, preprocessing inside, and compare its answers."""
+    """Write a classifier for other programs, or as one web page, and compare its answers."""
     from handful.exporting import export_jobs
 
     with terminal.watch(quiet) as reporter:
@@ -224,6 +234,7 @@ def export(
             precision=precision,
             output=output,
             photos=photos,
+            runtime=runtime,
             reporter=reporter,
         )
     results.give(made, as_json, results.print_export)

@@ -27,6 +27,12 @@ import keras
 model = keras.saving.load_model("model.keras", compile=False)
 probabilities = model.predict(image[None])[0]""",
 }
+_USE_PAGE = (
+    "Open `classifier.html` in a browser (Chrome, Edge, Firefox or Safari of 2023 or later), from "
+    "a disk, a stick, a mail or any web server. Drop photos on it, choose them, or use the camera. "
+    "Nothing is loaded from elsewhere and nothing is sent. On iPhones and iPads a page must come "
+    "from a web server (https), for their file viewer runs no scripts."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +42,14 @@ class CardContent:
     Args:
         name: Name of the run.
         model: Metadata of the model, as `export_jobs.model_metadata` gives it.
-        model_format: "openvino", "onnx", "litert" or "keras".
+        model_format: "openvino", "onnx", "litert", "keras" or "web".
         parity: The comparison with handful, see `export_jobs.Parity`.
         files: File name to "sha256" and "bytes".
         run: The run.json; None for a classifier without its run.
         counts: Part to class to number of photos; empty where they are not known.
         calibration: See `Calibration.to_dict`; None where there is none.
         run_precision: What the run's own classifier computes in.
+        tells_unusual: Whether it tells photos that are unlike those of training.
     """
 
     name: str
@@ -54,6 +61,7 @@ class CardContent:
     counts: Mapping[str, Mapping[str, int]]
     calibration: Mapping[str, Any] | None
     run_precision: str
+    tells_unusual: bool = False
 
 
 def write_card(content: CardContent, path: Path) -> None:
@@ -101,6 +109,9 @@ def _what(content: CardContent) -> Iterator[str]:
 
 
 def _use(content: CardContent) -> Iterator[str]:
+    if content.model_format == "web":
+        yield _USE_PAGE
+        return
     yield "`image` is a NumPy array (height, width, 3), uint8, RGB, upright (turned as EXIF says)."
     yield ""
     yield f"```python\n{_USE[content.model_format]}\n```"
@@ -166,8 +177,9 @@ def _thresholds(calibration: Mapping[str, Any] | None) -> Iterator[str]:
 def _parity(content: CardContent) -> Iterator[str]:
     found = content.parity
     yield (
-        f"Compared with handful's own classifier in {content.model['precision']} on "
-        f"{found['num_pictures']} pictures ({found['pictures']}). Given pixels that handful had "
+        f"Compared with handful's own classifier, in {_compared_with(content)}, on "
+        f"{found['num_pictures']} pictures ({found['pictures']}), by {found['runtime']}. "
+        f"Given pixels that handful had "
         f"resized, no probability differs by more than {found['largest_difference_resized']:.2g} "
         f"({found['allowed']:g} is allowed); given the raw pictures, by more than "
         f"{found['largest_difference']:.2g}, and on {found['num_above']} of them by more than "
@@ -186,6 +198,11 @@ def _parity(content: CardContent) -> Iterator[str]:
         )
 
 
+def _compared_with(content: CardContent) -> str:
+    precision = str(content.model["precision"])
+    return "f32 (the page keeps its weights in 16 bits)" if precision == "int16" else precision
+
+
 def _purpose(content: CardContent) -> Iterator[str]:
     yield (
         f"Photos of {', '.join(content.model['class_names'])} like those it was trained on: the "
@@ -194,10 +211,16 @@ def _purpose(content: CardContent) -> Iterator[str]:
 
 
 def _limits(content: CardContent) -> Iterator[str]:
-    yield (
-        "- It knows no other classes and answers for every photo, one of nothing it knows as well; "
-        "unlike `handful predict` it does not tell photos unlike those of training."
-    )
+    yield "- It knows no other classes and answers for every photo, one of nothing it knows too."
+    if content.tells_unusual:
+        yield "- It says where a photo looks unlike those of training, as `handful predict` does."
+    elif content.model_format == "web":
+        yield (
+            "- It does not tell photos unlike those of training, as `handful predict` does: there "
+            "were too few training photos for that, or so many that the page would be too large."
+        )
+    else:
+        yield "- Unlike `handful predict` it does not tell photos unlike those of training."
     yield "- The figures hold for photos like the validation photos, and for no others."
     yield "- It has not been examined for fairness, or against pictures made to deceive it."
     yield "- Not for decisions about people, their health, safety or rights."

@@ -14,6 +14,7 @@ from handful.models.heads import LinearHead
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "probabilities"
+EMBEDDINGS_NAME = "embeddings"
 # Fewer weights are not worth a conversion whenever the network is read.
 _FEW = 256
 
@@ -80,9 +81,56 @@ def whole_graph(classifier: Classifier, values: Mapping[str, Any], bf16: bool = 
     """
     from handful.features.runtime import openvino, ops
 
-    images = ops.parameter(openvino.PartialShape([-1, -1, -1, 3]), np.uint8, name=INPUT_NAME)
-    images.output(0).set_names({INPUT_NAME})
+    images = _images(-1)
     squares = square(openvino_ops(), images, classifier.settings)
+    _, probabilities = _answers(classifier, squares)
+    model = openvino.Model([ops.result(probabilities)], [images], "classifier")
+    model.validate_nodes_and_infer_types()
+    if bf16:
+        _keep_in_bf16(model)
+    for name, value in metadata_texts(values).items():
+        model.set_rt_info(value, ["handful", name])
+    return model
+
+
+def network_and_head(classifier: Classifier) -> Any:
+    """Put network and head into one graph, for who resizes images otherwise.
+
+    Args:
+        classifier: Whose network and head to take.
+
+    Returns:
+        `openvino.Model` from "images", uint8 RGB (N, S, S, 3), to "embeddings", float32 (N, D),
+        and "probabilities", float32 (N, C).
+
+    Raises:
+        ModelFileError: When the classifier's network cannot be read.
+    """
+    from handful.features.runtime import openvino, ops
+
+    images = _images(classifier.settings.image_size)
+    embeddings, probabilities = _answers(classifier, ops.convert(images, "f32"))
+    # A node of its own, for the network may name its output as it likes.
+    embeddings = ops.convert(embeddings, "f32")
+    embeddings.output(0).set_names({EMBEDDINGS_NAME})
+    results = [ops.result(value) for value in (embeddings, probabilities)]
+    model = openvino.Model(results, [images], "classifier")
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def _images(side: int) -> Any:
+    from handful.features.runtime import openvino, ops
+
+    images = ops.parameter(openvino.PartialShape([-1, side, side, 3]), np.uint8, name=INPUT_NAME)
+    images.output(0).set_names({INPUT_NAME})
+    return images
+
+
+def _answers(classifier: Classifier, squares: Any) -> tuple[Any, Any]:
+    """Embeddings and probabilities of float squares."""
+    from handful.features.runtime import ops
+
     if classifier.test_time_mirror:
         backwards = np.arange(classifier.settings.image_size - 1, -1, -1, dtype=np.int32)
         mirrored = ops.gather(squares, backwards, np.array(2, np.int32))
@@ -96,13 +144,7 @@ def whole_graph(classifier: Classifier, values: Mapping[str, Any], bf16: bool = 
     logits = ops.add(ops.matmul(embeddings, matrix, False, False), bias[np.newaxis])
     probabilities = ops.softmax(logits, 1)
     probabilities.output(0).set_names({OUTPUT_NAME})
-    model = openvino.Model([ops.result(probabilities)], [images], "classifier")
-    model.validate_nodes_and_infer_types()
-    if bf16:
-        _keep_in_bf16(model)
-    for name, value in metadata_texts(values).items():
-        model.set_rt_info(value, ["handful", name])
-    return model
+    return embeddings, probabilities
 
 
 def metadata_texts(values: Mapping[str, Any]) -> dict[str, str]:

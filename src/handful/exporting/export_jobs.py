@@ -13,9 +13,11 @@ from handful.display import Shown, job_reporter
 from handful.errors import DataError, HandfulError, OutputError, UsageError
 from handful.exporting.export_card import CARD_FILE, CardContent, write_card
 from handful.exporting.export_graph import metadata_texts, whole_graph
-from handful.exporting.export_runtime import FILE_NAMES, check_extra
+from handful.exporting.export_runtime import FILE_NAMES, check_extra, running_export
 from handful.exporting.parity import MAX_DIFFERENCE, Parity, compare
 from handful.exporting.trial_images import TrialImages, find_images
+from handful.exporting.web_page import make_page
+from handful.exporting.web_runtime import VERSION, WebRuntime, web_runtime
 from handful.features.backbones import efficientnet_loading
 from handful.features.conversion import save_graph
 from handful.features.extractor import FeatureExtractor
@@ -39,7 +41,10 @@ PRECISIONS = {
     "onnx": ("f32", "int8"),
     "litert": ("f32",),
     "keras": ("f32",),
+    "web": ("int16", "int8"),
 }
+# Handful's own precision that an export is held against, where it is another.
+_REFERENCES = {"int16": "f32"}
 # Share of the validation photos that a network made int8 for the export may lose.
 MAX_ACCURACY_DROP = 0.003
 EXPORT_FILE = "export.json"
@@ -53,7 +58,7 @@ class Export(Shown):
     Args:
         path: The folder.
         file: The model in it; OpenVINO's has a second file, `model.bin`, beside it.
-        format: "openvino", "onnx", "litert" or "keras".
+        format: "openvino", "onnx", "litert", "keras" or "web".
         precision: What it computes in.
         run_precision: What the run's own classifier computes in.
         class_names: In the order of the probabilities.
@@ -61,6 +66,7 @@ class Export(Shown):
         parity: Its answers compared with handful's.
         accuracy: Share of the run's validation photos that it names right, where int8 was made
             for the export and had to be tried; else None.
+        tells_unusual: Whether it tells photos that are unlike those of training.
     """
 
     path: Path
@@ -72,6 +78,7 @@ class Export(Shown):
     num_bytes: int
     parity: Parity
     accuracy: float | None = None
+    tells_unusual: bool = False
 
     def _in_words(self) -> str:
         what = f"{self.format}, {self.precision}, {self.num_bytes / 1e6:,.1f} MB"
@@ -93,6 +100,7 @@ class Export(Shown):
             "class_names": list(self.class_names),
             "bytes": self.num_bytes,
             "accuracy": self.accuracy,
+            "tells_unusual": self.tells_unusual,
             "parity": asdict(self.parity),
         }
 
@@ -119,6 +127,7 @@ def export(
     precision: str | None = None,
     output: str | Path | None = None,
     photos: str | Path | None = None,
+    runtime: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> Export:
     """Write a run's classifier in a format that other programs read, and try it out.
@@ -129,11 +138,14 @@ def export(
 
     Args:
         run: As for `handful.predict`; a run that `train` gave must have been written.
-        format: "openvino", "onnx", "litert" or "keras".
-        precision: "f32", "bf16" or "int8"; None takes int8 for a run in int8 that is written for
-            OpenVINO, else f32.
+        format: "openvino", "onnx", "litert" or "keras"; or "web", one HTML page that answers in a
+            browser, without a network.
+        precision: "f32", "int16", "bf16" or "int8"; None takes int16 for a page, int8 for a run in
+            int8 that is written for OpenVINO, else f32.
         output: Folder to make; None takes the run's name with the format's behind it.
         photos: Photos to compare on; None takes the run's validation photos.
+        runtime: For a page: the package onnxruntime-web, as a `.tgz` or an unpacked folder; None
+            takes it from the cache, and fetches it once from npm's registry.
         reporter: Told how far the comparison is; None shows it, see `train`.
 
     Returns:
@@ -144,7 +156,8 @@ def export(
         MissingExtraError: When a package that the format needs is not installed.
         ModelFileError: When the run is damaged.
         OutputError: When the output exists or cannot be written.
-        DataError: When the run.json or the photos cannot be read.
+        DataError: When the run.json or the photos cannot be read, or what a page needs cannot be
+            had.
         HandfulError: When the network has no form of this precision or format, or the model's
             answers differ.
     """
@@ -154,19 +167,28 @@ def export(
     place = RunStore().find(run)
     classifier = Classifier.load(place, "cpu")
     read = _Run(place, classifier, RunStore().of(classifier))
-    chosen = precision or _default_precision(read.classifier, format)
     folder = Path(output) if output else _default_output(read.path, format, precision)
     if folder.exists():
         raise OutputError(f"{folder} exists already; choose another `output`, or remove it first.")
-    reference = _in_precision(read, chosen)
+    web = _web_runtime(format, runtime, reporter)
+    chosen, reference = _with_precision(read, format, precision)
     images = find_images(read.stored, Path(photos) if photos else None, classifier.settings)
     accuracy = _checked_accuracy(read, reference, images, chosen)
     with new_folder(folder) as temporary:
         metadata = model_metadata(reference, chosen)
-        _write(reference, format, chosen, temporary / FILE_NAMES[format], metadata)
-        with reporter.phase("compare"):
-            parity = compare(temporary / FILE_NAMES[format], format, chosen, reference,
-                             read.classifier, images, reporter.progress)  # fmt: skip
+        path = temporary / FILE_NAMES[format]
+        tells_unusual = False
+        if web is None:
+            _write(reference, format, chosen, path, metadata)
+        else:
+            tells_unusual = _write_page(reference, read, chosen, path, metadata, web)
+        with (
+            reporter.phase("compare"),
+            running_export(path, format, classifier.settings) as (model, computed_by),
+        ):
+            parity = compare(
+                model, computed_by, chosen, reference, classifier, images, reporter.progress
+            )
         made = Export(
             path=folder,
             file=folder / FILE_NAMES[format],
@@ -177,6 +199,7 @@ def export(
             num_bytes=sum(path.stat().st_size for path in temporary.iterdir()),
             parity=parity,
             accuracy=accuracy,
+            tells_unusual=tells_unusual,
         )
         _describe(made, read, metadata, temporary)
     return made
@@ -227,7 +250,7 @@ def _check_names(format: str, precision: str | None) -> None:
         raise UsageError(
             f"`precision` is {precision!r} and `format` {format!r}; expected "
             f"{' or '.join(PRECISIONS[format])} for it. {precision} is written for "
-            f"{' and '.join(others)}."
+            f"{', '.join(others)}."
         )
 
 
@@ -237,6 +260,9 @@ def _default_precision(classifier: Classifier, format: str) -> str:
     Other runtimes round 8 bits in other places: with heads fitted to few photos that is too much
     for one image in twenty. bf16 is a way to compute with f32's weights.
     """
+    if format == "web":
+        # In a browser 8 bits are the slower ones, and a page must work for heads on few photos.
+        return "int16"
     is_int8 = classifier.extractor.precision == "int8"
     return "int8" if is_int8 and format == "openvino" else "f32"
 
@@ -246,6 +272,18 @@ def _default_output(run: Path, format: str, precision: str | None) -> Path:
     # "." and ".." have no parent of their own to name.
     beside = run.parent if run.name not in ("", "..") else run.resolve().parent
     return beside / name
+
+
+def _with_precision(run: _Run, format: str, asked: str | None) -> tuple[str, Classifier]:
+    """What an export computes in, and handful's classifier that it should equal."""
+    chosen = asked or _default_precision(run.classifier, format)
+    try:
+        return chosen, _in_precision(run, _REFERENCES.get(chosen, chosen))
+    except HandfulError:
+        own = run.classifier.extractor.precision
+        if asked is None and own in PRECISIONS[format]:
+            return own, run.classifier
+        raise
 
 
 def _in_precision(run: _Run, precision: str) -> Classifier:
@@ -370,6 +408,31 @@ def _write(
     (write_keras if format == "keras" else write_litert)(model, path, metadata_texts(metadata))
 
 
+def _web_runtime(format: str, given: str | Path | None, reporter: Reporter) -> WebRuntime | None:
+    """What a page runs on; None for other formats."""
+    if format == "web":
+        return web_runtime(None if given is None else Path(given), reporter)
+    if given is not None:
+        raise UsageError("`runtime` is for `format` web alone; leave it out.")
+    return None
+
+
+def _write_page(
+    classifier: Classifier,
+    run: _Run,
+    precision: str,
+    path: Path,
+    metadata: Mapping[str, Any],
+    runtime: WebRuntime,
+) -> bool:
+    """Write a page; whether it tells unusual photos."""
+    figures = None if run.stored is None else run.stored.result["evaluation"]
+    described = {**metadata, "runtime_version": VERSION}
+    page = make_page(classifier, precision, described, figures, runtime)
+    path.write_bytes(page.html)
+    return page.tells_unusual
+
+
 def _describe(made: Export, run: _Run, metadata: Mapping[str, Any], folder: Path) -> None:
     """Write export.json and the model card."""
     files = {
@@ -393,5 +456,6 @@ def _describe(made: Export, run: _Run, metadata: Mapping[str, Any], folder: Path
         counts={} if run.stored is None else run.stored.counts,
         calibration=None if calibration is None else calibration.to_dict(),
         run_precision=made.run_precision,
+        tells_unusual=made.tells_unusual,
     )
     write_card(card, folder / CARD_FILE)

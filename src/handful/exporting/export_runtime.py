@@ -1,16 +1,21 @@
 """Exported models, opened as a stranger would: each in its own runtime, without handful's code."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.data.decoding import DecodeSettings, resize
 from handful.environment import default_variables
-from handful.exporting.export_graph import INPUT_NAME
+from handful.exporting.export_graph import INPUT_NAME, OUTPUT_NAME
+from handful.exporting.web_browser import find_chromium, page_runner
+from handful.exporting.web_page import unpack
 from handful.extras import require
 from handful.features.extractor import available_cores
 from handful.features.keras_runtime import prepare_keras, require_keras
@@ -22,6 +27,13 @@ FILE_NAMES = {
     "onnx": "model.onnx",
     "litert": "model.tflite",
     "keras": "model.keras",
+    "web": "classifier.html",
+}
+_PACKAGES = {
+    "openvino": "openvino",
+    "onnx": "onnxruntime",
+    "litert": "ai-edge-litert",
+    "keras": "keras",
 }
 # What each format needs besides what handful needs itself: the extra, and modules of it.
 _EXTRAS: dict[str, list[tuple[str, ...]]] = {
@@ -29,6 +41,7 @@ _EXTRAS: dict[str, list[tuple[str, ...]]] = {
     "onnx": [("export", "onnx", "onnxruntime")],
     "litert": [("export", "ai_edge_litert"), ("tensorflow", "tensorflow", "keras")],
     "keras": [],
+    "web": [("export", "onnx", "onnxruntime")],
 }
 
 
@@ -36,7 +49,7 @@ def check_extra(format: str) -> None:
     """Find out, before the work, whether all that a format needs is installed.
 
     Args:
-        format: "openvino", "onnx", "litert" or "keras".
+        format: One of `FILE_NAMES`.
 
     Raises:
         MissingExtraError: When it is not.
@@ -60,6 +73,35 @@ def open_export(path: Path, format: str) -> Runner:
     return _OPENERS[format](path)
 
 
+@contextmanager
+def running_export(
+    path: Path, format: str, settings: DecodeSettings
+) -> Iterator[tuple[Runner, str]]:
+    """Have an exported model or page open for as long as a block lasts.
+
+    Args:
+        path: The model's file.
+        format: One of `FILE_NAMES`.
+        settings: The classifier's, for a page where there is no browser to open it in.
+
+    Yields:
+        A function from one image, (H, W, 3) uint8 RGB, to its probabilities, (C,) float32; and
+        what computes them, in words.
+    """
+    if format != "web":
+        yield open_export(path, format), f"{_PACKAGES[format]} {version(_PACKAGES[format])}"
+        return
+    chromium = find_chromium()
+    if chromium is None:
+        run = _open_onnx_bytes(unpack(path.read_bytes(), "network"))
+        # The page's own resizing is not tried: no browser is here.
+        found = f"onnxruntime {version('onnxruntime')}, on the page's network; not in a browser"
+        yield lambda image: run(resize(image, settings)), found
+        return
+    with page_runner(path, chromium) as runner:
+        yield runner, f"{runner.browser}, the whole page"
+
+
 def _open_openvino(path: Path) -> Runner:
     from handful.features.runtime import openvino
 
@@ -70,13 +112,17 @@ def _open_openvino(path: Path) -> Runner:
 
 
 def _open_onnx(path: Path) -> Runner:
+    return _open_onnx_bytes(path.read_bytes())
+
+
+def _open_onnx_bytes(data: bytes) -> Runner:
     # Read once, when it is imported: else it leaves an id in the home folder and sends events.
     with default_variables(ORT_DISABLE_TELEMETRY="1"):
         onnxruntime: Any = import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_cores()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda image: np.array(session.run(None, {INPUT_NAME: image[np.newaxis]})[0][0])
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return lambda image: np.array(session.run([OUTPUT_NAME], {INPUT_NAME: image[np.newaxis]})[0][0])
 
 
 def _open_litert(path: Path) -> Runner:

@@ -2,20 +2,19 @@
 
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from handful.data.decoding import resize
 from handful.errors import DataError, HandfulError
-from handful.exporting.export_runtime import open_export
+from handful.exporting.export_runtime import Runner
 from handful.exporting.trial_images import TrialImages
 from handful.models.classifier import Classifier
 from handful.reporting import Progress
 
 # Largest difference of a probability from handful's own.
-MAX_DIFFERENCE = {"f32": 1e-4, "bf16": 1e-2, "int8": 1e-2}
+MAX_DIFFERENCE = {"f32": 1e-4, "int16": 1e-2, "bf16": 1e-2, "int8": 1e-2}
 # Networks in 8 and 16 bits round all the time, so that a few images may differ by more, and none by
 # a multiple.
 MAX_SHARE_ABOVE = 0.05
@@ -35,6 +34,7 @@ class Parity:
     """How an exported model's answers compare with handful's, on the same arrays.
 
     Args:
+        runtime: What computed the model's answers, in words.
         pictures: Where the images come from, in words.
         num_pictures: How many there were.
         allowed: Largest difference that is allowed in this precision.
@@ -53,6 +53,7 @@ class Parity:
         run_photos_per_second: Speed of the run's own classifier, in the same way.
     """
 
+    runtime: str
     pictures: str
     num_pictures: int
     allowed: float
@@ -67,8 +68,8 @@ class Parity:
 
 
 def compare(
-    path: Path,
-    format: str,
+    run: Runner,
+    runtime: str,
     precision: str,
     reference: Classifier,
     own: Classifier,
@@ -78,8 +79,8 @@ def compare(
     """Hold an exported model's answers against handful's.
 
     Args:
-        path: The model's file.
-        format: Its format.
+        run: The model, opened.
+        runtime: What computes it, in words.
         precision: What it computes in.
         reference: Handful's classifier of the same precision.
         own: The run's classifier.
@@ -93,7 +94,7 @@ def compare(
         HandfulError: When they differ by more than the precision explains.
         DataError: When no image could be read.
     """
-    run, answers = open_export(path, format), _Answers()
+    answers = _Answers()
     for number, (name, image) in enumerate(images):
         if not number:
             # The first one sets things up.
@@ -112,7 +113,7 @@ def compare(
             progress(number + 1, len(images))
     if not answers.names:
         raise DataError(f"None of the {images.source} can be read; give others as `photos`.")
-    parity = _judge(answers, own, images, precision)
+    parity = _judge(answers, own, images, precision, runtime)
     share = MAX_SHARE_OF_DRAWN if images.index is None else MAX_SHARE_ABOVE
     _check_parity(parity, answers, precision, share)
     return parity
@@ -130,12 +131,15 @@ class _Answers:
     seconds: list[tuple[float, float]] = field(default_factory=list)
 
 
-def _judge(answers: _Answers, own: Classifier, images: TrialImages, precision: str) -> Parity:
+def _judge(
+    answers: _Answers, own: Classifier, images: TrialImages, precision: str, runtime: str
+) -> Parity:
     found, expected, run_answers = map(np.array, (answers.found, answers.expected, answers.own))
     allowed = MAX_DIFFERENCE[precision]
     seconds = np.median(np.array(answers.seconds), axis=0)
     within = np.abs(found - expected).max(axis=1) <= allowed
     return Parity(
+        runtime=runtime,
         pictures=images.source,
         num_pictures=len(found),
         allowed=allowed,
@@ -166,7 +170,10 @@ def _check_parity(parity: Parity, answers: _Answers, precision: str, share: floa
         num_above = int((off > limit).sum())
         if num_above <= few and off.max() <= MAX_FACTOR * allowed:
             continue
-        advice = "another `format` may do" if precision == "f32" else "export with `precision` f32"
+        advice = {
+            "f32": "another `format` may do",
+            "int16": "another `format` may do",
+        }.get(precision, "export with `precision` f32, or int16 for a page")
         raise HandfulError(
             f"The exported model differs from `handful predict` by {off.max():.2g} in a "
             f"probability of {answers.names[int(off.argmax())]}{how}, and by more than {limit:g} "
