@@ -112,6 +112,7 @@ def make_image_folder(root: Path, images: list[Path]) -> handful.ImageFolder:
 
 def make_export(root: Path) -> handful.Export:
     parity = Parity(
+        runtime="onnxruntime 1.27",
         pictures="validation photos",
         num_pictures=64,
         allowed=0.001,
