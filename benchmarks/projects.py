@@ -27,10 +27,11 @@ NUM_CLICKS = 200
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Print how long the block took."""
-    started = time.perf_counter()
+    """Print how long the block took, and how much of processors."""
+    started, used = time.perf_counter(), time.process_time()
     yield
-    print(f"{what}: {time.perf_counter() - started:.2f} s", flush=True)
+    seconds, busy = time.perf_counter() - started, time.process_time() - used
+    print(f"{what}: {seconds:.2f} s, {busy:.2f} s of a processor", flush=True)
 
 
 def write_photos(archive: Path, folder: Path, number: int) -> None:
