@@ -47,6 +47,7 @@ VERBS = (
     "serve",
     "export",
     "runs",
+    "labels",
 )
 
 
@@ -102,6 +103,7 @@ def test_train_json_is_one_object_with_the_documented_names(
         "strategy",
         "recipe",
         "backbone",
+        "provenance",
         "device",
         "training",
         "photos_per_second",

@@ -29,6 +29,8 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
         for verb in ("evaluate", "predict", "explain", "preview", "summary", "figures", "export")
     },
     "runs": ("runs", ()),
+    "backbones": ("backbones", ()),
+    "labels": ("labels", ()),
 }
 # How a result is shown, and what all is explained, is the command line's alone.
 SHOWN = {"--json", "--csv", "--quiet", "--help", "--help-all"}
@@ -53,7 +55,9 @@ def of_command(verb: str) -> set[str]:
     parameters = COMMANDS[VERBS[verb][0]].params
     arguments = {found.name for found in parameters if found.param_type_name == "argument"}
     options = {max(found.opts, key=len) for found in parameters if found.name not in arguments}
-    return arguments | options - (SHOWN if verb != "serve" else SHOWN - {"--quiet"})
+    # Of the server and of labels these are what is made, not how it is shown.
+    own = {"serve": {"--quiet"}, "labels": {"--csv"}}.get(verb, set())
+    return arguments | options - (SHOWN - own)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -15,7 +15,7 @@ from handful.data.fixes import Fix, read_fixes, write_fixes
 from handful.errors import DataError, OutputError
 from handful.features import embed
 from handful.run_store.store import RunStore
-from handful.training import steps
+from handful.training import jobs
 from handful.workflows import check as check_workflow
 from handful.workflows import train as train_workflow
 from handful.workflows.check import check
@@ -233,7 +233,7 @@ def test_one_class_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for number in range(12):
         write_photo(tmp_path / "p" / "only" / f"{number}.png", draw_photo("round", number))
     shutil.copy(tmp_path / "p" / "only" / "0.png", tmp_path / "p" / "only" / "copy.png")
-    monkeypatch.setattr(steps, "find_backbone", lambda *_: pytest.fail("nothing to embed for"))
+    monkeypatch.setattr(jobs, "find_backbone", lambda *_: pytest.fail("nothing to embed for"))
     found = check(tmp_path / "p", output=False)
     assert 'one class, "only"; a classifier needs 2' in found.train_error
     assert kinds(found) == {"duplicate"}

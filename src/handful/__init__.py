@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from handful.models.activation_maps import Explanation
     from handful.models.classifier import Classifier, Prediction
     from handful.notebook.progress import NotebookReporter
+    from handful.projects.project import Project
     from handful.reporting import Epoch, PrintReporter, Reporter
     from handful.run_store.run import Run
     from handful.run_store.store import RunStore, runs
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from handful.workflows.compare import compare
     from handful.workflows.curve import CurveRun, curve
     from handful.workflows.figures import Figures, figures
+    from handful.workflows.labels import labels
     from handful.workflows.predict import explain, predict
     from handful.workflows.preview import preview
     from handful.workflows.train import evaluate, train
@@ -71,6 +73,7 @@ __all__ = [
     "Prediction",
     "Preview",
     "PrintReporter",
+    "Project",
     "Reporter",
     "Run",
     "RunStore",
@@ -89,6 +92,7 @@ __all__ = [
     "export",
     "figures",
     "keras_model",
+    "labels",
     "load_data",
     "load_index",
     "predict",
@@ -128,6 +132,7 @@ _HOMES = {
     "Prediction": "models.classifier",
     "Preview": "training.previews",
     "PrintReporter": "reporting",
+    "Project": "projects.project",
     "Reporter": "reporting",
     "Run": "run_store.run",
     "RunStore": "run_store.store",
@@ -145,6 +150,7 @@ _HOMES = {
     "explain": "workflows.predict",
     "export": "exporting.export_jobs",
     "figures": "workflows.figures",
+    "labels": "workflows.labels",
     "load_data": "datasets.archives",
     "keras_model": "exporting.export_jobs",
     "load_index": "data.index",
