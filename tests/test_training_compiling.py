@@ -122,10 +122,15 @@ def test_patience_and_divergence_heed_a_loss_of_ones_own() -> None:
     ("loss", "num_values", "message"),
     [
         ("focus", 1, "`loss` is 'focus'; expected focal, or another name that Keras has"),
-        ("categorical_crossentropy", 1, r"for right answers and .*; .* shape \(N, 1\), for 2"),
+        ("categorical_crossentropy", 1, r"for right answers, and .*; .* shape \(N, 1\), for 2"),
+        ("kl_divergence", 1, "where one of class 0 is wrong; expected more"),
         ("sparse_categorical_crossentropy", 3, r"fails: .*one-hot.* of shape \(N, 3\)"),
-        (backwards, 1, "The loss backwards is 0.425 for right answers and 0.075 for wrong ones"),
-        (3, 1, "`loss` has a int; expected a name, an object of Keras, or a function"),
+        (
+            backwards,
+            1,
+            r"The loss backwards is 0\.425 for right answers, and 0\.425 where one of class 0",
+        ),
+        (3, 1, "`loss` is 3; expected a name, an object of Keras, or a function"),
         (lambda labels: labels, 1, "The loss <lambda> fails: TypeError"),
     ],
 )

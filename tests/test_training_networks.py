@@ -170,7 +170,7 @@ def odd_network(kind: str) -> Any:
         ("constant", r"one value is always 1, as that of a softmax over one value; .*sigmoid"),
         ("no number", "values are no probabilities"),
         ("frozen", "no weights that can be trained"),
-        ("two outputs", r"has outputs of the names keras_tensor.*, .*; expected one output by"),
+        ("two outputs", r"has outputs of the names dense\S*, dense\S*; expected one output by"),
         ("named outputs", "has outputs of the names class; expected one output by itself"),
         ("two inputs", r"The network takes \["),
         ("batch of 32", "takes 32 photos at a time; expected any number"),

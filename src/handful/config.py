@@ -516,9 +516,8 @@ def _check_policy(config: TrainConfig) -> None:
         raise UsageError("`policy` changes nothing; give a range or a flip, or leave it out.")
     if config.strategy not in _AUGMENTED and not (config.fits_head and config.views > 1):
         raise UsageError(
-            f"An augmentation policy is given and `strategy` is {config.strategy!r}, `views` "
-            f"{config.views}; expected strategy augmented or distilled, or transfer with 2 or more "
-            "`views`."
+            f"An augmentation policy is given, and `strategy` {config.strategy!r} takes photos as "
+            "they are; expected augmented or distilled, or transfer with 2 or more `views`."
         )
 
 

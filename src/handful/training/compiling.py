@@ -20,6 +20,8 @@ _WARM_UP = 0.08
 # Columns that a history has by itself.
 _TAKEN = ("loss", "accuracy", "epoch", "learning_rate", "image_size", "seconds", "waited_share")
 _ACCURACY = ("accuracy", "acc")
+# A loss is tried on wrong answers of so many classes.
+_CLASSES_TRIED = 8
 
 
 def compile_network(
@@ -86,7 +88,7 @@ def find_loss(loss: Any, num_values: int, label_smoothing: float = 0.0) -> Any:
                 f"`loss` is {loss!r}; expected focal, or another name that Keras has, such as "
                 "binary_crossentropy, categorical_crossentropy or mse."
             ) from error
-    _check_callable("`loss`", loss)
+    _check_callable("`loss` is", loss)
     if getattr(loss, "from_logits", False):
         raise UsageError(
             f"`loss` is a {name_of(loss)} of logits, and networks end in probabilities here; leave "
@@ -166,7 +168,7 @@ def _find_metric(metric: Any, num_values: int) -> Any:
                 "or recall."
             ) from error
     if not isinstance(found, keras.metrics.Metric):
-        _check_callable("`metrics`", found)
+        _check_callable("`metrics` has", found)
         found = keras.metrics.MeanMetricWrapper(found, name=name.strip("<>"))
     elif isinstance(metric, str):  # by itself a second one in a process would be "auc_1"
         found = type(found).from_config({**found.get_config(), "name": name})
@@ -201,12 +203,12 @@ def _metric_of_one_shape(metric: Any) -> Any:
 def _check_callable(what: str, given: Any) -> None:
     if isinstance(given, type):
         raise UsageError(
-            f"{what} has the class {given.__name__}; expected an object: {given.__name__}(...)."
+            f"{what} the class {given.__name__}; expected an object: {given.__name__}(...)."
         )
     if not callable(given):
         raise UsageError(
-            f"{what} has a {type(given).__name__}; expected a name, an object of Keras, or a "
-            "function of (labels, probabilities)."
+            f"{what} {given!r}; expected a name, an object of Keras, or a function of (labels, "
+            "probabilities)."
         )
 
 
@@ -245,12 +247,16 @@ def check_objective(loss: Any, metrics: Sequence[Any], num_values: int) -> list[
     labels, right, wrong = _answers(num_values)
     if loss is not None:
         found = find_loss(loss, num_values)
-        good, bad = (_value("loss", loss, found, labels, given) for given in (right, wrong))
-        if not good < bad:
-            raise UsageError(
-                f"The loss {name_of(loss)} is {good:.3g} for right answers and {bad:.3g} for wrong "
-                f"ones; expected less for right ones. {_words(num_values)}"
-            )
+        good = _value("loss", loss, found, labels, right)
+        for row in range(min(len(labels), _CLASSES_TRIED)):
+            given = np.concatenate([right[:row], wrong[row : row + 1], right[row + 1 :]])
+            bad = _value("loss", loss, found, labels, given)
+            if not good < bad:
+                raise UsageError(
+                    f"The loss {name_of(loss)} is {good:.3g} for right answers, and {bad:.3g} "
+                    f"where one of class {row % max(num_values, 2)} is wrong; expected more. "
+                    f"{_words(num_values)}"
+                )
     lines = []
     for metric in find_metrics(metrics, num_values):
         values = []
@@ -307,7 +313,8 @@ def _value(
     except Exception as error:  # whatever the user's function raises
         reason = " ".join(str(error).split())[:300]
         raise UsageError(
-            f"The {kind} {name} fails: {type(error).__name__}: {reason} {_words(given.shape[1])}"
+            f"The {kind} {name} fails: {type(error).__name__}: {reason.rstrip('.')}. "
+            f"{_words(given.shape[1])}"
         ) from error
     if kind == "metric" and values.ndim:
         raise UsageError(

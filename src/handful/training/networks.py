@@ -234,7 +234,7 @@ def check_network(network: Any, input_shape: Shape, num_classes: int) -> None:
 def _check_form(network: Any) -> None:
     outputs = getattr(network, "output", None)
     if isinstance(outputs, dict | list | tuple):
-        names = list(outputs) if isinstance(outputs, dict) else [one.name for one in outputs]
+        names = list(outputs) if isinstance(outputs, dict) else network.output_names
         raise UsageError(
             f"The network has outputs of the names {', '.join(names)}; expected one output by "
             "itself, the probabilities of the classes. Make it with keras.Model(inputs, output)."

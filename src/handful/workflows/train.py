@@ -208,9 +208,9 @@ def _check_arguments(
     if config.fits_head and (custom.callbacks or custom.loss is not None or custom.metrics):
         given = "callbacks" if custom.callbacks else "loss" if custom.loss else "metrics"
         raise UsageError(
-            f"{given} is given and `strategy` {config.strategy!r}, which fits a head without Keras "
-            "and without epochs; the strategies scratch, augmented, fine-tune and distilled train "
-            "a network with Keras."
+            f"`{given}` needs a network that is trained, and `strategy` {config.strategy!r} fits a "
+            "head without Keras and without epochs; choose scratch, augmented, fine-tune or "
+            "distilled."
         )
     if config.strategy == "distilled":
         refuse_objective(custom.loss, custom.metrics)
