@@ -105,9 +105,7 @@ def test_photos_of_which_a_pixel_moves_the_answer_can_be_exported(
         assert made.parity.num_other_answers <= 2
 
 
-@pytest.fixture(
-    scope="module", params=["mobilenetv3small", "efficientnetv2b0", "resnet50", "xception"]
-)
+@pytest.fixture(scope="module")
 def saved(
     request: pytest.FixtureRequest, keras_ready: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
@@ -120,7 +118,21 @@ def saved(
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("format", ["onnx", "keras", "litert"])
+@pytest.mark.parametrize(
+    ("saved", "format"),
+    [
+        ("mobilenetv3small", "onnx"),
+        ("mobilenetv3small", "keras"),
+        ("mobilenetv3small", "litert"),
+        ("efficientnetv2b0", "onnx"),
+        ("efficientnetv2b0", "keras"),
+        ("resnet50", "onnx"),
+        ("resnet50", "litert"),
+        ("xception", "onnx"),
+        ("xception", "litert"),
+    ],
+    indirect=["saved"],
+)
 def test_keras_applications_can_be_exported(saved: Path, format: str, tmp_path: Path) -> None:
     made = export(saved, format, output=tmp_path / "out")
     assert made.parity.largest_difference_resized <= 1e-4

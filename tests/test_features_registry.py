@@ -301,8 +301,9 @@ def test_efficientnet_b0_is_scaled_as_with_official_weights(tmp_path, monkeypatc
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("ending", [".weights.h5", ".h5"])
-@pytest.mark.parametrize("name", ["mobilenetv3small", "efficientnetb0"])
+@pytest.mark.parametrize(
+    ("name", "ending"), [("mobilenetv3small", ".weights.h5"), ("efficientnetb0", ".h5")]
+)
 def test_weights_files_with_and_without_the_top(tmp_path, name, ending):
     prepare_keras()
     import h5py
