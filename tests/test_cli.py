@@ -38,6 +38,7 @@ VERBS = (
     "check",
     "curve",
     "figures",
+    "studio",
     "cache",
     "demo",
     "preview",

@@ -483,6 +483,28 @@ class ServeConfig(DeviceOptions):
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class StudioConfig(Options):
+    """How the studio is opened.
+
+    Args:
+        project: Folder that labels, thumbnails and runs are kept in; None takes NAME.handful in the
+            current folder.
+        port: TCP port, or 0 for a free one.
+        no_browser: Only say the address.
+    """
+
+    heading = "Studio"
+
+    project: str | None = option(
+        None,
+        "Folder that labels, small pictures and runs are kept in [NAME.handful].",
+        metavar="DIR",
+    )
+    port: int = option(8050, "TCP port; 0 takes a free one.", least=0, most=65535)
+    no_browser: bool = option(False, "Open no browser; only print the address.")
+
+
 def refuse_objective(loss: object, metrics: object) -> None:
     """Refuse a loss and metrics where a teacher's probabilities take the labels' place.
 

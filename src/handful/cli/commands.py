@@ -38,7 +38,7 @@ for verb in (
     *(jobs.train, jobs.compare, jobs.evaluate, jobs.predict, jobs.explain, jobs.check, jobs.curve),
     *(tools.runs, tools.cache, tools.demo, tools.figures, tools.preview, tools.summary),
     tools.backbones,
-    *(tools.data, tools.labels, tools.serve, tools.export),
+    *(tools.data, tools.labels, tools.studio, tools.serve, tools.export),
 ):
     app.command(cls=Command)(verb)
 

@@ -10,7 +10,7 @@ from handful.augmentation_policy import AugmentationPolicy
 from handful.cli import results, terminal
 from handful.cli.flags import takes
 from handful.cli.frame import Json, Quiet, RunPath, errors, makes
-from handful.config import RUNS_FOLDER, ServeConfig, TrainConfig
+from handful.config import RUNS_FOLDER, ServeConfig, StudioConfig, TrainConfig
 from handful.environment import cache_folder
 
 
@@ -161,6 +161,27 @@ def data(
     with terminal.watch(quiet) as reporter:
         found = load_data(name, output=output, reporter=reporter)
     results.give(found, as_json, results.print_image_folder)
+
+
+@errors("labels and trainings are kept")
+@takes(StudioConfig)
+def studio(
+    config: StudioConfig,
+    photos: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder or zip of photos, sorted or not, which stays as it is; or a project. "
+            "Without it, the studio begins empty."
+        ),
+    ] = None,
+) -> None:
+    """Sort photos, train and try a classifier on a page in your browser; needs the extra "studio".
+
+    It works offline and for this computer alone. Nothing of yours is moved or changed.
+    """
+    from handful.studio import server
+
+    server.open_studio(photos, config, announce=partial(terminal.show, flush=True))
 
 
 @errors("nothing is left behind")

@@ -117,7 +117,7 @@ def _serve(run: Path, config: ServeConfig, announce: Callable[[str], None], stop
     return_large_memory()
     with (
         _noting_interrupts(stop.interrupts),
-        _listening(config) as listener,
+        listening(config.host, config.port) as listener,
         threadpool_limits(1, user_api="blas"),
         json_log(config.quiet) as log,
         watchdog(config.drain_seconds + _KILL_SECONDS) as watch_signals,
@@ -256,15 +256,26 @@ def _warn_of_exposure(config: ServeConfig, token: str | None) -> None:
 
 
 @contextmanager
-def _listening(config: ServeConfig) -> Iterator[socket.socket]:
-    """A socket that is bound before anything slow is done, so that a taken port is said at once."""
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that is bound before anything slow is done, so that a taken port is said at once.
+
+    Args:
+        host: Address of this machine.
+        port: TCP port; 0 takes a free one.
+
+    Yields:
+        The socket, bound.
+
+    Raises:
+        OutputError: When it cannot be.
+    """
     try:
-        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, address = found[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise OutputError(
-            f"{config.host} is no address of this machine ({error.strerror}); give another `host`."
+            f"{host} is no address of this machine ({error.strerror}); give another `host`."
         ) from error
     with listener:
         try:
@@ -273,7 +284,7 @@ def _listening(config: ServeConfig) -> Iterator[socket.socket]:
             listener.bind(address)
         except OSError as error:
             raise OutputError(
-                f"cannot listen at {config.host}, port {config.port} ({error.strerror}); choose "
+                f"cannot listen at {host}, port {port} ({error.strerror}); choose "
                 "another `port`, or 0 for a free one."
             ) from error
         yield listener

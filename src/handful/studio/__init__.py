@@ -1,0 +1,1 @@
+"""The studio: from unsorted photos to a classifier, on a page of this computer's own."""

@@ -1,0 +1,217 @@
+"""What all pages work with: the project, its jobs, the latest run, the classifier in use."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from handful.checks.findings import are
+from handful.data.decoding import shrunken
+from handful.data.index import why_no_image
+from handful.errors import DataError, HandfulError
+from handful.files.atomic import MALFORMED, json_text, read_json
+from handful.files.json_lines import JsonLines
+from handful.models.classifier import Classifier
+from handful.projects.project import Project
+from handful.projects.thumbnails import THUMBNAIL_SIDE
+from handful.run_store.store import RunStore
+from handful.run_store.stored_run import StoredRun
+from handful.studio.jobs import CHECK_FOLDER, LABELS_FILE, JobFolder, JobState
+from handful.studio.view_models import (
+    FindingCard,
+    PhotosView,
+    ResultsView,
+    answer_of,
+    finding_cards,
+    photos_view,
+    results_view,
+    version_of,
+)
+from handful.wording import number_of
+from handful.workflows.predict import predict
+
+_KEPT_FILE = "kept.jsonl"
+
+
+class Desk:
+    """One project, as the studio sees it; safe to use from several threads.
+
+    Args:
+        project: The project.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.train_job, self.check_job = (
+            JobFolder(project.folder, "train"),
+            JobFolder(project.folder, "check"),
+        )
+        self.busy, self.trouble = "", ""
+        self._kept = JsonLines(project.folder / _KEPT_FILE)
+        self._decided: set[tuple[str, str]] = set()
+        self._runs = RunStore(project.runs)
+        self._loaded: tuple[Path, Classifier] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def jobs(self) -> tuple[JobState | None, JobState | None]:
+        """How far training and check are."""
+        return self.train_job.read(), self.check_job.read()
+
+    @property
+    def version(self) -> str:
+        """Changes with everything that pages show of photos."""
+        return f"{version_of(self.project)}-{self.busy}-{self.trouble}"
+
+    def take(self, photos: Path) -> threading.Thread:
+        """Look through a folder, a zip or a file in the background; its photos stay where they are.
+
+        Args:
+            photos: Where they lie, as the user named it on the command line.
+
+        Returns:
+            The thread that does it.
+        """
+
+        def work() -> None:
+            try:
+                self.project.add_source(photos, self._tell("Looking through the photos"))
+                if not self.project.photos:
+                    self.trouble = f"{photos} has no photo that can be used."
+                self.project.make_thumbnails(self._tell("Making small pictures"))
+            except HandfulError as error:
+                self.trouble = str(error)
+            finally:
+                self.busy = ""
+
+        self.busy = "Looking through the photos"
+        thread = threading.Thread(target=work, name="take", daemon=True)
+        thread.start()
+        return thread
+
+    def _tell(self, what: str) -> Callable[[int, int], None]:
+        def progress(done: int, total: int) -> None:
+            # A hundred steps are enough for a page.
+            if done == total or done % max(total // 100, 1) == 0:
+                self.busy = f"{what}: {done:,} of {total:,}"
+
+        return progress
+
+    def photos_view(self, shown: str) -> PhotosView:
+        """The page of photos.
+
+        Args:
+            shown: A chip's key.
+
+        Returns:
+            The view.
+        """
+        return photos_view(self.project, shown, self.busy or self.trouble)
+
+    def latest_run(self) -> StoredRun | None:
+        """The run that was made last.
+
+        Returns:
+            It; None where there is none yet.
+        """
+        rows = [row for row in self._runs.list() if row.accuracy is not None]
+        return self._runs.read(rows[0].path) if rows else None
+
+    def results(self) -> ResultsView | None:
+        """The page of results.
+
+        Returns:
+            The view; None before the first training.
+
+        Raises:
+            DataError: When the run's files are damaged.
+        """
+        run = self.latest_run()
+        if run is None:
+            return None
+        row = next(row for row in self._runs.list() if row.path == run.path)
+        made = f"{row.name}, {row.date:%Y-%m-%d %H:%M}, quality {run.config.quality}"
+        return results_view(self.project, run.predictions, made)
+
+    def check_cards(self) -> tuple[FindingCard, ...] | None:
+        """The page of the check.
+
+        Returns:
+            Its cards; None before the first check.
+        """
+        folder = self.project.folder
+        try:
+            report = read_json(folder / CHECK_FOLDER / "check.json")
+        except (HandfulError, *MALFORMED):
+            return None
+        labels: dict[str, Any] = {}
+        with suppress(HandfulError, *MALFORMED):
+            labels = read_json(self.check_job.folder / LABELS_FILE)
+        with self._lock:
+            if self._kept.has_more():
+                for entry in self._kept.read_new():
+                    self._decided.add((str(entry.get("kind")), str(entry.get("id"))))
+            kept = set(self._decided)
+        return finding_cards(self.project, report, labels, kept)
+
+    def keep(self, kind: str, ids: list[str]) -> str:
+        """Note that photos stay as they are, whatever a check found.
+
+        Args:
+            kind: Of the finding.
+            ids: The photos.
+
+        Returns:
+            What was done.
+        """
+        with self._lock, self._kept.locked():
+            self._kept.append([{"kind": kind, "id": id} for id in ids])
+            self._decided.update((kind, id) for id in ids)
+        return f"{number_of(len(ids))} {are(len(ids))} kept"
+
+    @property
+    def num_kept(self) -> int:
+        """How many decisions to keep a photo there are."""
+        return len(self._decided)
+
+    def begin_check(self) -> None:
+        """Start a check, and note which labels it looks at."""
+        self.check_job.folder.mkdir(parents=True, exist_ok=True)
+        text = json_text(self.project.labels.all())
+        (self.check_job.folder / LABELS_FILE).write_text(text, encoding="utf-8")
+        self.check_job.begin()
+
+    def classify(self, name: str, data: bytes) -> dict[str, Any]:
+        """Classify a photo with the latest run.
+
+        Args:
+            name: Its file's name.
+            data: Its bytes.
+
+        Returns:
+            See `answer_of`; or "error" with a sentence, where there is no answer.
+
+        Raises:
+            HandfulError: When the run cannot be read.
+        """
+        classifier = self._classifier()
+        if classifier is None:
+            return {"error": "There is no classifier yet; train one first."}
+        try:
+            if reason := why_no_image(data):
+                raise DataError(reason)
+            shrunken(data, THUMBNAIL_SIDE)  # whether it can be decoded, and why not
+        except DataError as error:
+            return {"error": f"{name} {error}."}
+        (answer,) = predict(classifier, data, abstain=True)
+        return answer_of(answer)
+
+    def _classifier(self) -> Classifier | None:
+        run = self.latest_run()
+        if run is None:
+            return None
+        with self._lock:
+            if self._loaded is None or self._loaded[0] != run.path:
+                self._loaded = (run.path, self._runs.classifier(run.path))
+            return self._loaded[1]

@@ -1,0 +1,305 @@
+// The grid of photos: what is seen of ten thousand is in the page, selection and keys answer here.
+const GAP = 10;
+const KEYS = [
+  ["1 to 9", "give the selected photos a class"],
+  ["X", "leave out"],
+  ["U", "unsort"],
+  ["Ctrl+Z", "undo"],
+  ["Ctrl+Shift+Z", "redo"],
+  ["Arrows", "move; with Shift, select on the way"],
+  ["Space", "select or deselect"],
+  ["Ctrl+A, Esc", "select all, none"],
+];
+
+async function send(path, options) {
+  const response = await fetch(path, options);
+  const found = await response.json().catch(() => ({ error: `got no answer: status ${response.status}` }));
+  if (!response.ok && !found.error) found.error = `got no answer: status ${response.status}`;
+  return found;
+}
+
+// Files of what was dropped; folders are gone through.
+async function filesOf(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files];
+  const found = [];
+  const visit = async (entry) => {
+    if (entry.isFile) {
+      found.push(await new Promise((done, fail) => entry.file(done, fail)));
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      const some = await new Promise((done, fail) => reader.readEntries(done, fail));
+      if (!some.length) break;
+      for (const one of some) await visit(one);
+    }
+  };
+  for (const entry of entries) await visit(entry);
+  return found.filter((file) => !file.name.startsWith("."));
+}
+
+export default {
+  template: `
+  <div class="photos-page" @dragover.prevent="over = true" @dragleave.self="over = false" @drop.prevent="drop">
+    <input ref="files" type="file" multiple class="unseen" tabindex="-1" aria-hidden="true" @change="choose">
+    <input ref="folder" type="file" webkitdirectory class="unseen" tabindex="-1" aria-hidden="true" @change="choose">
+    <template v-if="!view"><p class="faint pad" role="status">Loading the photos ...</p></template>
+    <template v-else-if="!count">
+      <div class="empty" :class="{over}">
+        <h1>Drop photos here</h1>
+        <p>or choose them. They stay on this computer, and none of your files is changed.</p>
+        <p class="row center">
+          <button class="primary" @click="$refs.files.click()">Choose photos</button>
+          <button @click="$refs.folder.click()">Choose a folder</button>
+        </p>
+        <p class="faint" role="status">{{ uploading || view.busy || "JPEG, PNG, HEIC, WebP, TIFF and others" }}</p>
+      </div>
+    </template>
+    <template v-else>
+      <h1 class="unseen">Photos</h1>
+      <div class="row tools">
+        <button class="primary" @click="$refs.files.click()">Add photos</button>
+        <button class="wide-only" @click="$refs.folder.click()">Add a folder</button>
+        <div class="row chips" role="group" aria-label="Which photos are shown">
+          <button v-for="chip in view.chips" :key="chip.key" class="chip" :aria-pressed="String(view.shown === chip.key)"
+            @click="show(chip.key)"><kbd v-if="chip.number">{{ chip.number }}</kbd>{{ chip.name }} <b>{{ chip.count.toLocaleString("en") }}</b></button>
+        </div>
+        <form class="row add-class" @submit.prevent="addClass">
+          <input v-model="newClass" aria-label="Name of a new class" :placeholder="classes.length ? 'New class' : 'Name of the first class'" maxlength="100">
+          <button :disabled="!newClass.trim()">Make class</button>
+        </form>
+      </div>
+      <div class="row actions" role="toolbar" aria-label="What to do with the selected photos">
+        <span class="faint hint" aria-live="polite">{{ hint }}</span>
+        <template v-if="targets.length">
+          <button v-for="(name, at) in classes" :key="name" class="assign" @click="act('assign', name)"><kbd v-if="at < 9">{{ at + 1 }}</kbd>{{ name }}</button>
+          <button @click="act('leave_out')"><kbd>X</kbd>Leave out</button>
+          <button @click="act('unsort')"><kbd>U</kbd>Unsort</button>
+        </template>
+        <span class="space"></span>
+        <button :disabled="!view.undo" :title="view.undo" @click="act('undo')">Undo</button>
+        <button :disabled="!view.redo" :title="view.redo" @click="act('redo')">Redo</button>
+        <button class="wide-only" :aria-expanded="String(keysShown)" @click="keysShown = !keysShown">Keys</button>
+      </div>
+      <dl v-if="keysShown" class="keys"><div v-for="pair in keys"><dt><kbd>{{ pair[0] }}</kbd></dt><dd>{{ pair[1] }}</dd></div></dl>
+      <p v-if="uploading || view.busy" class="busy" role="status">{{ uploading || view.busy }}</p>
+      <details v-if="view.rejected.length" class="busy"><summary>{{ view.rejected.length }} {{ view.rejected.length === 1 ? "file" : "files" }} cannot be used</summary>
+        <ul><li v-for="pair in view.rejected">{{ pair[0] }} {{ pair[1] }}</li></ul></details>
+      <div ref="scroll" class="grid" role="listbox" aria-multiselectable="true" tabindex="0" :aria-label="gridLabel"
+        :aria-activedescendant="cells[active] ? 'photo-' + cells[active][0] : null"
+        @scroll.passive="measure" :class="{over}">
+        <p v-if="!cells.length" class="faint pad">{{ nothing }}</p>
+        <div :style="{height: height + 'px', position: 'relative'}" role="presentation">
+          <div v-for="one in visible" :key="one.id" :id="'photo-' + one.id" class="cell" role="option"
+            :class="{active: one.at === active, out: one.out}" :aria-selected="String(selected.has(one.id))" :aria-label="one.title"
+            :style="one.style" @click="click(one.at, $event)">
+            <img :src="'/data/thumbnails/' + one.id" alt="" draggable="false" decoding="async">
+            <span v-if="one.out" class="mark out">left out</span>
+            <span v-else-if="one.label" class="mark">{{ one.label }}</span>
+            <span v-if="selected.has(one.id)" class="tick" aria-hidden="true">✓</span>
+          </div>
+        </div>
+      </div>
+    </template>
+    <div class="toast" role="status" aria-live="polite"><span v-if="toast" :class="{wrong: toast.isError}">{{ toast.text }}
+      <button v-if="toast.canUndo" @click="act('undo')">Undo</button></span></div>
+  </div>`,
+  data() {
+    return {
+      view: null, shown: "all", asked: 0, cells: [], selected: new Set(), active: -1, anchor: -1, over: false, newClass: "",
+      width: 800, top: 0, seen: 600, uploading: "", toast: null, keysShown: false, keys: KEYS,
+    };
+  },
+  computed: {
+    count() { return this.view.chips[0].count; },
+    classes() { return this.view.chips.filter((chip) => chip.key.startsWith("class:")).map((chip) => chip.name); },
+    columns() { return Math.max(2, Math.floor((this.width + GAP) / (150 + GAP))); },
+    side() { return (this.width - GAP * (this.columns - 1)) / this.columns; },
+    height() { return Math.ceil(this.cells.length / this.columns) * (this.side + GAP); },
+    visible() {
+      const line = this.side + GAP;
+      const first = Math.max(0, Math.floor(this.top / line) - 2) * this.columns;
+      const last = Math.min(this.cells.length, (Math.ceil((this.top + this.seen) / line) + 2) * this.columns);
+      const found = [];
+      for (let at = first; at < last; at += 1) {
+        const [id, name, label, out] = this.cells[at];
+        const x = (at % this.columns) * line;
+        const y = Math.floor(at / this.columns) * line;
+        const style = `width:${this.side}px;height:${this.side}px;transform:translate(${x}px,${y}px)`;
+        found.push({ id, at, label, out, style, title: `${name}, ${out ? "left out" : label || "unsorted"}` });
+      }
+      return found;
+    },
+    targets() {
+      if (this.selected.size) return [...this.selected];
+      return this.active >= 0 && this.cells[this.active] ? [this.cells[this.active][0]] : [];
+    },
+    hint() {
+      if (!this.classes.length) return "Name a class, then select photos and press its number.";
+      if (this.selected.size) return `${this.selected.size.toLocaleString("en")} selected:`;
+      return this.targets.length ? "This photo:" : "Click a photo, Shift+click for many; then press a number.";
+    },
+    gridLabel() { return `${this.cells.length} photos`; },
+    nothing() {
+      return this.view.shown === "unsorted" ? "All photos are sorted." : "There is no photo here.";
+    },
+  },
+  mounted() {
+    this.onKey = (event) => this.key(event);
+    this.onSize = () => this.measure();
+    window.addEventListener("keydown", this.onKey);
+    window.addEventListener("resize", this.onSize);
+    this.refresh();
+  },
+  unmounted() {
+    window.removeEventListener("keydown", this.onKey);
+    window.removeEventListener("resize", this.onSize);
+  },
+  methods: {
+    async refresh() {
+      // Answers may overtake each other; the last question counts.
+      const asked = (this.asked += 1);
+      const found = await send(`/data/photos?shown=${encodeURIComponent(this.shown)}`);
+      if (asked !== this.asked) return;
+      if (found.error) return this.say(found.error, { isError: true });
+      const focused = this.cells[this.active]?.[0];
+      this.cells = Object.freeze(found.cells);
+      found.cells = [];
+      this.view = found;
+      this.shown = found.shown;
+      const there = new Set(this.cells.map((cell) => cell[0]));
+      this.selected = new Set([...this.selected].filter((id) => there.has(id)));
+      const again = focused ? this.cells.findIndex((cell) => cell[0] === focused) : -1;
+      // Where the photo has gone to another class, the next one is in its place.
+      this.active = again >= 0 ? again : Math.min(this.active, this.cells.length - 1);
+      await this.$nextTick();
+      this.measure();
+    },
+    measure() {
+      const area = this.$refs.scroll;
+      if (!area) return;
+      this.width = area.clientWidth - 8;
+      this.seen = area.clientHeight;
+      this.top = area.scrollTop;
+    },
+    async show(key) {
+      this.selected = new Set();
+      this.active = this.anchor = -1;
+      if (this.$refs.scroll) this.$refs.scroll.scrollTop = 0;
+      this.shown = key;
+      await this.refresh();
+    },
+    click(at, event) {
+      const id = this.cells[at][0];
+      if (event.shiftKey && this.anchor >= 0) {
+        this.range(this.anchor, at);
+      } else {
+        const next = new Set(this.selected);
+        if (!next.delete(id)) next.add(id);
+        this.selected = next;
+        this.anchor = at;
+      }
+      this.active = at;
+      this.$refs.scroll.focus({ preventScroll: true });
+    },
+    range(from, to) {
+      const next = new Set(this.selected);
+      const last = Math.min(Math.max(from, to), this.cells.length - 1);
+      for (let at = Math.min(from, to); at <= last; at += 1) next.add(this.cells[at][0]);
+      this.selected = next;
+    },
+    key(event) {
+      if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) || !this.view) return;
+      const command = event.ctrlKey || event.metaKey;
+      const key = event.key.toLowerCase();
+      let done = true;
+      if (command && key === "z") this.act(event.shiftKey ? "redo" : "undo");
+      else if (command && key === "y") this.act("redo");
+      else if (command && key === "a") this.range(0, this.cells.length - 1);
+      else if (command || event.altKey) done = false;
+      else if (/^[1-9]$/.test(key) && this.classes[key - 1]) this.act("assign", this.classes[key - 1]);
+      else if (key === "x") this.act("leave_out");
+      else if (key === "u") this.act("unsort");
+      else if (key === "?") this.keysShown = !this.keysShown;
+      else if (key === "escape") this.selected = new Set();
+      else if (key.startsWith("arrow") && event.target.tagName !== "SUMMARY") this.move(key, event.shiftKey);
+      else if (key === " " && this.active >= 0 && event.target === this.$refs.scroll) this.click(this.active, event);
+      else done = false;
+      if (done) event.preventDefault();
+    },
+    move(key, extend) {
+      if (!this.cells.length) return;
+      const steps = { arrowleft: -1, arrowright: 1, arrowup: -this.columns, arrowdown: this.columns };
+      const before = Math.max(this.active, 0);
+      const next = this.active < 0 ? 0 : before + steps[key];
+      if (next < 0 || next >= this.cells.length) return;
+      if (extend) this.range(before, next);
+      this.active = next;
+      if (!extend) this.anchor = next;
+      const line = this.side + GAP;
+      const y = Math.floor(next / this.columns) * line;
+      const area = this.$refs.scroll;
+      if (y < area.scrollTop) area.scrollTop = y;
+      if (y + line > area.scrollTop + this.seen) area.scrollTop = y + line - this.seen;
+    },
+    async post(values) {
+      return send("/data/act", {
+        method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(values),
+      });
+    },
+    async act(action, name = "") {
+      const isStep = action === "undo" || action === "redo";
+      const ids = isStep ? [] : this.targets;
+      if (!isStep && !ids.length) return this.say("Select photos first.");
+      if (!isStep) this.selected = new Set();
+      const found = await this.post({ action, ids, name });
+      if (found.error) this.say(found.error, { isError: true });
+      else if (found.said) this.say(`${found.said}.`, { canUndo: action !== "undo" });
+      else if (isStep) this.say(action === "undo" ? "There is nothing to undo." : "There is nothing to redo.");
+      await this.refresh();
+    },
+    async addClass() {
+      const found = await this.post({ action: "add_class", name: this.newClass });
+      if (found.error) return this.say(found.error, { isError: true });
+      this.newClass = "";
+      this.say(`${found.said}.`, { canUndo: true });
+      await this.refresh();
+    },
+    say(text, { isError = false, canUndo = false } = {}) {
+      this.toast = { text, isError, canUndo };
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => (this.toast = null), isError ? 12000 : 5000);
+    },
+    async drop(event) {
+      this.over = false;
+      await this.upload(await filesOf(event.dataTransfer));
+    },
+    async choose(event) {
+      const files = [...event.target.files].filter((file) => !file.name.startsWith("."));
+      event.target.value = "";
+      await this.upload(files);
+    },
+    async upload(files) {
+      const waiting = [...files];
+      const faults = [];
+      let done = 0;
+      const work = async () => {
+        for (let file = waiting.shift(); file; file = waiting.shift()) {
+          const form = new FormData();
+          form.append("file", file, file.name);
+          const found = await send("/data/upload", { method: "POST", body: form }).catch(() => ({ error: "the studio has ended" }));
+          faults.push(...(found.error ? [`${file.name}: ${found.error}`] : found.rejected));
+          done += 1;
+          this.uploading = `Adding photos: ${done} of ${files.length}`;
+          if (done % 40 === 0) this.refresh();
+        }
+      };
+      await Promise.all([work(), work()]);
+      this.uploading = "";
+      await this.refresh();
+      if (faults.length) this.say(`${faults.length} of ${files.length} could not be added. ${faults.slice(0, 3).join(" ")}`, { isError: true });
+      else if (files.length) this.say(`${files.length} ${files.length === 1 ? "photo" : "photos"} added.`);
+    },
+  },
+};

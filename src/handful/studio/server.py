@@ -1,0 +1,128 @@
+"""The process behind the studio: its project, its address, its end."""
+
+import os
+import secrets
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from handful.config import StudioConfig
+from handful.data.project_folder import is_project
+from handful.errors import DataError
+from handful.extras import require
+from handful.projects.project import Project
+from handful.serving.server import listening, return_large_memory
+from handful.studio.desk import Desk
+from handful.studio.view_models import source_name
+
+_HOST = "127.0.0.1"
+
+
+def open_studio(
+    photos: Path | None,
+    config: StudioConfig,
+    *,
+    announce: Callable[[str], None] = print,
+) -> None:
+    """Show a project's pages in a browser until Ctrl-C.
+
+    Args:
+        photos: A folder, a zip or a file of photos, which are taken where they lie; a project; None
+            begins with no photos, or goes on with the studio's own project.
+        config: Where the project lies, and the port.
+        announce: Called with the lines that say the address.
+
+    Raises:
+        HandfulError: When the photos or the project cannot be used, the port is taken, or nicegui
+            is not installed.
+    """
+    require("studio", "The studio", "nicegui", "fastapi", "uvicorn", "python_multipart")
+    if photos is not None and not os.path.lexists(photos):
+        raise DataError(f"{photos} does not exist; expected a folder or a zip of photos.")
+    with listening(_HOST, config.port) as listener:
+        project, source = find_project(photos, config.project)
+        desk = Desk(project)
+        if source is not None:
+            desk.take(source)
+        port, token = listener.getsockname()[1], secrets.token_urlsafe(24)
+        address = f"http://{_HOST}:{port}/?token={token}"
+
+        def on_ready() -> None:
+            announce(f"The studio is open at {address}")
+            announce(f"Labels and runs are kept in {project.folder}; press Ctrl-C to stop.")
+            if not config.no_browser:
+                # Some browsers return only when they are closed.
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+        return_large_memory()
+        server = _make_server(desk, token, port, on_ready)
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+
+
+def find_project(photos: Path | None, folder: str | None) -> tuple[Project, Path | None]:
+    """Open the project that goes with photos, or make it.
+
+    Args:
+        photos: As for `open_studio`.
+        folder: The project's, or None.
+
+    Returns:
+        The project, and what is to be looked through for photos; None for nothing.
+
+    Raises:
+        DataError: When something else lies there.
+        OutputError: When it cannot be made.
+    """
+    if photos is not None and folder is None and is_project(photos):
+        return Project.open(photos), None
+    name = "studio" if photos is None else source_name(photos)
+    return Project.open(folder or f"{name}.handful"), photos
+
+
+def _make_server(desk: Desk, token: str, port: int, on_ready: Callable[[], None]) -> Any:
+    # Nothing is kept by the framework itself, but it asks for a place when it is imported.
+    os.environ.setdefault("NICEGUI_STORAGE_PATH", str(desk.project.folder / "pages"))
+    import uvicorn
+    from fastapi import FastAPI
+    from nicegui import ui
+
+    from handful.studio.guard import StudioGuard
+    from handful.studio.pages import add_pages
+    from handful.studio.routes import make_routes
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(make_routes(desk))
+    add_pages(desk)
+    icon = files("handful.serving") / "page" / "icon.svg"
+    ui.run_with(
+        app,
+        title="handful studio",
+        favicon=Path(str(icon)),
+        dark=None,
+        language="en-US",
+        tailwind=False,
+        show_welcome_message=False,
+    )
+    guarded = StudioGuard(app, token, port)
+    settings = uvicorn.Config(
+        guarded,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        ws="websockets-sansio" if sys.version_info >= (3, 11) else "auto",
+    )
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                on_ready()
+
+    return Server(settings)

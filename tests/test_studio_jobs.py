@@ -1,0 +1,107 @@
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conftest import draw_photo, write_photo
+from handful.errors import DataError
+from handful.projects.project import Project
+from handful.reporting import Reporter
+from handful.studio.desk import Desk
+from handful.studio.jobs import JobFolder, JobState
+from handful.studio.server import find_project
+from handful.studio.worker import run_job
+
+
+def test_a_job_says_how_far_it_is_and_how_it_ended(tmp_path: Path) -> None:
+    job, seen = JobFolder(tmp_path, "train"), []
+
+    def work(reporter: Reporter) -> None:
+        with reporter.phase("embed"):
+            reporter.progress(4, 4)
+            seen.append(job.read())
+
+    assert job.read() is None
+    job.write(JobState("train", quality="fast", started=time.time()))
+    assert run_job(job, work).status == "done"
+    (during,) = seen
+    assert during is not None and during.status == "running" and during.quality == "fast"
+    assert (during.what, during.done, during.total) == ("looking at the photos", 4, 4)
+    found = job.read()
+    assert found is not None and found.status == "done"
+
+
+def test_a_job_is_canceled_and_what_fails_is_said(tmp_path: Path) -> None:
+    job = JobFolder(tmp_path, "check")
+
+    def cancel_and_go_on(reporter: Reporter) -> None:
+        job.cancel()
+        Reporter(reporter).progress(1, 2)
+        pytest.fail("it should have stopped")
+
+    assert run_job(job, cancel_and_go_on).status == "canceled"
+
+    def fail(reporter: Reporter) -> None:
+        raise DataError("There is no photo.")
+
+    state = run_job(job, fail)
+    assert (state.status, state.message) == ("failed", "There is no photo.")
+
+    def crash(reporter: Reporter) -> None:
+        raise RuntimeError("odd")
+
+    state = run_job(job, crash)
+    assert state.status == "failed" and "RuntimeError: odd" in state.message
+
+
+def test_a_killed_process_is_noticed(tmp_path: Path) -> None:
+    job = JobFolder(tmp_path, "train")
+    job.write(JobState("train"))
+    file = job.folder / "state.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "updated": time.time() - 60}))
+    found = job.read()
+    assert found is not None and found.status == "failed" and "unexpectedly" in found.message
+    file.write_text("{")
+    assert job.read() is None
+
+
+def test_photos_are_taken_in_place_and_nothing_is_written_beside_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_photo(tmp_path / "heap" / "a.png", draw_photo("round", 0))
+    (tmp_path / "heap" / "notes.txt").write_text("milk")
+    project, source = find_project(Path("heap"), None)
+    assert project.folder == Path("heap.handful") and source == Path("heap")
+    desk = Desk(project)
+    desk.take(source).join()
+    view = desk.photos_view("all")
+    assert [cell.name for cell in view.cells] == ["a.png"] and view.busy == ""
+    assert sorted(file.name for file in (tmp_path / "heap").iterdir()) == ["a.png", "notes.txt"]
+    desk.take(source).join()  # as when it is opened again
+    assert desk.photos_view("all").busy == ""
+    again, source = find_project(Path("heap.handful"), None)
+    assert source is None and len(again.photos) == 1
+    empty, source = find_project(None, None)
+    assert empty.folder == Path("studio.handful") and source is None and not empty.photos
+
+
+def test_trouble_with_photos_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "heap").mkdir()
+    desk = Desk(Project.create(tmp_path / "work"))
+    desk.take(tmp_path / "heap").join()
+    assert "has no photo that can be used" in desk.photos_view("all").busy
+    assert desk.results() is None and desk.check_cards() is None
+    assert desk.classify("a.jpg", b"")["error"].startswith("There is no classifier yet")
+
+
+def test_what_was_kept_is_remembered(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "work")
+    desk, other = Desk(project), Desk(project)
+    assert desk.keep("near-black", ["0" * 32]) == "1 photo is kept"
+    (project.folder / "check").mkdir()
+    (project.folder / "check" / "check.json").write_text('{"findings": []}')
+    assert other.check_cards() == () and other.num_kept == 1
+    assert replace(JobState("check"), status="done") != JobState("check")

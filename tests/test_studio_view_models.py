@@ -1,0 +1,213 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import draw_photo, write_photo
+from handful.errors import UsageError
+from handful.evaluation.evaluation import score
+from handful.models.classifier import Prediction
+from handful.projects.project import Project
+from handful.studio.jobs import JobState
+from handful.studio.view_models import (
+    Chip,
+    act,
+    answer_of,
+    finding_cards,
+    job_line,
+    line_of,
+    photos_view,
+    results_view,
+    source_name,
+    train_view,
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Six photos, unsorted: three round ones and three square ones."""
+    for kind in ("round", "square"):
+        for number in range(3):
+            write_photo(tmp_path / "heap" / f"{kind}{number}.png", draw_photo(kind, number))
+    found = Project.create(tmp_path / "work")
+    found.add_source(tmp_path / "heap")
+    return found
+
+
+@pytest.fixture
+def ids(project: Project) -> dict[str, str]:
+    """File's name to id."""
+    return {photo.name: photo.id for photo in project.photos}
+
+
+def names(project: Project, shown: str) -> list[str]:
+    return [cell.name for cell in photos_view(project, shown).cells]
+
+
+def test_chips_count_what_they_show(project: Project, ids: dict[str, str]) -> None:
+    assert act(project, "add_class", name=" Round ") == "There is a class Round now"
+    said = act(project, "assign", [ids["round0.png"], ids["round1.png"]], "Round")
+    assert said == "2 photos are Round now"
+    assert act(project, "leave_out", [ids["square0.png"]]) == "1 photo is left out now"
+    assert photos_view(project).chips == (
+        Chip("all", "All", 6),
+        Chip("unsorted", "Unsorted", 3),
+        Chip("class:Round", "Round", 2, number=1),
+        Chip("left-out", "Left out", 1),
+    )
+    assert names(project, "class:Round") == ["round0.png", "round1.png"]
+    assert names(project, "unsorted") == ["round2.png", "square1.png", "square2.png"]
+    assert names(project, "left-out") == ["square0.png"]
+    assert photos_view(project, "class:gone").shown == "all"
+
+
+def test_keys_are_for_nine_classes(project: Project) -> None:
+    for number in range(11):
+        act(project, "add_class", name=f"kind {number}")
+    keys = [chip.number for chip in photos_view(project).chips if chip.key.startswith("class:")]
+    assert keys == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0]
+
+
+def test_everything_can_be_undone_and_is_said(project: Project, ids: dict[str, str]) -> None:
+    act(project, "assign", list(ids.values()), "Round")
+    act(project, "unsort", [ids["square0.png"]])
+    before = photos_view(project)
+    assert before.undo == "1 photo is unsorted" and before.redo == ""
+    assert act(project, "undo") == "Taken back: 1 photo is unsorted"
+    assert names(project, "unsorted") == [] and photos_view(project).redo == before.undo
+    assert act(project, "redo") == "Done again: 1 photo is unsorted"
+    assert names(project, "unsorted") == ["square0.png"]
+    assert act(project, "unsort", [ids["square0.png"]]) == ""
+    while act(project, "undo"):
+        pass
+    assert photos_view(project).undo == "" and photos_view(project).version != before.version
+
+
+def test_what_cannot_be_done_is_refused_in_words(project: Project) -> None:
+    act(project, "add_class", name="Round")
+    with pytest.raises(UsageError, match="There is a class"):
+        act(project, "add_class", name="round")
+    with pytest.raises(UsageError, match="is no photo's id"):
+        act(project, "assign", ["../etc/passwd"], "Round")
+    with pytest.raises(UsageError, match="'erase' is nothing that can be done"):
+        act(project, "erase")  # type: ignore[arg-type]
+
+
+def test_a_view_is_plain_values(project: Project, ids: dict[str, str]) -> None:
+    act(project, "assign", [ids["round0.png"]], "Round")
+    values = photos_view(project, "class:Round", busy="busy").to_dict()
+    assert values["cells"] == [[ids["round0.png"], "round0.png", "Round", False]]
+    assert values["chips"][0] == {"key": "all", "name": "All", "count": 6, "number": 0}
+    assert values["busy"] == "busy" and values["shown"] == "class:Round"
+
+
+def test_training_needs_two_classes_of_two_photos(project: Project, ids: dict[str, str]) -> None:
+    assert not train_view(project).is_ready
+    act(project, "assign", [ids[f"round{number}.png"] for number in range(3)], "Round")
+    assert train_view(project).sentence == "Sort photos into two classes or more first."
+    act(project, "assign", [ids["square0.png"]], "Square")
+    assert train_view(project).sentence.startswith("Square has one photo only")
+    act(project, "assign", [ids["square1.png"]], "Square")
+    view = train_view(project)
+    assert view.is_ready and view.advice.startswith("Round has few photos")
+    assert view.sentence == "5 photos to learn from and to test on: 3 Round, 2 Square."
+
+
+def test_the_line_says_how_far_a_job_is() -> None:
+    state = JobState("train", what="looking at the photos", done=3, total=12, quality="good")
+    state = replace(state, started=100.0, updated=105.0)
+    line = job_line(state, 106.0)
+    assert line.text == "Training (good): looking at the photos, 6.0 s so far"
+    assert line.share == 0.25 and line.is_running and not line.is_error
+    failed = job_line(replace(state, status="failed", message="No room."), 106.0)
+    assert failed.text == "Training (good) stopped: No room." and failed.is_error
+    assert job_line(replace(state, status="canceled"), 106.0).text.endswith("was canceled.")
+    done = replace(state, status="done")
+    assert job_line(done, 106.0).result == "/results"
+    assert job_line(done, 1000.0).text == job_line(None, 0.0).text == ""
+    check = JobState("check", status="done", updated=105.5)
+    assert line_of([state, check, None], 106.0).is_running
+    assert line_of([done, check], 106.0).result == "/check" and line_of([], 0.0).text == ""
+
+
+def test_results_are_in_plain_words_and_mistakes_can_be_fixed(
+    project: Project, ids: dict[str, str]
+) -> None:
+    act(project, "assign", [ids[f"round{number}.png"] for number in range(3)], "Round")
+    act(project, "assign", [ids[f"square{number}.png"] for number in range(3)], "Square")
+    index = project.index()
+    sure = np.array([0.9, 0.8, 0.1, 0.2, 0.3, 0.25])  # of Round; the third is wrong
+    evaluation = score(
+        np.stack([sure, 1 - sure], 1), index.labels, index.class_names, list(index.paths)
+    )
+    view = results_view(project, evaluation, "work")
+    assert view.share == "83.3 %" and view.num_mistakes == 1 and view.low < 5 / 6 < view.high
+    assert view.verdict and view.summary.startswith("5 of 6 test photos classified correctly")
+    (mistake,) = view.mistakes
+    assert (mistake.name, mistake.actual, mistake.predicted) == ("round2.png", "Round", "Square")
+    assert mistake.confidence == "90.0 %" and mistake.done == view.changed == ""
+    act(project, "assign", [mistake.id], "Square")
+    view = results_view(project, evaluation)
+    assert view.mistakes[0].done == "is now Square" and view.changed.startswith("1 label changed")
+    act(project, "leave_out", [mistake.id])
+    assert results_view(project, evaluation).mistakes[0].done == "left out"
+
+
+def test_a_finding_is_a_card_that_knows_what_was_decided(
+    project: Project, ids: dict[str, str]
+) -> None:
+    act(project, "assign", list(ids.values()), "Round")
+    labels = project.labels.all()
+    paths = {photo.name: photo.path for photo in project.photos}
+    fix = {"path": paths["square1.png"], "label": "Square", "action": "relabel", "reason": "blue"}
+    report = {
+        "label_review": {"suspects": [{"path": paths["square2.png"], "suggested": "Blue"}]},
+        "findings": [
+            {
+                "kind": "label-suspect",
+                "severity": "warning",
+                "title": "1 label may be wrong",
+                "advice": "change the fix list",
+                "groups": [[paths["square1.png"]], [paths["square2.png"]], ["gone.png"]],
+                "lines": ["a", "b", "c"],
+                "fixes": [fix],
+            },
+            {
+                "kind": "few-photos",
+                "severity": "error",
+                "title": "Few photos",
+                "advice": "Take more.",
+                "groups": [],
+                "lines": ["Round has 6"],
+                "fixes": [],
+            },
+        ],
+    }
+    suspects, few = finding_cards(project, report, labels)
+    assert [photo.name for photo in suspects.photos] == ["square1.png", "square2.png"]
+    assert [photo.suggested for photo in suspects.photos] == ["Square", "Blue"]
+    assert suspects.photos[0].line == "blue"
+    assert "fix list" not in suspects.advice and not suspects.is_severe and not suspects.is_done
+    assert few.lines == ("Round has 6",) and few.is_severe and not few.photos
+    act(project, "assign", [ids["square1.png"]], "Square")
+    kept = [("label-suspect", ids["square2.png"])]
+    done = finding_cards(project, report, labels, kept)[0]
+    assert [photo.done for photo in done.photos] == ["is now Square", "kept"] and done.is_done
+
+
+def test_an_answer_says_not_sure_and_unusual() -> None:
+    sure = Prediction("a.jpg", "Round", 0.9, {"Square": 0.1, "Round": 0.9}, False, True)
+    assert answer_of(sure) == {
+        "headline": "Round",
+        "is_sure": True,
+        "unusual": "",
+        "bars": [["Round", 0.9, "90.0 %"], ["Square", 0.1, "10.0 %"]],
+    }
+    unsure = answer_of(replace(sure, is_confident=False, is_out_of_distribution=True))
+    assert unsure["headline"] == "Not sure, perhaps Round" and "unlike" in unsure["unusual"]
+
+
+def test_a_project_is_called_like_its_photos(tmp_path: Path) -> None:
+    assert source_name(tmp_path / "field photos") == "field photos"
+    assert source_name(tmp_path / "photos.ZIP") == "photos" and source_name(Path("/")) == "photos"
