@@ -88,6 +88,39 @@ def test_photos_are_taken_in_place_and_nothing_is_written_beside_them(
     assert empty.folder == Path("studio.handful") and source is None and not empty.photos
 
 
+def test_class_folders_are_labels_that_can_be_undone(tmp_path: Path) -> None:
+    for kind in ("round", "square"):
+        write_photo(tmp_path / "heap" / kind / "a.png", draw_photo(kind, 0))
+    desk = Desk(Project.create(tmp_path / "work"))
+    desk.take(tmp_path / "heap").join()
+    labels = desk.project.labels
+    assert labels.counts == {"round": 1, "square": 1}
+    while labels.undo():
+        pass
+    desk.take(tmp_path / "heap").join()  # what was taken back stays so
+    assert labels.counts == {}
+
+
+def test_photos_are_suggested_and_the_next_ones_have_reasons(
+    tmp_path: Path, tiny_backbone: object
+) -> None:
+    for kind in ("round", "square"):
+        for number in range(8):
+            write_photo(tmp_path / "heap" / f"{kind}{number}.png", draw_photo(kind, number))
+    desk = Desk(Project.create(tmp_path / "work"))
+    desk.take(tmp_path / "heap").join()
+    for photo in desk.project.photos:
+        if photo.name[-5] in "01234":
+            desk.project.labels.assign([photo.id], photo.name[:-5])
+    assert desk.photos_view("next").busy == "Looking at the photos"
+    deadline = time.monotonic() + 30
+    while desk.busy and time.monotonic() < deadline:
+        time.sleep(0.01)
+    reasons = [cell.hint for cell in desk.photos_view("next").cells]
+    assert len(reasons) == 6 and all(hint and hint.text for hint in reasons)
+    assert len(desk.photos_view("alike").cells) == 6
+
+
 def test_trouble_with_photos_is_shown(tmp_path: Path) -> None:
     (tmp_path / "heap").mkdir()
     desk = Desk(Project.create(tmp_path / "work"))

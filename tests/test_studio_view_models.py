@@ -12,6 +12,7 @@ from handful.projects.project import Project
 from handful.studio.jobs import JobState
 from handful.studio.view_models import (
     Chip,
+    Hint,
     act,
     answer_of,
     finding_cards,
@@ -20,8 +21,10 @@ from handful.studio.view_models import (
     photos_view,
     results_view,
     source_name,
+    suggestion_hints,
     train_view,
 )
+from handful.workflows.labeling import PhotoGroup, Suggestion
 
 
 @pytest.fixture
@@ -53,6 +56,8 @@ def test_chips_count_what_they_show(project: Project, ids: dict[str, str]) -> No
     assert photos_view(project).chips == (
         Chip("all", "All", 6),
         Chip("unsorted", "Unsorted", 3),
+        Chip("alike", "Suggestions", None),
+        Chip("next", "Label next", None),
         Chip("class:Round", "Round", 2, number=1),
         Chip("left-out", "Left out", 1),
     )
@@ -100,6 +105,23 @@ def test_a_view_is_plain_values(project: Project, ids: dict[str, str]) -> None:
     assert values["cells"] == [[ids["round0.png"], "round0.png", "Round", False]]
     assert values["chips"][0] == {"key": "all", "name": "All", "count": 6, "number": 0}
     assert values["busy"] == "busy" and values["shown"] == "class:Round"
+
+
+def test_suggestions_are_shown_in_groups_and_never_counted(
+    project: Project, ids: dict[str, str]
+) -> None:
+    act(project, "assign", [ids["round0.png"]], "Round")
+    act(project, "leave_out", [ids["square2.png"]])
+    likely = PhotoGroup(
+        (ids["round1.png"], ids["round0.png"], ids["square2.png"]), Suggestion("Round", 0.92)
+    )
+    hints = suggestion_hints([likely, PhotoGroup((ids["square1.png"], "0" * 32))])
+    view = photos_view(project, "alike", hints=hints)
+    assert [cell.name for cell in view.cells] == ["round1.png", "square1.png"]
+    assert [cell.hint for cell in view.cells] == [Hint("Round? 92.0 %", "Round"), Hint("")]
+    assert view.to_dict()["cells"][0][4:] == ["Round? 92.0 %", "Round"]
+    assert [chip.count for chip in view.chips if chip.name == "Round"] == [1]
+    assert photos_view(project, "next").cells == ()
 
 
 def test_training_needs_two_classes_of_two_photos(project: Project, ids: dict[str, str]) -> None:

@@ -15,23 +15,39 @@ from handful.files.json_lines import JsonLines
 from handful.models.classifier import Classifier
 from handful.projects.project import Project
 from handful.projects.thumbnails import THUMBNAIL_SIDE
+from handful.reporting import Progress, Reporter
 from handful.run_store.store import RunStore
 from handful.run_store.stored_run import StoredRun
 from handful.studio.jobs import CHECK_FOLDER, LABELS_FILE, JobFolder, JobState
 from handful.studio.view_models import (
+    HELPED,
     FindingCard,
+    Hint,
     PhotosView,
     ResultsView,
     answer_of,
     finding_cards,
     photos_view,
     results_view,
+    suggestion_hints,
     version_of,
 )
 from handful.wording import number_of
+from handful.workflows.labeling import Labeler
 from handful.workflows.predict import predict
 
 _KEPT_FILE = "kept.jsonl"
+
+
+class _Telling(Reporter):
+    """Passes progress on, and nothing else."""
+
+    def __init__(self, tell: Progress) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def progress(self, done: int, total: int) -> None:
+        self._tell(done, total)
 
 
 class Desk:
@@ -52,6 +68,7 @@ class Desk:
         self._decided: set[tuple[str, str]] = set()
         self._runs = RunStore(project.runs)
         self._loaded: tuple[Path, Classifier] | None = None
+        self._labeler = Labeler(project)
         self._lock = threading.Lock()
 
     @property
@@ -75,18 +92,28 @@ class Desk:
         """
 
         def work() -> None:
+            self.project.add_source(photos, self._tell("Looking through the photos"))
+            if not self.project.photos:
+                self.trouble = f"{photos} has no photo that can be used."
+            if not self.project.labels.version:
+                # Sorted already: what its folders say can be undone like all else.
+                for name, ids in self.project.folder_classes(photos).items():
+                    self.project.labels.assign(ids, name)
+            self.project.make_thumbnails(self._tell("Making small pictures"))
+
+        return self._in_background("Looking through the photos", work)
+
+    def _in_background(self, what: str, work: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
             try:
-                self.project.add_source(photos, self._tell("Looking through the photos"))
-                if not self.project.photos:
-                    self.trouble = f"{photos} has no photo that can be used."
-                self.project.make_thumbnails(self._tell("Making small pictures"))
+                work()
             except HandfulError as error:
                 self.trouble = str(error)
             finally:
                 self.busy = ""
 
-        self.busy = "Looking through the photos"
-        thread = threading.Thread(target=work, name="take", daemon=True)
+        self.busy, self.trouble = what, ""
+        thread = threading.Thread(target=run, name="desk", daemon=True)
         thread.start()
         return thread
 
@@ -102,12 +129,28 @@ class Desk:
         """The page of photos.
 
         Args:
-            shown: A chip's key.
+            shown: A chip's key. For "alike" and "next", photos are looked at in the background
+                first, once.
 
         Returns:
             The view.
         """
-        return photos_view(self.project, shown, self.busy or self.trouble)
+        hints: dict[str, Hint] = {}
+        if shown in HELPED:
+            if not self.busy and self._labeler.num_missing:
+                self._in_background("Looking at the photos", self._embed)
+            if shown == "alike":
+                hints = suggestion_hints(self._labeler.groups())
+            else:
+                # There is little room below a photo.
+                said = {one.id: one.reason for one in self._labeler.label_next()}
+                hints = {
+                    id: Hint(why.removeprefix("the classifier is ")) for id, why in said.items()
+                }
+        return photos_view(self.project, shown, self.busy or self.trouble, hints)
+
+    def _embed(self) -> None:
+        self._labeler.embed(reporter=_Telling(self._tell("Looking at the photos")))
 
     def latest_run(self) -> StoredRun | None:
         """The run that was made last.

@@ -14,6 +14,7 @@ from handful.models.classifier import Prediction
 from handful.projects.project import Project
 from handful.studio.jobs import JobState
 from handful.wording import format_duration, format_share, number_of
+from handful.workflows.labeling import PhotoGroup
 
 Action = Literal["assign", "leave_out", "unsort", "undo", "redo", "add_class", "remove_class"]
 QUALITIES = ("fast", "good", "best")
@@ -22,6 +23,7 @@ LEAST_PHOTOS = 2
 ADVISED_PHOTOS = 10
 _MISTAKES, _SUSPECTS = 60, 60
 _KEYS = 9
+HELPED = ("alike", "next")
 # What a check says for those who have its fix list; here there are buttons.
 _ADVICE = {
     "same-photo-two-labels": "Only one of the labels can be right: say which, or leave them out.",
@@ -36,16 +38,29 @@ class Chip:
     """A filter of the photos.
 
     Args:
-        key: "all", "unsorted", "left-out", or "class:" and a name.
+        key: "all", "unsorted", "alike", "next", "left-out", or "class:" and a name.
         name: What it says.
-        count: Photos that it shows.
+        count: Photos that it shows; None where it takes work to tell.
         number: The key on the keyboard that assigns the class; 0 for none.
     """
 
     key: str
     name: str
-    count: int
+    count: int | None
     number: int = 0
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What is said of a photo without a label.
+
+    Args:
+        text: For people: "Blight? 92 %", "nothing like it has a label yet".
+        class_name: The class that Enter would give it; "" for none.
+    """
+
+    text: str
+    class_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,12 +72,14 @@ class Cell:
         name: Its file's name.
         label: Its class, or "".
         left_out: Whether it was left out.
+        hint: What is said of it, or None.
     """
 
     id: str
     name: str
     label: str
     left_out: bool
+    hint: Hint | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +112,11 @@ class PhotosView:
         Returns:
             Cells are lists, for there may be ten thousand.
         """
-        cells = [[one.id, one.name, one.label, one.left_out] for one in self.cells]
+        cells = [
+            [one.id, one.name, one.label, one.left_out]
+            + ([] if one.hint is None else [one.hint.text, one.hint.class_name])
+            for one in self.cells
+        ]
         return {
             **{name: getattr(self, name) for name in ("version", "shown", "undo", "redo", "busy")},
             "chips": [asdict(chip) for chip in self.chips],
@@ -116,13 +137,19 @@ def version_of(project: Project) -> str:
     return f"{project.version}-{project.labels.version}"
 
 
-def photos_view(project: Project, shown: str = "all", busy: str = "") -> PhotosView:
+def photos_view(
+    project: Project,
+    shown: str = "all",
+    busy: str = "",
+    hints: Mapping[str, Hint] | None = None,
+) -> PhotosView:
     """Make the page of photos.
 
     Args:
         project: What is shown.
         shown: A chip's key; one that is not there (any more) shows all.
         busy: What is going on, or "".
+        hints: For "alike" and "next": what is said of which photos, in the order to show them.
 
     Returns:
         The view.
@@ -139,27 +166,49 @@ def photos_view(project: Project, shown: str = "all", busy: str = "") -> PhotosV
         Chip("all", "All", len(there)),
         Chip("unsorted", "Unsorted", len(there) - num_out - sum(counts.values())),
     ]
+    if there and counts:
+        chips += [Chip("alike", "Suggestions", None), Chip("next", "Label next", None)]
     for number, (name, count) in enumerate(counts.items(), 1):
         chips.append(Chip(f"class:{name}", name, count, number if number <= _KEYS else 0))
     if num_out:
         chips.append(Chip("left-out", "Left out", num_out))
     if shown not in {chip.key for chip in chips}:
         shown = "all"
-    cells = [
-        Cell(photo.id, photo.name, labels.get(photo.id, ""), photo.id in left_out)
-        for photo in photos
-    ]
+    names = {photo.id: photo.name for photo in photos}
+    hints = {id: hint for id, hint in (hints or {}).items() if id in names and id not in left_out}
+    if shown in HELPED:
+        cells = [Cell(id, names[id], "", False, hints[id]) for id in hints if id not in labels]
+    else:
+        cells = [Cell(id, name, labels.get(id, ""), id in left_out) for id, name in names.items()]
     undone, redone = project.labels.next_undo, project.labels.next_redo
     return PhotosView(
         version,
         shown,
         tuple(chips),
-        tuple(cell for cell in cells if _is_shown(cell, shown)),
+        tuple(cell for cell in cells if shown in HELPED or _is_shown(cell, shown)),
         "" if undone is None else describe(undone),
         "" if redone is None else describe(redone),
         busy,
         tuple((file.path, file.reason) for file in project.rejected),
     )
+
+
+def suggestion_hints(groups: Iterable[PhotoGroup]) -> dict[str, Hint]:
+    """What is said of unsorted photos: those that look alike stand together.
+
+    Args:
+        groups: As `Labeler.groups` gives them.
+
+    Returns:
+        Id to hint, in the order to show them.
+    """
+    hints = {}
+    for group in groups:
+        hint = Hint("")
+        if (found := group.suggestion) is not None:
+            hint = Hint(f"{found.class_name}? {format_share(found.probability)}", found.class_name)
+        hints.update(dict.fromkeys(group.ids, hint))
+    return hints
 
 
 def _is_shown(cell: Cell, shown: str) -> bool:

@@ -2,6 +2,7 @@
 const GAP = 10;
 const KEYS = [
   ["1 to 9", "give the selected photos a class"],
+  ["Enter", "accept what is suggested"],
   ["X", "leave out"],
   ["U", "unsort"],
   ["Ctrl+Z", "undo"],
@@ -63,7 +64,7 @@ export default {
         <button class="wide-only" @click="$refs.folder.click()">Add a folder</button>
         <div class="row chips" role="group" aria-label="Which photos are shown">
           <button v-for="chip in view.chips" :key="chip.key" class="chip" :aria-pressed="String(view.shown === chip.key)"
-            @click="show(chip.key)"><kbd v-if="chip.number">{{ chip.number }}</kbd>{{ chip.name }} <b>{{ chip.count.toLocaleString("en") }}</b></button>
+            @click="show(chip.key)"><kbd v-if="chip.number">{{ chip.number }}</kbd>{{ chip.name }} <b v-if="chip.count !== null">{{ chip.count.toLocaleString("en") }}</b></button>
         </div>
         <form class="row add-class" @submit.prevent="addClass">
           <input v-model="newClass" aria-label="Name of a new class" :placeholder="classes.length ? 'New class' : 'Name of the first class'" maxlength="100">
@@ -72,6 +73,7 @@ export default {
       </div>
       <div class="row actions" role="toolbar" aria-label="What to do with the selected photos">
         <span class="faint hint" aria-live="polite">{{ hint }}</span>
+        <button v-if="likely.length" class="assign" @click="accept"><kbd>Enter</kbd>{{ acceptText }}</button>
         <template v-if="targets.length">
           <button v-for="(name, at) in classes" :key="name" class="assign" @click="act('assign', name)"><kbd v-if="at < 9">{{ at + 1 }}</kbd>{{ name }}</button>
           <button @click="act('leave_out')"><kbd>X</kbd>Leave out</button>
@@ -97,6 +99,7 @@ export default {
             <img :src="'/data/thumbnails/' + one.id" alt="" draggable="false" decoding="async">
             <span v-if="one.out" class="mark out">left out</span>
             <span v-else-if="one.label" class="mark">{{ one.label }}</span>
+            <span v-else-if="one.hint" class="mark hint-mark" :class="{reason: !one.guess}">{{ one.hint }}</span>
             <span v-if="selected.has(one.id)" class="tick" aria-hidden="true">✓</span>
           </div>
         </div>
@@ -123,13 +126,26 @@ export default {
       const last = Math.min(this.cells.length, (Math.ceil((this.top + this.seen) / line) + 2) * this.columns);
       const found = [];
       for (let at = first; at < last; at += 1) {
-        const [id, name, label, out] = this.cells[at];
+        const [id, name, label, out, hint, guess] = this.cells[at];
         const x = (at % this.columns) * line;
         const y = Math.floor(at / this.columns) * line;
         const style = `width:${this.side}px;height:${this.side}px;transform:translate(${x}px,${y}px)`;
-        found.push({ id, at, label, out, style, title: `${name}, ${out ? "left out" : label || "unsorted"}` });
+        const said = out ? "left out" : label || hint || "unsorted";
+        found.push({ id, at, label, out, hint, guess, style, title: `${name}, ${said}` });
       }
       return found;
+    },
+    // What Enter accepts: the selected photos that have a suggestion, or the first group of all.
+    likely() {
+      if (this.view?.shown !== "alike") return [];
+      const guessed = this.cells.filter((cell) => cell[5]);
+      if (this.selected.size) return guessed.filter((cell) => this.selected.has(cell[0]));
+      return guessed.filter((cell) => cell[4] === guessed[0][4] && cell[5] === guessed[0][5]);
+    },
+    acceptText() {
+      const names = [...new Set(this.likely.map((cell) => cell[5]))];
+      const whose = names.length === 1 ? `: ${names[0]}` : "";
+      return `Accept ${this.likely.length}${whose}`;
     },
     targets() {
       if (this.selected.size) return [...this.selected];
@@ -138,11 +154,14 @@ export default {
     hint() {
       if (!this.classes.length) return "Name a class, then select photos and press its number.";
       if (this.selected.size) return `${this.selected.size.toLocaleString("en")} selected:`;
+      if (this.likely.length) return "Select what does not belong, or:";
       return this.targets.length ? "This photo:" : "Click a photo, Shift+click for many; then press a number.";
     },
     gridLabel() { return `${this.cells.length} photos`; },
     nothing() {
-      return this.view.shown === "unsorted" ? "All photos are sorted." : "There is no photo here.";
+      if (this.view.busy) return "The photos are being looked at; this takes a moment, once.";
+      if (["unsorted", "alike", "next"].includes(this.view.shown)) return "All photos are sorted.";
+      return "There is no photo here.";
     },
   },
   mounted() {
@@ -189,6 +208,7 @@ export default {
       if (this.$refs.scroll) this.$refs.scroll.scrollTop = 0;
       this.shown = key;
       await this.refresh();
+      this.$refs.scroll?.focus({ preventScroll: true }); // for the keys that follow
     },
     click(at, event) {
       const id = this.cells[at][0];
@@ -206,7 +226,7 @@ export default {
     range(from, to) {
       const next = new Set(this.selected);
       const last = Math.min(Math.max(from, to), this.cells.length - 1);
-      for (let at = Math.min(from, to); at <= last; at += 1) next.add(this.cells[at][0]);
+      for (let at = Math.max(0, Math.min(from, to)); at <= last; at += 1) next.add(this.cells[at][0]);
       this.selected = next;
     },
     key(event) {
@@ -219,6 +239,7 @@ export default {
       else if (command && key === "a") this.range(0, this.cells.length - 1);
       else if (command || event.altKey) done = false;
       else if (/^[1-9]$/.test(key) && this.classes[key - 1]) this.act("assign", this.classes[key - 1]);
+      else if (key === "enter" && this.likely.length && event.target.tagName !== "BUTTON") this.accept();
       else if (key === "x") this.act("leave_out");
       else if (key === "u") this.act("unsort");
       else if (key === "?") this.keysShown = !this.keysShown;
@@ -257,6 +278,18 @@ export default {
       if (found.error) this.say(found.error, { isError: true });
       else if (found.said) this.say(`${found.said}.`, { canUndo: action !== "undo" });
       else if (isStep) this.say(action === "undo" ? "There is nothing to undo." : "There is nothing to redo.");
+      await this.refresh();
+    },
+    async accept() {
+      const groups = new Map();
+      for (const cell of this.likely) groups.set(cell[5], [...(groups.get(cell[5]) ?? []), cell[0]]);
+      this.selected = new Set();
+      const said = [];
+      for (const [name, ids] of groups) {
+        const found = await this.post({ action: "assign", ids, name });
+        said.push(found.error ?? found.said);
+      }
+      this.say(`${said.join(", ")}.`, { canUndo: true });
       await this.refresh();
     },
     async addClass() {
