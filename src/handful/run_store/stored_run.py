@@ -122,8 +122,8 @@ class StoredRun:
             again = ", ".join(f"{kind}=..." for kind in self.custom_objects)
             raise UsageError(
                 f"{self.path} was trained with objects of Python's, of which a run keeps the names "
-                f"alone ({listed}). Give them again: handful.train(run.photos, run.config, "
-                f"{again}), with run = handful.RunStore().read({str(self.path)!r})."
+                f"alone ({listed}). Give them again, in Python: handful.train(from_run="
+                f"{str(self.path)!r}, {again})."
             )
 
     @property
