@@ -149,6 +149,18 @@ class Desk:
                 }
         return photos_view(self.project, shown, self.busy or self.trouble, hints)
 
+    def outlook(self) -> str:
+        """Whether enough is labeled: takes seconds, for heads are fitted on parts of the photos.
+
+        Returns:
+            The answer, in a sentence or two.
+
+        Raises:
+            HandfulError: When the photos cannot be looked at.
+        """
+        self._embed()
+        return self._labeler.outlook().sentence
+
     def _embed(self) -> None:
         self._labeler.embed(reporter=_Telling(self._tell("Looking at the photos")))
 

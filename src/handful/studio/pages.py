@@ -7,7 +7,7 @@ from functools import partial
 from importlib.resources import files
 from typing import Any
 
-from nicegui import ui
+from nicegui import run, ui
 from nicegui.elements.mixins.text_element import TextElement
 
 from handful.errors import HandfulError
@@ -78,7 +78,7 @@ def _button(text: str, do: Callable[[], Any], classes: str = "", label: str = ""
     found._props["type"] = "button"
     if label:
         found._props["aria-label"] = label
-    found.on("click", lambda: do())
+    found.on("click", do, args=[])
     return found
 
 
@@ -191,6 +191,25 @@ def _train_page(desk: Desk) -> None:
                 _words("p", "It is training; you may close this page.", "faint")
 
     _whenever(lambda: (desk.version, _status(desk.train_job)), render)
+    if train_view(desk.project).is_ready:
+        _enough(desk)
+
+
+def _enough(desk: Desk) -> None:
+    """The question whether more labels would help, and its answer."""
+
+    async def ask() -> None:
+        answer.set_text("Looking at the photos ...")
+        button.props("disabled")
+        try:
+            answer.set_text(await run.io_bound(desk.outlook))
+        except HandfulError as error:
+            answer.set_text(str(error))
+        button.props(remove="disabled")
+
+    with ui.element("div").classes("enough"):
+        button = _button("Have I labeled enough?", ask)
+        answer = _words("p", "").props('role="status"')
 
 
 def _quality_slider(quality: list[str]) -> None:
