@@ -31,7 +31,6 @@ from handful.models.heads import LinearHead
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("keras_ready")]
 
 SIDE = 32
-FORMATS = tuple(FILE_NAMES)
 # Smaller than the network's square, larger, the same, narrow, wide, halved, tripled.
 SIZES = [(20, 27), (100, 80), (32, 32), (200, 12), (9, 300), (64, 64), (96, 96), (150, 97)]
 
@@ -203,7 +202,7 @@ def exported(
     return made
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", STRANGERS)
 def test_a_stranger_gets_handfuls_answers(
     format: str, exported: Callable[[str], tuple[Classifier, Export]], tmp_path: Path
 ) -> None:
@@ -220,6 +219,11 @@ def test_a_stranger_gets_handfuls_answers(
     shrunk = [number for number, size in enumerate(SIZES) if min(size) >= 2 * SIDE]
     assert np.abs(found - expected)[[*shrunk, -3, -2, -1]].max() < 1e-4
     assert names == list(classifier.class_names)
+
+
+def test_every_format_has_its_stranger() -> None:
+    """That of a page is a browser, see test_exporting_web_browser.py."""
+    assert {*STRANGERS, "web"} == set(FILE_NAMES)
 
 
 @pytest.mark.parametrize("format", ["onnx", "keras"])
