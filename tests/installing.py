@@ -1,6 +1,7 @@
 """Installing the project's wheel as a stranger would, from the registry that pip is set up for."""
 
 import json
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -9,7 +10,8 @@ from pathlib import Path
 from conftest import REPOSITORY
 
 LOCK = REPOSITORY / "requirements.lock"
-UV = str(Path(sys.executable).with_name("uv"))
+# The machine's own, or the one that `make` has put into the environment.
+UV = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
 
 
 @cache
