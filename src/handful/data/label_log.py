@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from handful.errors import DataError
-from handful.files.json_lines import JsonLines
 from handful.wording import list_names
 
 Op = Literal["assign", "leave_out", "unsort", "add_class", "rename_class", "remove_class"]
@@ -212,27 +210,6 @@ _FIELDS: dict[Op, tuple[str, ...]] = {
     "rename_class": ("class", "to"),
     "remove_class": ("class",),
 }
-
-
-def apply_lines(state: LabelState, lines: JsonLines) -> None:
-    """Take the new lines of a log.
-
-    Args:
-        state: What is changed.
-        lines: The log.
-
-    Raises:
-        DataError: When it cannot be read, or a line is none of such a log.
-    """
-    first = lines.num_lines + 1
-    for number, entry in enumerate(lines.read_new(), first):
-        try:
-            state.apply(entry)
-        except ValueError as error:
-            raise DataError(
-                f"{lines.path}, line {number} makes no sense: {error}. If a newer version of "
-                "handful wrote it, use that one."
-            ) from error
 
 
 def entry_of(change: LabelChange) -> dict[str, Any]:

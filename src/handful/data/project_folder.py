@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from handful.data.label_log import LabelState, apply_lines
+from handful.data.label_log import LabelState
 from handful.data.storage import FoundFile, ZipReader, hash_content, read_file
 from handful.errors import DataError
 from handful.files.atomic import MALFORMED, explain_damage, read_json
@@ -107,25 +107,6 @@ class PhotoList:
             self.refused[entry["id"]] = str(entry["reason"])
         else:
             raise ValueError(f"{op!r} is nothing that this version knows")
-
-    def apply_lines(self, lines: JsonLines) -> None:
-        """Take the new lines of a log.
-
-        Args:
-            lines: The log.
-
-        Raises:
-            DataError: When it cannot be read, or a line is none of such a log.
-        """
-        first = lines.num_lines + 1
-        for number, entry in enumerate(lines.read_new(), first):
-            try:
-                self.apply(entry)
-            except MALFORMED as error:
-                raise DataError(
-                    f"{lines.path}, line {number} makes no sense: {explain_damage(error)}. If a "
-                    "newer version of handful wrote it, use that one."
-                ) from error
 
     def by_id(self) -> dict[str, list[PhotoPlace]]:
         """Where each readable photo lies.
@@ -300,8 +281,8 @@ def read_project(folder: Path) -> tuple[PhotoList, LabelState]:
     """
     check_project_file(folder)
     photos, labels = PhotoList(), LabelState()
-    photos.apply_lines(JsonLines(folder / PHOTOS_FILE))
-    apply_lines(labels, JsonLines(folder / LABELS_FILE))
+    JsonLines(folder / PHOTOS_FILE).apply_new(photos.apply)
+    JsonLines(folder / LABELS_FILE).apply_new(labels.apply)
     return photos, labels
 
 

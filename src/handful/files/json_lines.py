@@ -7,15 +7,16 @@ next writer removes it.
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from handful.errors import DataError, OutputError
-from handful.files.atomic import open_regular, reason_of
+from handful.files.atomic import MALFORMED, explain_damage, open_regular, reason_of
 
 _MAX_BYTES = 2_000_000_000
+_NEWER = "If a newer version of handful wrote it, use that one."
 _LOCK_PLACE = 2**31 - 2  # on Windows a locked byte cannot be read, so it lies beyond all others
 
 
@@ -111,6 +112,25 @@ class JsonLines:
             raise _unwritable(self.path, error) from error
         self.position += len(data)
         self.num_lines += len(lines)
+
+    def apply_new(self, apply: Callable[[dict[str, Any]], object], advice: str = _NEWER) -> None:
+        """Take what was written since the last time, entry by entry.
+
+        Args:
+            apply: Takes an entry; raises one of `MALFORMED` where it makes no sense.
+            advice: What to do about one that makes none, a sentence.
+
+        Raises:
+            DataError: When the log cannot be read or is damaged, or an entry makes no sense.
+        """
+        first = self.num_lines + 1
+        for number, entry in enumerate(self.read_new(), first):
+            try:
+                apply(entry)
+            except MALFORMED as error:
+                raise DataError(
+                    f"{self.path}, line {number} makes no sense: {explain_damage(error)}. {advice}"
+                ) from error
 
     def _read_bytes(self) -> bytes:
         try:

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from handful.errors import DataError
-from handful.files.atomic import MALFORMED, explain_damage
 from handful.files.json_lines import JsonLines
 from handful.projects.label_store import check_class_name, check_photo_ids
 
@@ -108,15 +106,7 @@ class Inbox:
         if not self._lines.has_more():
             return
         with self._lock:
-            first = self._lines.num_lines + 1
-            for number, entry in enumerate(self._lines.read_new(), first):
-                try:
-                    self._apply(entry)
-                except MALFORMED as error:
-                    raise DataError(
-                        f"{self._lines.path}, line {number} makes no sense: "
-                        f"{explain_damage(error)}. Take the line out with a text editor."
-                    ) from error
+            self._lines.apply_new(self._apply, "Take the line out with a text editor.")
 
     def _apply(self, entry: dict[str, Any]) -> None:
         if entry["op"] == "close":

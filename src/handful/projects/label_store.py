@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from handful.data.ignored import is_ignored
-from handful.data.label_log import LabelChange, LabelState, Op, apply_lines, entry_of
+from handful.data.label_log import LabelChange, LabelState, Op, entry_of
 from handful.errors import UsageError
 from handful.files.json_lines import JsonLines
 from handful.wording import list_names
@@ -263,7 +263,7 @@ class LabelStore:
         return self._state
 
     def _read(self) -> None:
-        apply_lines(self._state, self._lines)
+        self._lines.apply_new(self._state.apply)
 
 
 def check_photo_ids(ids: Iterable[str]) -> None:

@@ -156,7 +156,7 @@ class PhotoStore:
         self._refuse_source(Path(path), root)
         kind = scanning.kind_of(root)
         with self._lock, self._lines.locked():
-            self._list.apply_lines(self._lines)
+            self._lines.apply_new(self._list.apply)
             number = self._source_number(root)
             if number is None:
                 number = len(self._list.sources)
@@ -256,7 +256,7 @@ class PhotoStore:
     def _refresh_list(self) -> None:
         if self._lines.has_more():
             with self._lock:
-                self._list.apply_lines(self._lines)
+                self._lines.apply_new(self._list.apply)
 
     def _current(self) -> tuple[int, dict[str, list[PhotoPlace]], tuple[ProjectPhoto, ...]]:
         """Places and photos of the list as it is now, made once for each version."""
@@ -364,7 +364,7 @@ class PhotoStore:
     def _append(self, entries: list[dict[str, Any]]) -> None:
         if entries:
             with self._lock, self._lines.locked():
-                self._list.apply_lines(self._lines)
+                self._lines.apply_new(self._list.apply)
                 self._append_locked(entries)
 
     def _append_locked(self, entries: list[dict[str, Any]]) -> None:

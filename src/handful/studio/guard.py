@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from handful.serving.guards import LOOPBACK_NAMES
+from handful.serving.guards import ISOLATION_HEADERS, LOOPBACK_NAMES
 
 # The framework's pages have scripts in them, and compile their templates.
 _POLICY = (
@@ -16,14 +16,7 @@ _POLICY = (
     "connect-src 'self'; object-src 'none'; base-uri 'self'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-_HEADERS = [
-    (b"content-security-policy", _POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-]
+_HEADERS = [(b"content-security-policy", _POLICY.encode()), *ISOLATION_HEADERS]
 _NEEDS_TOKEN = (
     "The studio is open to those who have its full address: the one that the terminal shows, "
     "with ?token= at its end."
