@@ -211,8 +211,7 @@ def _custom_settings(run: Run, trained: TrainedNetwork) -> dict[str, str]:
 
 
 def _settings(run: Run) -> dict[str, str]:
-    config, extractor = run.config, run.classifier.extractor
-    about, decoding = run.classifier.provenance, run.classifier.settings
+    config, extractor, decoding = run.config, run.classifier.extractor, run.classifier.settings
     settings = {"Note": run.note} if run.note else {}
     settings |= {
         "Strategy": f"{config.strategy}, recipe {config.recipe}",
@@ -221,41 +220,59 @@ def _settings(run: Run) -> dict[str, str]:
         "Precision": extractor.precision,
         **({"Device": device} if (device := device_of(extractor)) not in ("", "cpu") else {}),
     }
-    if run.trained is None:
-        settings |= {
-            "Backbone": f"{about['backbone']}, frozen, {extractor.embedding_dim} features",
-            "Head": f"logistic regression, C = {run.classifier.head.C:.2g}, "
-            + _strength_origin(run),
-            "Augmented copies per photo": str(config.views)
-            + ("" if config.policy is None else f", drawn from {config.policy.in_words()}"),
+    made = _head_settings(run) if run.trained is None else _network_settings(run, run.trained)
+    return (
+        settings
+        | made
+        | {
+            "Flip at prediction (TTA)": "yes" if run.classifier.test_time_mirror else "no",
+            "Seed": str(config.seed),
+            "handful": version("handful"),
         }
-        if "preprocessing" in about:
-            said = json.loads(about["preprocessing"])
-            settings["Preprocessing"] = ", ".join(f"{name} {value}" for name, value in said.items())
-            settings["Source"] = " @ ".join(filter(None, [about["source"], about.get("revision")]))
-    else:
-        fitted, recipe = run.trained.fitted, run.trained.recipe
-        settings |= {
-            "Network": f"{about['backbone']}, {run.trained.num_parameters:,} parameters, "
-            f"{run.trained.num_trainable:,} trained",
-            "Epochs": f"{fitted.epochs} of {fitted.planned_epochs}"
-            + (f", stopped early: {_STOPPED[fitted.stopped]}" if fitted.stopped else ""),
-            "Optimizer": f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
-            + _schedule(recipe),
-            "Batch size": str(recipe.batch_size),
-            "Augmentation": "none"
-            if recipe.policy is None
-            else recipe.policy.in_words() + ("" if config.policy is None else " (your own policy)"),
-            **_custom_settings(run, run.trained),
-        }
-        if recipe.patience is not None or fitted.best_epoch < fitted.epochs:
-            chooser = "the loss" if recipe.patience is not None else "a callback"
-            settings["Weights"] = (
-                f"of epoch {fitted.best_epoch}, chosen by {chooser} on the photos scored here, "
-                "which flatters the scores a little"
-            )
-    return settings | {
-        "Flip at prediction (TTA)": "yes" if run.classifier.test_time_mirror else "no",
-        "Seed": str(config.seed),
-        "handful": version("handful"),
+    )
+
+
+def _head_settings(run: Run) -> dict[str, str]:
+    """How a head on a frozen network was made."""
+    config, extractor, provenance = (
+        run.config,
+        run.classifier.extractor,
+        run.classifier.provenance,
+    )
+    settings = {
+        "Backbone": f"{provenance['backbone']}, frozen, {extractor.embedding_dim} features",
+        "Head": f"logistic regression, C = {run.classifier.head.C:.2g}, " + _strength_origin(run),
+        "Augmented copies per photo": str(config.views)
+        + ("" if config.policy is None else f", drawn from {config.policy.in_words()}"),
     }
+    if "preprocessing" in provenance:
+        said = json.loads(provenance["preprocessing"])
+        settings["Preprocessing"] = ", ".join(f"{name} {value}" for name, value in said.items())
+        source = provenance["source"], provenance.get("revision")
+        settings["Source"] = " @ ".join(filter(None, source))
+    return settings
+
+
+def _network_settings(run: Run, trained: TrainedNetwork) -> dict[str, str]:
+    """How a network was trained."""
+    fitted, recipe = trained.fitted, trained.recipe
+    settings = {
+        "Network": f"{run.classifier.provenance['backbone']}, {trained.num_parameters:,} "
+        f"parameters, {trained.num_trainable:,} trained",
+        "Epochs": f"{fitted.epochs} of {fitted.planned_epochs}"
+        + (f", stopped early: {_STOPPED[fitted.stopped]}" if fitted.stopped else ""),
+        "Optimizer": f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}"
+        + _schedule(recipe),
+        "Batch size": str(recipe.batch_size),
+        "Augmentation": "none"
+        if recipe.policy is None
+        else recipe.policy.in_words() + ("" if run.config.policy is None else " (your own policy)"),
+        **_custom_settings(run, trained),
+    }
+    if recipe.patience is not None or fitted.best_epoch < fitted.epochs:
+        chooser = "the loss" if recipe.patience is not None else "a callback"
+        settings["Weights"] = (
+            f"of epoch {fitted.best_epoch}, chosen by {chooser} on the photos scored here, "
+            "which flatters the scores a little"
+        )
+    return settings

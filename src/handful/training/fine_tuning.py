@@ -107,37 +107,54 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
     probe, table = fit_probe(job, backbone, "f32", split.train)
     parts = _Parts(job, backbone, table, *_lower_maps(job, backbone, probe))
     chosen, where = _choose_epochs(parts, recipe)
-    total = int(chosen.whole.count_params())
-    epochs = chosen.fitted.best_epoch
-    if not epochs:
-        note = (
-            "No epoch of fine-tuning was better than the fitted head alone, which is kept; judged "
-            f"on {where}."
+    if not chosen.fitted.best_epoch:
+        return _keep_probe(parts, recipe, probe, chosen, where)
+    return _train_final(parts, recipe, probe, chosen, where)
+
+
+def _keep_probe(
+    parts: _Parts, recipe: Recipe, probe: Classifier, chosen: _Tuned, where: str
+) -> Trained:
+    """Give the fitted head alone, which no epoch made better."""
+    note = (
+        "No epoch of fine-tuning was better than the fitted head alone, which is kept; judged "
+        f"on {where}."
+    )
+    if parts.job.custom.callbacks:
+        parts.job.reporter.log(
+            "The callbacks were told nothing, for no network was trained to keep."
         )
-        width = probe.extractor.embedding_dim + 1
-        if job.custom.callbacks:
-            job.reporter.log("The callbacks were told nothing, for no network was trained to keep.")
-        # What was not better was undone: below its head the network is as it was.
-        chosen.whole.layers[-1].set_weights(_as_dense(probe.head).get_weights())
-        facts = TrainedNetwork(chosen.fitted, recipe, total, width, note=note, model=chosen.whole)
-        return Trained(probe, network=facts)
+    # What was not better was undone: below its head the network is as it was.
+    chosen.whole.layers[-1].set_weights(_as_dense(probe.head).get_weights())
+    total, width = int(chosen.whole.count_params()), probe.extractor.embedding_dim + 1
+    made = TrainedNetwork(chosen.fitted, recipe, total, width, note=note, model=chosen.whole)
+    return Trained(probe, network=made)
+
+
+def _train_final(
+    parts: _Parts, recipe: Recipe, probe: Classifier, chosen: _Tuned, where: str
+) -> Trained:
+    """Train on all training photos for the number of epochs that was best."""
+    job, split, metadata = parts.job, parts.job.split, parts.backbone.metadata
+    epochs = chosen.fitted.best_epoch
     plan = replace(recipe, epochs=epochs, patience=None)
     tuned = _train_upper(parts, plan, split.train, split.validation, "final")
     classifier = deploy(
         tuned.whole,
-        replace(recipe, image_size=backbone.metadata.image_size),
+        replace(recipe, image_size=metadata.image_size),
         split.index.class_names,
         probe.settings,
-        config,
-        provenance=backbone.metadata.provenance,
+        job.config,
+        provenance=metadata.provenance,
     )
     done, unit = tuned.fitted.epochs, "epoch" if epochs == 1 else "epochs"
     trained = f"{epochs} {unit}" if done == epochs else f"{done} of {epochs} {unit}"
     note = f"Trained for {trained}, a number chosen on {where}."
-    facts = TrainedNetwork(
+    total = int(chosen.whole.count_params())
+    made = TrainedNetwork(
         tuned.fitted, plan, total, tuned.num_trainable, note=note, model=tuned.whole
     )
-    return Trained(classifier, network=facts)
+    return Trained(classifier, network=made)
 
 
 def _choose_epochs(parts: _Parts, recipe: Recipe) -> tuple[_Tuned, str]:
