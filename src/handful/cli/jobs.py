@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -247,18 +247,12 @@ def predict(
     copied = None if sort_into is None else sort_photos(result.index, predictions, sort_into)
     if copied is not None:
         rejected += copied.skipped
-    if as_json:
-        told: dict[str, Any] = {"predictions": [found.to_dict() for found in predictions]}
-        told["errors"] = [asdict(file) for file in rejected]
-        if copied is not None:
-            told["sorted"] = copied.to_dict()
-        terminal.print_json(told if rule is None else {**told, "abstaining": asdict(rule)})
-    elif as_csv:
+    if as_csv:
         terminal.print_csv(*results.prediction_rows(predictions, classifier.class_names))
     else:
-        results.print_predictions(predictions)
-        if rule is not None and classifier.calibration is not None:
-            results.print_abstention(rule, classifier.calibration.source, predictions)
+        source = "" if classifier.calibration is None else classifier.calibration.source
+        answers = results.Answers(predictions, rejected, rule, source, copied)
+        results.give(answers, as_json, results.print_answers)
     if copied is not None and not as_json:
         results.print_sorted(copied)
     if rejected:

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -10,6 +11,7 @@ from handful.cli.terminal import log, print_json, show, warn, warn_rejected
 from handful.wording import format_rate, format_share, number_of, printable
 
 if TYPE_CHECKING:  # A command loads what it prints, and nothing else.
+    from handful.data.index import RejectedFile
     from handful.datasets.archives import ImageFolder
     from handful.evaluation.comparison import Comparison
     from handful.evaluation.evaluation import Evaluation
@@ -35,6 +37,42 @@ class _Result(Protocol):
 
 
 R = TypeVar("R", bound=_Result)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a classifier says of photos, for one who reads or for a program.
+
+    Args:
+        predictions: One for each photo that could be read.
+        rejected: Files that could not, or were not copied, with reasons.
+        rule: When it says "not sure"; None where it always answers.
+        source: Which photos the rule was found on; "" where no calibration is kept.
+        copied: What was copied into folders.
+    """
+
+    predictions: "list[Prediction]"
+    rejected: "Sequence[RejectedFile]"
+    rule: "Abstention | None"
+    source: str
+    copied: "SortedPhotos | None"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `handful predict --json` prints them."""
+        told: dict[str, Any] = {
+            "predictions": [found.to_dict() for found in self.predictions],
+            "errors": [asdict(file) for file in self.rejected],
+        }
+        if self.copied is not None:
+            told["sorted"] = self.copied.to_dict()
+        return told if self.rule is None else {**told, "abstaining": asdict(self.rule)}
+
+
+def print_answers(answers: Answers) -> None:
+    """Show predictions, and how often "not sure" is right."""
+    print_predictions(answers.predictions)
+    if answers.rule is not None and answers.source:
+        print_abstention(answers.rule, answers.source, answers.predictions)
 
 
 def give(result: R, as_json: bool, show_text: Callable[[R], None]) -> None:

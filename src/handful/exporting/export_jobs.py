@@ -182,13 +182,7 @@ def export(
             _write(reference, format, chosen, path, metadata)
         else:
             tells_unusual = _write_page(reference, read, chosen, path, metadata, web)
-        with (
-            reporter.phase("compare"),
-            running_export(path, format, classifier.settings) as (model, computed_by),
-        ):
-            parity = compare(
-                model, computed_by, chosen, reference, classifier, images, reporter.progress
-            )
+        parity = _compared(path, format, chosen, reference, classifier, images, reporter)
         made = Export(
             path=folder,
             file=folder / FILE_NAMES[format],
@@ -406,6 +400,25 @@ def _write(
 
     model = whole_model(classifier)
     (write_keras if format == "keras" else write_litert)(model, path, metadata_texts(metadata))
+
+
+def _compared(
+    path: Path,
+    format: str,
+    precision: str,
+    reference: Classifier,
+    classifier: Classifier,
+    images: TrialImages,
+    reporter: Reporter,
+) -> Parity:
+    """Open what was written as a stranger would, and compare its answers."""
+    with (
+        reporter.phase("compare"),
+        running_export(path, format, classifier.settings) as (model, computed_by),
+    ):
+        return compare(
+            model, computed_by, precision, reference, classifier, images, reporter.progress
+        )
 
 
 def _web_runtime(format: str, given: str | Path | None, reporter: Reporter) -> WebRuntime | None:
