@@ -9,21 +9,19 @@ from handful.errors import UsageError
 from handful.evaluation.evaluation import score
 from handful.models.classifier import Prediction
 from handful.projects.project import Project
+from handful.studio.check_view import finding_cards
 from handful.studio.jobs import JobState
-from handful.studio.view_models import (
+from handful.studio.photos_view import (
     Chip,
     Hint,
     act,
-    answer_of,
-    finding_cards,
-    job_line,
-    line_of,
     photos_view,
-    results_view,
     source_name,
     suggestion_hints,
-    train_view,
 )
+from handful.studio.results_view import results_view
+from handful.studio.train_view import job_line, line_of, train_view
+from handful.studio.use_view import answer_of
 from handful.workflows.labeling import PhotoGroup, Suggestion
 
 

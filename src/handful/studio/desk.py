@@ -18,20 +18,18 @@ from handful.projects.thumbnails import THUMBNAIL_SIDE
 from handful.reporting import Progress, Reporter
 from handful.run_store.store import RunStore
 from handful.run_store.stored_run import StoredRun
+from handful.studio.check_view import FindingCard, finding_cards
 from handful.studio.jobs import CHECK_FOLDER, LABELS_FILE, JobFolder, JobState
-from handful.studio.view_models import (
+from handful.studio.photos_view import (
     HELPED,
-    FindingCard,
     Hint,
     PhotosView,
-    ResultsView,
-    answer_of,
-    finding_cards,
     photos_view,
-    results_view,
     suggestion_hints,
     version_of,
 )
+from handful.studio.results_view import ResultsView, results_view
+from handful.studio.use_view import answer_of
 from handful.wording import number_of
 from handful.workflows.labeling import Labeler
 from handful.workflows.predict import predict

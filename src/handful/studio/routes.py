@@ -12,7 +12,7 @@ from handful.projects.label_store import check_photo_ids
 from handful.serving.problems import Problem, encode_json
 from handful.serving.uploads import Disconnected, HeldBytes, Upload, UploadLimits, read_uploads
 from handful.studio.desk import Desk
-from handful.studio.view_models import act
+from handful.studio.photos_view import act
 
 # A photo's content never changes under its id.
 _FOREVER = {"cache-control": "private, max-age=31536000, immutable"}

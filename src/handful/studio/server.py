@@ -18,7 +18,7 @@ from handful.extras import require
 from handful.projects.project import Project
 from handful.serving.server import listening, return_large_memory
 from handful.studio.desk import Desk
-from handful.studio.view_models import source_name
+from handful.studio.photos_view import source_name
 
 _HOST = "127.0.0.1"
 
