@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from handful.cores import available_cores
 from handful.data.augmentation import EXERCISE_POLICY, apply_views, draw_views
-from handful.features.extractor import available_cores
 from handful.features.keras_runtime import prepare_keras
 
 

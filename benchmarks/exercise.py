@@ -61,9 +61,9 @@ def unpack(archive: Path, folder: Path, num_photos: int | None) -> Path:
 
 def augment(folder: Path, ours: bool, **_: Any) -> dict[str, Any]:
     """Augment the training photos once."""
+    from handful.cores import available_cores
     from handful.data.decoding import DecodeSettings
     from handful.data.index import load_index
-    from handful.features.extractor import available_cores
     from handful.training.batches import decode_images
 
     images = decode_images(load_index(folder / "train"), DecodeSettings(SIZE, "squash"))

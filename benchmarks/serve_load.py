@@ -36,7 +36,7 @@ import json, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from handful.models.classifier import Classifier
-from handful.features.extractor import num_workers
+from handful.cores import num_workers
 from handful.data.decoding import decode
 classifier = Classifier.load(sys.argv[1])
 photos = [path.read_bytes() for path in sorted(Path(sys.argv[2]).glob("*.jpg"))]

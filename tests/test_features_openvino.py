@@ -1,4 +1,3 @@
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import pytest
 from handful.errors import ModelFileError, WeightsError
 from handful.features import openvino as openvino_module
 from handful.features.conversion import FrozenNetwork, check_image
-from handful.features.extractor import available_cores
 from handful.features.openvino import OpenVinoExtractor, openvino_gpu, resolve_precision
 
 
@@ -67,10 +65,6 @@ def test_another_device_compiles_what_a_gpu_would(tiny_network: FrozenNetwork) -
     assert other.precision == "f32" and other.key == f"{own.key} HETERO:CPU"
     np.testing.assert_allclose(other.embed(images), own.embed(images), rtol=1e-5)
     assert OpenVinoExtractor(tiny_network, "f16", "GPU").precision == "f16"
-
-
-def test_cores_are_those_this_process_may_use() -> None:
-    assert 1 <= available_cores() <= (os.cpu_count() or 1)
 
 
 def test_a_network_that_is_none_is_named(tiny_network: FrozenNetwork, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo, write_photo
+from handful.cores import num_workers
 from handful.data.augmentation import EXERCISE_POLICY, VIEWS_POLICY
 from handful.data.decoding import DecodeSettings, decode, fingerprint, mirror
 from handful.data.index import load_index
@@ -22,7 +23,6 @@ from handful.features import embed
 from handful.features import table as table_module
 from handful.features.conversion import FrozenNetwork
 from handful.features.embed import EmbeddedImage, EmbeddingSpec, embed_one
-from handful.features.extractor import num_workers
 from handful.features.openvino import OpenVinoExtractor
 from handful.features.store import SqliteStore
 from handful.features.table import embed_index, scan_index

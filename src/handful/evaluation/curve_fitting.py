@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from handful.cores import available_cores
 from handful.data.splits import stratified_folds
 from handful.errors import DataError
 from handful.evaluation.learning_curve import CurvePoint, LearningCurve, check_start
-from handful.features.extractor import available_cores
 from handful.models.heads import fit_head
 from handful.reporting import Progress
 

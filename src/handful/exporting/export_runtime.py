@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.cores import available_cores
 from handful.data.decoding import DecodeSettings, resize
 from handful.environment import default_variables
 from handful.exporting.export_graph import INPUT_NAME, OUTPUT_NAME
 from handful.exporting.web_browser import find_chromium, page_runner
 from handful.exporting.web_page import unpack
 from handful.extras import require
-from handful.features.extractor import available_cores
 from handful.features.keras_runtime import prepare_keras, require_keras
 
 # From one image (H, W, 3) uint8 RGB to its probabilities (C,).

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.augmentation_policy import AugmentationPolicy
+from handful.cores import num_workers
 from handful.data.augmentation import VIEWS_POLICY, content_view
 from handful.data.decoding import (
     FINGERPRINT_SIDE,
@@ -31,7 +32,7 @@ from handful.data.metadata import (
     unpack_metadata,
 )
 from handful.data.storage import hash_content
-from handful.features.extractor import FeatureExtractor, num_workers
+from handful.features.extractor import FeatureExtractor
 from handful.files.cache import content_key
 
 View = int | str  # 0 the image, 1, 2, ... drawn views, "mirror" its mirror image

@@ -1,7 +1,6 @@
 """What turns images into vectors, whoever computes them: all that the rest knows of it."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,23 +143,6 @@ class Backbone:
     locate: Callable[[BackboneMetadata], tuple[Path, str]] | None = None
     build: "Callable[[BackboneMetadata, bool], keras.Model] | None" = None
     needs: Callable[[BackboneMetadata], str] | None = None
-
-
-def available_cores() -> int:
-    """Processor cores this process may use.
-
-    Returns:
-        1 or more; fewer than the machine has under `taskset` or in a container.
-    """
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
-
-
-def num_workers() -> int:
-    """Threads that decode and wait for a network: two a core keep every core busy."""
-    return 2 * available_cores()
 
 
 def weights_sha256(path: Path) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.cores import num_workers
 from handful.environment import default_variables
 from handful.errors import DeviceError
 from handful.features.conversion import (
@@ -24,7 +25,7 @@ from handful.features.conversion import (
     network_features,
     read_network,
 )
-from handful.features.extractor import FeatureMap, num_workers
+from handful.features.extractor import FeatureMap
 from handful.features.onnx_graph import make_onnx
 from handful.features.openvino import OpenVinoExtractor
 from handful.forks import never_end, start_anew_in_children

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.cores import available_cores
 from handful.errors import ModelFileError, WeightsError
 from handful.features.conversion import (
     FrozenNetwork,
@@ -29,7 +30,7 @@ from handful.features.conversion import (
     reference_features,
     sample_features,
 )
-from handful.features.extractor import FeatureMap, available_cores
+from handful.features.extractor import FeatureMap
 from handful.files.atomic import explain_damage
 from handful.forks import never_end, start_anew_in_children
 

@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.cores import num_workers
 from handful.data.decoding import (
     FINGERPRINT_SIDE,
     Cost,
@@ -24,7 +25,6 @@ from handful.data.index import ImageIndex
 from handful.data.metadata import MEASURES, FileMetadata
 from handful.errors import CostError, DataError
 from handful.features.embed import EmbeddedImage, EmbeddingSpec, ImageScan, embed_one, mean_view
-from handful.features.extractor import num_workers
 from handful.features.store import EmbeddingStore
 from handful.files.atomic import MALFORMED
 from handful.files.tensors import empty_array

@@ -20,11 +20,11 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from handful.cores import num_workers
 from handful.data.decoding import Cost, check_cost, decoding_cost
 from handful.data.index import why_no_image
 from handful.errors import DataError
 from handful.features.embed import embed_one, mean_view
-from handful.features.extractor import num_workers
 from handful.models.classifier import Classifier
 
 MAX_BATCH = 16

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.augmentation_policy import AugmentationPolicy
+from handful.cores import available_cores
 from handful.data.augmentation import apply_views, draw_views
 from handful.data.decoding import DecodeSettings, decode
 from handful.data.index import ImageIndex, load_index
 from handful.errors import DataError, UsageError
-from handful.features.extractor import available_cores
 from handful.features.keras_runtime import prepare_keras, require_keras
 from handful.files.tensors import empty_array
 from handful.forks import start_anew_in_children

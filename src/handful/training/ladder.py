@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.cores import available_cores
 from handful.errors import HandfulError
 from handful.evaluation.evaluation import score
 from handful.evaluation.resampling import Answer
 from handful.features.embed import EmbeddingSpec, mean_view
-from handful.features.extractor import available_cores
 from handful.models.calibration import fit_calibrated_head
 from handful.models.heads import LinearHead
 from handful.training.jobs import EmbeddedImages, TrainingJob
