@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
-# Names of colors, see templates/report.css and `handful.reports.figures`: "right", "wrong", "ink",
+# Names of colors, see templates/charts.css and `handful.reports.figures`: "right", "wrong", "ink",
 # "faint", and for each of several things "c0", "c1", ... after which the first comes again.
 NUM_COLORS = 6
 NARROW_SPACE = "\u202f"

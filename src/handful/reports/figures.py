@@ -39,7 +39,7 @@ _COLORS = {
     "wrong": "#d9541e",
     "ink": "#1d1f23",
     "faint": "#6b7078",
-    # Told apart by people who see colors differently, too; report.css has the same order.
+    # Told apart by people who see colors differently, too; charts.css has the same order.
     "c0": "#2563c9",
     "c1": "#d9541e",
     "c2": "#12805c",

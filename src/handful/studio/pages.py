@@ -23,7 +23,8 @@ PLACES = (
     ("/results", "Results"),
     ("/use", "Use"),
 )
-# In the order in which one overrides another.
+# In the order in which one overrides another; first what reports look like too.
+_SHARED_STYLES = ("tokens", "charts")
 _STYLES = ("studio", "photos", "check", "train", "results", "use", "small")
 
 
@@ -33,10 +34,10 @@ def add_pages(desk: Desk) -> None:
     Args:
         desk: What they work with.
     """
-    tokens = (files("handful.reports") / "templates" / "tokens.css").read_text("utf-8")
-    folder = files("handful.studio") / "page"
-    own = [(folder / f"{name}.css").read_text("utf-8") for name in _STYLES]
-    ui.add_css("\n".join([tokens, *own]), shared=True)
+    shared, folder = files("handful.reports") / "templates", files("handful.studio") / "page"
+    styles = [shared / f"{name}.css" for name in _SHARED_STYLES]
+    styles += [folder / f"{name}.css" for name in _STYLES]
+    ui.add_css("\n".join(style.read_text("utf-8") for style in styles), shared=True)
     makers = (photos_page, check_page, train_page, results_page, use_page)
     for (path, name), make in zip(PLACES, makers, strict=True):
         ui.page(path, title=f"{name} – {desk.project.name}")(_page_of(desk, name, make))
