@@ -127,7 +127,7 @@ def test_trouble_with_photos_is_shown(tmp_path: Path) -> None:
     desk.take(tmp_path / "heap").join()
     assert "has no photo that can be used" in desk.photos_view("all").busy
     assert desk.results() is None and desk.check_cards() is None
-    assert desk.classify("a.jpg", b"")["error"].startswith("There is no classifier yet")
+    assert desk.classifier.answer("a.jpg", b"")["error"].startswith("There is no classifier yet")
 
 
 def test_what_was_kept_is_remembered(tmp_path: Path) -> None:

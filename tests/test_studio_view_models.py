@@ -7,7 +7,6 @@ import pytest
 from conftest import draw_photo, write_photo
 from handful.errors import UsageError
 from handful.evaluation.evaluation import score
-from handful.models.classifier import Prediction
 from handful.projects.project import Project
 from handful.studio.check_view import finding_cards
 from handful.studio.jobs import JobState
@@ -21,7 +20,6 @@ from handful.studio.photos_view import (
 )
 from handful.studio.results_view import results_view
 from handful.studio.train_view import job_line, line_of, train_view
-from handful.studio.use_view import answer_of
 from handful.workflows.labeling import PhotoGroup, Suggestion
 
 
@@ -214,18 +212,6 @@ def test_a_finding_is_a_card_that_knows_what_was_decided(
     kept = [("label-suspect", ids["square2.png"])]
     done = finding_cards(project, report, labels, kept)[0]
     assert [photo.done for photo in done.photos] == ["is now Square", "kept"] and done.is_done
-
-
-def test_an_answer_says_not_sure_and_unusual() -> None:
-    sure = Prediction("a.jpg", "Round", 0.9, {"Square": 0.1, "Round": 0.9}, False, True)
-    assert answer_of(sure) == {
-        "headline": "Round",
-        "is_sure": True,
-        "unusual": "",
-        "bars": [["Round", 0.9, "90.0 %"], ["Square", 0.1, "10.0 %"]],
-    }
-    unsure = answer_of(replace(sure, is_confident=False, is_out_of_distribution=True))
-    assert unsure["headline"] == "Not sure, perhaps Round" and "unlike" in unsure["unusual"]
 
 
 def test_a_project_is_called_like_its_photos(tmp_path: Path) -> None:

@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from handful.checks.findings import are
-from handful.data.decoding import shrunken
-from handful.data.index import why_no_image
-from handful.errors import DataError, HandfulError
+from handful.errors import HandfulError
 from handful.files.atomic import MALFORMED, json_text, read_json
 from handful.files.json_lines import JsonLines
-from handful.models.classifier import Classifier
 from handful.projects.project import Project
-from handful.projects.thumbnails import THUMBNAIL_SIDE
 from handful.reporting import Progress, Reporter
 from handful.run_store.store import RunStore
 from handful.run_store.stored_run import StoredRun
 from handful.studio.check_view import FindingCard, finding_cards
 from handful.studio.jobs import CHECK_FOLDER, LABELS_FILE, JobFolder, JobState
+from handful.studio.latest_classifier import LatestClassifier
 from handful.studio.photos_view import (
     HELPED,
     Hint,
@@ -29,10 +26,8 @@ from handful.studio.photos_view import (
     version_of,
 )
 from handful.studio.results_view import ResultsView, results_view
-from handful.studio.use_view import answer_of
 from handful.wording import number_of
 from handful.workflows.labeling import Labeler
-from handful.workflows.predict import predict
 
 _KEPT_FILE = "kept.jsonl"
 
@@ -53,6 +48,9 @@ class Desk:
 
     Args:
         project: The project.
+
+    Attributes:
+        classifier: The latest run's.
     """
 
     def __init__(self, project: Project) -> None:
@@ -65,7 +63,7 @@ class Desk:
         self._kept = JsonLines(project.folder / _KEPT_FILE)
         self._decided: set[tuple[str, str]] = set()
         self._runs = RunStore(project.runs)
-        self._loaded: tuple[Path, Classifier] | None = None
+        self.classifier = LatestClassifier(self._runs, self.latest_run)
         self._labeler = Labeler(project)
         self._lock = threading.Lock()
 
@@ -234,37 +232,3 @@ class Desk:
         text = json_text(self.project.labels.all())
         (self.check_job.folder / LABELS_FILE).write_text(text, encoding="utf-8")
         self.check_job.begin()
-
-    def classify(self, name: str, data: bytes) -> dict[str, Any]:
-        """Classify a photo with the latest run.
-
-        Args:
-            name: Its file's name.
-            data: Its bytes.
-
-        Returns:
-            See `answer_of`; or "error" with a sentence, where there is no answer.
-
-        Raises:
-            HandfulError: When the run cannot be read.
-        """
-        classifier = self._classifier()
-        if classifier is None:
-            return {"error": "There is no classifier yet; train one first."}
-        try:
-            if reason := why_no_image(data):
-                raise DataError(reason)
-            shrunken(data, THUMBNAIL_SIDE)  # whether it can be decoded, and why not
-        except DataError as error:
-            return {"error": f"{name} {error}."}
-        (answer,) = predict(classifier, data, abstain=True)
-        return answer_of(answer)
-
-    def _classifier(self) -> Classifier | None:
-        run = self.latest_run()
-        if run is None:
-            return None
-        with self._lock:
-            if self._loaded is None or self._loaded[0] != run.path:
-                self._loaded = (run.path, self._runs.classifier(run.path))
-            return self._loaded[1]

@@ -60,9 +60,9 @@ def make_routes(desk: Desk) -> APIRouter:
         return await _with_uploads(request, held, lambda files: _add(desk, files))
 
     @router.post("/classify")
-    async def classify(request: Request) -> Response:
+    async def classify(request: Request, map: bool = False) -> Response:
         def answer(files: list[Upload]) -> dict[str, Any]:
-            return desk.classify(files[0].name, files[0].data)
+            return desk.classifier.answer(files[0].name, files[0].data, with_map=map)
 
         return await _with_uploads(request, held, answer)
 

@@ -1,4 +1,4 @@
-"""Use: photos are dropped and classified."""
+"""Use: photos are dropped and classified, and what the camera sees."""
 
 from nicegui import ui
 
@@ -6,8 +6,12 @@ from handful.studio.desk import Desk
 from handful.studio.elements import empty, whenever, words
 
 
-class TryPhotos(ui.element, component="page/try_photos.js"):  # type: ignore[call-arg,misc]
-    """Where photos are dropped to be classified."""
+class TryPhotos(  # type: ignore[call-arg]
+    ui.element,  # type: ignore[misc]
+    component="page/try_photos.js",
+    dependencies=["page/camera.js"],
+):
+    """Where photos are dropped to be classified, and the camera's image is."""
 
 
 def use_page(desk: Desk) -> None:

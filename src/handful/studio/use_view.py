@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+
+from handful.models.activation_maps import Explanation
 from handful.models.classifier import Prediction
 from handful.wording import format_share
 
@@ -23,4 +26,24 @@ def answer_of(prediction: Prediction) -> dict[str, Any]:
         "is_sure": is_sure,
         "unusual": unusual if prediction.is_out_of_distribution else "",
         "bars": [[name, share, format_share(share)] for name, share in ordered[:5]],
+    }
+
+
+def map_of(explanation: Explanation) -> dict[str, Any]:
+    """Say where a classifier looked.
+
+    Args:
+        explanation: Its map.
+
+    Returns:
+        Plain values: "rows" of numbers from -1 to 1 (above 0 speaks for "label", below for
+        "rival"), and "seen", the part of the photo that they cover: left, top, right, bottom as
+        shares.
+    """
+    largest = float(np.abs(explanation.map).max()) or 1.0
+    return {
+        "rows": (explanation.map / largest).round(2).tolist(),
+        "seen": list(explanation.seen),
+        "label": explanation.class_name,
+        "rival": explanation.rival_name,
     }

@@ -1,0 +1,105 @@
+"""Use in a real browser, with a camera that draws its own pictures."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import draw_photo, write_photo
+from handful.extras import is_installed
+from handful.projects.project import Project
+from handful.reporting import Reporter
+from handful.workflows.train import train
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+# Where every check must run, what is missing is a failure and no reason to skip.
+MUST_RUN = bool(os.environ.get("HANDFUL_BROWSER_TESTS"))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        (CHROMIUM is None or not is_installed("nicegui")) and not MUST_RUN,
+        reason="needs Chromium (Debian: apt install chromium) and the extra studio",
+    ),
+]
+CAMERA = "--use-fake-device-for-media-stream"
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a run, and photos beside it."""
+    root = tmp_path_factory.mktemp("use")
+    for number in range(12):
+        for kind in ("round", "square"):
+            write_photo(root / "sorted" / kind / f"{number}.jpg", draw_photo(kind, number))
+    for number in range(3):
+        write_photo(root / "field" / f"a{number}.jpg", draw_photo("round", 50 + number))
+        write_photo(root / "field" / "more" / f"b{number}.jpg", draw_photo("square", 60 + number))
+    project = Project.create(root / "work")
+    train(root / "sorted", output=project.runs / "first", reporter=Reporter())
+    return project.folder
+
+
+@pytest.fixture(scope="module")
+def address(work: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "handful", "studio", str(work), "--port", "0", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        (found,) = re.findall(r"http://127\.0\.0\.1:\d+/\?token=\S+", process.stdout.readline())
+        yield found
+        process.send_signal(signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def browsers() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM is not None, "HANDFUL_BROWSER_TESTS is set and there is no Chromium"
+    with sync_playwright() as playwright:
+        yield playwright.chromium
+
+
+@pytest.fixture
+def page(browsers: Any, address: str) -> Iterator[Any]:
+    arguments = ["--no-sandbox", CAMERA, "--use-fake-ui-for-media-stream"]
+    browser = browsers.launch(executable_path=CHROMIUM, args=arguments)
+    found, faults = browser.new_page(), []
+    found.set_default_timeout(30_000)
+    found.on("pageerror", lambda error: faults.append(error))
+    found.goto(address)
+    found.goto(address.partition("?")[0] + "use")
+    yield found
+    browser.close()
+    assert faults == []
+
+
+def test_the_camera_is_answered_all_the_time(page: Any) -> None:
+    page.get_by_role("button", name="Use the camera").click()
+    page.locator(".live .bar-row").first.wait_for()
+    page.locator(".rate", has_text="answers a second").wait_for()
+    page.get_by_text("speaks for").wait_for()
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Keep this picture").click()
+    page.locator(".answers .answer", has_text="camera 1.jpg").locator(".bar-row").first.wait_for()
+    page.get_by_role("button", name="Close the camera").click()
+    assert page.evaluate("() => document.querySelector('video').srcObject") is None
+    assert page.locator(".live").is_hidden()
+
+
+def test_why_there_is_no_camera_is_said(browsers: Any, address: str) -> None:
+    denied = "--deny-permission-prompts"
+    browser = browsers.launch(executable_path=CHROMIUM, args=["--no-sandbox", CAMERA, denied])
+    page = browser.new_page()
+    page.goto(address)
+    page.goto(address.partition("?")[0] + "use")
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("alert").get_by_text("The browser may not use the camera").wait_for()
+    browser.close()
