@@ -94,6 +94,25 @@ def test_the_camera_is_answered_all_the_time(page: Any) -> None:
     assert page.locator(".live").is_hidden()
 
 
+def test_a_folder_is_classified_corrected_and_copied(page: Any, work: Path) -> None:
+    page.locator(".folder input").set_input_files(work.parent / "field")
+    page.get_by_text("field: 6 photos, classified by first").wait_for()
+    assert page.get_by_role("row").count() == 7
+    page.get_by_label("What field/more/b0.jpg is").select_option("round")
+    page.locator(".toast", has_text="b0.jpg is round now").wait_for()
+    page.get_by_role("button", name=re.compile("^round")).click()
+    page.locator(".chip[aria-pressed=true]", has_text="round").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save as a table").click()
+    lines = download.value.path().read_text().splitlines()
+    assert len(lines) == 7 and lines[0].startswith("path,label,probability,round,square,")
+    page.get_by_role("button", name="Copy into class folders").click()
+    page.locator(".toast", has_text="6 photos copied to").wait_for()
+    assert (work / "sorted" / "field" / "round" / "b0.jpg").is_file()
+    page.get_by_role("button", name="Another folder").click()
+    page.get_by_role("button", name="Choose a folder").wait_for()
+
+
 def test_why_there_is_no_camera_is_said(browsers: Any, address: str) -> None:
     denied = "--deny-permission-prompts"
     browser = browsers.launch(executable_path=CHROMIUM, args=["--no-sandbox", CAMERA, denied])

@@ -221,6 +221,7 @@ def predict(
     from handful.data.index import load_unlabeled
     from handful.models.calibration import USUAL_ERROR_RATE
     from handful.run_store.store import RunStore
+    from handful.workflows.prediction_table import prediction_rows
     from handful.workflows.sorting import check_sorting_folder, sort_photos
 
     if as_json and as_csv:
@@ -248,7 +249,7 @@ def predict(
     if copied is not None:
         rejected += copied.skipped
     if as_csv:
-        terminal.print_csv(*results.prediction_rows(predictions, classifier.class_names))
+        terminal.print_csv(*prediction_rows(predictions, classifier.class_names))
     else:
         source = "" if classifier.calibration is None else classifier.calibration.source
         answers = results.Answers(predictions, rejected, rule, source, copied)

@@ -15,7 +15,8 @@ from handful.reporting import Progress, Reporter
 from handful.run_store.store import RunStore
 from handful.run_store.stored_run import StoredRun
 from handful.studio.check_view import FindingCard, finding_cards
-from handful.studio.jobs import CHECK_FOLDER, LABELS_FILE, JobFolder, JobState
+from handful.studio.folder_table import FolderTable
+from handful.studio.jobs import CHECK_FOLDER, LABELS_FILE, JobFolder
 from handful.studio.latest_classifier import LatestClassifier
 from handful.studio.photos_view import (
     HELPED,
@@ -51,6 +52,7 @@ class Desk:
 
     Attributes:
         classifier: The latest run's.
+        folder_table: A folder that is classified.
     """
 
     def __init__(self, project: Project) -> None:
@@ -64,13 +66,14 @@ class Desk:
         self._decided: set[tuple[str, str]] = set()
         self._runs = RunStore(project.runs)
         self.classifier = LatestClassifier(self._runs, self.latest_run)
+        self.folder_table = FolderTable(project)
         self._labeler = Labeler(project)
         self._lock = threading.Lock()
 
     @property
-    def jobs(self) -> tuple[JobState | None, JobState | None]:
-        """How far training and check are."""
-        return self.train_job.read(), self.check_job.read()
+    def jobs(self) -> tuple[JobFolder, ...]:
+        """All that works in a process of its own."""
+        return self.train_job, self.check_job, self.folder_table.job
 
     @property
     def version(self) -> str:

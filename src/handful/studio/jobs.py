@@ -16,7 +16,7 @@ from typing import Literal
 from handful.files.atomic import MALFORMED, json_text, read_json
 
 CHECK_FOLDER, LABELS_FILE = "check", "labels.json"
-Verb = Literal["train", "check"]
+Verb = Literal["train", "check", "classify", "share"]
 _STATE_FILE, _CANCEL_FILE = "state.json", "cancel"
 # A process says that it is alive each second; one that is silent for so long has been killed.
 _SILENCE_SECONDS = 20.0
@@ -27,7 +27,7 @@ class JobState:
     """How far a job is.
 
     Args:
-        verb: "train" or "check".
+        verb: "train", "check", "classify" or "share".
         status: "running", "done", "canceled" or "failed".
         what: What is being done, in a word or two.
         done: Work done of this.
@@ -54,11 +54,12 @@ class JobFolder:
 
     Args:
         folder: The project's.
-        verb: "train" or "check".
+        verb: "train", "check", "classify" or "share".
+        module: What its process runs.
     """
 
-    def __init__(self, folder: Path, verb: Verb) -> None:
-        self.project, self.verb = folder, verb
+    def __init__(self, folder: Path, verb: Verb, module: str = "handful.studio.worker") -> None:
+        self.project, self.verb, self._module = folder, verb, module
         self.folder = folder / "jobs" / verb
 
     def read(self) -> JobState | None:
@@ -96,11 +97,12 @@ class JobFolder:
         with suppress(OSError):
             (self.folder / _CANCEL_FILE).touch()
 
-    def begin(self, quality: str = "") -> None:
+    def begin(self, quality: str = "", *given: str) -> None:
         """Start the job's process, unless one is running.
 
         Args:
             quality: What a training is asked for.
+            given: What else the process is told.
         """
         found = self.read()
         if found is not None and found.status == "running":
@@ -108,9 +110,9 @@ class JobFolder:
         now = time.time()
         self.write(JobState(self.verb, what="starting", quality=quality, started=now))
         (self.folder / _CANCEL_FILE).unlink(missing_ok=True)
-        command = [sys.executable, "-m", "handful.studio.worker", self.verb, str(self.project)]
+        command = [sys.executable, "-m", self._module, self.verb, str(self.project)]
         process = subprocess.Popen(
-            [*command, quality],
+            [*command, quality, *given],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -23,6 +23,8 @@ PLACES = (
     ("/results", "Results"),
     ("/use", "Use"),
 )
+# What links to what came of a job say.
+_SEE = {"/results": "See the results", "/check": "See what was found", "/use": "See it"}
 # In the order in which one overrides another; first what reports look like too.
 _SHARED_STYLES = ("tokens", "charts")
 _STYLES = ("studio", "photos", "check", "train", "results", "use", "small")
@@ -78,7 +80,7 @@ def _job_line(desk: Desk) -> None:
     shown: list[JobLine | None] = [None]
 
     def show() -> None:
-        line = line_of(desk.jobs, time.time())
+        line = line_of([job.read() for job in desk.jobs], time.time())
         if line == shown[0]:
             return
         shown[0] = line
@@ -88,7 +90,7 @@ def _job_line(desk: Desk) -> None:
         track.set_visibility(line.share is not None)
         link.set_visibility(bool(line.result))
         link.props(f'href="{line.result}"')
-        link.set_text("See the results" if line.result == "/results" else "See what was found")
+        link.set_text(_SEE.get(line.result, ""))
         fill.style(f"width:{100 * (line.share or 0):.0f}%")
         cancel.set_visibility(line.is_running)
 
@@ -97,5 +99,5 @@ def _job_line(desk: Desk) -> None:
 
 
 def _cancel(desk: Desk) -> None:
-    for job in (desk.train_job, desk.check_job):
+    for job in desk.jobs:
         job.cancel()

@@ -95,9 +95,11 @@ def _make_server(desk: Desk, token: str, port: int, on_ready: Callable[[], None]
     from handful.studio.guard import StudioGuard
     from handful.studio.pages import add_pages
     from handful.studio.routes import make_routes
+    from handful.studio.use_routes import make_use_routes
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(make_routes(desk))
+    app.include_router(make_use_routes(desk))
     add_pages(desk)
     icon = files("handful.serving") / "page" / "icon.svg"
     ui.run_with(

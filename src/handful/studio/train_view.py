@@ -12,7 +12,14 @@ QUALITIES = ("fast", "good", "best")
 LEAST_PHOTOS = 2
 ADVISED_PHOTOS = 10
 _NEWS_SECONDS = 30
-_DOING = {"train": "Training", "check": "Checking"}
+_DOING = {
+    "train": "Training",
+    "check": "Checking",
+    "classify": "Classifying the folder",
+    "share": "Writing for others",
+}
+# Where it is seen what came of it.
+_RESULTS = {"train": "/results", "check": "/check", "classify": "/use", "share": "/use"}
 
 
 @dataclass(frozen=True)
@@ -105,8 +112,7 @@ def job_line(state: JobState | None, now: float) -> JobLine:
     doing = _DOING[state.verb] + (f" ({state.quality})" if state.quality else "")
     if state.status == "done":
         is_new = now - state.updated < _NEWS_SECONDS
-        result = "/results" if state.verb == "train" else "/check"
-        return JobLine(f"{doing} is done.", result=result) if is_new else JobLine("")
+        return JobLine(f"{doing} is done.", result=_RESULTS[state.verb]) if is_new else JobLine("")
     if state.status == "canceled":
         return JobLine(f"{doing} was canceled.")
     if state.status == "failed":

@@ -14,6 +14,13 @@ class TryPhotos(  # type: ignore[call-arg]
     """Where photos are dropped to be classified, and the camera's image is."""
 
 
+class FolderTable(  # type: ignore[call-arg]
+    ui.element,  # type: ignore[misc]
+    component="page/folder_table.js",
+):
+    """A folder that is classified, and its table."""
+
+
 def use_page(desk: Desk) -> None:
     """Make the page.
 
@@ -27,5 +34,6 @@ def use_page(desk: Desk) -> None:
             empty("There is no classifier yet", "Train one; then try it here on new photos.")
         else:
             TryPhotos()
+            FolderTable()
 
     whenever(lambda: desk.latest_run() is None, render)

@@ -137,9 +137,10 @@ def _folders(predictions: Sequence[Prediction]) -> list[str]:
     """The folder of each photo."""
     if not predictions:
         return []
-    names = folder_names([*predictions[0].probabilities, NOT_SURE, UNUSUAL])
-    *classes, not_sure, unusual = names
-    of_class = dict(zip(predictions[0].probabilities, classes, strict=True))
+    # What a person has said may be another class than the classifier knows.
+    labels = dict.fromkeys([*predictions[0].probabilities, *(one.label for one in predictions)])
+    *classes, not_sure, unusual = folder_names([*labels, NOT_SURE, UNUSUAL])
+    of_class = dict(zip(labels, classes, strict=True))
     found = []
     for one in predictions:
         if one.is_confident is False:

@@ -91,7 +91,9 @@ export default {
   methods: {
     async drop(event) {
       this.over = false;
-      await this.ask([...event.dataTransfer.files]);
+      const isFolder = [...event.dataTransfer.items].some((item) => item.webkitGetAsEntry?.()?.isDirectory);
+      this.trouble = isFolder ? "This is a folder: choose it below, at “A whole folder”." : "";
+      if (!isFolder) await this.ask([...event.dataTransfer.files]);
     },
     async choose(event) {
       const files = [...event.target.files];
