@@ -347,5 +347,5 @@ def test_a_browser_that_cannot_run_it_says_so(browser: Any, made: Export) -> Non
     page.add_init_script("delete window.DecompressionStream")
     page.goto(made.file.as_uri())
     page.wait_for_selector("body[data-state=failed]")
-    assert "This browser cannot run the classifier" in page.inner_text("#loading")
+    assert "This browser cannot run the classifier" in page.inner_text("#hint")
     page.close()

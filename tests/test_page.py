@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from handful.features.conversion import FrozenNetwork
+from handful.projects.project import Project
 from handful.reports.run_page import write_report
 from handful.reports.training_charts import history_charts
 from handful.workflows.check import check
@@ -304,6 +305,28 @@ def test_not_sure_and_unlike_are_said(
 
 
 @pytest.mark.slow
+def test_a_wrong_answer_is_corrected(
+    watch: Watch, server: Live, photos: dict[str, bytes], tmp_path: Path
+) -> None:
+    page, name = watch.page, "round-000.jpg"
+    drop(page, {name: photos[name]})
+    wait_for_status(page, "1 file done.")
+    assert page.get_by_label("Wrong?").count() == 0
+    server.service.project = project = Project.create(tmp_path / "work")
+    page.reload()
+    page.get_by_text("it keeps those that you correct").wait_for()
+    drop(page, {name: photos[name]})
+    page.get_by_label(f"Wrong? What {name} is").select_option("square")
+    page.get_by_text("Thank you. It is noted as square").wait_for()
+    (found,) = project.inbox.waiting
+    assert (found.class_name, found.predicted) == ("square", "round")
+    server.service.project = None
+    drop(page, {name: photos[name]})
+    page.locator("#results > li").first.get_by_label("Wrong?").select_option("square")
+    page.get_by_text("Not noted: this server takes no corrections").wait_for()
+
+
+@pytest.mark.slow
 def test_hostile_names_and_classes_are_shown_as_text(
     watch: Watch, photos: dict[str, bytes]
 ) -> None:
@@ -352,7 +375,7 @@ def test_it_fits_a_phone_and_a_desk_by_day_and_by_night(
     wait_for_status(page, "4 files done")
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
     back = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
-    assert (back == "rgb(255, 255, 255)") == (scheme == "light")
+    assert (back == "rgb(246, 246, 243)") == (scheme == "light")
     for button in page.locator("button:visible, .button:visible, select:visible").all():
         assert button.bounding_box()["height"] >= 44
 

@@ -436,7 +436,8 @@ def test_names_are_checked_at_the_loopback_and_where_some_are_given(tiny_run: Pa
     batcher = Batcher(Classifier.load(tiny_run))
 
     def hosts(**options: Any) -> set[str]:
-        made = server_module._make_service(batcher, {}, ServeConfig(**options), None)
+        config = ServeConfig(**options)
+        made = server_module._make_service(batcher, {}, config, None, tiny_run)
         return set(made.allowed_hosts)
 
     assert hosts() == {"localhost", "127.0.0.1", "[::1]"}

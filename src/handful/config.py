@@ -435,6 +435,8 @@ class ServeConfig(DeviceOptions):
         decode_seconds: What decoding the images of one request may cost, in seconds of a
             processor core; memory counts as time, 1.2 GB as 5 s.
         drain_seconds: Time that requests have to end in when the server is stopped.
+        corrections: Folder of the project that takes corrections, made where nothing is; None takes
+            the one that the run lies in, and no corrections where that is in none.
         quiet: Log no requests, only warnings and errors.
     """
 
@@ -461,6 +463,11 @@ class ServeConfig(DeviceOptions):
     )
     drain_seconds: float = option(
         20.0, "Time that requests have to end in when stopped.", least=0, most=3600
+    )
+    corrections: str | None = option(
+        None,
+        'Project that takes what people say is "wrong, it is ..." [the one that the run is in].',
+        metavar="DIR",
     )
     quiet: bool = option(False, "Log warnings and errors, not requests.", short="-q")
 

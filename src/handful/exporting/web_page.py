@@ -23,6 +23,7 @@ from handful.exporting.web_runtime import WebRuntime
 from handful.features.onnx_graph import make_onnx
 from handful.models.classifier import Classifier
 from handful.models.novelty import NoveltyDetector
+from handful.reports.photo_page import page_script, page_style, render_page
 
 # What people send by mail. Training photos' embeddings are in a page only where it stays below.
 MAX_BYTES = 15_000_000
@@ -198,14 +199,11 @@ def _worker_source(script: str) -> str:
 
 
 def _render(described: Mapping[str, Any], parts: Mapping[str, str]) -> bytes:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    style, script = _read("page.css"), _read("page.js")
-    page = environment.get_template("page.html").render(
+    style, script = page_style(_read("page.css")), page_script(_read("page.js"))
+    page = render_page(
+        _FOLDER / "page.html",
+        hint="Loading the classifier …",
+        is_live=True,
         names=described["classNames"],
         metadata=described["metadata"],
         figures=described["figures"],

@@ -1,13 +1,15 @@
 """The HTTP application: what each address takes and gives."""
 
 from importlib.metadata import version
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from handful.reports.photo_page import page_script, page_style, render_page
+from handful.serving.corrections import take_correction
 from handful.serving.guards import Guard
 from handful.serving.predict_endpoint import predict
 from handful.serving.problems import Problem, encode_json
@@ -29,6 +31,7 @@ _PAGE_TYPES = {
     "icon.svg": "image/svg+xml",
 }
 _PAGES = {"/": "index.html", "/docs": "docs.html"}
+_HINT = "Photos are sent to this server only, and it keeps none of them."
 _FRESH = {"cache-control": "no-cache"}
 
 
@@ -54,6 +57,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.add_middleware(Guard, service=service)
     _add_predict(app, service)
+    _add_corrections(app, service)
     _add_health(app, service)
     _add_descriptions(app, service)
     _add_pages(app)
@@ -83,6 +87,25 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         return await predict(service, request, error_rate, coverage)
 
 
+def _add_corrections(app: FastAPI, service: Service) -> None:
+    refused = describe_problems(400, 401, 403, 404, 408, 413, 415, 421, 422, 431, 500, 503)
+    extra = {**TOKEN_MAYBE["openapi_extra"], **describe_body(service.limits)}
+
+    @app.post(
+        "/corrections",
+        status_code=204,
+        responses=refused,
+        operation_id="correct",
+        **{**TOKEN_MAYBE, "openapi_extra": extra},
+    )
+    async def correct(request: Request, label: str = "", predicted: str = "") -> Response:
+        """Say what a photo is that was classified wrong.
+
+        Photo and class wait in the project's inbox, where somebody takes them over or not.
+        """
+        return await take_correction(service, request, label, predicted)
+
+
 def _add_health(app: FastAPI, service: Service) -> None:
     @app.get("/healthz", responses=describe_problems(403, 421))
     async def healthz() -> dict[str, str]:
@@ -109,7 +132,8 @@ def _add_descriptions(app: FastAPI, service: Service) -> None:
             "decode_seconds": service.limits.decode_seconds,
             "max_waiting": service.batcher.max_waiting,
         }
-        fields = {**service.card, "limits": limits}
+        takes = {"takes_corrections": service.project is not None}
+        fields = {**service.card, **takes, "limits": limits}
         return Response(encode_json(fields), media_type="application/json")
 
     @app.get(
@@ -124,8 +148,7 @@ def _add_descriptions(app: FastAPI, service: Service) -> None:
 
 
 def _add_pages(app: FastAPI) -> None:
-    folder = files("handful.serving") / "page"
-    texts = {name: (folder / name).read_bytes() for name in (*_PAGES.values(), *_PAGE_TYPES)}
+    texts = _page_texts()
 
     @app.get("/", include_in_schema=False)
     @app.get("/docs", include_in_schema=False)
@@ -137,6 +160,17 @@ def _add_pages(app: FastAPI) -> None:
         if name not in _PAGE_TYPES:
             raise HTTPException(404)
         return Response(texts[name], headers={"content-type": _PAGE_TYPES[name], **_FRESH})
+
+
+def _page_texts() -> dict[str, str]:
+    folder = Path(__file__).parent / "page"
+    texts = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+    return {
+        **texts,
+        "index.html": render_page(folder / "index.html", hint=_HINT, is_live=False),
+        "app.css": page_style(texts["app.css"]),
+        "app.js": page_script(texts["app.js"]),
+    }
 
 
 def _add_refusals(app: FastAPI) -> None:

@@ -24,6 +24,7 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "option": (422, "A parameter is out of range"),
     "head-too-large": (431, "The request's head is too large"),
     "internal": (500, "The server has failed"),
+    "inbox-full": (503, "Too many corrections wait"),
     "queue-full": (503, "The queue is full"),
     "not-ready": (503, "The server is not ready"),
     "stopping": (503, "The server is stopping"),

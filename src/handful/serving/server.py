@@ -129,7 +129,7 @@ def _serve(run: Path, config: ServeConfig, announce: Callable[[str], None], stop
         # The network is compiled in a thread while FastAPI is imported.
         compiled = pool.submit(batcher.warm_up)
         try:
-            service = _make_service(batcher, card, config, token)
+            service = _make_service(batcher, card, config, token, run)
             _warn_of_exposure(config, token)
             _run_server(service, compiled, listener, config, announce, stop, watch_signals)
             ends_at = (service.told_at or 0.0) + max(1.0, config.drain_seconds) + _LAST_SECONDS
@@ -213,10 +213,11 @@ def read_token() -> str | None:
 
 
 def _make_service(
-    batcher: Batcher, card: dict[str, Any], config: ServeConfig, token: str | None
+    batcher: Batcher, card: dict[str, Any], config: ServeConfig, token: str | None, run: Path
 ) -> "Service":
     try:
         import handful.serving.connections  # noqa: F401 - all that is needed later, said now
+        from handful.serving.corrections import find_project
         from handful.serving.guards import LOOPBACK_NAMES
         from handful.serving.service import Service
         from handful.serving.uploads import UploadLimits
@@ -241,6 +242,7 @@ def _make_service(
         public_names=config.allow_host,
         root_path=config.root_path,
         token=token,
+        project=find_project(run, config.corrections),
     )
 
 
@@ -332,6 +334,9 @@ def _welcome(addresses: list[str], service: "Service", config: ServeConfig) -> l
     names = service.card["class_names"]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     line = f"serving at {addresses[0]} ({', '.join(names[:5])}{more}); press Ctrl-C to stop"
+    lines = [line]
+    if service.project is not None:
+        lines.append(f"Corrections that are made on its page wait in {service.project.folder}.")
     if config.is_loopback or not sys.stdout.isatty():
-        return [line]
-    return [line, *invitation(addresses, sys.stdout.encoding).splitlines()]
+        return lines
+    return [*lines, *invitation(addresses, sys.stdout.encoding).splitlines()]

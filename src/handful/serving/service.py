@@ -7,6 +7,7 @@ from typing import Any
 
 from handful.data.decoding import MAX_BYTES, MAX_SECONDS, Cost
 from handful.errors import UsageError
+from handful.projects.project import Project
 from handful.serving.batching import Batcher
 from handful.serving.problems import Problem
 from handful.serving.serving_metrics import ServingMetrics
@@ -28,6 +29,7 @@ class Service:
         public_names: Names that a proxy in front is called by, which may hide them from Host.
         root_path: Path that a proxy in front leaves before the server's own, such as "/photos".
         token: What a client must send as "Authorization: Bearer ..."; None asks for nothing.
+        project: Whose inbox takes corrections; None where none are taken.
         is_ready: Whether the network is compiled.
         told_at: When it was told to end, on the monotonic clock; None before.
 
@@ -43,6 +45,7 @@ class Service:
     public_names: tuple[str, ...] = ()
     root_path: str = ""
     token: str | None = None
+    project: Project | None = None
     is_ready: bool = False
     told_at: float | None = None
 

@@ -2,6 +2,7 @@
 
 from nicegui import ui
 
+from handful.reports.photo_page import CAMERA
 from handful.studio.desk import Desk
 from handful.studio.elements import empty, whenever, words
 
@@ -9,7 +10,7 @@ from handful.studio.elements import empty, whenever, words
 class TryPhotos(  # type: ignore[call-arg]
     ui.element,  # type: ignore[misc]
     component="page/try_photos.js",
-    dependencies=["page/camera.js"],
+    dependencies=[CAMERA],
 ):
     """Where photos are dropped to be classified, and the camera's image is."""
 

@@ -1,32 +1,23 @@
 // The page's own script: photos in, one request each, answers out. Nothing from elsewhere.
 // Addresses are relative: a proxy may have put the page under any path.
-"use strict";
-
 const AT_ONCE = 4;
 const TRIES = 5;
-const MOST_BARS = 5;
-const $ = (id) => document.getElementById(id);
-// As `format_share` in wording.py: 0 and 100 are said only of exactly these.
-function percent(share) {
-  if (share === 0 || share === 1) return `${100 * share} %`;
-  for (const digits of [1, 2, 3]) {
-    const text = (100 * share).toFixed(digits);
-    if (0 < Number(text) && Number(text) < 100) return `${text} %`;
-  }
-  return share < 0.5 ? "0.001 %" : "99.999 %";
-}
+const ENDING = "jpg";
+const CAMERA_SIZE = { width: 1280, height: 960 };
 
-
-let token = sessionStorage.getItem("handful-token") || "";
+let token = takeToken() || sessionStorage.getItem("handful-token") || "";
 let model = null;
-let stream = null;
 let running = 0;
-let done = 0;
-let unreadable = 0;
-let unanswered = 0;
-let total = 0;
-let shots = 0;
 const queue = [];
+
+// A token that came behind the address's #, which no server and no log sees; it is not left there.
+function takeToken() {
+  const found = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (!found) return "";
+  history.replaceState(null, "", location.pathname + location.search);
+  sessionStorage.setItem("handful-token", found);
+  return found;
+}
 
 function headers() {
   return token ? { Authorization: `Bearer ${token}` } : {};
@@ -55,11 +46,12 @@ async function begin() {
   $("token-form").hidden = true;
   $("work").hidden = false;
   $("about").textContent = describe(model);
-  offerErrorRates(model.calibration ? model.calibration.abstaining : []);
-  const hasCamera = Boolean(navigator.mediaDevices && navigator.mediaDevices.getUserMedia);
-  $("camera").hidden = !hasCamera;
-  // A phone's own camera app, where the page may not use the camera itself.
-  $("capture-label").hidden = $("capture").hidden = hasCamera;
+  const rules = model.calibration ? model.calibration.abstaining : [];
+  offerErrorRates(rules.map(({ error_rate: rate }) => [rate, rate]));
+  offerCamera();
+  if (model.takes_corrections) {
+    $("hint").textContent = "Photos are sent to this server only; it keeps those that you correct, and no others.";
+  }
 }
 
 function describe(card) {
@@ -73,45 +65,24 @@ function describe(card) {
   return `Classes: ${shown}. Correct on ${some} of ${all} photos it had not seen in training.`;
 }
 
-function offerErrorRates(rows) {
-  const select = $("error-rate");
-  select.replaceChildren();
-  for (const row of rows) {
-    const option = document.createElement("option");
-    option.value = String(row.error_rate);
-    // Never rarer than it may be: 28 % is 1 in 3.
-    option.textContent = `1 in ${Math.floor(1 / row.error_rate + 1e-9)}`;
-    select.append(option);
-  }
-  const never = document.createElement("option");
-  never.value = "";
-  never.textContent = "off, always answer";
-  select.append(never);
-  // 1 in 100 where that can be shown, else the smallest that can.
-  const usual = rows.findIndex((row) => row.error_rate === 0.01);
-  select.selectedIndex = usual >= 0 ? usual : Math.max(0, rows.length - 1);
-  $("options").hidden = !rows.length;
-}
-
 function add(files) {
-  for (const file of files) {
-    const card = makeCard(file);
-    $("results").prepend(card);
-    queue.push({ file, card });
-    total += 1;
-  }
-  $("tools").hidden = !total;
+  if (!model) return;
+  for (const file of files) queue.push({ file, card: addCard(file) });
   tellStatus();
   next();
 }
 
 function next() {
   while (running < AT_ONCE && queue.length) {
-    const job = queue.shift();
+    const { file, card } = queue.shift();
     running += 1;
-    ask(job.file)
-      .then((answer) => showAnswer(job, answer))
-      .catch((error) => showError(job, error))
+    ask(file)
+      .then((answer) => {
+        const isSure = answer.is_confident !== false;
+        showAnswer(card, Object.entries(answer.probabilities), isSure, answer.is_out_of_distribution);
+        if (model.takes_corrections) offerCorrection(file, card, answer.label);
+      })
+      .catch((error) => showFailure(card, file, error.message, error instanceof Unreadable))
       .finally(() => {
         running -= 1;
         done += 1;
@@ -120,6 +91,14 @@ function next() {
       });
   }
 }
+
+function forget() {
+  const waiting = queue.length;
+  queue.length = 0;
+  return waiting;
+}
+
+function watchCamera() {}
 
 // A photo that cannot be classified, whoever is asked.
 class Unreadable extends Error {}
@@ -156,179 +135,41 @@ async function ask(file) {
   }
 }
 
-function makeCard(file) {
-  const card = $("card").content.firstElementChild.cloneNode(true);
-  card.querySelector(".name").textContent = file.name;
-  card.querySelector(".answer").textContent = "…";
-  card.classList.add("bare");
-  const picture = card.querySelector("img");
-  picture.addEventListener("load", () => {
-    picture.hidden = false;
-    card.classList.remove("bare");
-    URL.revokeObjectURL(picture.src);
+function offerCorrection(file, card, predicted) {
+  const line = $("correction").content.firstElementChild.cloneNode(true);
+  const select = line.querySelector("select");
+  const names = model.class_names.filter((name) => name !== predicted);
+  select.append(new Option("Wrong, it is …", ""), ...names.map((name) => new Option(name, name)));
+  select.setAttribute("aria-label", `Wrong? What ${file.name} is`);
+  select.addEventListener("change", () => {
+    if (select.value) correct(file, line, predicted, select.value);
   });
-  picture.addEventListener("error", () => URL.revokeObjectURL(picture.src));
-  picture.src = URL.createObjectURL(file);
-  return card;
+  card.querySelector(".found").append(line);
 }
 
-function showAnswer({ card }, answer) {
-  const sure = answer.is_confident !== false;
-  card.querySelector(".answer").textContent = sure
-    ? answer.label
-    : `Not sure – perhaps ${answer.label}`;
-  const notes = [];
-  if (answer.is_out_of_distribution) {
-    notes.push("Looks unlike the training photos, it may be none of these classes.");
-  }
-  card.querySelector(".note").textContent = notes.join(" ");
-  card.classList.toggle("unsure", !sure);
-  const shares = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
-  for (const [label, share] of shares.slice(0, MOST_BARS)) {
-    card.querySelector(".bars").append(makeBar(label, share));
-  }
-}
-
-function makeBar(label, share) {
-  const row = document.createElement("li");
-  const name = document.createElement("span");
-  name.className = "label";
-  name.textContent = name.title = label;
-  const value = document.createElement("span");
-  value.className = "share";
-  value.textContent = percent(share);
-  const drawing = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  drawing.setAttribute("viewBox", "0 0 100 10");
-  drawing.setAttribute("preserveAspectRatio", "none");
-  drawing.setAttribute("aria-hidden", "true");
-  for (const [kind, width] of [["all", 100], ["part", 100 * share]]) {
-    const box = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-    box.setAttribute("class", kind);
-    box.setAttribute("width", String(width));
-    box.setAttribute("height", "10");
-    drawing.append(box);
-  }
-  row.append(name, drawing, value);
-  return row;
-}
-
-function showError({ file, card }, error) {
-  const isUnreadable = error instanceof Unreadable;
-  if (isUnreadable) {
-    unreadable += 1;
-  } else {
-    unanswered += 1;
-  }
-  card.classList.add("bad");
-  card.querySelector(".answer").textContent = `${file.name} ${error.message}`;
-  card.querySelector(".name").textContent = isUnreadable ? "Not read" : "No answer";
-}
-
-function tellStatus() {
-  if (!total) {
-    $("status").textContent = "";
+async function correct(file, line, predicted, label) {
+  const [select, told] = [line.querySelector("select"), line.querySelector("span")];
+  select.disabled = true;
+  told.textContent = "…";
+  const form = new FormData();
+  form.append("file", file, file.name);
+  const address = `corrections?${new URLSearchParams({ label, predicted })}`;
+  const response = await fetch(address, { method: "POST", body: form, headers: headers() }).catch(() => null);
+  if (response && response.ok) {
+    told.textContent = `Thank you. It is noted as ${label}, for whoever keeps the classifier.`;
     return;
   }
-  const photos = (number) => `${number} ${number === 1 ? "file" : "files"}`;
-  const bad = [[unreadable, "could not be read"], [unanswered, "got no answer"]]
-    .filter(([number]) => number)
-    .map(([number, what]) => `, ${number} of them ${what}`)
-    .join("");
-  $("status").textContent = done < total
-    ? `${done} of ${photos(total)} done …`
-    : `${photos(total)} done${bad}.`;
-}
-
-async function openCamera() {
-  $("camera").disabled = true; // a second stream could not be closed
-  try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-    $("video").srcObject = stream;
-    await $("video").play();
-  } catch (error) {
-    closeCamera();
-    $("status").textContent = `The camera cannot be used (${error.name}). Choose a photo instead.`;
-    return;
-  }
-  $("viewfinder").hidden = false;
-  $("shoot").focus();
-}
-
-function closeCamera() {
-  for (const track of stream ? stream.getTracks() : []) {
-    track.stop();
-  }
-  stream = null;
-  $("video").srcObject = null;
-  $("viewfinder").hidden = true;
-  $("camera").disabled = false;
-  $("camera").focus();
-}
-
-function shoot() {
-  const video = $("video");
-  const canvas = document.createElement("canvas");
-  canvas.width = video.videoWidth;
-  canvas.height = video.videoHeight;
-  canvas.getContext("2d").drawImage(video, 0, 0);
-  shots += 1;
-  const name = `camera ${shots}.jpg`;
-  canvas.toBlob((blob) => add([new File([blob], name, { type: "image/jpeg" })]), "image/jpeg", 0.92);
-}
-
-function clearResults() {
-  queue.length = 0;
-  $("results").replaceChildren();
-  total = running;
-  done = unreadable = unanswered = 0;
-  $("tools").hidden = true;
-  tellStatus();
-  $("choose").focus();
-}
-
-function listen() {
-  for (const id of ["choose", "capture"]) {
-    $(id).addEventListener("change", (event) => {
-      add([...event.target.files]);
-      event.target.value = "";
-    });
-  }
-  $("camera").addEventListener("click", openCamera);
-  $("shoot").addEventListener("click", shoot);
-  $("close-camera").addEventListener("click", closeCamera);
-  $("clear").addEventListener("click", clearResults);
-  $("token-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    token = $("token").value.trim();
-    sessionStorage.setItem("handful-token", token);
-    begin();
-  });
-  // Anywhere on the page will do; a photo that misses the frame must not replace the page.
-  let depth = 0;
-  document.addEventListener("dragenter", (event) => {
-    event.preventDefault();
-    depth += 1;
-    $("drop").classList.add("over");
-  });
-  document.addEventListener("dragleave", () => {
-    depth = Math.max(0, depth - 1);
-    $("drop").classList.toggle("over", depth > 0);
-  });
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    depth = 0;
-    $("drop").classList.remove("over");
-    if (model) {
-      add([...event.dataTransfer.files]);
-    }
-  });
-  document.addEventListener("paste", (event) => {
-    if (model && event.clipboardData.files.length) {
-      add([...event.clipboardData.files]);
-    }
-  });
+  const answer = response ? await response.json().catch(() => ({})) : { detail: "the server does not answer" };
+  told.textContent = `Not noted: ${answer.detail || `status ${response.status}`}`;
+  select.value = "";
+  select.disabled = false;
 }
 
 listen();
+$("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = $("token").value.trim();
+  sessionStorage.setItem("handful-token", token);
+  begin();
+});
 begin();

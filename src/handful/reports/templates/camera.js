@@ -1,11 +1,9 @@
-// A camera for any page: seen in a <video>, its frames as JPEG files.
-//
-//   import { closeCamera, hasCamera, openCamera, pictureOf } from "camera";
+// A camera for any page: seen in a <video>, its frames as files.
 
 const REASONS = {
-  NotAllowedError: "The browser may not use the camera. Allow it at the address bar, then try again; or choose photos instead.",
-  NotFoundError: "No camera was found. Connect one and try again, or choose photos instead.",
-  NotReadableError: "Another program uses the camera. Close it and try again, or choose photos instead.",
+  NotAllowedError: "The browser may not use the camera. Allow it at the address bar, then try again; or choose a photo instead.",
+  NotFoundError: "No camera was found. Connect one and try again, or choose a photo instead.",
+  NotReadableError: "Another program uses the camera. Close it and try again, or choose a photo instead.",
 };
 
 // Browsers give a camera to pages from this computer or from https alone; elsewhere an
@@ -23,7 +21,7 @@ export async function openCamera(video, ideal = { width: 1280, height: 960 }) {
     await video.play();
   } catch (error) {
     closeCamera(video);
-    throw new Error(REASONS[error.name] || `The camera cannot be used (${error.name}). Choose photos instead.`);
+    throw new Error(REASONS[error.name] || `The camera cannot be used (${error.name}). Choose a photo instead.`);
   }
 }
 
@@ -33,14 +31,15 @@ export function closeCamera(video) {
   video.srcObject = null;
 }
 
-// What the camera sees now, as a JPEG; its shorter side has `side` pixels at most (0 for all).
+// What the camera sees now, as a file of the kind that its name says; its shorter side has `side`
+// pixels at most (0 for all).
 export async function pictureOf(video, name = "camera.jpg", side = 0, quality = 0.92) {
-  const shorter = Math.min(video.videoWidth, video.videoHeight);
-  const scale = side ? Math.min(1, side / shorter) : 1;
+  const scale = side ? Math.min(1, side / Math.min(video.videoWidth, video.videoHeight)) : 1;
   const canvas = document.createElement("canvas");
   canvas.width = Math.round(scale * video.videoWidth);
   canvas.height = Math.round(scale * video.videoHeight);
   canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
-  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", quality));
-  return new File([blob], name, { type: "image/jpeg" });
+  const type = name.endsWith(".png") ? "image/png" : "image/jpeg";
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, quality));
+  return new File([blob], name, { type });
 }
