@@ -5,9 +5,16 @@ above 0.9 whose embeddings agree, or above 0.97 where they agree roughly; and ha
 small thumbnails and the details of larger ones. `--look` writes examples of what rules differ in.
 
     python benchmarks/near_duplicates.py PHOTOS... [--look FOLDER] [--size 30000]
+
+`--scale` measures the search past the size up to which all pairs are compared, on thumbnails that
+are drawn: of real photos' crops of 35 to 90 % of each side, mirrored and turned over at random, and
+of a fifth as many copies of these: re-encoded, brighter or darker, cropped again, or noisy.
+
+    python benchmarks/near_duplicates.py PHOTOS... --scale 100000 1000000 [--all-pairs 100000]
 """
 
 import argparse
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,6 +30,7 @@ from handful.data.splits import duplicate_groups
 from handful.features.store import open_store
 from handful.reporting import Reporter
 from handful.training.steps import embed_images
+from memory import PeakMemory
 from pipelines import machine
 
 Pairs = set[tuple[int, int]]
@@ -87,14 +95,87 @@ def time_search(fingerprints: NDArray[np.uint8], size: int) -> None:
         print(f"{len(made):,} {name}: {len(found):,} pairs in {took}", flush=True)
 
 
+def draw_thumbnails(photos: NDArray[np.uint8], size: int, copies: float) -> NDArray[np.uint8]:
+    """Fingerprints (N, 1024) of crops of photos (n, 128, 128), and of copies of such crops."""
+    rng = np.random.default_rng(size)
+    drawn = np.empty((size, FINGERPRINT_SIDE, FINGERPRINT_SIDE), np.uint8)
+    num_own = size - int(size * copies)
+    crops: list[tuple[int, slice, slice, int, int]] = []
+    for number in range(size):
+        if number < num_own:
+            sides = (128 * rng.uniform(0.35, 0.9, 2)).astype(int).tolist()
+            places = [int(rng.integers(0, 129 - side)) for side in sides]
+            rows, columns = (slice(a, a + side) for a, side in zip(places, sides, strict=True))
+            turns = (1 - 2 * rng.integers(0, 2, 2)).tolist()
+            crops.append((int(rng.integers(len(photos))), rows, columns, *turns))
+        row, rows, columns, down, across = crops[
+            number if number < num_own else rng.integers(num_own)
+        ]
+        crop = np.ascontiguousarray(photos[row, rows, columns][::down, ::across])
+        if number >= num_own:
+            crop = change(crop, rng)
+        drawn[number] = cv2.resize(crop, drawn.shape[1:], interpolation=cv2.INTER_AREA)
+    return drawn.reshape(size, -1)[rng.permutation(size)]
+
+
+def change(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A copy as people and programs make them."""
+    kind = rng.integers(4)
+    if kind == 0:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 90))]
+        return cv2.imdecode(cv2.imencode(".jpg", crop, quality)[1], cv2.IMREAD_GRAYSCALE)
+    if kind == 1:
+        return cv2.convertScaleAbs(crop, alpha=rng.uniform(0.7, 1.2), beta=rng.uniform(-20, 20))
+    if kind == 2:
+        top, bottom, left, right = rng.integers(0, 4, 4)
+        return crop[top : len(crop) - bottom, left : crop.shape[1] - right]
+    return np.clip(crop + rng.normal(0, 15, crop.shape), 0, 255).astype(np.uint8)
+
+
+def measure_scale(photos: list[Path], sizes: list[int], all_pairs: int) -> None:
+    """Print time and memory of the search by a tree, and which pairs it misses."""
+    greys = []
+    for source in photos:
+        index = load_index(source, least_classes=1)
+        for row in range(len(index)):
+            grey = cv2.cvtColor(decode(index.read(row), DecodeSettings(128)), cv2.COLOR_RGB2GRAY)
+            greys.append(grey)
+    print(f"{len(greys):,} photos: {', '.join(source.stem for source in photos)}")
+    print("| thumbnails | pairs | seconds | of processor time | MB | all pairs | in both |")
+    print("|---|---|---|---|---|---|---|")
+    for size in sizes:
+        with tempfile.TemporaryFile() as file:
+            # In a file, where a million of them lie when photos are embedded.
+            prints = np.memmap(file, np.uint8, "w+", shape=(size, FINGERPRINT_SIDE**2))
+            prints[:] = draw_thumbnails(np.stack(greys), size, 1 / 6)
+            started, busy = time.perf_counter(), time.process_time()
+            with PeakMemory() as memory:
+                found = near_duplicate_pairs(prints, all_pairs=0)
+            seconds, busy = time.perf_counter() - started, time.process_time() - busy
+            cells = [f"{size:,}", f"{len(found):,}", f"{seconds:.1f}", f"{busy:.1f}"]
+            cells.append(f"{memory.megabytes:.0f}")
+            if size <= all_pairs:
+                busy = time.process_time()
+                exact = set(near_duplicate_pairs(prints, all_pairs=size))
+                busy = time.process_time() - busy
+                both = len(exact & set(found))
+                cells += [f"{len(exact):,}, {busy:.1f} s", f"{both:,}"]
+            print("| " + " | ".join(cells) + " |", flush=True)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("photos", type=Path, nargs="+")
     parser.add_argument("--look", type=Path, help="folder for examples of what rules differ in")
     parser.add_argument("--size", type=int, default=0, help="photos to time the search of")
+    parser.add_argument("--scale", type=int, nargs="+", help="sizes to measure the tree at")
+    parser.add_argument("--all-pairs", type=int, default=100_000, help="compare it up to this size")
     arguments = parser.parse_args()
     print(machine())
+    if arguments.scale:
+        measure_scale(arguments.photos, arguments.scale, arguments.all_pairs)
+        return
     print("| photos | thumbnails | embeddings | details | t - d | e - d | d - e | in groups |")
     print("|---|---|---|---|---|---|---|---|")
     for photos in arguments.photos:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from handful.cores import available_cores, num_workers
+from handful.cores import available_cores, in_order, num_workers
 
 
 def test_cores_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,3 +20,26 @@ def test_what_is_no_number_of_cores_says_nothing(
     own = available_cores()
     monkeypatch.setenv("HANDFUL_CORES", given)
     assert available_cores() == own
+
+
+def test_work_comes_back_in_order_and_waits_to_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANDFUL_CORES", "2")
+    begun: list[int] = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        return item * item
+
+    results = in_order(work, range(100))
+    assert [next(results), next(results)] == [0, 1]
+    assert len(begun) <= 6
+    assert list(results) == [item * item for item in range(2, 100)]
+    assert list(in_order(work, [])) == []
+
+
+def test_an_error_ends_the_work() -> None:
+    def work(item: int) -> int:
+        return 1 // (3 - item)
+
+    with pytest.raises(ZeroDivisionError):
+        list(in_order(work, range(10)))

@@ -30,6 +30,19 @@ def test_near_duplicates_are_found_and_others_are_not() -> None:
     assert pairs == [(number, 40 + number) for number in range(5)]
 
 
+def test_a_tree_finds_the_pairs_that_all_pairs_have() -> None:
+    rng = np.random.default_rng(0)
+    images = [draw_photo("round", seed, (100, 100)) for seed in range(300)]
+    crops = [image[: rng.integers(96, 101), rng.integers(0, 5) :] for image in images]
+    noisy = [np.clip(image + rng.normal(0, 9, image.shape), 0, 255) for image in images[::2]]
+    prints = fingerprints([*images, *crops, *(image.astype(np.uint8) for image in noisy)])
+    told: list[tuple[int, int]] = []
+    found = near_duplicate_pairs(prints, all_pairs=0, progress=lambda *done: told.append(done))
+    assert found == near_duplicate_pairs(prints)
+    assert len(found) > 300
+    assert told[-1] == (750, 750)
+
+
 def test_pictures_of_one_kind_are_not_all_duplicates() -> None:
     """A fixed frame dominates each picture; only what differs may be compared."""
     frame = draw_photo("square", 7, (224, 224)).astype(np.float64)

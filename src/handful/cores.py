@@ -1,6 +1,14 @@
-"""How many processor cores there are to work with."""
+"""How many processor cores there are to work with, and work that all of them do."""
 
 import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def available_cores() -> int:
@@ -22,3 +30,26 @@ def available_cores() -> int:
 def num_workers() -> int:
     """Threads that decode and wait for a network: two a core keep every core busy."""
     return 2 * available_cores()
+
+
+def in_order(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Do work in threads, one a core, and a little ahead: few results wait to be taken.
+
+    Args:
+        work: From an item to its result.
+        items: Any number.
+
+    Yields:
+        The results, in the order of the items.
+    """
+    left, ahead = iter(items), 2 * available_cores()
+    pending: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(available_cores(), thread_name_prefix="work") as pool:
+        try:
+            while True:
+                pending += [pool.submit(work, item) for item in islice(left, ahead - len(pending))]
+                if not pending:
+                    return
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.data.decoding import FINGERPRINT_SIDE
+from handful.data.neighbors import close_pairs, closest_of_rows
+from handful.reporting import Progress
 
 # Correlation of two centered 16x16 thumbnails less what all photos share: below, pairs are not
 # looked at any closer. In 3,000 photos of cats and dogs one pair is above, and it is a true one.
@@ -22,12 +24,21 @@ DETAIL = 0.6
 # detail will do, as in a blurred or darkened copy, and none where there is none to compare.
 SURE_CORRELATION, SURE_DETAIL = 0.97, 0.4
 
+# Up to here all pairs are compared, past it those that may be close: see `neighbors`.
+ALL_PAIRS = 30_000
+
 _BLOCK = 2048
+_PAIRS_A_BLOCK = 16_384
 _MATCHES_A_ROW = 64
 _SHIFT, _BLUR = 2, 2.0  # of 32
 
 
-def near_duplicate_pairs(fingerprints: NDArray[np.uint8]) -> list[tuple[int, int]]:
+def near_duplicate_pairs(
+    fingerprints: NDArray[np.uint8],
+    *,
+    all_pairs: int = ALL_PAIRS,
+    progress: Progress | None = None,
+) -> list[tuple[int, int]]:
     """Find pairs of photos that show the same shot.
 
     Thumbnails are compared by correlation after subtracting what all photos of the set have in
@@ -37,13 +48,34 @@ def near_duplicate_pairs(fingerprints: NDArray[np.uint8]) -> list[tuple[int, int
 
     Args:
         fingerprints: (N, 1024) uint8 thumbnails from `pixels.fingerprint`.
+        all_pairs: With more photos than this a tree leaves out pairs that cannot be alike; the same
+            pairs are found.
+        progress: Called with (photos compared, photos in all), where a tree is used.
 
     Returns:
         Pairs (i, j), i < j, sorted. A photo with very many copies is paired with the 64 likest of
-        those after it, which is enough to connect them into one group.
+        those after it, which is enough to connect them into one group; where a tree is used, of
+        those after it in the tree, and 1,024 of them are looked at.
     """
     thumbnails = _Residuals(fingerprints, coarse_fingerprints, contrast=1.0)
-    directions = thumbnails[np.arange(len(fingerprints))]
+    if len(fingerprints) <= all_pairs:
+        left, right, correlations = _correlated(thumbnails)
+    else:
+        one, other, correlations = close_pairs(thumbnails, CORRELATION, _MATCHES_A_ROW, progress)
+        left, right = np.minimum(one, other), np.maximum(one, other)
+        order = np.lexsort((right, left))
+        left, right, correlations = left[order], right[order], correlations[order]
+    details = _detail_agreement(fingerprints, left, right)
+    sure = (correlations >= SURE_CORRELATION) & ~(details < SURE_DETAIL)  # NaN: no detail
+    keep = (details >= DETAIL) | sure
+    return list(zip(left[keep].tolist(), right[keep].tolist(), strict=True))
+
+
+def _correlated(
+    thumbnails: "_Residuals",
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Pairs of rows whose thumbnails correlate, and how much, all pairs compared."""
+    directions = thumbnails[np.arange(len(thumbnails))]
     found = [np.zeros((0, 2), np.int64)]
     alike = [np.zeros(0, np.float32)]
     for first in range(0, len(directions), _BLOCK):
@@ -52,14 +84,11 @@ def near_duplicate_pairs(fingerprints: NDArray[np.uint8]) -> list[tuple[int, int
         pairs = np.stack(np.divmod(places, products.shape[1]), axis=1)
         later = pairs[:, 0] < pairs[:, 1]
         pairs, correlations = pairs[later], products.ravel()[places[later]]
-        kept = _likest(pairs[:, 0], correlations)
+        kept = closest_of_rows(pairs[:, 0], correlations, _MATCHES_A_ROW)
         found.append(pairs[kept] + first)
         alike.append(correlations[kept])
-    (left, right), correlations = np.concatenate(found).T, np.concatenate(alike)
-    details = _detail_agreement(fingerprints, left, right)
-    sure = (correlations >= SURE_CORRELATION) & ~(details < SURE_DETAIL)  # NaN: no detail
-    keep = (details >= DETAIL) | sure
-    return list(zip(left[keep].tolist(), right[keep].tolist(), strict=True))
+    left, right = np.concatenate(found).T
+    return left, right, np.concatenate(alike)
 
 
 def coarse_fingerprints(fingerprints: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -73,7 +102,10 @@ def coarse_fingerprints(fingerprints: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     half = FINGERPRINT_SIDE // 2
     fours = fingerprints.reshape(-1, half, 2, half, 2)
-    return np.asarray(fours.mean(axis=(2, 4), dtype=np.float32).reshape(-1, half**2))
+    sums = fours[:, :, 0].sum(axis=3, dtype=np.float32) + fours[:, :, 1].sum(
+        axis=3, dtype=np.float32
+    )
+    return np.asarray((sums / 4).reshape(-1, half**2))
 
 
 def near_duplicates_among(
@@ -115,6 +147,9 @@ class _Residuals:
         # The mean of few rows is mostly those rows themselves, so it is shrunk.
         self.shared = (total / (len(fingerprints) + 32.0)).astype(np.float32)
 
+    def __len__(self) -> int:
+        return len(self.fingerprints)
+
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         found = [self._residuals(rows[n : n + _BLOCK]) for n in range(0, len(rows) or 1, _BLOCK)]
         return np.concatenate(found)
@@ -145,14 +180,6 @@ def _details(fingerprints: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray((images - blur @ images @ blur.T).reshape(len(images), FINGERPRINT_SIDE**2))
 
 
-def _likest(rows: NDArray[np.int64], correlations: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which pairs are among those of their row that correlate best, however many it has."""
-    order = np.lexsort((-correlations, rows))
-    rank = np.empty(len(rows), np.int64)
-    rank[order] = np.arange(len(rows)) - np.searchsorted(rows, rows[order])
-    return np.asarray(rank < _MATCHES_A_ROW)
-
-
 def _detail_agreement(
     fingerprints: NDArray[np.uint8], left: NDArray[np.int64], right: NDArray[np.int64]
 ) -> NDArray[np.float32]:
@@ -160,15 +187,30 @@ def _detail_agreement(
 
     NaN where one of the two has no detail. Pairs that agree as they are are not shifted.
     """
+    if not len(left):
+        return np.zeros(0, np.float32)
+    details = _Residuals(fingerprints, _details, contrast=0.5)
+    return np.concatenate(
+        [
+            _best_agreement(details, left[first:end], right[first:end])
+            for first, end in _spans(len(left), _PAIRS_A_BLOCK)
+        ]
+    )
+
+
+def _best_agreement(
+    details: _Residuals, left: NDArray[np.int64], right: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """The same for pairs whose details fit into memory."""
     rows, places = np.unique(np.concatenate([left, right]), return_inverse=True)
-    maps = _Residuals(fingerprints, _details, contrast=0.5)[rows]
+    maps = details[rows]
     bare = np.logical_not(maps.any(axis=1))
     maps = maps.reshape(-1, FINGERPRINT_SIDE, FINGERPRINT_SIDE)
     left, right = places[: len(left)], places[len(left) :]
     best = np.empty(len(left), np.float32)
     steps = range(-_SHIFT, _SHIFT + 1)
-    for first in range(0, len(left), _BLOCK):
-        part = np.arange(first, min(first + _BLOCK, len(left)))
+    for first, end in _spans(len(left), _BLOCK):
+        part = np.arange(first, end)
         best[part] = _shifted_products(maps[left[part]], maps[right[part]], 0, 0)
         part = part[best[part] < DETAIL]
         one, other = maps[left[part]], maps[right[part]]
@@ -176,6 +218,10 @@ def _detail_agreement(
             best[part] = np.maximum(best[part], _shifted_products(one, other, down, across))
     best[bare[left] | bare[right]] = np.nan
     return best
+
+
+def _spans(count: int, size: int) -> list[tuple[int, int]]:
+    return [(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 def _shifted_products(
