@@ -1,7 +1,9 @@
 import os
 import shutil
 import socket
+import tracemalloc
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from handful.data.ignored import mark_figure
-from handful.data.index import load_index, load_unlabeled
+from handful.data.index import ImageIndex, load_index, load_unlabeled
+from handful.data.storage import read_file
 from handful.errors import DataError, UsageError
 from photo_files import PNG, labeled, pack, put
+
+
+def test_a_photo_takes_few_bytes() -> None:
+    """Whatever its path takes as UTF-8, and 50 bytes: a million photos are no more than 150 MB."""
+    count, root = 20_000, Path("/photos/of/some/camera/traps")
+    paths = [f"season 1/site {row % 200:03d}/IMG_{row:07d}.jpg" for row in range(count)]
+    readers = [partial(read_file, root / path) for path in paths]
+    hashes = [f"{row * 7919:032x}" for row in range(count)]
+    labels, splits = np.arange(count) % 2, ["train"] * count
+    tracemalloc.start()
+    index = ImageIndex(root, paths, labels, ("a", "b"), splits, hashes, (), (), readers)
+    del readers, hashes, splits
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept / count < len(paths[0]) + 50
+    assert index.readers[7].args == (root / paths[7],)
+    again = index.select(np.arange(count)[::-1])
+    assert again.paths == paths[::-1] and again.readers[7].args == (root / paths[-8],)
 
 
 def test_class_folders(tmp_path: Path) -> None:

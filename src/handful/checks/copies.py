@@ -1,6 +1,6 @@
 """Findings about photos that are there more than once: copies, leaks, two labels for one photo."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -248,7 +248,7 @@ def find_copies(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _same_files(content_hashes: tuple[str, ...]) -> list[tuple[int, ...]]:
+def _same_files(content_hashes: Sequence[str]) -> list[tuple[int, ...]]:
     """Rows of each file that is there more than once."""
     groups: dict[str, list[int]] = {}
     for row, content_hash in enumerate(content_hashes):

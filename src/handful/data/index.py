@@ -4,8 +4,9 @@ Formats are told by a file's first bytes, never by its name. Nothing is decoded 
 """
 
 import difflib
+import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.data.columns import (
+    Column,
+    NameColumn,
+    ReaderColumn,
+    TextColumn,
+    content_order,
+    digest_column,
+    equal_numbers,
+    reader_column,
+)
 from handful.data.formats import looks_like, why_not_read
 from handful.data.ignored import is_figure, is_ignored
 from handful.data.inputs import PHOTOS, path_of
@@ -32,6 +43,7 @@ from handful.wording import list_names, name_counts, number_of, printable
 
 _THREADS = 4
 _NAMED = 5
+_ROWS_A_BLOCK = 16_384
 
 
 @dataclass(frozen=True)
@@ -68,28 +80,37 @@ class ImageIndex(Shown):
     """
 
     source: Path
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     labels: NDArray[Any]
     class_names: tuple[str, ...]
-    splits: tuple[str, ...]
-    content_hashes: tuple[str, ...]
+    splits: Sequence[str]
+    content_hashes: Sequence[str]
     rejected: tuple[RejectedFile, ...]
     warnings: tuple[str, ...]
-    readers: tuple[partial[bytes], ...] = ()
-    groups: tuple[str, ...] = ()
+    readers: Sequence[partial[bytes]] = ()
+    groups: Sequence[str] = ()
     target: Target = ONE_CLASS
 
     def __post_init__(self) -> None:
-        if len(self.groups) != len(self.paths):
-            if self.groups:
-                raise UsageError(f"{len(self.groups)} groups for {len(self.paths)} photos.")
-            object.__setattr__(self, "groups", ("",) * len(self.paths))
+        groups: Sequence[str] = self.groups or [""] * len(self.paths)
+        if len(groups) != len(self.paths):
+            raise UsageError(f"{len(groups)} groups for {len(self.paths)} photos.")
+        paths = TextColumn.of(self.paths)
+        columns: dict[str, Sequence[Any]] = {
+            "paths": paths,
+            "splits": NameColumn.of(self.splits),
+            "content_hashes": digest_column(self.content_hashes),
+            "readers": reader_column(self.readers, paths),
+            "groups": NameColumn.of(groups),
+        }
+        for name, column in columns.items():
+            object.__setattr__(self, name, column)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def _in_words(self) -> str:
-        counts = dict(zip(self.class_names, self.members().sum(axis=0).tolist(), strict=True))
+        counts = dict(zip(self.class_names, self.class_counts().tolist(), strict=True))
         what = f" of {len(counts)} classes ({name_counts(counts)})" if counts else ""
         bad = f"; {number_of(len(self.rejected), 'file')} cannot be used" if self.rejected else ""
         return f"{number_of(len(self))}{what}, from {str(self.source)[-60:]}{bad}"
@@ -121,15 +142,20 @@ class ImageIndex(Shown):
         Returns:
             An index of them.
         """
-        numbers = [int(row) for row in rows]
+        numbers = np.asarray(rows, dtype=np.int64)
+        paths, readers = _take(self.paths, numbers), self.readers
+        if isinstance(readers, ReaderColumn) and isinstance(paths, TextColumn):
+            readers = readers.take(numbers, paths)
+        elif readers:
+            readers = _take(readers, numbers)
         return replace(
             self,
-            paths=tuple(self.paths[row] for row in numbers),
+            paths=paths,
             labels=self.labels[numbers],
-            splits=tuple(self.splits[row] for row in numbers),
-            content_hashes=tuple(self.content_hashes[row] for row in numbers),
-            readers=tuple(self.readers[row] for row in numbers) if self.readers else (),
-            groups=tuple(self.groups[row] for row in numbers),
+            splits=_take(self.splits, numbers),
+            content_hashes=_take(self.content_hashes, numbers),
+            readers=readers,
+            groups=_take(self.groups, numbers),
         )
 
     def without(self, reasons: Mapping[int, str]) -> "ImageIndex":
@@ -183,6 +209,22 @@ class ImageIndex(Shown):
         """
         return self.target.members(self.labels, len(self.class_names))
 
+    def class_counts(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Number of photos of each class.
+
+        Args:
+            rows: Photos to count; None counts all.
+
+        Returns:
+            (C,) int64.
+        """
+        labels = self.labels if rows is None else self.labels[rows]
+        counts = np.zeros(len(self.class_names), np.int64)
+        for first in range(0, len(labels), _ROWS_A_BLOCK):
+            block = labels[first : first + _ROWS_A_BLOCK]
+            counts += self.target.members(block, len(counts)).sum(axis=0)
+        return counts
+
     def strata(self) -> NDArray[np.int64]:
         """What splits are stratified by.
 
@@ -191,6 +233,17 @@ class ImageIndex(Shown):
         """
         return self.target.strata(self.labels)
 
+    def rows_of(self, part: str) -> NDArray[np.int64]:
+        """Rows of the photos that came in a part.
+
+        Args:
+            part: "train", "validation", "test", or "".
+
+        Returns:
+            (n,) int64 rows in order.
+        """
+        return np.flatnonzero(np.fromiter((name == part for name in self.splits), bool))
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Number of photos by split and class.
 
@@ -198,11 +251,10 @@ class ImageIndex(Shown):
             Split ("all" where none was given) to class name to number.
         """
         result: dict[str, dict[str, int]] = {}
-        members = self.members()
         for part in (*SPLIT_NAMES, ""):
-            rows = [row for row, name in enumerate(self.splits) if name == part]
-            if rows:
-                numbers = members[rows].sum(axis=0)
+            rows = self.rows_of(part)
+            if len(rows):
+                numbers = self.class_counts(rows)
                 result[part or "all"] = dict(zip(self.class_names, numbers.tolist(), strict=True))
         return result
 
@@ -212,13 +264,35 @@ class ImageIndex(Shown):
         Returns:
             32 hexadecimal characters.
         """
-        lines = sorted(
-            f"{content_hash}\t{label}\t{part}" + (f"\t{group}" if group else "")
-            for content_hash, label, part, group in zip(
-                self.content_hashes, self.label_names(), self.splits, self.groups, strict=True
+        hasher = hashlib.blake2b(digest_size=16)
+        order = content_order(self.content_hashes)
+        for first, end in self._spans_by_content(order):
+            part = self.select(order[first:end])
+            lines = sorted(
+                f"{content_hash}\t{label}\t{split}" + (f"\t{group}" if group else "")
+                for content_hash, label, split, group in zip(
+                    part.content_hashes, part.label_names(), part.splits, part.groups, strict=True
+                )
             )
-        )
-        return hash_content("\n".join(lines).encode("utf-8", "surrogatepass"))
+            text = "\n" * (first > 0) + "\n".join(lines)
+            hasher.update(text.encode("utf-8", "surrogatepass"))
+        return hasher.hexdigest()
+
+    def _spans_by_content(self, order: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """Spans of an order by content, copies always in one."""
+        first = 0
+        while first < len(order):
+            end = min(first + _ROWS_A_BLOCK, len(order))
+            last = self.content_hashes[order[end - 1]]
+            while end < len(order) and self.content_hashes[order[end]] == last:
+                end += 1
+            yield first, end
+            first = end
+
+
+def _take(values: Sequence[Any], rows: NDArray[np.int64]) -> Sequence[Any]:
+    """Some of the values of a column, or of what cannot be one."""
+    return values.take(rows) if isinstance(values, Column) else [values[row] for row in rows]
 
 
 def load_index(
@@ -455,17 +529,19 @@ def label_conflicts(index: ImageIndex) -> list[str]:
     Returns:
         A sentence for each copy whose class is not that of the first one.
     """
-    first: dict[str, int] = {}
-    lines = []
-    names = index.label_names()
-    for row, content_hash in enumerate(index.content_hashes):
-        other = first.setdefault(content_hash, row)
-        if names[other] != names[row]:
-            lines.append(
-                f"The same photo is labeled {names[other]} and {names[row]}: "
-                f"{index.paths[other]}, {index.paths[row]}"
-            )
-    return lines
+    numbers = equal_numbers(index.content_hashes)
+    _, firsts, places = np.unique(numbers, return_index=True, return_inverse=True)
+    copies = np.flatnonzero(firsts[places] != np.arange(len(index)))
+    pairs = np.stack([firsts[places[copies]], copies], axis=1)
+    names = dict(
+        zip(pairs.ravel().tolist(), index.select(pairs.ravel()).label_names(), strict=True)
+    )
+    return [
+        f"The same photo is labeled {names[other]} and {names[row]}: "
+        f"{index.paths[other]}, {index.paths[row]}"
+        for other, row in pairs.tolist()
+        if names[other] != names[row]
+    ]
 
 
 def check_classes(index: ImageIndex, least_classes: int = 2) -> None:
@@ -499,9 +575,8 @@ def check_classes(index: ImageIndex, least_classes: int = 2) -> None:
         )
     if least_classes < 2:
         return
-    members = index.members()
     for part in sorted(set(index.splits) - {""}):
-        numbers = members[[name == part for name in index.splits]].sum(axis=0).tolist()
+        numbers = index.class_counts(index.rows_of(part)).tolist()
         absent = [name for name, number in zip(names, numbers, strict=True) if not number]
         if absent:
             raise DataError(

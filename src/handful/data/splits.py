@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.data.columns import DigestColumn, content_order, equal_numbers
 from handful.data.index import ImageIndex
 from handful.data.part_names import SPLIT_NAMES
 from handful.display import Shown
@@ -25,6 +26,9 @@ from handful.wording import name_counts, number_of
 _MOST_DEALS = 20
 _NAMED = 20
 _WAY_OUT = " (`drop_leaks` leaves these training photos out)"
+_ROWS_A_BLOCK = 16_384
+# Pairs of rows, or a (P, 2) array of them.
+Pairs = Iterable[tuple[int, int]] | NDArray[np.int64]
 _MANIFEST_COLUMNS = ("content_hash", "split", "class_name", "path")
 
 
@@ -90,7 +94,7 @@ class Split(Shown):
 
 
 def duplicate_groups(
-    index: ImageIndex, pairs: Iterable[tuple[int, int]]
+    index: ImageIndex, pairs: Pairs
 ) -> tuple[NDArray[np.int64], tuple[tuple[int, int], ...]]:
     """Join what belongs together: exact and near-duplicates, and photos of one group of a table.
 
@@ -102,18 +106,26 @@ def duplicate_groups(
         (N,) int64 group numbers 0, 1, ... in order of first appearance, and all pairs of
         duplicates, exact copies included, sorted.
     """
-    joined = {*pairs, *_chains(index.content_hashes)}
-    return joined_groups(len(index), [*joined, *_chains(index.groups)]), tuple(sorted(joined))
+    copies = _chains(equal_numbers(index.content_hashes))
+    joined = np.unique(np.concatenate([_as_array(pairs), copies]), axis=0)
+    all_pairs = np.concatenate([joined, _chains(equal_numbers(index.groups))])
+    return joined_groups(len(index), all_pairs), tuple(map(tuple, joined.tolist()))
 
 
-def _chains(names: Iterable[str]) -> list[tuple[int, int]]:
-    """Pair each row with the first one of its name, if it has a name."""
-    first: dict[str, int] = {}
-    named = [(first.setdefault(name, row), row) for row, name in enumerate(names) if name]
-    return [(one, row) for one, row in named if one != row]
+def _as_array(pairs: Pairs) -> NDArray[np.int64]:
+    """Pairs as (P, 2)."""
+    given = pairs if isinstance(pairs, np.ndarray) else [*pairs]
+    return np.asarray(given, np.int64).reshape(-1, 2)
 
 
-def joined_groups(count: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+def _chains(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pair each row (P, 2) with the first one of its number, but for negative ones."""
+    _, firsts, places = np.unique(numbers, return_index=True, return_inverse=True)
+    rows = np.flatnonzero((numbers >= 0) & (firsts[places] != np.arange(len(numbers))))
+    return np.stack([firsts[places[rows]], rows], axis=1)
+
+
+def joined_groups(count: int, pairs: Pairs) -> NDArray[np.int64]:
     """Join rows that belong together in pairs.
 
     Args:
@@ -123,19 +135,17 @@ def joined_groups(count: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.in
     Returns:
         (N,) int64 group numbers 0, 1, ... in order of first appearance.
     """
-    parents = list(range(count))
-
-    def root(row: int) -> int:
-        while parents[row] != row:
-            parents[row] = parents[parents[row]]
-            row = parents[row]
-        return row
-
-    for left, right in pairs:
-        low, high = sorted((root(left), root(right)))
-        parents[high] = low
-    roots = np.array([root(row) for row in range(count)], dtype=np.int64)
-    return np.unique(roots, return_inverse=True)[1].astype(np.int64)
+    left, right = _as_array(pairs).T
+    parents = np.arange(count)
+    while len(left):
+        roots = np.sort(np.stack([parents[left], parents[right]]), axis=0)
+        np.minimum.at(parents, roots[1], roots[0])
+        while np.any(parents != parents[parents]):
+            parents = parents[parents]
+        apart = parents[left] != parents[right]
+        left, right = left[apart], right[apart]
+    # Each root is the first row of its group.
+    return np.unique(parents, return_inverse=True)[1].astype(np.int64)
 
 
 def assign_parts(
@@ -201,10 +211,8 @@ def join_split(
         DataError: When dropping leaves a class no photo to learn from.
     """
     index = split.index
-    groups, duplicates = duplicate_groups(index, {*pairs, *split.duplicates})
-    groups = joined_groups(
-        len(index), [*_chains(groups.astype(str)), *_chains(split.groups.astype(str))]
-    )
+    groups, duplicates = duplicate_groups(index, [*pairs, *split.duplicates])
+    groups = joined_groups(len(index), np.concatenate([_chains(groups), _chains(split.groups)]))
     parts = np.array([*split.part_names(), ""], dtype=object)[:-1]
     joined = _join(index, parts, groups, duplicates, drop_leaks)
     if len(joined.dropped):
@@ -436,8 +444,9 @@ def _given_parts(index: ImageIndex, manifest: Mapping[str, str]) -> NDArray[np.o
     # `train/` without `validation/` says what is test, not what is validation.
     if "validation" not in index.splits:
         parts[parts == "train"] = ""
-    for row, content_hash in enumerate(index.content_hashes):
-        parts[row] = manifest.get(content_hash, parts[row])
+    if manifest:
+        for row, content_hash in enumerate(index.content_hashes):
+            parts[row] = manifest.get(content_hash, parts[row])
     return parts
 
 
@@ -449,11 +458,12 @@ def _hold_out(
     seed: int,
 ) -> None:
     """Fill the empty entries of `parts` with "train" and "validation"."""
-    part_of_group = {int(groups[row]): parts[row] for row in np.flatnonzero(parts != "")}
-    for row in np.flatnonzero(parts == ""):
-        known = part_of_group.get(int(groups[row]), "")
-        # Near a test photo is no place to learn from or to choose by, but never test itself.
-        parts[row] = "train" if known == "test" else known
+    part_of_group = np.full(int(groups.max()) + 1, "", dtype=object)
+    given, free = parts != "", parts == ""
+    part_of_group[groups[given]] = parts[given]
+    # Near a test photo is no place to learn from or to choose by, but never test itself.
+    part_of_group[part_of_group == "test"] = "train"
+    parts[free] = part_of_group[groups[free]]
     pool = np.isin(parts, ("", "train", "validation"))
     strata = index.strata()
     wanted, present = (
@@ -466,7 +476,7 @@ def _hold_out(
     if not len(free):
         return
     _, dense = np.unique(groups[free], return_inverse=True)
-    order = np.argsort(_content_order(index, free, dense, seed))
+    order = _shuffled_by_content(index, free, dense, seed)
     counts = np.bincount(strata[free], minlength=len(target))
     target = np.clip(target, 0, counts)
     held = _assign(strata[free], dense, np.stack([target, counts - target]), order) == 0
@@ -489,16 +499,22 @@ def _hold_smallest(
             held[groups == min(groups[mine], key=lambda group: sizes[group])] = True
 
 
-def _content_order(
+def _shuffled_by_content(
     index: ImageIndex, rows: NDArray[np.int64], groups: NDArray[np.int64], seed: int
-) -> NDArray[np.str_]:
-    """A random-looking text of each group, made from its contents and the seed alone."""
-    first = ["~"] * (int(groups.max()) + 1)
-    for row, group in zip(rows, groups, strict=True):
-        first[group] = min(first[group], index.content_hashes[row])
+) -> NDArray[np.int64]:
+    """A random-looking order of groups, made from their contents and the seed alone."""
+    order = content_order(index.content_hashes)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    first = np.full(int(groups.max()) + 1, len(order))
+    np.minimum.at(first, groups, place[rows])
     # Hashed again: the least of many hashes is small, and large groups would come first.
     key = seed.to_bytes(8, "little")
-    return np.array([hashlib.blake2b(text.encode(), key=key).hexdigest()[:32] for text in first])
+    digests = np.empty((len(first), 16), np.uint8)
+    for group, row in enumerate(order[first].tolist()):
+        text = index.content_hashes[row].encode()
+        digests[group] = np.frombuffer(hashlib.blake2b(text, key=key).digest()[:16], np.uint8)
+    return content_order(DigestColumn(digests))
 
 
 def _assign(
@@ -519,22 +535,24 @@ def _assign(
     Returns:
         (N,) part of each photo, 0 to P - 1.
     """
-    num_groups, num_classes = int(groups.max()) + 1, targets.shape[1]
-    counts = np.zeros((num_groups, num_classes), dtype=np.int64)
-    np.add.at(counts, (groups, labels), 1)
-    classes_of = _classes_of_groups(labels, groups)
-    need = targets.copy()
-    part_of = np.full(num_groups, len(targets) - 1, dtype=np.int64)
-    for group in order.tolist():
-        columns = classes_of[group]
-        size = counts[group, columns]
-        for part in range(len(targets) - 1):
-            room = need[part, columns]
-            # Taking the group must bring the part closer to its targets.
-            if np.abs(room - size).sum() < np.abs(room).sum():
-                need[part, columns] -= size
-                part_of[group] = part
-                break
+    num_classes = targets.shape[1]
+    cells, sizes = np.unique(groups * num_classes + labels, return_counts=True)
+    starts = np.searchsorted(cells, np.arange(len(order) + 1) * num_classes)
+    classes = cells % num_classes
+    need = targets.tolist()
+    part_of = np.full(len(order), len(targets) - 1, dtype=np.int64)
+    for first in range(0, len(order), _ROWS_A_BLOCK):
+        block = order[first : first + _ROWS_A_BLOCK]
+        spans = zip(block.tolist(), starts[block].tolist(), starts[block + 1].tolist(), strict=True)
+        for group, start, end in spans:
+            own = list(zip(classes[start:end].tolist(), sizes[start:end].tolist(), strict=True))
+            for part, room in enumerate(need[:-1]):
+                # Taking the group must bring the part closer to its targets.
+                if sum(abs(room[c] - n) - abs(room[c]) for c, n in own) < 0:
+                    for c, n in own:
+                        room[c] -= n
+                    part_of[group] = part
+                    break
     return part_of[groups]
 
 
@@ -603,21 +621,23 @@ def _deal(
 def _check_classes(split: Split) -> None:
     """Refuse a split in which a class cannot be learned or cannot be checked."""
     index = split.index
-    members = index.members()
+    total = index.class_counts()
+    held = {part: index.class_counts(getattr(split, part)) for part in ("train", "validation")}
     kind = "photos that belong together" if any(index.groups) else "near-duplicates"
     for number, name in enumerate(index.class_names):
-        rows = np.flatnonzero(members[:, number])
-        if len(rows) < 2:
+        count = int(total[number])
+        if count < 2:
             raise DataError(
-                f'Class "{name}" in {index.source} has {len(rows)} readable '
-                f"image{'s' * (len(rows) != 1)}; a validation split needs 2. "
+                f'Class "{name}" in {index.source} has {count} readable '
+                f"image{'s' * (count != 1)}; a validation split needs 2. "
                 "Add images, or merge the class."
             )
         for part in ("train", "validation"):
-            if not np.any(members[getattr(split, part), number]):
+            if not held[part][number]:
+                rows = np.flatnonzero(index.members()[:, number])
                 raise DataError(
                     f'Class "{name}" in {index.source} has no photo left for {part}: its '
-                    f"{len(rows)} images form {len(np.unique(split.groups[rows]))} "
+                    f"{count} images form {len(np.unique(split.groups[rows]))} "
                     f"group(s) of {kind}. Add different images, or merge the class."
                 )
 

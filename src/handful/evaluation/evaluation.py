@@ -1,6 +1,7 @@
 """How good a classifier is on labeled photos: one object that holds every figure."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -268,7 +269,7 @@ def score(
     probabilities: Floats,
     labels: Integers,
     class_names: tuple[str, ...] | list[str],
-    paths: tuple[str, ...] | list[str],
+    paths: Sequence[str],
     *,
     groups: Integers | None = None,
 ) -> Evaluation:
@@ -369,7 +370,7 @@ def _check_shapes(
     probabilities: NDArray[np.float64],
     labels: NDArray[np.int64],
     class_names: tuple[str, ...] | list[str],
-    paths: tuple[str, ...] | list[str],
+    paths: Sequence[str],
 ) -> None:
     if len(labels) == 0:
         raise ValueError("There are 0 photos to score; expected 1 or more.")

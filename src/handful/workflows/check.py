@@ -332,7 +332,7 @@ def _examine(
     outliers = () if embeddings is None else find_outliers(embeddings, groups, config.seed).tolist()
     evidence = Evidence(
         index=index,
-        parts=tuple(split.part_names()) if split else index.splits,
+        parts=tuple(split.part_names() if split else index.splits),
         metadata=tuple(image for image in table.metadata if image is not None),
         measures=table.measures,
         fingerprints=table.fingerprints,
