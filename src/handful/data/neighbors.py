@@ -27,7 +27,7 @@ _PIECE = 2048  # A product of a leaf and so many others stays in a core's cache.
 _MOST_CANDIDATES = 1024
 _ROUNDING = 1e-5  # Float32 products of unit vectors are off by less.
 # Larger arrays lie in a file that the system pages in and out.
-_MEMORY_BYTES = 1 << 26
+_MEMORY_BYTES = 1 << 24
 
 Rows = NDArray[np.int64]
 Pairs = tuple[Rows, Rows, NDArray[np.float32]]

@@ -138,5 +138,10 @@ def classify_folder(
         error_rate=USUAL_ERROR_RATE,
     )
     return FolderAnswers(
-        title, run, source, tuple(predictions), found.index.content_hashes, found.index.rejected
+        title,
+        run,
+        source,
+        tuple(predictions),
+        tuple(found.index.content_hashes),
+        found.index.rejected,
     )
