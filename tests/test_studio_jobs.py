@@ -1,17 +1,23 @@
 import json
+import math
+import os
+import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from conftest import draw_photo, write_photo
-from handful.errors import DataError
+from handful.errors import DataError, UsageError
 from handful.projects.project import Project
-from handful.reporting import Reporter
+from handful.reporting import Epoch, Reporter
+from handful.run_store.store import RunStore
 from handful.studio.desk import Desk
 from handful.studio.jobs import JobFolder, JobState
 from handful.studio.server import find_project
+from handful.studio.trainer import Asked
 from handful.studio.worker import run_job
 
 
@@ -24,10 +30,10 @@ def test_a_job_says_how_far_it_is_and_how_it_ended(tmp_path: Path) -> None:
             seen.append(job.read())
 
     assert job.read() is None
-    job.write(JobState("train", quality="fast", started=time.time()))
+    job.write(JobState("train", asked="fast", started=time.time()))
     assert run_job(job, work).status == "done"
     (during,) = seen
-    assert during is not None and during.status == "running" and during.quality == "fast"
+    assert during is not None and during.status == "running" and during.asked == "fast"
     assert (during.what, during.done, during.total) == ("looking at the photos", 4, 4)
     found = job.read()
     assert found is not None and found.status == "done"
@@ -65,6 +71,68 @@ def test_a_killed_process_is_noticed(tmp_path: Path) -> None:
     assert found is not None and found.status == "failed" and "unexpectedly" in found.message
     file.write_text("{")
     assert job.read() is None
+
+
+def test_epochs_are_kept_and_a_second_training_begins_anew(tmp_path: Path) -> None:
+    job = JobFolder(tmp_path, "train")
+    assert job.epochs() == []
+    epoch = Epoch(1, 3, 0.7, 0.5, math.nan, math.nan, 1e-3, 9.0, {"auc": 0.5})
+    epochs = [epoch, replace(epoch, epoch=2, val_loss=0.4, val_accuracy=0.75)]
+
+    def work(reporter: Reporter) -> str:
+        for one in [*epochs, *epochs]:
+            reporter.epoch(one)
+            found = job.read()
+            assert found is not None and 0 < (found.seconds_left or 0) <= 9
+        return "It was stopped early."
+
+    state = run_job(job, work)
+    assert (state.status, state.message) == ("canceled", "It was stopped early.")
+    assert state.accuracy == 0.75
+    first, second = job.epochs()
+    assert (first["epoch"], first["val_loss"], second["val_loss"]) == (1, None, 0.4)
+
+
+@pytest.mark.slow
+def test_a_killed_training_is_noticed_at_once_and_gone_on_with(tmp_path: Path) -> None:
+    for kind in ("round", "square"):
+        for number in range(4):
+            write_photo(tmp_path / "heap" / kind / f"{number}.png", draw_photo(kind, number))
+    desk = Desk(Project.create(tmp_path / "work"))
+    desk.take(tmp_path / "heap").join()
+    trainer, job = desk.trainer, desk.train_job
+    with pytest.raises(UsageError, match="quality"):
+        trainer.begin({"quality": "perfect"})
+    assert job.read() is None
+    trainer.begin({})
+    trainer.begin({"quality": "best"})  # one is running
+    state = _wait(job, lambda state: bool(state.pid))
+    os.kill(state.pid, signal.SIGKILL)
+    state = _wait(job, lambda state: state.status != "running")
+    assert state.was_killed and state.asked == "fast" and not trainer.is_unfinished
+    trainer.go_on()
+    assert Asked.of(job).goes_on and _wait(job, lambda state: state.status != "running")
+    state = job.read()
+    assert state is not None and state.status == "done"
+    assert [row.name for row in RunStore(desk.project.runs).list()] == ["work"]
+    assert trainer.times.version  # it has learned how long the rest takes
+    desk.project.labels.assign([desk.project.photos[0].id], "square")
+    trainer.go_on()
+    asked = Asked.of(job)
+    assert not asked.goes_on and asked.run == "work-2"
+    job.cancel()
+    _wait(job, lambda state: state.status != "running")
+
+
+def _wait(job: JobFolder, is_over: Callable[[JobState], bool]) -> JobState:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        state = job.read()
+        assert state is not None
+        if is_over(state):
+            return state
+        time.sleep(0.05)
+    raise AssertionError(f"still {state}")
 
 
 def test_photos_are_taken_in_place_and_nothing_is_written_beside_them(

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ from handful.errors import UsageError
 from handful.evaluation.evaluation import score
 from handful.projects.project import Project
 from handful.studio.check_view import finding_cards
-from handful.studio.jobs import JobState
 from handful.studio.photos_view import (
     Chip,
     Hint,
@@ -19,7 +17,6 @@ from handful.studio.photos_view import (
     suggestion_hints,
 )
 from handful.studio.results_view import results_view
-from handful.studio.train_view import job_line, line_of, train_view
 from handful.workflows.labeling import PhotoGroup, Suggestion
 
 
@@ -118,35 +115,6 @@ def test_suggestions_are_shown_in_groups_and_never_counted(
     assert view.to_dict()["cells"][0][4:] == ["Round? 92.0 %", "Round"]
     assert [chip.count for chip in view.chips if chip.name == "Round"] == [1]
     assert photos_view(project, "next").cells == ()
-
-
-def test_training_needs_two_classes_of_two_photos(project: Project, ids: dict[str, str]) -> None:
-    assert not train_view(project).is_ready
-    act(project, "assign", [ids[f"round{number}.png"] for number in range(3)], "Round")
-    assert train_view(project).sentence == "Sort photos into two classes or more first."
-    act(project, "assign", [ids["square0.png"]], "Square")
-    assert train_view(project).sentence.startswith("Square has one photo only")
-    act(project, "assign", [ids["square1.png"]], "Square")
-    view = train_view(project)
-    assert view.is_ready and view.advice.startswith("Round has few photos")
-    assert view.sentence == "5 photos to learn from and to test on: 3 Round, 2 Square."
-
-
-def test_the_line_says_how_far_a_job_is() -> None:
-    state = JobState("train", what="looking at the photos", done=3, total=12, quality="good")
-    state = replace(state, started=100.0, updated=105.0)
-    line = job_line(state, 106.0)
-    assert line.text == "Training (good): looking at the photos, 6.0 s so far"
-    assert line.share == 0.25 and line.is_running and not line.is_error
-    failed = job_line(replace(state, status="failed", message="No room."), 106.0)
-    assert failed.text == "Training (good) stopped: No room." and failed.is_error
-    assert job_line(replace(state, status="canceled"), 106.0).text.endswith("was canceled.")
-    done = replace(state, status="done")
-    assert job_line(done, 106.0).result == "/results"
-    assert job_line(done, 1000.0).text == job_line(None, 0.0).text == ""
-    check = JobState("check", status="done", updated=105.5)
-    assert line_of([state, check, None], 106.0).is_running
-    assert line_of([done, check], 106.0).result == "/check" and line_of([], 0.0).text == ""
 
 
 def test_results_are_in_plain_words_and_mistakes_can_be_fixed(

@@ -1,11 +1,13 @@
 """What a job is asked to do: plain values, checked once, when they are put together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from handful.augmentation_policy import AugmentationPolicy
 from handful.errors import UsageError
-from handful.options import Options, option
+from handful.options import Options, changed, option
 
 PRECISIONS = ("auto", "bf16", "f16", "f32", "int8")
 DEVICES = ("auto", "cpu", "gpu")
@@ -510,6 +512,24 @@ class StudioConfig(Options):
     )
     port: int = option(8050, "TCP port; 0 takes a free one.", least=0, most=65535)
     no_browser: bool = option(False, "Open no browser; only print the address.")
+
+
+def train_config(values: Mapping[str, Any]) -> TrainConfig:
+    """Make a configuration of plain values, as JSON has them.
+
+    Args:
+        values: Options by name; those of a `policy` are a dictionary too.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        UsageError: For a name that is no option, or a value that it does not take.
+    """
+    values = dict(values)
+    if isinstance(values.get("policy"), Mapping):
+        values["policy"] = changed(AugmentationPolicy(), dict(values["policy"]))
+    return changed(TrainConfig(), values)
 
 
 def refuse_objective(loss: object, metrics: object) -> None:

@@ -151,6 +151,15 @@ class Reporter:
         if self.outer is not None:
             self.outer.epoch(epoch)
 
+    def score(self, accuracy: float) -> None:
+        """Hear how good what there is by now is, where a job goes on to make it better.
+
+        Args:
+            accuracy: Share of photos classified correctly that it was not fitted to, in [0, 1].
+        """
+        if self.outer is not None:
+            self.outer.score(accuracy)
+
     def log(self, line: str) -> None:
         """Hear a line for people.
 

@@ -41,6 +41,21 @@ _READABLE = b"F"
 _FINGERPRINT_BYTES = FINGERPRINT_SIDE**2
 
 
+def embedding_key(content: str, decoding: str, function: str, view: str = "0") -> bytes:
+    """The key under which a view of an image is kept.
+
+    Args:
+        content: The image's content hash.
+        decoding: Key of how it is decoded.
+        function: Key of what embeds it.
+        view: Which view; "0" is the image itself.
+
+    Returns:
+        The key.
+    """
+    return content_key("embedding", content, decoding, function, view)
+
+
 @dataclass(frozen=True)
 class EmbeddingSpec:
     """What is computed of each image.
@@ -80,7 +95,7 @@ class EmbeddingSpec:
             for view in self.views
         ]
         return [
-            [content_key("embedding", content, decoding, function, name) for name in names]
+            [embedding_key(content, decoding, function, name) for name in names]
             for content in content_hashes
         ]
 

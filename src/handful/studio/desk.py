@@ -27,6 +27,7 @@ from handful.studio.photos_view import (
     version_of,
 )
 from handful.studio.results_view import ResultsView, results_view
+from handful.studio.trainer import Trainer
 from handful.wording import number_of
 from handful.workflows.labeling import Labeler
 
@@ -61,6 +62,7 @@ class Desk:
             JobFolder(project.folder, "train"),
             JobFolder(project.folder, "check"),
         )
+        self.trainer = Trainer(project, self.train_job)
         self.busy, self.trouble = "", ""
         self._kept = JsonLines(project.folder / _KEPT_FILE)
         self._decided: set[tuple[str, str]] = set()

@@ -5,9 +5,17 @@ from dataclasses import dataclass
 
 from handful.projects.project import Project
 from handful.studio.jobs import JobState
-from handful.wording import format_duration, number_of
+from handful.wording import format_duration, format_share, number_of
+from handful.workflows.forecast import Forecast
 
 QUALITIES = ("fast", "good", "best")
+HINTS = {
+    "fast": "the last layer of a small network",
+    "good": "several of its layers, for photos unlike everyday ones",
+    "best": "tries several networks and larger photos, and takes what is better",
+}
+# Minutes that "best" may take.
+BUDGETS = (1, 2, 3, 5, 10, 20, 30, 60)
 # A class with fewer photos cannot be learned and tested.
 LEAST_PHOTOS = 2
 ADVISED_PHOTOS = 10
@@ -63,6 +71,85 @@ def train_view(project: Project) -> TrainView:
     return TrainView(True, sentence, advice)
 
 
+def in_round_numbers(seconds: float) -> str:
+    """Say about how long something takes, as exactly as that can be known.
+
+    Args:
+        seconds: 0 or more.
+
+    Returns:
+        Such as "3 s", "45 s", "4 min", "1 h 20 min".
+    """
+    if seconds < 9.5:
+        return f"{max(round(seconds), 1)} s"
+    if seconds < 57.5:
+        return f"{5 * round(seconds / 5)} s"
+    minutes = max(round(seconds / 60), 1)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def estimate_of(forecast: Forecast | None, time_budget: float | None = None) -> str:
+    """Say what a training of a quality will take.
+
+    Args:
+        forecast: What is known; None where nothing is.
+        time_budget: Minutes that it may take to try networks.
+
+    Returns:
+        Such as "about 45 s"; "" where nothing is known.
+    """
+    if forecast is None:
+        return ""
+    embed = sum(forecast.embed)
+    if time_budget is not None:
+        embed = min(embed, 60 * time_budget)
+    if forecast.other is None:
+        return f"{in_round_numbers(embed)} or more"
+    return f"about {in_round_numbers(embed + forecast.other)}"
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A training that can be gone on with.
+
+    Args:
+        sentence: What became of it.
+        button: What goes on with it.
+    """
+
+    sentence: str
+    button: str = "Go on"
+
+
+def interrupted_view(
+    state: JobState | None, num_epochs: int, is_same: bool, is_unfinished: bool
+) -> Interrupted | None:
+    """Tell whether the last training can be gone on with.
+
+    Args:
+        state: As its folder has it.
+        num_epochs: Epochs that are done.
+        is_same: Whether photos and labels are as they were.
+        is_unfinished: Whether the state after its last epoch is kept.
+
+    Returns:
+        The view; None where there is nothing to go on with.
+    """
+    if state is None or not (state.was_killed or (state.status == "canceled" and is_unfinished)):
+        return None
+    what = f"The training ({state.asked})" if state.asked else "The training"
+    what += " ended unexpectedly" if state.was_killed else " was stopped"
+    if num_epochs:
+        what += f" after {number_of(num_epochs, 'epoch')}"
+    if not is_same:
+        return Interrupted(f"{what}. Labels have changed since, so it begins anew.", "Begin again")
+    if is_unfinished:
+        return Interrupted(f"{what}. It goes on there, and ends as if nothing had happened.")
+    return Interrupted(f"{what}. Photos that were looked at are not looked at again.")
+
+
 @dataclass(frozen=True)
 class JobLine:
     """The line that is always there.
@@ -109,14 +196,27 @@ def job_line(state: JobState | None, now: float) -> JobLine:
     """
     if state is None:
         return JobLine("")
-    doing = _DOING[state.verb] + (f" ({state.quality})" if state.quality else "")
+    doing = _DOING[state.verb] + (f" ({state.asked})" if state.asked else "")
     if state.status == "done":
         is_new = now - state.updated < _NEWS_SECONDS
         return JobLine(f"{doing} is done.", result=_RESULTS[state.verb]) if is_new else JobLine("")
     if state.status == "canceled":
+        if state.message:
+            return JobLine(f"{doing}: {state.message}", result="/results")
         return JobLine(f"{doing} was canceled.")
     if state.status == "failed":
         return JobLine(f"{doing} stopped: {state.message}", is_error=True)
     share = state.done / state.total if state.total else None
-    parts = [state.what, format_duration(max(now - state.started, 0)) + " so far"]
-    return JobLine(f"{doing}: {', '.join(filter(None, parts))}", share, is_running=True)
+    parts = [state.what, _time(state, now)]
+    line = f"{doing}: {', '.join(filter(None, parts))}"
+    if state.accuracy is not None:
+        line += f" · {format_share(state.accuracy, 0)} so far"
+    return JobLine(line, share, is_running=True)
+
+
+def _time(state: JobState, now: float) -> str:
+    """What is left of a job, or how long it has been running."""
+    if state.seconds_left is None:
+        return format_duration(max(now - state.started, 0))
+    left = max(state.seconds_left - (now - state.updated), 1.0)
+    return f"{left:.0f} s left" if left < 59.5 else f"{in_round_numbers(left)} left"

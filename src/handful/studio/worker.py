@@ -2,145 +2,50 @@
 
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
+from handful.config import train_config
 from handful.crashes import keep_traceback
 from handful.environment import own_environment
 from handful.errors import HandfulError
-from handful.reporting import Epoch, Reporter
+from handful.features.keras_runtime import claim_process
+from handful.reporting import Reporter
+from handful.run_store.store import RunStore, checkpoint_path
+from handful.studio.job_reporter import StateReporter, heartbeat
 from handful.studio.jobs import CHECK_FOLDER, JobFolder, JobState
+from handful.studio.time_left import TimeLeft
+from handful.studio.trainer import Asked
+from handful.studio.training_times import TrainingTimes
 
-_INTERVAL = 0.2  # pages are looked at, not each photo's progress
-_HEARTBEAT = 1.0
 _NICENESS = 5  # the page answers first
-_WORDS = {
-    "index": "looking through the photos",
-    "embed": "looking at the photos",
-    "decode": "looking at the photos",
-    "download": "fetching the network, once",
-    "convert": "preparing the network, once",
-    "fit": "learning",
-    "compare": "trying networks",
-    "train": "learning",
-    "evaluate": "testing",
-    "examine": "looking for problems",
-    "report": "writing the report",
-}
+_STOPPED = "It was stopped early; what it had learned by then is in the results."
 
 
-class StateReporter(Reporter):
-    """Writes how far a job is into its folder; heeds a page's Cancel.
-
-    Args:
-        job: The folder.
-        state: What is there now.
-    """
-
-    def __init__(self, job: JobFolder, state: JobState) -> None:
-        super().__init__()
-        self.job, self.state = job, state
-        self._lock = threading.Lock()
-        self._written = 0.0
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether somebody asked the job to stop."""
-        return self.job.is_canceled
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Say what is done now.
-
-        Args:
-            name: What is done.
-
-        Yields:
-            Nothing.
-        """
-        with super().phase(name):
-            self.say(what=_WORDS.get(name, name), done=0, total=0)
-            yield
-
-    def progress(self, done: int, total: int) -> None:
-        """Say how far it is.
-
-        Args:
-            done: Work done.
-            total: Work in all.
-        """
-        super().progress(done, total)
-        if time.time() - self._written > _INTERVAL or done == total:
-            self.say(done=done, total=total)
-
-    def epoch(self, epoch: Epoch) -> None:
-        """Say what an epoch came to.
-
-        Args:
-            epoch: Its scores.
-        """
-        self.say(message=str(epoch), done=epoch.epoch, total=epoch.epochs)
-
-    def log(self, line: str) -> None:
-        """Keep a line for people.
-
-        Args:
-            line: One line of text.
-        """
-        self.say(message=line)
-
-    def say(self, **changes: object) -> None:
-        """Write the state with some fields changed.
-
-        Args:
-            **changes: Fields of `JobState`.
-        """
-        with self._lock:
-            self.state = replace(self.state, **changes)  # type: ignore[arg-type]
-            self.job.write(self.state)
-            self._written = time.time()
-
-
-@contextmanager
-def _heartbeat(reporter: StateReporter) -> Iterator[None]:
-    """Say each second that the process is alive, for embedding may be silent for longer."""
-    ended = threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(_HEARTBEAT):
-            reporter.say()
-
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def run_job(job: JobFolder, work: Callable[[Reporter], object]) -> JobState:
+def run_job(
+    job: JobFolder, work: Callable[[StateReporter], str | None], left: TimeLeft | None = None
+) -> JobState:
     """Do a job's work, and write how it ended.
 
     Args:
         job: Its folder, begun.
-        work: Takes the reporter.
+        work: Takes the reporter; says why it ended early, where it did.
+        left: Tells how much longer it takes.
 
     Returns:
         The last state.
     """
-    reporter = StateReporter(job, job.read() or JobState(job.verb, started=time.time()))
-    reporter.say(status="running")
+    state = job.read() or JobState(job.verb, started=time.time())
+    reporter = StateReporter(job, state, left)
+    reporter.say(status="running", pid=os.getpid())
     ended: dict[str, str] = {"status": "done"}
-    with _heartbeat(reporter):
+    with heartbeat(reporter):
         try:
-            work(reporter)
+            if early := work(reporter):
+                ended = {"status": "canceled", "message": early}
         except KeyboardInterrupt:
-            ended = {"status": "canceled"}
+            ended = {"status": "canceled", "message": ""}
         except HandfulError as error:
             ended = {"status": "failed", "message": str(error)}
         except Exception as error:
@@ -151,36 +56,70 @@ def run_job(job: JobFolder, work: Callable[[Reporter], object]) -> JobState:
     return reporter.state
 
 
-def main(verb: str, folder: str, quality: str = "") -> None:
-    """Train or check a project.
+def _train(job: JobFolder) -> None:
+    """Train as the job's folder says, and keep how long it took."""
+    state, asked = job.read(), Asked.of(job)
+    left = TimeLeft(asked.forecast, time.time() if state is None else state.started)
 
-    Args:
-        verb: "train" or "check".
-        folder: The project's.
-        quality: What a training is asked for; "" for a check.
-    """
-    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # photos are decoded in threads
-    os.environ.update(own_environment())
-    if hasattr(os, "nice"):
-        os.nice(_NICENESS)
-    project = Path(folder)
-
-    def train(reporter: Reporter) -> None:
-        from handful.run_store.store import RunStore
+    def train(reporter: Reporter) -> str:
         from handful.workflows.train import train
 
-        store = RunStore(project / "runs")
-        train(project, quality=quality or "fast", store=store, reporter=reporter)
+        store, config = RunStore(job.project / "runs"), train_config(asked.options)
+        output = store.folder / asked.run if asked.run else None
+        if asked.goes_on and output is not None and _is_over(store, output):
+            return ""  # killed at the very end
+        run = train(
+            job.project,
+            config,
+            output=output,
+            resume=asked.goes_on and output is not None,
+            store=store,
+            reporter=reporter,
+        )
+        if config.fits_head and not run.stopped:
+            TrainingTimes(job.project).learn(
+                config.quality, left.other_seconds, len(run.split.index)
+            )
+        return _STOPPED if run.stopped == "interrupted" else ""
 
+    run_job(job, train, left)
+
+
+def _is_over(store: RunStore, output: Path) -> bool:
+    """Whether a run was written whole and has nothing to go on from."""
+    is_there = any(row.path == output for row in store.list())
+    return is_there and not checkpoint_path(output).exists()
+
+
+def _check(job: JobFolder) -> None:
     def check(reporter: Reporter) -> None:
         from handful.workflows.check import check
 
-        check(project, output=project / CHECK_FOLDER, reporter=reporter)
+        check(job.project, output=job.project / CHECK_FOLDER, reporter=reporter)
 
+    run_job(job, check)
+
+
+def main(verb: str, folder: str, name: str = "") -> None:
+    """Train or check a project, or time networks for it.
+
+    Args:
+        verb: "train", "check" or "measure".
+        folder: The project's.
+        name: What a training is asked for; the job's folder says more.
+    """
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # photos are decoded in threads
+    os.environ.update(own_environment())
+    claim_process()
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
+    project = Path(folder)
     if verb == "train":
-        run_job(JobFolder(project, "train"), train)
+        _train(JobFolder(project, "train"))
+    elif verb == "check":
+        _check(JobFolder(project, "check"))
     else:
-        run_job(JobFolder(project, "check"), check)
+        TrainingTimes(project).measure()
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def climb(job: TrainingJob) -> tuple[Ladder, EmbeddedImages, Answer]:
     begun = time.perf_counter() - job.reporter.seconds.get("embed", 0.0)
     tried = [_judge(job, FAST, job.embedded, begun, None)]
     results: list[_Tried | Attempt] = [*tried]
-    job.reporter.log(str(tried[0].attempt))
+    _tell(job, tried[0].attempt, tried)
     for rung in RUNGS:
         found = _try_rung(job, rung, tried, begun)
         if found is None:
@@ -63,7 +63,7 @@ def climb(job: TrainingJob) -> tuple[Ladder, EmbeddedImages, Answer]:
         results.append(found)
         if isinstance(found, _Tried):
             tried.append(found)
-        job.reporter.log(str(found.attempt if isinstance(found, _Tried) else found))
+        _tell(job, found.attempt if isinstance(found, _Tried) else found, tried)
     losses = [one.losses for one in tried]
     best = tried[choose(losses, split.groups[split.train], _usual(tried))]
     attempts = (
@@ -99,6 +99,14 @@ def choose(losses: Sequence[NDArray[np.float64]], groups: NDArray[np.int64], fir
         if len(off) > 1 and gains[told].mean() > MARGIN * error:
             best = place
     return best
+
+
+def _tell(job: TrainingJob, attempt: Attempt, tried: Sequence[_Tried]) -> None:
+    """Say what came of a rung, and how good the best one is by now."""
+    job.reporter.log(str(attempt))
+    known = [one.attempt.accuracy for one in tried if one.attempt.accuracy is not None]
+    if known:
+        job.reporter.score(max(known))
 
 
 def _usual(tried: Sequence[_Tried]) -> int:
