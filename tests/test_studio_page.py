@@ -255,7 +255,7 @@ def test_a_training_is_canceled_and_goes_on_without_a_page(
         page, faults = open_page(browser, address)
         go(page, "Train")
         page.get_by_label("Quality").fill("2")
-        page.get_by_text("best: up to ten minutes").wait_for()
+        page.get_by_text("best: tries several networks").wait_for()
         page.get_by_role("button", name="Train").click()
         page.get_by_role("button", name="Cancel").wait_for()
         page.close()

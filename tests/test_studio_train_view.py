@@ -86,7 +86,7 @@ def test_an_estimate_has_round_numbers(seconds: float, text: str) -> None:
 
 
 def test_an_estimate_says_what_it_knows() -> None:
-    assert estimate_of(None) == ""
+    assert estimate_of(None) == estimate_of(Forecast((2.0,))) == ""
     assert estimate_of(Forecast((20.0, 100.0))) == "2 min or more"
     known = Forecast((20.0, 1000.0), 10.0)
     assert estimate_of(known) == "about 17 min"

@@ -18,7 +18,7 @@ _WORDS = {
     "embed": "looking at the photos",
     "decode": "looking at the photos",
     "download": "fetching the network, once",
-    "convert": "preparing the network, once",
+    "convert": "preparing the network",
     "fit": "learning",
     "compare": "trying networks",
     "train": "learning",

@@ -127,11 +127,13 @@ class _Chosen:
                 within = most if one == "best" else None
                 cost = estimate_of(self.estimates.get(one), within)
                 mark.set_text(f"{one} · {cost}" if cost else one)
-            hint.set_text(f"{name}: {HINTS[name]}")
+            unknown = "" if self.estimates else "; some photos are being timed"
+            hint.set_text(f"{name}: {HINTS[name]}{unknown}")
             budget.set_visibility(name == "best")
             minutes.set_text(f"{most} min to try networks in; what does not fit is left out")
-            slider.props(f'aria-valuetext="{name}"')
-            time.props(f'aria-valuetext="{most} minutes"')
+            # Whoever changes one property sends all.
+            slider.props(f'value="{self.quality}" aria-valuetext="{name}"')
+            time.props(f'value="{self.budget}" aria-valuetext="{most} minutes"')
 
         def change(name: str, event: Any) -> None:
             setattr(self, name, int(event.args))

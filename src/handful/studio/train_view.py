@@ -20,6 +20,8 @@ BUDGETS = (1, 2, 3, 5, 10, 20, 30, 60)
 LEAST_PHOTOS = 2
 ADVISED_PHOTOS = 10
 _NEWS_SECONDS = 30
+# Where no more is known than that photos are looked at for a moment, the rest takes longer.
+_TELLING_SECONDS = 5
 _DOING = {
     "train": "Training",
     "check": "Checking",
@@ -98,13 +100,15 @@ def estimate_of(forecast: Forecast | None, time_budget: float | None = None) -> 
         time_budget: Minutes that it may take to try networks.
 
     Returns:
-        Such as "about 45 s"; "" where nothing is known.
+        Such as "about 45 s"; "" where hardly anything is known.
     """
     if forecast is None:
         return ""
     embed = sum(forecast.embed)
     if time_budget is not None:
         embed = min(embed, 60 * time_budget)
+    if forecast.other is None and embed < _TELLING_SECONDS:
+        return ""
     if forecast.other is None:
         return f"{in_round_numbers(embed)} or more"
     return f"about {in_round_numbers(embed + forecast.other)}"

@@ -3,30 +3,24 @@
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from handful.cores import available_cores
+from handful.environment import cache_folder
 from handful.errors import HandfulError
 from handful.features.store import open_store
 from handful.files.atomic import MALFORMED, json_text, new_file, read_json
 from handful.projects.project import Project
 from handful.workflows.forecast import Forecast, NetworkCost, expect, measure_costs
 
-_FILE = "times.json"
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What the file holds; of another version or computer, nothing."""
-
-    costs: tuple[NetworkCost, ...] = ()
-    earlier: dict[str, tuple[float, int]] = field(default_factory=dict)
+_COSTS_FILE, _EARLIER_FILE = "costs.json", "training-times.json"
 
 
 class TrainingTimes:
-    """A project's file of times.
+    """What networks cost on a project's photos, and what trainings took here besides.
+
+    The first depends on the photos and is kept in the project; the second in the user's cache.
 
     Args:
         project: The project's folder.
@@ -34,20 +28,21 @@ class TrainingTimes:
 
     def __init__(self, project: Path) -> None:
         self.project = project
-        self.path = project / "jobs" / "train" / _FILE
+        self._files = project / "jobs" / "train" / _COSTS_FILE, cache_folder() / _EARLIER_FILE
 
     @property
-    def version(self) -> float:
-        """Changes when the file does."""
-        try:
-            return os.stat(self.path).st_mtime
-        except OSError:
-            return 0.0
+    def version(self) -> tuple[float, ...]:
+        """Changes when what is known does."""
+        found = []
+        for path in self._files:
+            with suppress(OSError):
+                found.append(os.stat(path).st_mtime)
+        return tuple(found)
 
     @property
     def is_measured(self) -> bool:
         """Whether the networks were timed."""
-        return bool(self._read().costs)
+        return bool(self._costs())
 
     def measure(self) -> None:
         """Time the networks on some of the project's photos; takes seconds, and converts them.
@@ -56,7 +51,7 @@ class TrainingTimes:
             HandfulError: When the photos cannot be read.
         """
         costs = measure_costs(Project(self.project).photo_index())
-        self._write(costs, self._read().earlier)
+        _write(self._files[0], {"costs": [cost.to_dict() for cost in costs]})
 
     def learn(self, quality: str, seconds: float, num_photos: int) -> None:
         """Keep what a training took besides looking at the photos.
@@ -66,8 +61,9 @@ class TrainingTimes:
             seconds: The time.
             num_photos: Its photos.
         """
-        known = self._read()
-        self._write(known.costs, known.earlier | {quality: (seconds, num_photos)})
+        with suppress(OSError, HandfulError):  # a cache that cannot be written stops nobody
+            earlier = {**self._earlier(), quality: (seconds, num_photos)}
+            _write(self._files[1], {"earlier": earlier})
 
     def expect(
         self, quality: str, photos: Sequence[str], time_budget: float | None = None
@@ -82,38 +78,40 @@ class TrainingTimes:
         Returns:
             The forecast; None before the networks were timed.
         """
-        known = self._read()
         with open_store(True) as store:
             return expect(
                 quality,
                 photos,
-                known.costs,
+                self._costs(),
                 store,
-                earlier=known.earlier,
+                earlier=self._earlier(),
                 time_budget=time_budget,
             )
 
-    def _read(self) -> _Known:
-        with suppress(HandfulError, *MALFORMED):
-            values = read_json(self.path)
-            if values["made_by"] == _made_by():
-                costs = tuple(NetworkCost(**cost) for cost in values["costs"])
-                earlier = {
-                    name: (float(seconds), int(number))
-                    for name, (seconds, number) in values["earlier"].items()
-                }
-                return _Known(costs, earlier)
-        return _Known()
+    def _costs(self) -> list[NetworkCost]:
+        try:
+            return [NetworkCost(**cost) for cost in _read(self._files[0])["costs"]]
+        except MALFORMED:
+            return []
 
-    def _write(self, costs: Sequence[NetworkCost], earlier: dict[str, tuple[float, int]]) -> None:
-        values: dict[str, Any] = {
-            "made_by": _made_by(),
-            "costs": [cost.to_dict() for cost in costs],
-            "earlier": earlier,
-        }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with new_file(self.path, replace=True) as part:
-            part.write_text(json_text(values), encoding="utf-8")
+    def _earlier(self) -> dict[str, tuple[float, int]]:
+        try:
+            found = _read(self._files[1])["earlier"].items()
+            return {name: (float(seconds), int(number)) for name, (seconds, number) in found}
+        except MALFORMED:
+            return {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a file holds; nothing where another version or another computer wrote it."""
+    values = read_json(path)
+    return values if values["made_by"] == _made_by() else {}
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(path, replace=True) as part:
+        part.write_text(json_text({"made_by": _made_by(), **values}), encoding="utf-8")
 
 
 def _made_by() -> list[Any]:
