@@ -124,8 +124,10 @@ class Streams:
         return getattr(self.core, name)
 
     def compile_model(self, model: Any, device: str, options: dict[str, Any]) -> Any:
-        self.hints.append(options["PERFORMANCE_HINT"])
-        if options["PERFORMANCE_HINT"] in self.wrong:
+        batch = model.input(0).get_partial_shape()[0].get_length()
+        kind = options["PERFORMANCE_HINT"] if batch == 1 else f"{batch} images"
+        self.hints.append(kind)
+        if kind in self.wrong:
             model = model.clone()
             (node,) = (one for one in model.get_ordered_ops() if one.get_type_name() == "Relu")
             from handful.features.runtime import ops
@@ -177,3 +179,61 @@ def test_a_reference_of_something_else_is_refused(tmp_path: Path, features: np.n
 
 def test_a_network_without_a_reference_is_taken(tiny_network: FrozenNetwork) -> None:
     assert OpenVinoExtractor(tiny_network, "f32").embed(check_image(32)).shape == (1, 48)
+
+
+# --- several images at once ---
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 6, 9])
+def test_batches_give_the_bits_of_single_images(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    network = written(tmp_path / "network")
+    hints = with_streams(monkeypatch)
+    found = OpenVinoExtractor(network, "int8").embed(images)
+    assert hints == (["4 images"] if count >= 4 else ["THROUGHPUT"])
+    monkeypatch.undo()
+    alone = OpenVinoExtractor(network, "int8")
+    assert np.array_equal(found, np.concatenate([alone.embed(image[None]) for image in images]))
+
+
+def test_a_batch_that_changes_an_answer_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, images = written(tmp_path / "network"), np.repeat(check_image(32), 5, axis=0)
+    expected = OpenVinoExtractor(network, "int8").embed(images[:1])
+    hints = with_streams(monkeypatch, "4 images")
+    found = OpenVinoExtractor(network, "int8").embed(images)
+    assert np.array_equal(found, np.repeat(expected, 5, axis=0))
+    assert hints[0] == "4 images" and set(hints[1:]) == {"THROUGHPUT"}
+
+
+def test_a_reference_of_another_processor_does_not_forbid_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.repeat(check_image(32), 4, axis=0)
+    features = OpenVinoExtractor(written(tmp_path / "network"), "int8").embed(images[:1])
+    network = written(tmp_path / "elsewhere", features * np.float32(1.001))
+    hints = with_streams(monkeypatch)
+    extractor = OpenVinoExtractor(network, "int8")
+    assert np.array_equal(extractor.embed(images), np.repeat(features, 4, axis=0))
+    assert hints == ["4 images", "THROUGHPUT"]
+    extractor.embed(images)
+    assert len(hints) == 2
+
+
+def test_a_network_for_one_image_at_a_time_is_asked_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from handful.features.runtime import openvino
+
+    network, images = written(tmp_path / "network"), np.repeat(check_image(32), 4, axis=0)
+    expected = OpenVinoExtractor(network, "int8").embed(images)
+    model = openvino.Core().read_model(network.xml_path)
+    model.reshape([1, 32, 32, 3])
+    openvino.save_model(model, tmp_path / "one.xml", compress_to_fp16=False)
+    one = replace(network, xml_path=tmp_path / "one.xml", bin_path=tmp_path / "one.bin")
+    hints = with_streams(monkeypatch)
+    assert np.array_equal(OpenVinoExtractor(one, "int8").embed(images), expected)
+    assert hints == ["THROUGHPUT"]

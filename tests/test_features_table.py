@@ -22,7 +22,8 @@ from handful.errors import DataError
 from handful.features import embed
 from handful.features import table as table_module
 from handful.features.conversion import FrozenNetwork
-from handful.features.embed import EmbeddedImage, EmbeddingSpec, embed_one
+from handful.features.embed import EmbeddingSpec, PreparedImage, prepare_one
+from handful.features.extractor import BATCH_SIZE
 from handful.features.openvino import OpenVinoExtractor
 from handful.features.store import SqliteStore
 from handful.features.table import embed_index, scan_index
@@ -363,11 +364,11 @@ def test_decoding_does_not_run_far_ahead(
     decoded: list[int] = []
     ahead: list[int] = []
 
-    def counted(data: bytes, spec: EmbeddingSpec) -> EmbeddedImage:
+    def counted(data: bytes, spec: EmbeddingSpec) -> PreparedImage:
         decoded.append(1)
-        return embed_one(data, spec)
+        return prepare_one(data, spec)
 
-    monkeypatch.setattr(table_module, "embed_one", counted)
+    monkeypatch.setattr(table_module, "prepare_one", counted)
     index = load_index(photo_folder)
     index = index.select(list(range(48)) * 10)
     embed_index(
@@ -375,7 +376,7 @@ def test_decoding_does_not_run_far_ahead(
         EmbeddingSpec(CountedExtractor(), SETTINGS),
         progress=lambda done, _: ahead.append(len(decoded) - done),
     )
-    assert max(ahead) <= 4 * num_workers()
+    assert max(ahead) <= 2 * BATCH_SIZE * num_workers()
 
 
 def test_views_are_cached_by_what_they_are_drawn_from(

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 # Part of every digest: raise it when a change of handful's own changes any embedding.
 GRAPH_VERSION = 3
 
+# Images that are given to an extractor at once, where there are so many: some networks compute a
+# few together faster than one by one.
+BATCH_SIZE = 4
+
 # From an (S, S, 3) uint8 image to its feature map (h, w, D), and to the embedding (D,), which is
 # the map's average over places.
 FeatureMap = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]

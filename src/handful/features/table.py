@@ -1,14 +1,13 @@
 """The vectors of an index's images, each computed once and kept by content.
 
-Twice as many threads as cores each take an image, decode it and wait for its inference, so that
-decoding and the network overlap.
+Twice as many threads as cores each take a few images, decode them and wait for their inference, so
+that decoding and the network overlap.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,16 @@ from handful.data.decoding import (
 from handful.data.index import ImageIndex
 from handful.data.metadata import MEASURES, FileMetadata
 from handful.errors import CostError, DataError
-from handful.features.embed import EmbeddedImage, EmbeddingSpec, ImageScan, embed_one, mean_view
+from handful.features.embed import (
+    EmbeddedImage,
+    EmbeddingSpec,
+    ImageScan,
+    PreparedImage,
+    embed_prepared,
+    in_groups,
+    mean_view,
+    prepare_one,
+)
 from handful.features.store import EmbeddingStore
 from handful.files.atomic import MALFORMED
 from handful.files.tensors import empty_array
@@ -140,6 +148,10 @@ class _Refusal:
     is_lasting: bool
 
 
+# A few rows, each with what is to be computed.
+_Group = Sequence[tuple[int, EmbeddingSpec]]
+
+
 class _Work:
     """The table being filled, with the keys under which its parts are kept."""
 
@@ -250,13 +262,23 @@ class _Work:
                 )
         return missing
 
-    def _compute(self, row: int, spec: EmbeddingSpec) -> EmbeddedImage | _Refusal:
+    def _compute(self, group: _Group) -> list[tuple[int, EmbeddedImage | _Refusal]]:
+        """Work on a few rows: each is decoded by itself, and they are embedded at once."""
+        prepared = {row: self._prepare(row, spec) for row, spec in group}
+        images = [image for image in prepared.values() if isinstance(image, PreparedImage)]
+        embedded = iter(embed_prepared(images, self.spec.extractor))
+        return [
+            (row, image if isinstance(image, _Refusal) else next(embedded))
+            for row, image in prepared.items()
+        ]
+
+    def _prepare(self, row: int, spec: EmbeddingSpec) -> PreparedImage | _Refusal:
         try:
             data = self.index.read(row)
         except DataError as error:
             return _Refusal(str(error), False)
         try:
-            return embed_one(data, spec)
+            return prepare_one(data, spec)
         except DataError as error:
             for_now = isinstance(error, CostError) or isinstance(error.__cause__, MemoryError)
             return _Refusal(str(error), not for_now)
@@ -282,20 +304,19 @@ class _Work:
 
 
 def _in_threads(
-    compute: Callable[[int, EmbeddingSpec], EmbeddedImage | _Refusal],
+    compute: Callable[[_Group], list[tuple[int, EmbeddedImage | _Refusal]]],
     missing: dict[int, EmbeddingSpec],
 ) -> Iterator[tuple[int, EmbeddedImage | _Refusal]]:
     """Compute rows in threads, in order and a few ahead: little to cancel, or to hold in memory."""
-    rows = iter(missing.items())
-    pending: deque[tuple[int, Future[EmbeddedImage | _Refusal]]] = deque()
+    groups = iter(in_groups(list(missing.items())))
+    pending: deque[Future[list[tuple[int, EmbeddedImage | _Refusal]]]] = deque()
     with ThreadPoolExecutor(num_workers(), thread_name_prefix="embed") as pool:
         try:
             while True:
-                while len(pending) < 4 * num_workers() and (item := next(rows, None)):
-                    pending.append((item[0], pool.submit(partial(compute, *item))))
+                while len(pending) < 2 * num_workers() and (group := next(groups, None)):
+                    pending.append(pool.submit(compute, group))
                 if not pending:
                     return
-                row, future = pending.popleft()
-                yield row, future.result()
+                yield from pending.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
