@@ -15,7 +15,7 @@ import typer
 
 from handful import __version__
 from handful.cli import jobs, terminal, tools
-from handful.cli.flags import Command
+from handful.cli.flags import Command, Group
 from handful.cli.frame import errors
 from handful.cli.spelling import with_options
 from handful.config import RUNS_FOLDER
@@ -27,6 +27,7 @@ from handful.wording import printable
 
 app = typer.Typer(
     name="handful",
+    cls=Group,
     help="Image classifiers you can trust, from a handful of labeled photos, in seconds.",
     no_args_is_help=True,
     add_completion=False,
