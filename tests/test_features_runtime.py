@@ -104,6 +104,13 @@ def test_the_library_calls_nobody_either(stranger: Stranger) -> None:
     # What the host program imports later is as it would be without handful.
     later = f"{code}; import openvino_telemetry as own; print(own.Telemetry.__module__)"
     assert stranger.run("-c", later).split()[-1] == "openvino_telemetry.main"
+    converting = (
+        f"{code}\nimport sys\n"
+        "assert 'openvino.tools.ovc' not in sys.modules\n"
+        "try:\n    openvino.convert_model('absent.onnx')\n"
+        "except Exception:\n    print(openvino.convert_model.__module__)"
+    )
+    assert stranger.run("-c", converting).split()[-1] == "openvino.tools.ovc.convert"
     stranger.check()
 
 

@@ -49,3 +49,20 @@ def test_ctrl_c_is_heeded_while_the_command_is_loaded() -> None:
     )
     done = python(code)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ends", "code"), [("0", 0), ("sys.exit(3)", 3), ("sys.exit('no')", 1)])
+def test_the_command_leaves_when_all_have_tidied_up(ends: str, code: int) -> None:
+    source = (
+        "import atexit, sys\n"
+        "import handful.cli.commands as commands\n"
+        "def run():\n"
+        "    atexit.register(print, 'tidied')\n"
+        f"    {ends}\n"
+        "commands.main = run\n"
+        "from handful.__main__ import main\n"
+        "main()\n"
+    )
+    done = python(source)
+    assert (done.returncode, done.stdout) == (code, "tidied\n")
