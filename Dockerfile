@@ -1,6 +1,7 @@
 # Serves a run that is mounted at /run-folder:
 #   docker build --tag handful .
-#   docker run --rm --publish 127.0.0.1:8000:8000 --volume "$PWD/runs/photos:/run-folder:ro" handful
+#   docker run --rm --env HANDFUL_TOKEN --publish 127.0.0.1:8000:8000 --volume "$PWD/runs/photos:/run-folder:ro" handful
+# HANDFUL_TOKEN is what requests must bring; without one, the log's first line shows one.
 # Other commands stand after the image's name: `docker run ... handful predict /run-folder /photos`.
 FROM python:3.13-slim AS build
 WORKDIR /source

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from handful.serving.addresses import invitation, open_at, own_addresses
+from handful.serving.addresses import code_as_svg, invitation, open_at, own_addresses
 
 
 def listening(host: str, family: int = socket.AF_INET) -> socket.socket:
@@ -65,32 +65,36 @@ def test_a_code_is_drawn_where_it_can_be_and_never_in_the_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     addresses = ["http://192.168.1.5:8000", "http://10.0.0.7:8000"]
-    drawn = invitation(addresses, "utf-8").splitlines()
+    invited = f"{addresses[0]}/#token=abc"
+    drawn = invitation(addresses, invited, "utf-8").splitlines()
     assert drawn[:2] == [
         "Other addresses: http://10.0.0.7:8000",
         "On another device in this network, point the camera at this:",
     ]
     assert len(drawn) > 12 and set("".join(drawn[2:])) <= set("█▀▄ ")
-    assert invitation(addresses, "ascii") == drawn[0] == invitation(addresses, None)
-    assert invitation(addresses[:1], "no such encoding") == ""
+    assert (
+        invitation(addresses, invited, "ascii") == drawn[0] == invitation(addresses, invited, None)
+    )
+    assert invitation(addresses[:1], invited, "no such encoding") == ""
+    assert code_as_svg(invited).startswith("<svg") and "viewBox" in code_as_svg(invited)
     monkeypatch.setitem(sys.modules, "segno", None)
-    assert invitation(addresses, "utf-8") == drawn[0]
+    assert invitation(addresses, invited, "utf-8") == drawn[0]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+@pytest.mark.parametrize("given", ["a-token-that-is-long-enough", ""])
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_server_for_all_prints_an_address_that_opens_and_a_code_on_terminals(
-    tiny_run: Path, is_terminal: bool
+    tiny_run: Path, is_terminal: bool, given: str
 ) -> None:
     options = ["serve", str(tiny_run), "--host", "0.0.0.0", "--port", "0"]
-    token = "a-token-that-is-long-enough"
     mine, theirs = os.openpty() if is_terminal else os.pipe()
     with subprocess.Popen(
         [sys.executable, "-m", "handful", *options],
         stdout=theirs,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "HANDFUL_TOKEN": token, "PYTHONUTF8": "1"},
+        env={**os.environ, "HANDFUL_TOKEN": given, "PYTHONUTF8": "1"},
     ) as process:
         os.close(theirs)
         text = ""
@@ -98,8 +102,15 @@ def test_a_server_for_all_prints_an_address_that_opens_and_a_code_on_terminals(
             text += os.read(mine, 65536).decode()
         address = re.search(r"http://[0-9.]+:\d+", text)
         assert address and "0.0.0.0" not in address[0]
+        shown = re.search(r"/#token=(\S+)", text)
+        # One that was given is known, and is not shown to others.
+        assert (shown is None) == bool(given) and (not given or given not in text)
+        right = {"authorization": f"Bearer {given or shown[1]}"}
+        asked = f"{address[0]}/model"
         assert httpx.get(f"{address[0]}/healthz", trust_env=False).status_code == 200
+        assert httpx.get(asked, trust_env=False).status_code == 401
+        assert httpx.get(asked, headers=right, trust_env=False).status_code == 200
         process.terminate()
         assert process.wait(20) == 0
     os.close(mine)
-    assert token not in text and ("▀" in text) == is_terminal
+    assert ("▀" in text) == is_terminal

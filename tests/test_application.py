@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from handful.cli.commands import app as command_line
 from handful.models.classifier import Classifier
+from handful.serving.application import create_app
 from handful.serving.guards import LOOPBACK_NAMES, SECURITY_HEADERS
 from handful.serving.problems import KINDS, MEDIA_TYPE
 from handful.serving.uploads import Disconnected, HeldBytes, UploadLimits, printable, read_uploads
@@ -594,6 +595,22 @@ def test_a_token_guards_all_but_pages_and_probes(tiny_run: Path, photo: bytes) -
             check_problem(server.client.get(path), "token")
         for path in ("/", "/docs", "/page/app.js", "/healthz", "/readyz"):
             assert server.client.get(path).status_code == 200
+
+
+def test_without_the_token_nothing_is_answered_but_pages_that_tell_nothing(
+    tiny_run: Path,
+) -> None:
+    with live(tiny_run, token=TOKEN) as server:
+        app = create_app(server.service)
+        described = app.openapi()["paths"]
+        paths = {path for path in described if path not in ("/healthz", "/readyz")}
+        assert len(paths) == 4
+        for path in (*paths, "/openapi.json", "/no", "/page", "/docs/x", "/PREDICT"):
+            for method in ("GET", "POST", "HEAD", "PUT"):
+                assert server.client.request(method, path).status_code == 401, path
+        for path in ("/", "/docs", "/healthz"):
+            text = server.client.get(path).text
+            assert TOKEN not in text and "square" not in text, path
 
 
 def test_another_name_of_the_server_is_refused(server: Live, photo: bytes) -> None:

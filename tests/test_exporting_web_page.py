@@ -11,7 +11,13 @@ import pytest
 
 from handful.data.decoding import resize
 from handful.exporting import web_page
-from handful.exporting.web_page import make_page, network_bytes, quantized_directions, unpack
+from handful.exporting.web_page import (
+    make_page,
+    network_bytes,
+    quantized_directions,
+    size_note,
+    unpack,
+)
 from handful.exporting.web_runtime import WebRuntime
 from handful.models.classifier import Classifier
 from handful.models.novelty import reference_of
@@ -109,6 +115,11 @@ def test_training_photos_are_in_it_where_there_is_room(
     smaller = page_of(classifier)
     assert not smaller.tells_unusual and "reference" not in described(smaller.html)
     assert b"cannot tell a photo of something else" in smaller.html
+
+
+def test_a_large_page_is_said_to_be_one() -> None:
+    assert size_note(14_900_000) == ""
+    assert size_note(31_000_000).startswith("The page has 31 MB, for the network is a large one")
 
 
 def test_8_bits_move_distances_little() -> None:

@@ -405,6 +405,20 @@ def test_the_page_asks_for_the_token_and_keeps_it_for_the_visit(
 
 
 @pytest.mark.slow
+def test_a_token_behind_the_address_s_end_opens_the_page_and_is_not_left_there(
+    browser: Any, tiny_run: Path
+) -> None:
+    with live(tiny_run, token=TOKEN) as server, browser.new_context() as context:
+        watch = Watch(context.new_page(), server.port)
+        watch.page.set_default_timeout(15_000)
+        watch.page.goto(f"{watch.own}#token={TOKEN}")
+        watch.page.locator("#work").wait_for()
+        assert TOKEN not in watch.page.url and watch.faults == []
+        watch.page.reload()
+        watch.page.locator("#work").wait_for()
+
+
+@pytest.mark.slow
 def test_the_page_works_below_a_path_of_a_proxy_that_hides_the_name(
     browser: Any, server: Live, photos: dict[str, bytes]
 ) -> None:

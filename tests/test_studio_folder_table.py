@@ -122,6 +122,7 @@ def test_the_process_writes_the_answers(
     table: FolderTable, field: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(use_worker.os, "nice", lambda by: by)
+    monkeypatch.setattr(use_worker, "claim_process", lambda: None)
     folder = str(table.project.folder)
     use_worker.main("classify", folder, "", str(tiny_run), str(field), "field")
     state = table.job.read()

@@ -6,6 +6,7 @@ import pytest
 httpx = pytest.importorskip("httpx")
 from fastapi import FastAPI  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
+from starlette.websockets import WebSocketDisconnect  # noqa: E402
 
 from conftest import draw_photo, write_photo  # noqa: E402
 from handful.projects.project import Project  # noqa: E402
@@ -56,6 +57,29 @@ def test_other_sites_and_other_names_are_refused(client: TestClient) -> None:
     other = {"origin": "http://evil.example"}
     assert client.post("/data/act", json={"action": "undo"}, headers=other).status_code == 403
     assert client.post("/data/act", json={}, headers={"origin": BASE}).status_code == 400
+
+
+def test_beyond_this_computer_its_own_names_and_addresses_are_known(desk: Desk) -> None:
+    app = FastAPI(openapi_url=None)
+    app.include_router(make_routes(desk))
+    address = "http://192.168.1.5:8050"
+    with TestClient(
+        StudioGuard(app, TOKEN, 8050, frozenset({"barn.local"})), base_url=address
+    ) as client:
+        for path in ("/", "/use", "/data/photos", "/_nicegui/x", "/data/shared/web", "/no"):
+            for method in ("GET", "POST", "HEAD"):
+                refused = client.request(method, path)
+                assert refused.status_code == 401 and desk.project.name not in refused.text
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/_nicegui_ws/"):
+            pass
+        client.get("/data/photos", params={"token": TOKEN})
+        for host in ("192.168.1.5:8050", "barn.local", "[fd00::5]:8050", "127.0.0.1:8050"):
+            assert client.get("/data/photos", headers={"host": host}).status_code == 200
+        for host in ("evil.example", "192.168.1.5.evil.example", "barn", ""):
+            assert client.get("/data/photos", headers={"host": host}).status_code == 421
+        own = client.post("/data/act", json={}, headers={"origin": address})
+        other = client.post("/data/act", json={}, headers={"origin": "http://192.168.1.6:8050"})
+        assert (own.status_code, other.status_code) == (400, 403)
 
 
 def test_thumbnails_are_of_photos_alone(client: TestClient, desk: Desk) -> None:

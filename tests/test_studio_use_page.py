@@ -1,5 +1,6 @@
 """Use in a real browser, with a camera that draws its own pictures."""
 
+import json
 import os
 import re
 import shutil
@@ -111,6 +112,40 @@ def test_a_folder_is_classified_corrected_and_copied(page: Any, work: Path) -> N
     assert (work / "sorted" / "field" / "round" / "b0.jpg").is_file()
     page.get_by_role("button", name="Another folder").click()
     page.get_by_role("button", name="Choose a folder").wait_for()
+
+
+def test_corrections_are_taken_and_ignored(page: Any, work: Path) -> None:
+    project = Project.open(work)
+    for number in range(3):
+        photo = work.parent / "field" / f"a{number}.jpg"
+        project.suggest(photo.name, photo.read_bytes(), "square", predicted="round", origin="serve")
+    waiting = page.get_by_role("region", name="Corrections")
+    waiting.get_by_text("3 corrections from the served page").wait_for()
+    waiting.get_by_role("article").first.get_by_role("button", name="Take").click()
+    waiting.get_by_text("2 corrections from the served page").wait_for()
+    waiting.get_by_role("button", name="Ignore all").click()
+    page.get_by_text("2 ignored.").wait_for()
+    assert waiting.count() == 0
+    page.locator(".note").get_by_role("button", name="Undo").click()
+    waiting.get_by_role("button", name="Take them all").click()
+    waiting.wait_for(state="detached")
+    assert project.labels.counts["square"] == 3
+
+
+def test_what_was_made_for_others_is_downloaded(page: Any, work: Path) -> None:
+    share = page.get_by_role("region", name="Share")
+    share.get_by_role("button", name="Make the page: One web page that works offline").wait_for()
+    share.get_by_text("The studio is open to this computer alone").wait_for()
+    folder = work / "shared" / "first-web"
+    folder.mkdir(parents=True)
+    (folder / "classifier.html").write_text("<title>all of it</title>")
+    told = {"bytes": 24, "tells_unusual": True, "parity": {"largest_difference": 0.0}}
+    (folder / "export.json").write_text(json.dumps(told))
+    page.reload()
+    with page.expect_download() as download:
+        share.get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename == "work-classifier.html"
+    assert "all of it" in download.value.path().read_text()
 
 
 def test_why_there_is_no_camera_is_said(browsers: Any, address: str) -> None:

@@ -489,7 +489,19 @@ class ServeConfig(DeviceOptions):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address.
+
+    Args:
+        host: An address of it, or a name.
+
+    Returns:
+        Whether that is so.
+    """
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -499,6 +511,8 @@ class StudioConfig(Options):
     Args:
         project: Folder that labels, thumbnails and runs are kept in; None takes NAME.handful in the
             current folder.
+        host: Address to listen at; the default is reached from this machine alone, others by those
+            who have the token.
         port: TCP port, or 0 for a free one.
         no_browser: Only say the address.
     """
@@ -509,6 +523,9 @@ class StudioConfig(Options):
         None,
         "Folder that labels, small pictures and runs are kept in [NAME.handful].",
         metavar="DIR",
+    )
+    host: str = option(
+        "127.0.0.1", "Address to listen at; 0.0.0.0 lets phones nearby in, with a token."
     )
     port: int = option(8050, "TCP port; 0 takes a free one.", least=0, most=65535)
     no_browser: bool = option(False, "Open no browser; only print the address.")

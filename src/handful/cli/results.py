@@ -368,6 +368,8 @@ def print_sorted(found: "SortedPhotos") -> None:
 
 def print_export(made: "Export") -> None:
     """Say what was exported, and how far it agrees with handful."""
+    from handful.exporting.web_page import size_note
+
     parity = made.parity
     show(f"{made.file}: {made.num_bytes / 1e6:,.1f} MB, {made.precision}")
     show(f"Compared with handful on {parity.num_pictures} images ({parity.pictures}),")
@@ -395,6 +397,8 @@ def print_export(made: "Export") -> None:
     )
     if made.format == "web" and not made.tells_unusual:
         show("It does not tell unusual photos: too few training photos, or too many for its size")
+    if made.format == "web" and (note := size_note(made.num_bytes)):
+        show(note)
     show(f"Model card: {made.path / 'model_card.md'}")
 
 

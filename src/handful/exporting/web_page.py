@@ -85,6 +85,24 @@ def make_page(
     return WebPage(_render(described, parts), False)
 
 
+def size_note(num_bytes: int) -> str:
+    """Say what a page's size means, where it is a large one.
+
+    Args:
+        num_bytes: Its size.
+
+    Returns:
+        A sentence or two; "" up to 15 MB.
+    """
+    if num_bytes <= MAX_BYTES:
+        return ""
+    return (
+        f"The page has {num_bytes / 1e6:,.0f} MB, for the network is a large one: many mails carry "
+        f"{MAX_BYTES / 1e6:.0f} MB at most, and phones load it slowly. The backbone "
+        "efficientnet-lite0, which quality fast takes, makes a page below that."
+    )
+
+
 def network_bytes(classifier: Classifier, precision: str, metadata: Mapping[str, Any]) -> bytes:
     """Network and head as an ONNX model, from squares of pixels.
 

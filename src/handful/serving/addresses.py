@@ -3,6 +3,7 @@
 import io
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 # One address of each kind of network: asked for the way there, the system names its own address on
 # it. Nothing is sent. The last are for documentation and lead out by the default route.
@@ -62,13 +63,12 @@ def _is_bare(host: str) -> bool:
     return ":" in host and not host.startswith("[")
 
 
-def invitation(addresses: Sequence[str], encoding: str | None) -> str:
+def invitation(addresses: Sequence[str], invited: str, encoding: str | None) -> str:
     """Tell how to open a page on another device.
 
-    The address alone is in the code: a token in it would stay in terminals, photos and histories.
-
     Args:
-        addresses: As `open_at` gives them.
+        addresses: Those that are shown; all but the first are told.
+        invited: What the code holds: an address, with the token.
         encoding: Of where it is printed.
 
     Returns:
@@ -76,12 +76,30 @@ def invitation(addresses: Sequence[str], encoding: str | None) -> str:
     """
     lines = [f"Other addresses: {', '.join(addresses[1:])}"] if addresses[1:] else []
     try:
-        import segno
-
         drawn = io.StringIO()
-        segno.make(addresses[0], error="l", micro=False).terminal(drawn, border=2, compact=True)
+        _code(invited).terminal(drawn, border=2, compact=True)
         drawn.getvalue().encode(encoding or "ascii")
     except (ImportError, UnicodeError, LookupError):
         return "\n".join(lines)
     note = "On another device in this network, point the camera at this:"
     return "\n".join([*lines, note, drawn.getvalue().rstrip("\n")])
+
+
+def code_as_svg(address: str) -> str:
+    """Draw an address as a QR code, for a page.
+
+    Args:
+        address: The address.
+
+    Returns:
+        SVG, black on white.
+    """
+    file = io.BytesIO()
+    _code(address).save(file, kind="svg", border=3, light="#fff", xmldecl=False, omitsize=True)
+    return file.getvalue().decode()
+
+
+def _code(address: str) -> Any:
+    import segno
+
+    return segno.make(address, error="l", micro=False)

@@ -61,7 +61,7 @@ class Guard:
         self.service = service
         self.allowed_hosts = frozenset(name.lower() for name in service.allowed_hosts)
         self.public_names = frozenset(name.lower() for name in service.public_names)
-        self.token = None if service.token is None else service.token.encode()
+        self.token = service.token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, as ASGI has it.
@@ -100,14 +100,14 @@ class Guard:
 
     def _check(self, path: str, headers: Mapping[str, str]) -> None:
         host = headers.get("host", "")
-        if self.allowed_hosts and _without_port(host) not in self.allowed_hosts:
+        if self.allowed_hosts and without_port(host) not in self.allowed_hosts:
             raise Problem(
                 "host",
                 "the Host header names none of this server's names; expected one of "
                 f"{', '.join(sorted(self.allowed_hosts))}. The server's option "
                 "`allow_host` allows another.",
             )
-        if "origin" in headers and not self._is_own_page(headers):
+        if "origin" in headers and not is_own_page(headers, self.public_names):
             raise Problem(
                 "other-site",
                 "the request comes from another site's page; open this server's own. Behind a "
@@ -116,29 +116,9 @@ class Guard:
         if self.token is not None and path not in _OPEN_PATHS and not path.startswith(_OPEN_FOLDER):
             self._check_token(headers.get("authorization", ""))
 
-    def _is_own_page(self, headers: Mapping[str, str]) -> bool:
-        """Whether a browser sent the request from a page of this server's own.
-
-        Browsers say it themselves (Sec-Fetch-Site, which no page can set) at addresses with TLS and
-        on this machine: true behind any proxy. Else the page's address must be the request's, or,
-        where a proxy has put its own in place of that, the proxy's.
-        """
-        site = headers.get("sec-fetch-site")
-        if site is not None:
-            return site == "same-origin"
-        page = _address_of(headers["origin"])
-        if not page:
-            return False
-        if page == headers.get("host", "").lower() or page in self.public_names:
-            return True
-        # No other site's page can send this header: a browser would ask first, and be refused.
-        told = headers.get("x-forwarded-host", "").lower()
-        return page == told and _without_port(told) in self.public_names
-
     def _check_token(self, given: str) -> None:
         kind, _, token = given.partition(" ")
-        right = hmac.compare_digest(token.strip().encode("latin-1"), self.token or b"")
-        if kind.lower() != "bearer" or not right:
+        if kind.lower() != "bearer" or not is_token(token.strip(), self.token or ""):
             found = "the token is not the right one" if given else "no token came"
             raise Problem(
                 "token",
@@ -146,6 +126,47 @@ class Guard:
                 "HANDFUL_TOKEN.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+
+
+def is_token(given: str, token: str) -> bool:
+    """Whether a token is the right one, in a time that tells nothing of it.
+
+    Args:
+        given: What came.
+        token: The server's; "" lets nobody in.
+
+    Returns:
+        Whether they are the same.
+    """
+    same = hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
+    return same and bool(token)
+
+
+def is_own_page(headers: Mapping[str, str], public_names: frozenset[str] = frozenset()) -> bool:
+    """Whether a browser sent a request that has an Origin from a page of this server's own.
+
+    Browsers say it themselves (Sec-Fetch-Site, which no page can set) at addresses with TLS and
+    on this machine: true behind any proxy. Else the page's address must be the request's, or,
+    where a proxy has put its own in place of that, the proxy's.
+
+    Args:
+        headers: The request's, names in lower case.
+        public_names: Names that a proxy in front is called by.
+
+    Returns:
+        Whether it did.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    page = _address_of(headers["origin"])
+    if not page:
+        return False
+    if page == headers.get("host", "").lower() or page in public_names:
+        return True
+    # No other site's page can send this header: a browser would ask first, and be refused.
+    told = headers.get("x-forwarded-host", "").lower()
+    return page == told and without_port(told) in public_names
 
 
 def _address_of(origin: str) -> str:
@@ -156,7 +177,15 @@ def _address_of(origin: str) -> str:
         return ""
 
 
-def _without_port(host: str) -> str:
+def without_port(host: str) -> str:
+    """The name in a Host header.
+
+    Args:
+        host: The header.
+
+    Returns:
+        It in lower case, without the port.
+    """
     name, separator, port = host.lower().rpartition(":")
     return name if separator and port.isdecimal() else host.lower()
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -113,7 +114,9 @@ def _has_event_loop() -> bool:
 
 
 def _serve(run: Path, config: ServeConfig, announce: Callable[[str], None], stop: _Stop) -> None:
-    token = read_token()
+    given = read_token()
+    # Others reach it with a token only.
+    token = given or (None if config.is_loopback else secrets.token_urlsafe(24))
     return_large_memory()
     with (
         _noting_interrupts(stop.interrupts),
@@ -130,7 +133,8 @@ def _serve(run: Path, config: ServeConfig, announce: Callable[[str], None], stop
         compiled = pool.submit(batcher.warm_up)
         try:
             service = _make_service(batcher, card, config, token, run)
-            _warn_of_exposure(config, token)
+            _warn_of_exposure(config)
+            service.shows_token = given is None
             _run_server(service, compiled, listener, config, announce, stop, watch_signals)
             ends_at = (service.told_at or 0.0) + max(1.0, config.drain_seconds) + _LAST_SECONDS
         except BaseException:
@@ -246,14 +250,13 @@ def _make_service(
     )
 
 
-def _warn_of_exposure(config: ServeConfig, token: str | None) -> None:
+def _warn_of_exposure(config: ServeConfig) -> None:
     if config.is_loopback:
         return
-    who = f"only with the {TOKEN_VARIABLE}" if token else "by anyone, without a token"
     names = "" if config.allow_host else " Any Host header is taken; `allow_host` restricts it."
     logger.warning(
-        f"{config.host} is reached from other machines: photos can be sent {who}, and nothing "
-        f"is encrypted. Put a proxy with TLS before it, or leave `host` out.{names}"
+        f"{config.host} is reached from other machines: photos can be sent with the token only, "
+        f"and nothing is encrypted. Put a proxy with TLS before it, or leave `host` out.{names}"
     )
 
 
@@ -333,10 +336,12 @@ def _run_server(
 def _welcome(addresses: list[str], service: "Service", config: ServeConfig) -> list[str]:
     names = service.card["class_names"]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    line = f"serving at {addresses[0]} ({', '.join(names[:5])}{more}); press Ctrl-C to stop"
-    lines = [line]
+    # Behind the # no server and no log sees it. What was given is known, and stays a secret.
+    with_token = [f"{one}/#token={service.token}" if service.token else one for one in addresses]
+    shown = with_token if service.shows_token else addresses
+    lines = [f"serving at {shown[0]} ({', '.join(names[:5])}{more}); press Ctrl-C to stop"]
     if service.project is not None:
         lines.append(f"Corrections that are made on its page wait in {service.project.folder}.")
-    if config.is_loopback or not sys.stdout.isatty():
-        return lines
-    return [*lines, *invitation(addresses, sys.stdout.encoding).splitlines()]
+    if not config.is_loopback and sys.stdout.isatty():
+        lines += invitation(shown, with_token[0], sys.stdout.encoding).splitlines()
+    return lines

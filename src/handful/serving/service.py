@@ -29,6 +29,7 @@ class Service:
         public_names: Names that a proxy in front is called by, which may hide them from Host.
         root_path: Path that a proxy in front leaves before the server's own, such as "/photos".
         token: What a client must send as "Authorization: Bearer ..."; None asks for nothing.
+        shows_token: Whether the token was made for this time, and stands in the address shown.
         project: Whose inbox takes corrections; None where none are taken.
         is_ready: Whether the network is compiled.
         told_at: When it was told to end, on the monotonic clock; None before.
@@ -45,6 +46,7 @@ class Service:
     public_names: tuple[str, ...] = ()
     root_path: str = ""
     token: str | None = None
+    shows_token: bool = False
     project: Project | None = None
     is_ready: bool = False
     told_at: float | None = None

@@ -27,6 +27,7 @@ from handful.studio.photos_view import (
     version_of,
 )
 from handful.studio.results_view import ResultsView, results_view
+from handful.studio.sharing import Sharing
 from handful.studio.trainer import Trainer
 from handful.wording import number_of
 from handful.workflows.labeling import Labeler
@@ -54,6 +55,7 @@ class Desk:
     Attributes:
         classifier: The latest run's.
         folder_table: A folder that is classified.
+        sharing: What classifiers were written as, for others.
     """
 
     def __init__(self, project: Project) -> None:
@@ -69,13 +71,14 @@ class Desk:
         self._runs = RunStore(project.runs)
         self.classifier = LatestClassifier(self._runs, self.latest_run)
         self.folder_table = FolderTable(project)
+        self.sharing = Sharing(project.folder)
         self._labeler = Labeler(project)
         self._lock = threading.Lock()
 
     @property
     def jobs(self) -> tuple[JobFolder, ...]:
         """All that works in a process of its own."""
-        return self.train_job, self.check_job, self.folder_table.job
+        return self.train_job, self.check_job, self.folder_table.job, self.sharing.job
 
     @property
     def version(self) -> str:

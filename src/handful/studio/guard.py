@@ -1,13 +1,19 @@
-"""Who may ask: browsers on this computer that have the token, and no other site's pages."""
+"""Who may ask: browsers that have the token and name this computer, and no other site's pages."""
 
-import hmac
+import ipaddress
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from handful.serving.guards import ISOLATION_HEADERS, LOOPBACK_NAMES
+from handful.serving.guards import (
+    ISOLATION_HEADERS,
+    LOOPBACK_NAMES,
+    is_own_page,
+    is_token,
+    without_port,
+)
 
 # The framework's pages have scripts in them, and compile their templates.
 _POLICY = (
@@ -32,10 +38,14 @@ class StudioGuard:
         app: The application.
         token: What a browser must bring.
         port: The server's, which the cookie is named after: two studios may be open.
+        names: What this computer is called besides the loopback's names, where others reach it;
+            then by its addresses too.
     """
 
-    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
-        self.app, self.token = app, token
+    def __init__(
+        self, app: ASGIApp, token: str, port: int, names: frozenset[str] = frozenset()
+    ) -> None:
+        self.app, self.token, self.names = app, token, names
         self.cookie = f"handful-studio-{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,25 +75,34 @@ class StudioGuard:
     def _refuse(self, scope: Scope) -> Response | None:
         """The answer to a request that may not pass; None where it may."""
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
-        host = headers.get("host", "").lower()
-        if host.rpartition(":")[0] not in LOOPBACK_NAMES and host not in LOOPBACK_NAMES:
+        if not self._is_named(without_port(headers.get("host", ""))):
             return PlainTextResponse("The Host header names another server.", 421)
-        origin = headers.get("origin")
-        if origin is not None and origin.lower() != f"http://{host}":
+        if "origin" in headers and not is_own_page(headers):
             return PlainTextResponse("The request comes from another site's page.", 403)
         query = parse_qsl(scope.get("query_string", b"").decode("latin-1"))
         given = dict(query).get("token")
-        if given is not None and scope["type"] == "http" and self._is_right(given):
+        if given is not None and scope["type"] == "http" and is_token(given, self.token):
             rest = urlencode([pair for pair in query if pair[0] != "token"])
             response = RedirectResponse(scope["path"] + (f"?{rest}" if rest else ""), 303)
             response.set_cookie(self.cookie, self.token, httponly=True, samesite="strict")
             return response
-        if self._is_right(_cookies(headers.get("cookie", "")).get(self.cookie, "")):
+        if is_token(_cookies(headers.get("cookie", "")).get(self.cookie, ""), self.token):
             return None
         return PlainTextResponse(_NEEDS_TOKEN, 401)
 
-    def _is_right(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode())
+    def _is_named(self, host: str) -> bool:
+        if host in LOOPBACK_NAMES or host in self.names:
+            return True
+        # No name of another's can lead to an address that is asked for by itself.
+        return bool(self.names) and _is_address(host)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _cookies(header: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import socket
 import sys
 import threading
 import webbrowser
@@ -11,16 +12,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from handful.config import StudioConfig
+from handful.config import StudioConfig, is_loopback
 from handful.data.project_folder import is_project
 from handful.errors import DataError
 from handful.extras import require
 from handful.projects.project import Project
+from handful.serving.addresses import invitation, open_at
 from handful.serving.server import listening, return_large_memory
 from handful.studio.desk import Desk
 from handful.studio.photos_view import source_name
-
-_HOST = "127.0.0.1"
 
 
 def open_studio(
@@ -44,23 +44,28 @@ def open_studio(
     require("studio", "The studio", "nicegui", "fastapi", "uvicorn", "python_multipart")
     if photos is not None and not os.path.lexists(photos):
         raise DataError(f"{photos} does not exist; expected a folder or a zip of photos.")
-    with listening(_HOST, config.port) as listener:
+    with listening(config.host, config.port) as listener:
         project, source = find_project(photos, config.project)
         desk = Desk(project)
         if source is not None:
             desk.take(source)
-        port, token = listener.getsockname()[1], secrets.token_urlsafe(24)
-        address = f"http://{_HOST}:{port}/?token={token}"
+        token = secrets.token_urlsafe(24)
+        addresses = [f"{one}/?token={token}" for one in open_at(config.host, listener)]
+        if not is_loopback(config.host):
+            desk.sharing.addresses = tuple(addresses)
 
         def on_ready() -> None:
-            announce(f"The studio is open at {address}")
+            announce(f"The studio is open at {addresses[0]}")
             announce(f"Labels and runs are kept in {project.folder}; press Ctrl-C to stop.")
+            if desk.sharing.addresses and sys.stdout.isatty():
+                for line in invitation(addresses, addresses[0], sys.stdout.encoding).splitlines():
+                    announce(line)
             if not config.no_browser:
                 # Some browsers return only when they are closed.
-                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+                threading.Thread(target=webbrowser.open, args=addresses[:1], daemon=True).start()
 
         return_large_memory()
-        server = _make_server(desk, token, port, on_ready)
+        server = _make_server(desk, token, listener, on_ready)
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
 
@@ -85,7 +90,9 @@ def find_project(photos: Path | None, folder: str | None) -> tuple[Project, Path
     return Project.open(folder or f"{name}.handful"), photos
 
 
-def _make_server(desk: Desk, token: str, port: int, on_ready: Callable[[], None]) -> Any:
+def _make_server(
+    desk: Desk, token: str, listener: socket.socket, on_ready: Callable[[], None]
+) -> Any:
     # Nothing is kept by the framework itself, but it asks for a place when it is imported.
     os.environ.setdefault("NICEGUI_STORAGE_PATH", str(desk.project.folder / "pages"))
     import uvicorn
@@ -111,7 +118,10 @@ def _make_server(desk: Desk, token: str, port: int, on_ready: Callable[[], None]
         tailwind=False,
         show_welcome_message=False,
     )
-    guarded = StudioGuard(app, token, port)
+    names = frozenset({socket.gethostname().lower(), f"{socket.gethostname().lower()}.local"})
+    is_shared = bool(desk.sharing.addresses)
+    port = listener.getsockname()[1]
+    guarded = StudioGuard(app, token, port, names if is_shared else frozenset())
     settings = uvicorn.Config(
         guarded,
         log_level="warning",

@@ -26,7 +26,7 @@ _DOING = {
     "train": "Training",
     "check": "Checking",
     "classify": "Classifying the folder",
-    "share": "Writing for others",
+    "share": "Export",
 }
 # Where it is seen what came of it.
 _RESULTS = {"train": "/results", "check": "/check", "classify": "/use", "share": "/use"}

@@ -3,8 +3,10 @@
 from nicegui import ui
 
 from handful.reports.photo_page import CAMERA
+from handful.studio.corrections_card import corrections_card
 from handful.studio.desk import Desk
 from handful.studio.elements import empty, whenever, words
+from handful.studio.share_card import share_card
 
 
 class TryPhotos(  # type: ignore[call-arg]
@@ -29,6 +31,7 @@ def use_page(desk: Desk) -> None:
         desk: What it works with.
     """
     words("h1", "Use")
+    corrections_card(desk)
 
     def render() -> None:
         if desk.latest_run() is None:
@@ -38,3 +41,4 @@ def use_page(desk: Desk) -> None:
             FolderTable()
 
     whenever(lambda: desk.latest_run() is None, render)
+    share_card(desk)

@@ -1,9 +1,10 @@
-"""What the page of use asks for: a classified folder, its table, corrections, copies."""
+"""What the page of use asks for: a classified folder and its table; what was made for others."""
 
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
 
 from handful.errors import HandfulError
 from handful.serving.uploads import HeldBytes, Upload
@@ -20,7 +21,7 @@ from handful.studio.exchanges import (
 
 
 def make_use_routes(desk: Desk) -> APIRouter:
-    """Make the routes below /data/folder.
+    """Make the routes below /data/folder and /data/shared.
 
     Args:
         desk: What they work with.
@@ -28,7 +29,23 @@ def make_use_routes(desk: Desk) -> APIRouter:
     Returns:
         A router for the application.
     """
-    router, held = APIRouter(prefix="/data/folder"), HeldBytes(LIMITS.held_bytes)
+    router = APIRouter(prefix="/data")
+    router.include_router(_folder_routes(desk))
+
+    @router.get("/shared/{format}")
+    def shared(format: str) -> Response:
+        run = desk.latest_run()
+        found = None if run is None else desk.sharing.made(run).get(format)
+        if found is None:
+            return Response("This was not made yet.", 404, NO_STORE, "text/plain")
+        name = f"{desk.project.name}-{found.path.name}"
+        return FileResponse(found.path, headers=NO_STORE, filename=name)
+
+    return router
+
+
+def _folder_routes(desk: Desk) -> APIRouter:
+    router, held = APIRouter(prefix="/folder"), HeldBytes(LIMITS.held_bytes)
     table = desk.folder_table
 
     @router.get("")
