@@ -97,11 +97,22 @@ class OnnxExtractor:
             DeviceError: When the network does not start, or computes something else here.
         """
         shared, asked = self._shared, _Asked(images)
-        shared.waiting.append(asked)
-        with shared.device:
-            # Most find theirs done by whoever had the GPU before.
-            while not asked.is_done:
-                self._answer(shared)
+        with shared.turn:
+            shared.waiting.append(asked)
+            # Most find theirs done by whoever had the GPU before, and need no turn of their own.
+            shared.turn.wait_for(lambda: asked.is_done or not shared.is_busy)
+            leads = not asked.is_done
+            shared.is_busy = shared.is_busy or leads
+        if leads:
+            try:
+                while not asked.is_done:
+                    self._answer(shared)
+                    with shared.turn:
+                        shared.turn.notify_all()
+            finally:
+                with shared.turn:
+                    shared.is_busy = False
+                    shared.turn.notify_all()
         if asked.error is not None:
             raise asked.error
         return asked.vectors
@@ -212,7 +223,7 @@ class _Shared:
     """What belongs to one process: the session, and who waits for it."""
 
     def __init__(self, model: bytes | None) -> None:
-        self.device = threading.Lock()
+        self.turn, self.is_busy = threading.Condition(), False
         self.waiting: deque[_Asked] = deque()
         self.model, self.session = model, None
 
@@ -246,6 +257,8 @@ def open_session(model: bytes, provider: str) -> Any:
     runtime = import_runtime()
     if provider == CUDA:
         _load_libraries(runtime)
+        # cuDNN prints a red line for each kernel that it passes over, in 16 bits dozens.
+        runtime.set_default_logger_severity(4)
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # what went wrong is told by the error below
     try:
