@@ -44,6 +44,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_photo(root / "field" / f"a{number}.jpg", draw_photo("round", 50 + number))
         write_photo(root / "field" / "more" / f"b{number}.jpg", draw_photo("square", 60 + number))
     project = Project.create(root / "work")
+    for kind in ("round", "square"):
+        project.labels.add_class(kind)
     train(root / "sorted", output=project.runs / "first", reporter=Reporter())
     return project.folder
 
@@ -89,7 +91,12 @@ def test_the_camera_is_answered_all_the_time(page: Any) -> None:
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Go on").click()
     page.get_by_role("button", name="Keep this picture").click()
-    page.locator(".answers .answer", has_text="camera 1.jpg").locator(".bar-row").first.wait_for()
+    kept = page.locator(".answers .answer", has_text="camera 1.jpg")
+    kept.locator(".bar-row").first.wait_for()
+    page.get_by_label("Wrong? What camera 1.jpg is").select_option("square")
+    kept.get_by_text("camera 1.jpg is square now, and one of your photos.").wait_for()
+    kept.get_by_role("button", name="Undo").click()
+    kept.get_by_text("Taken back").wait_for()
     page.get_by_role("button", name="Close the camera").click()
     assert page.evaluate("() => document.querySelector('video').srcObject") is None
     assert page.locator(".live").is_hidden()

@@ -55,3 +55,22 @@ def test_what_a_page_asks_of_a_folder(
     assert client.post("/data/folder/clear").json() == {"said": ""}
     assert client.post("/data/folder/nothing").status_code == 404
     assert client.get("/data/folder").json()["chips"] == []
+
+
+def test_an_answer_is_corrected(client: TestClient, desk: Desk, tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.png", draw_photo("round", 0))
+    files = [("file", ("a.png", (tmp_path / "a.png").read_bytes()))]
+    said = client.post("/data/correct", params={"name": "Square"}, files=files).json()
+    assert said == {"said": "a.png is Square now, and one of your photos"}
+    assert desk.project.labels.counts == {"Square": 1}
+    wrong = client.post("/data/correct", params={"name": "a/b"}, files=files)
+    assert wrong.status_code == 422 and "slashes" in wrong.json()["error"]
+    text = [("file", ("b.txt", b"milk"))]
+    refused = client.post("/data/correct", params={"name": "Square"}, files=text)
+    assert refused.status_code == 422 and "b.txt" in refused.json()["error"]
+    assert len(desk.project.photos) == 1
+
+
+def test_what_was_not_made_is_not_there(client: TestClient) -> None:
+    for format in ("web", "onnx", "..", "nothing"):
+        assert client.get(f"/data/shared/{format}").status_code == 404

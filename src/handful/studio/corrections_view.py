@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from handful.projects.inbox import Correction
+from handful.projects.label_store import check_class_name
 from handful.projects.project import Project
 from handful.wording import number_of
 
@@ -90,3 +91,24 @@ def put_back(project: Project, corrections: Sequence[Correction]) -> None:
     """
     for one in corrections:
         project.inbox.add(one.id, one.class_name, predicted=one.predicted, origin=one.origin)
+
+
+def correct(project: Project, name: str, data: bytes, class_name: str) -> str:
+    """Say what a photo is that was classified: it becomes one of the project's, with that label.
+
+    Args:
+        project: The project.
+        name: The file's name.
+        data: Its bytes.
+        class_name: The class.
+
+    Returns:
+        What was done.
+
+    Raises:
+        DataError: When it is no photo that can be used.
+        UsageError: When no class can be called so.
+    """
+    class_name = check_class_name(class_name)
+    project.labels.assign([project.add_photo(name, data)], class_name)
+    return f"{name} is {class_name} now, and one of your photos"

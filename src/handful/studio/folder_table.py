@@ -17,6 +17,7 @@ from handful.files.tables import row_line
 from handful.projects.project import Project
 from handful.projects.thumbnails import Thumbnails
 from handful.run_store.stored_run import StoredRun
+from handful.studio.corrections_view import correct
 from handful.studio.folder_answers import FolderAnswers
 from handful.studio.folder_view import folder_view
 from handful.studio.jobs import JobFolder
@@ -171,9 +172,7 @@ class FolderTable:
         answers = self._must()
         self._id(row)
         name = PurePosixPath(answers.predictions[row].path).name
-        id = self.project.add_photo(name, self._bytes(row))
-        self.project.labels.assign([id], class_name)
-        return f"{name} is {class_name} now, and one of your photos"
+        return correct(self.project, name, self._bytes(row), class_name)
 
     def csv(self) -> bytes:
         """The table as `handful predict --csv` prints it, with the corrections.

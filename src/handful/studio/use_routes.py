@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse
 
 from handful.errors import HandfulError
 from handful.serving.uploads import HeldBytes, Upload
+from handful.studio.corrections_view import correct
 from handful.studio.desk import Desk
 from handful.studio.exchanges import (
     FOREVER,
@@ -29,8 +30,15 @@ def make_use_routes(desk: Desk) -> APIRouter:
     Returns:
         A router for the application.
     """
-    router = APIRouter(prefix="/data")
-    router.include_router(_folder_routes(desk))
+    router, held = APIRouter(prefix="/data"), HeldBytes(LIMITS.held_bytes)
+    router.include_router(_folder_routes(desk, held))
+
+    @router.post("/correct")
+    async def correct_answer(request: Request, name: str = "") -> Response:
+        def keep(files: list[Upload]) -> dict[str, Any]:
+            return {"said": correct(desk.project, files[0].name, files[0].data, name)}
+
+        return await answer_uploads(request, held, keep)
 
     @router.get("/shared/{format}")
     def shared(format: str) -> Response:
@@ -44,9 +52,8 @@ def make_use_routes(desk: Desk) -> APIRouter:
     return router
 
 
-def _folder_routes(desk: Desk) -> APIRouter:
-    router, held = APIRouter(prefix="/folder"), HeldBytes(LIMITS.held_bytes)
-    table = desk.folder_table
+def _folder_routes(desk: Desk, held: HeldBytes) -> APIRouter:
+    router, table = APIRouter(prefix="/folder"), desk.folder_table
 
     @router.get("")
     def view(shown: str = "all", first: int = 0) -> Response:

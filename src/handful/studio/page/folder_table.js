@@ -1,18 +1,8 @@
 // A folder that is classified: chosen here or lying on the computer of the studio; a table of answers.
+import { post, send } from "asking";
+
 const MOST_FILES = 16, MOST_BYTES = 30e6, LARGEST = 38e6;
 const LOOK_MS = 700, TOAST_MS = 5000;
-
-async function send(path, options) {
-  const response = await fetch(path, options).catch(() => null);
-  if (!response) return { error: "The studio does not answer; is it still running?" };
-  const found = await response.json().catch(() => ({ error: `No answer: status ${response.status}.` }));
-  if (!response.ok && !found.error) found.error = `No answer: status ${response.status}.`;
-  return found;
-}
-
-const post = (action, values = {}) => send(`/data/folder/${action}`, {
-  method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(values),
-});
 
 export default {
   template: `
@@ -94,7 +84,7 @@ export default {
       const files = all.filter((file) => file.size <= LARGEST);
       if (!files.length) return;
       Object.assign(this, { isStopped: false, trouble: "", sent: 0, total: files.length });
-      await post("clear");
+      await post("/data/folder/clear");
       for (let place = 0; place < files.length && !this.isStopped && !this.trouble;) {
         const form = new FormData();
         for (let bytes = 0, count = 0; place < files.length && count < MOST_FILES; place += 1, count += 1) {
@@ -109,27 +99,26 @@ export default {
       const isWhole = !this.isStopped && !this.trouble;
       Object.assign(this, { sending: "", total: 0 });
       if (isWhole) await this.begin(null);
-      else await post("clear");
+      else await post("/data/folder/clear");
       if (all.length > files.length) this.trouble = `${all.length - files.length} files of more than 38 MB were left out.`;
     },
     async begin(source) {
-      const { error } = await post("begin", { source });
+      const { error } = await post("/data/folder/begin", { source });
       await this.look("all", 0);
       if (error) this.trouble = error;
     },
     async correct(one, event) {
       const name = event.target.value;
       event.target.value = "";
-      if (name) await this.do(() => post("correct", { row: one.row, name }), true);
+      if (name) await this.do(() => post("/data/folder/correct", { row: one.row, name }), true);
     },
-    async sort() { await this.do(() => post("sort")); },
+    async sort() { await this.do(() => post("/data/folder/sort")); },
     async clear() {
-      await post("clear");
+      await post("/data/folder/clear");
       await this.look("all", 0);
     },
     async undo() {
-      const undo = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ action: "undo" }) };
-      await this.do(() => send("/data/act", undo));
+      await this.do(() => post("/data/act", { action: "undo" }));
     },
     async do(work, canUndo = false) {
       this.isBusy = true;

@@ -1,5 +1,6 @@
 // Photos to try the classifier on: dropped or chosen, answered one after another; or the camera's
 // image, answered all the time.
+import { post, sendFile } from "asking";
 import { closeCamera, hasCamera, openCamera, pictureOf } from "camera";
 
 const FRAME_SIDE = 400; // more than a network takes
@@ -34,6 +35,7 @@ function drawMap(canvas, map) {
 
 export default {
   components: { Answer },
+  props: ["classes"],
   template: `
   <div @dragover.prevent="over = true" @dragleave.self="over = false" @drop.prevent="drop">
     <div v-show="!isOpen" class="empty small" :class="{over}">
@@ -45,7 +47,7 @@ export default {
       </p>
       <input ref="files" type="file" multiple class="unseen" tabindex="-1" aria-hidden="true" @change="choose">
       <input ref="capture" type="file" accept="image/*" capture="environment" class="unseen" tabindex="-1" aria-hidden="true" @change="choose">
-      <p class="faint">They are not kept.</p>
+      <p class="faint">They are not kept, but for those that you correct.</p>
     </div>
     <p v-if="trouble" class="note wrong-text" role="alert">{{ trouble }}</p>
     <section v-show="isOpen" class="card live" aria-label="Camera">
@@ -75,7 +77,12 @@ export default {
         <div>
           <p v-if="one.error" class="wrong-text"><b>{{ one.error }}</b></p>
           <p v-else-if="!one.answer" class="faint">Looking ...</p>
-          <Answer v-else :answer="one.answer"></Answer>
+          <template v-else>
+            <Answer :answer="one.answer"></Answer>
+            <p class="row" role="status" v-if="one.said">{{ one.said }} <button v-if="!one.isUndone" @click="undo(one)">Undo</button></p>
+            <select v-else :aria-label="'Wrong? What ' + one.name + ' is'" @change="correct(one, $event)">
+              <option value="">Wrong, it is ...</option><option v-for="name in classes" :value="name">{{ name }}</option></select>
+          </template>
           <p class="faint name">{{ one.name }}</p>
         </div>
       </li>
@@ -100,26 +107,28 @@ export default {
       event.target.value = "";
       await this.ask(files);
     },
-    async send(file, withMap = false) {
-      const form = new FormData();
-      form.append("file", file, file.name);
-      const response = await fetch(withMap ? "/data/classify?map=1" : "/data/classify", { method: "POST", body: form });
-      return response.json();
-    },
     async ask(files) {
-      const fresh = files.map((file) => ({ key: this.next++, file, name: file.name, url: URL.createObjectURL(file), answer: null, error: "" }));
+      const fresh = files.map((file) => ({ key: this.next++, file, name: file.name, url: URL.createObjectURL(file), answer: null, error: "", said: "", isUndone: false }));
       this.answers = [...fresh, ...this.answers];
       for (const { key, file } of fresh) {
         const one = this.answers.find((found) => found.key === key);
-        try {
-          const found = await this.send(file);
-          if (found.error) one.error = found.error;
-          else one.answer = found;
-        } catch {
-          one.error = "got no answer: the studio has ended";
-        }
+        const found = await sendFile("/data/classify", file);
+        if (found.error) one.error = found.error;
+        else one.answer = found;
       }
       this.told = `${files.length} answered.`;
+    },
+    async correct(one, event) {
+      const name = event.target.value;
+      event.target.value = "";
+      const { said, error } = await sendFile(`/data/correct?${new URLSearchParams({ name })}`, one.file);
+      one.said = `${error || said}`.replace(/\.?$/, ".");
+      one.isUndone = Boolean(error);
+    },
+    async undo(one) {
+      const { said, error } = await post("/data/act", { action: "undo" });
+      one.said = `${error || said}`.replace(/\.?$/, ".");
+      one.isUndone = true;
     },
     async open() {
       this.trouble = "";
@@ -153,7 +162,8 @@ export default {
       while (this.isOpen && !this.isPaused) {
         try {
           const frame = await pictureOf(this.$refs.video, "camera.jpg", FRAME_SIDE, 0.85);
-          const found = await this.send(frame, this.showsMap && frames % MAP_EVERY === 0);
+          const withMap = this.showsMap && frames % MAP_EVERY === 0;
+          const found = await sendFile(withMap ? "/data/classify?map=1" : "/data/classify", frame);
           if (!this.isOpen || this.isPaused) return;
           if (found.error) throw new Error(found.error);
           this.trouble = "";
