@@ -46,7 +46,7 @@ export default {
         <button v-else @click="$refs.capture.click()">Take a photo</button>
       </p>
       <input ref="files" type="file" multiple class="unseen" tabindex="-1" aria-hidden="true" @change="choose">
-      <input ref="capture" type="file" accept="image/*" capture="environment" class="unseen" tabindex="-1" aria-hidden="true" @change="choose">
+      <input v-if="!hasCamera" ref="capture" type="file" accept="image/*" capture="environment" class="unseen" tabindex="-1" aria-hidden="true" @change="choose">
       <p class="faint">They are not kept, but for those that you correct.</p>
     </div>
     <p v-if="trouble" class="note wrong-text" role="alert">{{ trouble }}</p>
