@@ -12,7 +12,7 @@ from handful.models.heads import (
     C_GRID,
     DEFAULT_C,
     LinearHead,
-    _cross_validated_rows,
+    _drawn_rows,
     _Problem,
     _scale,
     class_weights,
@@ -162,7 +162,7 @@ def test_rare_classes_are_among_the_photos_that_choose_the_strength() -> None:
     groups = np.arange(len(labels))
     groups[-3:-1] = groups[-4]  # of the eight, three are one group
     for seed in range(8):
-        rows = _cross_validated_rows(labels, groups, seed)
+        rows = _drawn_rows(labels, groups, seed, 4000)
         drawn = np.random.default_rng(seed).permutation(len(labels))[:4000]
         assert len(set(rows.tolist())) == len(rows)
         assert set(drawn[labels[drawn] < 2]) <= set(rows.tolist()) and len(rows) <= 4005
@@ -189,8 +189,8 @@ def test_of_many_photos_of_common_classes_a_plain_random_part_chooses() -> None:
     labels, groups = np.arange(9000) % 3, np.arange(9000) // 2
     for seed in range(3):
         drawn = np.random.default_rng(seed).permutation(9000)
-        assert np.array_equal(_cross_validated_rows(labels, groups, seed), drawn[:4000])
-        few = _cross_validated_rows(labels[:4000], groups[:4000], seed)
+        assert np.array_equal(_drawn_rows(labels, groups, seed, 4000), drawn[:4000])
+        few = _drawn_rows(labels[:4000], groups[:4000], seed, 4000)
         assert np.array_equal(few, np.random.default_rng(seed).permutation(4000))
 
 

@@ -46,6 +46,25 @@ def split_folder(root: Path, *, leak: bool = False) -> Path:
     return root
 
 
+def test_vectors_past_the_memory_for_them_are_read_in_blocks(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train_workflow.train(photo_folder, output=False, views=2)
+    assert whole.label_review is not None and whole.label_review.rows is None
+    dim = whole.classifier.head.weights.shape[0]
+    monkeypatch.setenv("HANDFUL_VECTOR_MEMORY", str(20 * 2 * dim * 4 / 1e6))
+    run = train_workflow.train(photo_folder, output=tmp_path / "run", views=2)
+    assert abs(run.evaluation.accuracy - whole.evaluation.accuracy) <= 0.1
+    review, calibration = run.label_review, run.classifier.calibration
+    assert review is not None and review.rows is not None and calibration is not None
+    assert 20 <= len(review.rows) < 38 and len(calibration) <= len(review.rows)
+    assert any(
+        f"38 training photos, too many to hold in memory, {len(review.rows)}" in line
+        for line in run.split.index.warnings
+    )
+    assert "drawn at random" in (tmp_path / "run/report.html").read_text()
+
+
 def test_a_run_from_start_to_end(photo_folder: Path, tmp_path: Path) -> None:
     recorder = Recorder()
     run = train_workflow.train(photo_folder, output=tmp_path / "run", reporter=recorder)

@@ -40,6 +40,7 @@ class LabelReview:
             belong to (column); those that belong to none are not in it.
         noise_rate: Estimated share of wrong labels, a fraction. Hard photos count as well, so it
             is too high where the classes are hard to tell apart.
+        rows: (N,) int64 which photos of a larger set these are; None for all.
     """
 
     class_names: tuple[str, ...]
@@ -52,6 +53,7 @@ class LabelReview:
     thresholds: NDArray[np.float64]
     confident_joint: NDArray[np.int64]
     noise_rate: float
+    rows: NDArray[np.int64] | None = None
 
     def to_dict(self, paths: Sequence[str], count: int | None = None) -> dict[str, Any]:
         """The review in plain values, ready for JSON.

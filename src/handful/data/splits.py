@@ -655,8 +655,8 @@ def can_be_held_out(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDA
     """
     free = np.ones(len(labels), dtype=bool)
     while free.any():
-        pairs = np.unique(np.stack([labels[free], groups[free]]), axis=1)
-        rare = np.flatnonzero(np.bincount(pairs[0], minlength=int(labels.max(initial=0)) + 1) < 2)
+        classes = _unique_pairs(labels[free], groups[free])
+        rare = np.flatnonzero(np.bincount(classes, minlength=int(labels.max(initial=0)) + 1) < 2)
         found = free & ~np.isin(groups, groups[np.isin(labels, rare)])
         if np.array_equal(found, free):
             break
@@ -675,6 +675,12 @@ def fold_count(labels: NDArray[np.int64], groups: NDArray[np.int64], most: int =
     Returns:
         2 to `most`, or 0 where a class has one group only and nothing can be held out of it.
     """
-    pairs = np.unique(np.stack([labels, groups]), axis=1)
-    fewest = int(np.bincount(pairs[0])[np.unique(pairs[0])].min())
+    classes = _unique_pairs(labels, groups)
+    fewest = int(np.bincount(classes)[np.unique(classes)].min())
     return min(most, fewest) if fewest >= 2 else 0
+
+
+def _unique_pairs(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The class of each pair of a class and a group that occurs."""
+    size = int(groups.max()) + 1
+    return np.asarray(np.unique(labels * size + groups) // size)

@@ -155,8 +155,10 @@ def mean_view(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         vectors: (..., V, D) float32.
 
     Returns:
-        (..., D) float32.
+        (..., D) float32; of one view no copy.
     """
+    if vectors.shape[-2] == 1:
+        return vectors[..., 0, :]
     return np.asarray(vectors.mean(axis=-2))
 
 

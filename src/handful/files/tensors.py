@@ -52,6 +52,30 @@ def empty_array(
         ) from error
 
 
+class RowsOf:
+    """Some rows of an array that may be large, which are read when they are asked for.
+
+    Args:
+        array: (N, ...) array.
+        rows: (n,) int64 rows of it, in the order wanted.
+    """
+
+    def __init__(self, array: NDArray[Any], rows: NDArray[np.int64]) -> None:
+        self.array, self.rows = array, rows
+        self.shape = (len(rows), *array.shape[1:])
+        self.ndim = array.ndim
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, places: NDArray[np.int64]) -> "RowsOf":
+        """Some of the rows, unread."""
+        return RowsOf(self.array, self.rows[places])
+
+    def __getitem__(self, places: slice | NDArray[np.int64]) -> NDArray[Any]:
+        return np.asarray(self.array[self.rows[places]])
+
+
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays as safetensors.
 

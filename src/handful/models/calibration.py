@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from handful.data.target import softmax
 from handful.errors import UsageError
 from handful.models.heads import LinearHead, fit_head, out_of_fold_logits
+from handful.models.streaming import Vectors
 from handful.statistics.intervals import allowed_errors, group_shares, highest_rate
 
 # What reports show: "at most 1 wrong answer in 100".
@@ -331,7 +332,7 @@ def calibrate(
 
 
 def fit_calibrated_head(
-    embeddings: NDArray[np.float32],
+    embeddings: Vectors,
     labels: NDArray[np.int64],
     num_classes: int,
     *,
@@ -339,6 +340,7 @@ def fit_calibrated_head(
     class_weight: str = "auto",
     seed: int = 0,
     unlike: NDArray[np.bool_] | None = None,
+    judged: NDArray[np.int64] | None = None,
 ) -> tuple[LinearHead, Calibration | None, NDArray[np.float64] | None]:
     """Fit a head, and calibrate it by its out-of-fold answers.
 
@@ -349,12 +351,14 @@ def fit_calibrated_head(
         groups: (N,) int64, photos with equal numbers are in one fold.
         class_weight: "auto", "balanced" or "none".
         seed: Seed of the folds.
-        unlike: (N,) bool, as in `Calibration`.
+        unlike: (n,) bool of the photos judged, as in `Calibration`.
+        judged: (n,) int64 rows whose out-of-fold answers are asked for, as `judged_rows` draws
+            them; None for all N.
 
     Returns:
         The head at its temperature, its calibration, and the calibrated out-of-fold probabilities
-        (N, C), NaN for photos that cannot be held out; the head as it is and twice None where
-        none can.
+        (n, C) of the photos judged, NaN for photos that cannot be held out; the head as it is and
+        twice None where none can.
 
     Raises:
         ValueError: As `fit_head`.
@@ -363,6 +367,8 @@ def fit_calibrated_head(
         embeddings, labels, num_classes, groups=groups, class_weight=class_weight, seed=seed
     )
     assert head.C is not None
+    if judged is not None:
+        embeddings, labels, groups = embeddings[judged], labels[judged], groups[judged]
     logits = out_of_fold_logits(
         embeddings,
         labels,

@@ -1,8 +1,7 @@
 """Small classifiers on embeddings: fitted in a fraction of a second, used with NumPy alone."""
 
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,16 @@ from threadpoolctl import threadpool_limits
 
 from handful.data.splits import can_be_held_out, fold_count, stratified_folds
 from handful.data.target import ONE_CLASS, Target
+from handful.files.tensors import RowsOf
+from handful.models.lbfgs import minimize
+from handful.models.streaming import (
+    FittedLayer,
+    Vectors,
+    fit_streamed,
+    fits_in_memory,
+    shrunk_scale,
+    vector_memory,
+)
 
 SKEW_LIMIT = 3.0
 # Inverse regularization strength C, as in scikit-learn: sum of losses + |weights|^2 / (2 C). The
@@ -19,11 +28,9 @@ C_GRID = tuple(10.0 ** (exponent / 2) for exponent in range(-8, 3))
 DEFAULT_C = 1e-1
 _MOST_ITERATIONS = 100
 _ROWS_A_BLOCK = 4096
-_MEMORY = 10
 # Up to this many rows for each feature it pays to fit in the space that they span.
 _NARROW = 0.5
 _RIDGE = 1e-9
-_MOST_BACKTRACKS = 30
 _FOLD_ITERATIONS = 40
 _MOST_CROSS_VALIDATED = 4_000
 _CLASSES_FOR_FIVE_FOLDS = 100
@@ -67,7 +74,7 @@ class LinearHead:
     scores: tuple[CScore, ...] = ()
     target: Target = ONE_CLASS
 
-    def predict_proba(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+    def predict_proba(self, embeddings: Vectors) -> NDArray[np.float64]:
         """Probabilities of the classes.
 
         Args:
@@ -79,7 +86,7 @@ class LinearHead:
         weights, bias = self.weights.astype(np.float64), self.bias.astype(np.float64)
         logits = np.empty((len(embeddings), len(bias)))
         for first in range(0, len(embeddings), _ROWS_A_BLOCK):
-            block = embeddings[first : first + _ROWS_A_BLOCK]
+            block = np.asarray(embeddings[first : first + _ROWS_A_BLOCK], np.float32)
             standardized = ((block - self.mean) / self.scale).astype(np.float64)
             logits[first : first + _ROWS_A_BLOCK] = standardized @ weights + bias
         # BLAS sums in an order that depends on the number of rows. Rounding away the last bits of
@@ -116,83 +123,30 @@ def class_weights(counts: NDArray[np.int64], class_weight: str = "auto") -> NDAr
     return np.asarray(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=np.float64)
 
 
-def _image_weights(members: NDArray[np.bool_], class_weight: str) -> NDArray[np.float64]:
+def _image_weights(
+    labels: NDArray[Any], num_classes: int, class_weight: str, target: Target
+) -> NDArray[np.float64]:
     """Weight (N,) of each image: its class's, or the mean of its classes'."""
-    weights = class_weights(members.sum(axis=0), class_weight)
-    return np.asarray(members @ weights / np.maximum(members.sum(axis=1), 1))
-
-
-def minimize(
-    objective: Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]],
-    start: NDArray[np.float64],
-    iterations: int = 100,
-    tolerance: float = 1e-7,
-) -> NDArray[np.float64]:
-    """Minimize a smooth convex function by L-BFGS.
-
-    SciPy's does the same, but importing it takes longer than all of a run's fits.
-
-    Args:
-        objective: From a point (n,) to its value and gradient (n,).
-        start: (n,) float64 first point.
-        iterations: Most steps taken.
-        tolerance: Stop when a step lowers the value by less than this share of it.
-
-    Returns:
-        (n,) float64, the best point found.
-
-    Source:
-        Nocedal and Wright, Numerical Optimization (2006), algorithms 7.4 and 3.1; on a convex
-        function backtracking alone keeps the curvature condition.
-    """
-    point, (value, slope) = start, objective(start)
-    steps: deque[tuple[NDArray[np.float64], NDArray[np.float64], float]] = deque(maxlen=_MEMORY)
-    for _ in range(iterations):
-        direction = -_newton_like(slope, steps)
-        descent = float(direction @ slope)
-        if not descent < 0:
-            break
-        length = 1.0 if steps else min(1.0, 1.0 / float(np.linalg.norm(slope)))
-        for _ in range(_MOST_BACKTRACKS):
-            moved = point + length * direction
-            new_value, new_slope = objective(moved)
-            if new_value <= value + 1e-4 * length * descent:
-                break
-            length /= 2
-        else:
-            break
-        change, bend = moved - point, new_slope - slope
-        curvature = float(change @ bend)
-        if curvature > 0:
-            steps.append((change, bend, curvature))
-        gain = value - new_value
-        point, value, slope = moved, new_value, new_slope
-        if gain <= tolerance * max(abs(value), 1e-3):
-            break
-    return point
-
-
-def _newton_like(
-    slope: NDArray[np.float64],
-    steps: deque[tuple[NDArray[np.float64], NDArray[np.float64], float]],
-) -> NDArray[np.float64]:
-    """The gradient times the inverse Hessian that the last steps suggest."""
-    result = slope.copy()
-    shares = []
-    for change, bend, curvature in reversed(steps):
-        share = float(change @ result) / curvature
-        result -= share * bend
-        shares.append(share)
-    if steps:
-        _, bend, curvature = steps[-1]
-        result *= curvature / float(bend @ bend)
-    for (change, bend, curvature), share in zip(steps, reversed(shares), strict=True):
-        result += (share - float(bend @ result) / curvature) * change
+    weights = class_weights(_class_counts(labels, num_classes, target), class_weight)
+    result = np.empty(len(labels))
+    for first in range(0, len(labels), _ROWS_A_BLOCK):
+        members = target.members(labels[first : first + _ROWS_A_BLOCK], num_classes)
+        sums = np.maximum(members.sum(axis=1), 1)
+        result[first : first + _ROWS_A_BLOCK] = members @ weights / sums
     return result
 
 
+def _class_counts(labels: NDArray[Any], num_classes: int, target: Target) -> NDArray[np.int64]:
+    """Images of each class (K,)."""
+    counts = np.zeros(num_classes, np.int64)
+    for first in range(0, len(labels), _ROWS_A_BLOCK):
+        block = labels[first : first + _ROWS_A_BLOCK]
+        counts += target.members(block, num_classes).sum(axis=0)
+    return counts
+
+
 def fit_head(
-    embeddings: NDArray[np.float32],
+    embeddings: Vectors,
     labels: NDArray[Any],
     num_classes: int,
     *,
@@ -201,6 +155,7 @@ def fit_head(
     C: float | None = None,
     seed: int = 0,
     target: Target = ONE_CLASS,
+    memory_bytes: int | None = None,
 ) -> LinearHead:
     """Fit a head, its C chosen by cross-validation on these embeddings alone.
 
@@ -221,6 +176,9 @@ def fit_head(
         C: Inverse regularization strength to use without cross-validation, or None.
         seed: Seed of the folds.
         target: What a label is.
+        memory_bytes: What vectors held in memory may take; more are read in blocks, again and
+            again, with the same optimum. None takes `vector_memory`: 256 MB are 50,000 photos of
+            1,280 features.
 
     Returns:
         The head fitted to all N photos.
@@ -232,8 +190,7 @@ def fit_head(
         Minimizes sum_i w_i * loss(x_i W + b, y_i) + |W|^2 / (2 C) by L-BFGS, as scikit-learn's
         `LogisticRegression` does; the loss is -log softmax(x_i W + b)[y_i] for one class.
     """
-    members = target.members(labels, num_classes)
-    embeddings = _with_views(embeddings, members)
+    embeddings = _with_views(embeddings, labels, num_classes, target)
     if groups is None:
         groups = np.arange(len(labels))
     # Matrices this narrow gain nothing from BLAS threads: on a busy machine they wait for one
@@ -241,23 +198,43 @@ def fit_head(
     with threadpool_limits(1, user_api="blas"):
         scores: list[CScore] = []
         if C is None:
-            rows = _cross_validated_rows(target.strata(labels), groups, seed)
+            rows = _drawn_rows(target.strata(labels), groups, seed, _MOST_CROSS_VALIDATED)
             scores = _cross_validate(
-                embeddings[rows], labels[rows], groups[rows], class_weight, seed, target
+                np.asarray(embeddings[rows], np.float32),
+                labels[rows],
+                groups[rows],
+                class_weight,
+                seed,
+                target,
             )
             best = min(scores, key=lambda score: score.log_loss, default=None)
             C = best.C if best else DEFAULT_C
-        weights_of = _image_weights(members, class_weight)
-        problem = _Problem(embeddings, labels, weights_of[:, np.newaxis], num_classes, target)
-        parameters = problem.minimize(C, None, _MOST_ITERATIONS, 1e-7)
-    weights, bias = problem.unpack(parameters)
-    return LinearHead(
-        problem.mean, problem.scale, weights[:, 0].copy(), bias[0], C, tuple(scores), target
-    )
+        weights_of = _image_weights(labels, num_classes, class_weight, target)
+        fit = _fit_in_memory
+        memory_bytes = vector_memory() if memory_bytes is None else memory_bytes
+        if not fits_in_memory(embeddings, memory_bytes):
+            fit = partial(fit_streamed, seed=seed, memory_bytes=memory_bytes)
+        fitted = fit(embeddings, labels, weights_of, num_classes, target, C)
+    return LinearHead(*fitted, C, tuple(scores), target)
+
+
+def _fit_in_memory(
+    embeddings: Vectors,
+    labels: NDArray[Any],
+    weights: NDArray[np.float64],
+    num_classes: int,
+    target: Target,
+    C: float,
+) -> FittedLayer:
+    """Mean, scale, weights and biases of a head."""
+    given = np.asarray(embeddings[:], np.float32)
+    problem = _Problem(given, labels, weights[:, np.newaxis], num_classes, target)
+    found, bias = problem.unpack(problem.minimize(C, None, _MOST_ITERATIONS, 1e-7))
+    return problem.mean, problem.scale, found[:, 0].copy(), bias[0]
 
 
 def out_of_fold_logits(
-    embeddings: NDArray[np.float32],
+    embeddings: Vectors,
     labels: NDArray[np.int64],
     num_classes: int,
     C: float,
@@ -290,8 +267,7 @@ def out_of_fold_logits(
     Raises:
         ValueError: When shapes disagree or a class has no photo.
     """
-    members = ONE_CLASS.members(labels, num_classes)
-    embeddings = _with_views(embeddings, members)
+    views = np.asarray(_with_views(embeddings, labels, num_classes, ONE_CLASS)[:], np.float32)
     _, groups = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
     rows = np.flatnonzero(can_be_held_out(labels, groups))
     _, dense = np.unique(labels[rows], return_inverse=True)
@@ -301,30 +277,34 @@ def out_of_fold_logits(
     num_folds = fold_count(dense, held_groups, _most_folds(num_classes, num_folds))
     folds = np.full(len(labels), -1)
     folds[rows] = stratified_folds(dense, held_groups, num_folds, seed)
-    weights_of = _image_weights(members, class_weight)
+    weights_of = _image_weights(labels, num_classes, class_weight, ONE_CLASS)
     fitted = folds[:, np.newaxis] != np.arange(num_folds)
     with threadpool_limits(1, user_api="blas"):
         problem = _Problem(
-            embeddings, labels, weights_of[:, np.newaxis] * fitted, num_classes, ONE_CLASS
+            views, labels, weights_of[:, np.newaxis] * fitted, num_classes, ONE_CLASS
         )
         parameters = problem.minimize(C, None, _MOST_ITERATIONS, 1e-6)
-        logits = problem.logits(parameters)[:: embeddings.shape[1]]
+        logits = problem.logits(parameters)[:: views.shape[1]]
     result = np.full((len(labels), num_classes), np.nan)
     result[rows] = logits[rows, folds[rows]]
     return result
 
 
-def _with_views(embeddings: NDArray[np.float32], members: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Embeddings as (N, V, D), checked against the images' classes (N, K)."""
+def _with_views(
+    embeddings: Vectors, labels: NDArray[Any], num_classes: int, target: Target
+) -> Vectors:
+    """Embeddings as (N, V, D), checked against the images' labels."""
     if embeddings.ndim == 2:
-        embeddings = embeddings[:, np.newaxis]
-    num_images, num_classes = members.shape
-    if len(embeddings) != num_images or embeddings.ndim != 3:
+        if isinstance(embeddings, RowsOf):
+            embeddings = RowsOf(embeddings.array[:, np.newaxis], embeddings.rows)
+        else:
+            embeddings = embeddings[:, np.newaxis]
+    if len(embeddings) != len(labels) or embeddings.ndim != 3:
         raise ValueError(
-            f"embeddings are {embeddings.shape} and labels those of {num_images} images; expected "
+            f"embeddings are {embeddings.shape} and labels those of {len(labels)} images; expected "
             "(N, D) or (N, V, D) and N labels."
         )
-    occurring = int(members.any(axis=0).sum())
+    occurring = int(np.count_nonzero(_class_counts(labels, num_classes, target)))
     if occurring != num_classes:
         raise ValueError(f"labels have {occurring} classes; expected all {num_classes}.")
     return embeddings
@@ -438,23 +418,41 @@ def _scale(centered: NDArray[np.float32]) -> NDArray[np.float32]:
     for first in range(0, len(centered), _ROWS_A_BLOCK):
         block = centered[first : first + _ROWS_A_BLOCK].astype(np.float64)
         variances += np.einsum("nd,nd->d", block, block) / len(centered)
-    shrinkage = 300.0 / (300.0 + len(centered))
-    shrunk = (1 - shrinkage) * variances + shrinkage * variances.mean()
-    least = 1e-6 * max(float(variances.mean()), 1e-12)
-    return np.asarray(np.sqrt(np.maximum(shrunk, least)), dtype=np.float32)
+    return shrunk_scale(variances, len(centered))
 
 
 def _most_folds(num_classes: int, asked: int = 5) -> int:
     return asked if num_classes <= _CLASSES_FOR_FIVE_FOLDS else 2
 
 
-def _cross_validated_rows(
-    labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int
+def judged_rows(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], most: int, seed: int = 0
 ) -> NDArray[np.int64]:
-    """Photos that choose C: all, or a random part that has every class to hold out."""
+    """Draw the photos whose out-of-fold answers stand for those of all.
+
+    Args:
+        labels: (N,) int64 class numbers.
+        groups: (N,) int64, near-duplicates have equal numbers.
+        most: Photos to draw at random, where there are more. Some of rare classes are added, so
+            that each has a group for every fold, if it has so many.
+        seed: Another seed, other photos.
+
+    Returns:
+        (n,) int64 rows in order; each class is there.
+    """
+    rows = _drawn_rows(labels, groups, seed, most)
+    absent = np.setdiff1d(labels, labels[rows])
+    classes, first = np.unique(labels, return_index=True)
+    return np.union1d(rows, first[np.isin(classes, absent)])
+
+
+def _drawn_rows(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], seed: int, most: int
+) -> NDArray[np.int64]:
+    """Photos that can be held out: all, or a random part that has every class to hold out."""
     rows = np.random.default_rng(seed).permutation(len(labels))
     rows = rows[can_be_held_out(labels, groups)[rows]]
-    if len(rows) <= _MOST_CROSS_VALIDATED:
+    if len(rows) <= most:
         return rows
     labels, (_, groups) = labels[rows], np.unique(groups[rows], return_inverse=True)
     _, first = np.unique(labels * (groups.max() + 1) + groups, return_index=True)
@@ -462,7 +460,7 @@ def _cross_validated_rows(
     first = np.sort(first)
     first = first[np.argsort(labels[first], kind="stable")]
     before = np.arange(len(first)) - np.searchsorted(labels[first], labels[first])
-    kept = np.arange(len(rows)) < _MOST_CROSS_VALIDATED
+    kept = np.arange(len(rows)) < most
     kept[first[before < _most_folds(int(labels.max()) + 1)]] = True
     return np.asarray(rows[kept])
 
@@ -483,7 +481,7 @@ def _cross_validate(
     _, strata = np.unique(target.strata(labels), return_inverse=True)
     num_folds = fold_count(strata, groups, _most_folds(num_classes))
     folds = stratified_folds(strata, groups, num_folds, seed)
-    weights_of = _image_weights(target.members(labels, num_classes), class_weight)
+    weights_of = _image_weights(labels, num_classes, class_weight, target)
     fitted = folds[:, np.newaxis] != np.arange(num_folds)
     problem = _Problem(embeddings, labels, weights_of[:, np.newaxis] * fitted, num_classes, target)
     parameters = None

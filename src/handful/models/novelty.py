@@ -6,6 +6,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.files.tensors import RowsOf
+
 NEIGHBORS = 5
 # Photos like those of training that are flagged all the same: 1 in 100.
 FALSE_ALARM_RATE = 0.01
@@ -43,7 +45,7 @@ class NoveltyDetector:
         return self.directions.astype(np.float32).T
 
     def distances(
-        self, embeddings: NDArray[np.float32], groups: NDArray[np.int64] | None = None
+        self, embeddings: NDArray[np.float32] | RowsOf, groups: NDArray[np.int64] | None = None
     ) -> NDArray[np.float64]:
         """Distance of photos from the training photos nearest to them.
 
@@ -57,9 +59,16 @@ class NoveltyDetector:
         Source:
             Sun, Ming, Zhu, Li 2022, Out-of-Distribution Detection with Deep Nearest Neighbors.
         """
-        found = _mean_distances(
-            _unit(embeddings), self._columns, self.num_neighbors, groups, self.groups
-        )
+        found = np.empty(len(embeddings))
+        for first in range(0, len(embeddings), _ROWS_A_BLOCK):
+            rows = slice(first, first + _ROWS_A_BLOCK)
+            found[rows] = _mean_distances(
+                _unit(embeddings[rows]),
+                self._columns,
+                self.num_neighbors,
+                None if groups is None else groups[rows],
+                self.groups,
+            )
         # BLAS sums in an order that depends on the number of rows: this takes most of it away.
         return found.astype(np.float32).astype(np.float64)
 
@@ -76,7 +85,7 @@ class NoveltyDetector:
 
 
 def reference_of(
-    embeddings: NDArray[np.float32],
+    embeddings: NDArray[np.float32] | RowsOf,
     groups: NDArray[np.int64],
     seed: int = 0,
     *,
@@ -100,8 +109,11 @@ def reference_of(
         return None
     if len(embeddings) > _MOST_PHOTOS:
         chosen = np.random.default_rng(seed).permutation(len(embeddings))[:_MOST_PHOTOS]
-        embeddings, groups = embeddings[np.sort(chosen)], groups[np.sort(chosen)]
-    directions = _unit(embeddings).astype(np.float16)
+        chosen = np.sort(chosen)
+        kept, groups = embeddings[chosen], groups[chosen]
+    else:
+        kept = embeddings[:]
+    directions = _unit(kept).astype(np.float16)
     largest_group = int(np.bincount(np.unique(groups, return_inverse=True)[1]).max())
     num_neighbors = min(NEIGHBORS, len(groups) - largest_group)
     rounded = directions.astype(np.float32)

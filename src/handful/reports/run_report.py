@@ -135,7 +135,8 @@ def _doubtful(run: Run, place: int) -> ReportImage:
     """A training photo with the class that it looks more like."""
     index, review = run.split.index, run.label_review
     assert review is not None
-    row, suggested = int(run.split.train[place]), int(review.suggested[place])
+    learned = run.split.train if review.rows is None else run.split.train[review.rows]
+    row, suggested = int(learned[place]), int(review.suggested[place])
     return ReportImage(
         index.paths[row],
         _small(run, index.read(row)),

@@ -54,7 +54,8 @@ class Run(Shown):
         distances: (m,) distance of each validation photo from the training photos, see
             `NoveltyDetector`; None where that cannot be told.
         label_review: Which labels of the training photos are doubtful, in the order of
-            `split.train`; None for a trained network, or where nothing can be held out.
+            `split.train`, or of those of its rows that were reviewed; None for a trained network,
+            or where nothing can be held out.
         learning_curve: Accuracy by number of photos, where it was asked for.
         fingerprints: (N, 1024) uint8 thumbnails of all photos of the split, by which those learned
             from are known again.

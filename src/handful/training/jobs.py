@@ -23,6 +23,7 @@ from handful.features.store import EmbeddingStore
 from handful.features.table import EmbeddingTable, embed_index
 from handful.models.classifier import Classifier, views_of
 from handful.models.heads import LinearHead, class_weights, fit_head
+from handful.models.streaming import Vectors
 from handful.reporting import Reporter
 from handful.training.batches import BatchSource
 from handful.training.compiling import check_objective
@@ -110,7 +111,7 @@ class Trained:
     """
 
     classifier: Classifier
-    held_out: NDArray[np.float32] | None = None
+    held_out: Vectors | None = None
     network: TrainedNetwork | None = None
     tables: tuple[EmbeddingTable, ...] = ()
     resampling: Resampling | None = None

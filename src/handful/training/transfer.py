@@ -15,12 +15,21 @@ from handful.evaluation.curve_fitting import measure_curve
 from handful.evaluation.learning_curve import LearningCurve
 from handful.evaluation.resampling import Answer, Resampling, resample, resample_head
 from handful.features.table import EmbeddingTable
+from handful.files.tensors import RowsOf, empty_array
 from handful.models.calibration import fit_calibrated_head
-from handful.models.heads import LinearHead
+from handful.models.heads import LinearHead, judged_rows
 from handful.models.novelty import reference_of
+from handful.models.streaming import Vectors, fits_in_memory, taken, vector_memory
 from handful.training.jobs import EmbeddedImages, Trained, TrainingJob
 from handful.training.ladder import climb
 from handful.wording import list_names
+
+_ROWS_A_BLOCK = 4096
+_SAMPLED = (
+    "Of {:,} training photos, too many to hold in memory, {:,} drawn at random calibrated the "
+    'probabilities, set "not sure" and had their labels reviewed; the classifier has learned '
+    "from all."
+)
 
 
 def transfer(job: TrainingJob) -> Trained:
@@ -43,9 +52,12 @@ def transfer(job: TrainingJob) -> Trained:
     tested = embedded.table.mean
     with job.reporter.phase("fit"):
         num = len(split.train)
-        head, review, answers = _fit(split, views[:num], tested[split.train], config)
+        fitted = views.take(np.arange(num)) if isinstance(views, RowsOf) else views[:num]
+        head, review, answers = _fit(split, fitted, tested, config)
     resampling = curve = None
     warnings = _not_held_out(split)
+    if review is not None and review.rows is not None:
+        warnings = [_SAMPLED.format(num, len(review.rows)), *warnings]
     if config.is_resampled:
         with job.reporter.phase("resample"):
             resampling = _resample(job, rows, views, answer)
@@ -58,7 +70,7 @@ def transfer(job: TrainingJob) -> Trained:
                 warnings = [f"No learning curve could be measured. {error}", *warnings]
     return Trained(
         job.classifier(embedded.backbone, embedded.spec, head, **answers),
-        tested[split.validation],
+        taken(tested, split.validation),
         tables=tables,
         resampling=resampling,
         label_review=review,
@@ -70,7 +82,7 @@ def transfer(job: TrainingJob) -> Trained:
 
 def _draw_views(
     job: TrainingJob, embedded: EmbeddedImages
-) -> tuple[NDArray[np.int64], NDArray[np.float32], tuple[EmbeddingTable, ...]]:
+) -> tuple[NDArray[np.int64], Vectors, tuple[EmbeddingTable, ...]]:
     """What heads are fitted to: rows, their views as (n, W, D), and what was embedded.
 
     The rows are the photos for training and, where other splits are asked for, those for
@@ -80,23 +92,36 @@ def _draw_views(
     # Other splits fit heads to validation photos too.
     pooled = config.is_resampled or config.curve
     rows = np.concatenate([split.train, split.validation]) if pooled else split.train
-    views = table.embeddings[rows][:, :1]
+    views = taken(table.embeddings[:, :1], rows)
     if config.views == 1:
         return rows, views, (table,)
     numbers, policy = tuple(range(1, config.views)), config.policy or VIEWS_POLICY
     spec = replace(embedded.spec, views=numbers, policy=policy, scans=False)
     drawn = job.embed(spec, rows)
-    return rows, np.concatenate([views, drawn.embeddings], axis=1), (table, drawn)
+    shape = (len(rows), config.views, table.embeddings.shape[2])
+    joined = empty_array(shape, np.float32, vector_memory())
+    for first in range(0, len(rows), _ROWS_A_BLOCK):
+        block = slice(first, first + _ROWS_A_BLOCK)
+        joined[block, :1], joined[block, 1:] = views[block], drawn.embeddings[block]
+    return rows, joined, (table, drawn)
 
 
 def _fit(
-    split: Split, views: NDArray[np.float32], tested: NDArray[np.float32], config: TrainConfig
+    split: Split, views: Vectors, tested: NDArray[np.float32], config: TrainConfig
 ) -> tuple[LinearHead, LabelReview | None, dict[str, Any]]:
     """Fit the head to the training photos, and judge it and their labels by held-out answers."""
     class_names, labels = split.index.class_names, split.index.labels[split.train]
     groups = split.groups[split.train]
-    reference = reference_of(tested, groups, config.seed)
-    unlike = None if reference is None else reference.unlike(reference.distances(tested, groups))
+    judged = unlike = None
+    reference = reference_of(taken(tested, split.train), groups, config.seed)
+    if not fits_in_memory(views):
+        most = vector_memory() // (4 * int(np.prod(views.shape[1:])))
+        judged = judged_rows(labels, groups, most, config.seed)
+    rows = np.arange(len(labels)) if judged is None else judged
+    if reference is not None:
+        unlike = reference.unlike(
+            reference.distances(taken(tested, split.train[rows]), groups[rows])
+        )
     head, calibration, chances = fit_calibrated_head(
         views,
         labels,
@@ -105,18 +130,20 @@ def _fit(
         class_weight=config.class_weight,
         seed=config.seed,
         unlike=unlike,
+        judged=judged,
     )
     # `check` looks harder, at two divisions into folds; these answers are there already.
     review = None
     if chances is not None:
-        review = review_labels(at_their_word(chances, labels), labels, class_names)
+        review = review_labels(at_their_word(chances, labels[rows]), labels[rows], class_names)
+        review = replace(review, rows=judged)
     return head, review, {"calibration": calibration, "reference": reference}
 
 
 def _resample(
     job: TrainingJob,
     rows: NDArray[np.int64],
-    views: NDArray[np.float32],
+    views: Vectors,
     answer: Answer | None,
 ) -> Resampling:
     """Fit heads on other splits of the photos for training and validation.
@@ -139,7 +166,7 @@ def _resample(
         )
     tested = job.embedded.table.embeddings[rows]
     return resample_head(
-        np.concatenate([tested, views[:, 1:]], axis=1),
+        np.concatenate([tested, views[:][:, 1:]], axis=1),
         split.index.labels[rows],
         split.groups[rows],
         split.index.class_names,
@@ -153,13 +180,11 @@ def _resample(
     )
 
 
-def _measure_curve(
-    job: TrainingJob, rows: NDArray[np.int64], views: NDArray[np.float32]
-) -> LearningCurve:
+def _measure_curve(job: TrainingJob, rows: NDArray[np.int64], views: Vectors) -> LearningCurve:
     """Fit heads to ever more of the photos for training and validation."""
     index = job.split.index
     return measure_curve(
-        views[:, 0],
+        views[:][:, 0],
         index.labels[rows],
         len(index.class_names),
         job.split.groups[rows],
