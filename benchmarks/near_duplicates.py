@@ -95,6 +95,17 @@ def time_search(fingerprints: NDArray[np.uint8], size: int) -> None:
         print(f"{len(made):,} {name}: {len(found):,} pairs in {took}", flush=True)
 
 
+def read_greys(photos: list[Path]) -> NDArray[np.uint8]:
+    """All photos in gray, (n, 128, 128)."""
+    greys = []
+    for source in photos:
+        index = load_index(source, least_classes=1)
+        for row in range(len(index)):
+            grey = cv2.cvtColor(decode(index.read(row), DecodeSettings(128)), cv2.COLOR_RGB2GRAY)
+            greys.append(grey)
+    return np.stack(greys)
+
+
 def draw_thumbnails(photos: NDArray[np.uint8], size: int, copies: float) -> NDArray[np.uint8]:
     """Fingerprints (N, 1024) of crops of photos (n, 128, 128), and of copies of such crops."""
     rng = np.random.default_rng(size)
@@ -134,12 +145,7 @@ def change(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
 
 def measure_scale(photos: list[Path], sizes: list[int], all_pairs: int) -> None:
     """Print time and memory of the search by a tree, and which pairs it misses."""
-    greys = []
-    for source in photos:
-        index = load_index(source, least_classes=1)
-        for row in range(len(index)):
-            grey = cv2.cvtColor(decode(index.read(row), DecodeSettings(128)), cv2.COLOR_RGB2GRAY)
-            greys.append(grey)
+    greys = read_greys(photos)
     print(f"{len(greys):,} photos: {', '.join(source.stem for source in photos)}")
     print("| thumbnails | pairs | seconds | of processor time | MB | all pairs | in both |")
     print("|---|---|---|---|---|---|---|")
@@ -147,7 +153,7 @@ def measure_scale(photos: list[Path], sizes: list[int], all_pairs: int) -> None:
         with tempfile.TemporaryFile() as file:
             # In a file, where a million of them lie when photos are embedded.
             prints = np.memmap(file, np.uint8, "w+", shape=(size, FINGERPRINT_SIDE**2))
-            prints[:] = draw_thumbnails(np.stack(greys), size, 1 / 6)
+            prints[:] = draw_thumbnails(greys, size, 1 / 6)
             started, busy = time.perf_counter(), time.process_time()
             with PeakMemory() as memory:
                 found = near_duplicate_pairs(prints, all_pairs=0)

@@ -92,10 +92,10 @@ class ImageIndex(Shown):
     target: Target = ONE_CLASS
 
     def __post_init__(self) -> None:
-        groups: Sequence[str] = self.groups or [""] * len(self.paths)
-        if len(groups) != len(self.paths):
-            raise UsageError(f"{len(groups)} groups for {len(self.paths)} photos.")
         paths = TextColumn.of(self.paths)
+        groups = self.groups or NameColumn(np.zeros(len(paths), np.uint8), ("",))
+        if len(groups) != len(paths):
+            raise UsageError(f"{len(groups)} groups for {len(paths)} photos.")
         columns: dict[str, Sequence[Any]] = {
             "paths": paths,
             "splits": NameColumn.of(self.splits),

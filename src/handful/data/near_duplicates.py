@@ -25,7 +25,7 @@ DETAIL = 0.6
 SURE_CORRELATION, SURE_DETAIL = 0.97, 0.4
 
 # Up to here all pairs are compared, past it those that may be close: see `neighbors`.
-ALL_PAIRS = 30_000
+ALL_PAIRS = 10_000
 
 _BLOCK = 2048
 _PAIRS_A_BLOCK = 4096
