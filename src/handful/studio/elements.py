@@ -128,7 +128,8 @@ def picture(id: str, name: str) -> None:
         name: Its file's name.
     """
     with ui.element("div").classes("frame"):
-        ui.element("img").props["src"] = f"/data/thumbnails/{id}"
+        # Its name stands below.
+        ui.element("img").props(f'src="/data/thumbnails/{id}" alt=""')
     words("p", name, "faint name")
 
 
