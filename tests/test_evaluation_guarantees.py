@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from handful.evaluation.evaluation import Evaluation, score
-from handful.evaluation.guarantees import check_guarantees
+from handful.evaluation.guarantees import answering_steps, check_guarantees
 from handful.models.calibration import Calibration, keep_answers
 
 
@@ -89,3 +89,17 @@ def test_the_figures_are_plain() -> None:
         "calibration_error",
         "calibration_error_interval",
     }
+
+
+def test_steps_are_the_rules_that_differ() -> None:
+    calibration, _ = judged([0.99] * 60 + [0.7] * 30, [True] * 60 + [False, True] * 15)
+    _, scored = judged([0.995, 0.991, 0.6, 0.8], [True, False, True, True])
+    all_but_one, sure = answering_steps(calibration, scored)
+    assert (all_but_one.threshold, sure.threshold) == pytest.approx((0.7, 0.99))
+    assert (all_but_one.coverage, sure.coverage) == (0.75, 0.5)
+    # Of one threshold the smallest rate that it can be shown for stands, and no smaller one.
+    assert all_but_one.is_as_asked and not sure.is_as_asked and sure.shown_error_rate < 0.1
+    last = check_guarantees(calibration, scored).abstaining[-1]
+    assert (sure.shown_error_rate, sure.error) == (last.shown_error_rate, last.error)
+    nothing, _ = judged([0.9], [True])
+    assert answering_steps(nothing, scored) == ()

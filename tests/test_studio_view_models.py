@@ -1,13 +1,10 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from conftest import draw_photo, write_photo
 from handful.errors import UsageError
-from handful.evaluation.evaluation import score
 from handful.projects.project import Project
-from handful.studio.check_view import finding_cards
 from handful.studio.photos_view import (
     Chip,
     Hint,
@@ -16,7 +13,6 @@ from handful.studio.photos_view import (
     source_name,
     suggestion_hints,
 )
-from handful.studio.results_view import results_view
 from handful.workflows.labeling import PhotoGroup, Suggestion
 
 
@@ -115,71 +111,6 @@ def test_suggestions_are_shown_in_groups_and_never_counted(
     assert view.to_dict()["cells"][0][4:] == ["Round? 92.0 %", "Round"]
     assert [chip.count for chip in view.chips if chip.name == "Round"] == [1]
     assert photos_view(project, "next").cells == ()
-
-
-def test_results_are_in_plain_words_and_mistakes_can_be_fixed(
-    project: Project, ids: dict[str, str]
-) -> None:
-    act(project, "assign", [ids[f"round{number}.png"] for number in range(3)], "Round")
-    act(project, "assign", [ids[f"square{number}.png"] for number in range(3)], "Square")
-    index = project.index()
-    sure = np.array([0.9, 0.8, 0.1, 0.2, 0.3, 0.25])  # of Round; the third is wrong
-    evaluation = score(
-        np.stack([sure, 1 - sure], 1), index.labels, index.class_names, list(index.paths)
-    )
-    view = results_view(project, evaluation, "work")
-    assert view.share == "83.3 %" and view.num_mistakes == 1 and view.low < 5 / 6 < view.high
-    assert view.verdict and view.summary.startswith("5 of 6 test photos classified correctly")
-    (mistake,) = view.mistakes
-    assert (mistake.name, mistake.actual, mistake.predicted) == ("round2.png", "Round", "Square")
-    assert mistake.confidence == "90.0 %" and mistake.done == view.changed == ""
-    act(project, "assign", [mistake.id], "Square")
-    view = results_view(project, evaluation)
-    assert view.mistakes[0].done == "is now Square" and view.changed.startswith("1 label changed")
-    act(project, "leave_out", [mistake.id])
-    assert results_view(project, evaluation).mistakes[0].done == "left out"
-
-
-def test_a_finding_is_a_card_that_knows_what_was_decided(
-    project: Project, ids: dict[str, str]
-) -> None:
-    act(project, "assign", list(ids.values()), "Round")
-    labels = project.labels.all()
-    paths = {photo.name: photo.path for photo in project.photos}
-    fix = {"path": paths["square1.png"], "label": "Square", "action": "relabel", "reason": "blue"}
-    report = {
-        "label_review": {"suspects": [{"path": paths["square2.png"], "suggested": "Blue"}]},
-        "findings": [
-            {
-                "kind": "label-suspect",
-                "severity": "warning",
-                "title": "1 label may be wrong",
-                "advice": "change the fix list",
-                "groups": [[paths["square1.png"]], [paths["square2.png"]], ["gone.png"]],
-                "lines": ["a", "b", "c"],
-                "fixes": [fix],
-            },
-            {
-                "kind": "few-photos",
-                "severity": "error",
-                "title": "Few photos",
-                "advice": "Take more.",
-                "groups": [],
-                "lines": ["Round has 6"],
-                "fixes": [],
-            },
-        ],
-    }
-    suspects, few = finding_cards(project, report, labels)
-    assert [photo.name for photo in suspects.photos] == ["square1.png", "square2.png"]
-    assert [photo.suggested for photo in suspects.photos] == ["Square", "Blue"]
-    assert suspects.photos[0].line == "blue"
-    assert "fix list" not in suspects.advice and not suspects.is_severe and not suspects.is_done
-    assert few.lines == ("Round has 6",) and few.is_severe and not few.photos
-    act(project, "assign", [ids["square1.png"]], "Square")
-    kept = [("label-suspect", ids["square2.png"])]
-    done = finding_cards(project, report, labels, kept)[0]
-    assert [photo.done for photo in done.photos] == ["is now Square", "kept"] and done.is_done
 
 
 def test_a_project_is_called_like_its_photos(tmp_path: Path) -> None:

@@ -10,6 +10,10 @@ from handful.evaluation.evaluation import Evaluation
 from handful.models.calibration import CONFIDENCE, COVERAGES, ERROR_RATES, Calibration
 from handful.statistics.intervals import CalibrationError, accuracy_interval, calibration_error
 
+# From careless to careful, for those who choose by what a rate brings.
+_STEP_RATES = (0.3, 0.25, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05, 0.04, 0.03, 0.025, 0.02, 0.015, 0.01)
+_SMALL_RATES = (0.008, 0.006, 0.005, 0.004, 0.003, 0.0025, 0.002, 0.0015, 0.001)
+
 
 @dataclass(frozen=True)
 class AbstainingCheck:
@@ -125,6 +129,32 @@ def check_guarantees(
         tuple(_check_sets(calibration, evaluation, coverage) for coverage in COVERAGES),
         calibration_error(calibration.confidence, calibration.correct, calibration.groups),
     )
+
+
+def answering_steps(
+    calibration: Calibration,
+    evaluation: Evaluation,
+    unlike: NDArray[np.bool_] | None = None,
+) -> tuple[AbstainingCheck, ...]:
+    """The rules that a classifier can keep to, each held against photos that it was scored on.
+
+    Args:
+        calibration: As for `check_guarantees`, as are the rest.
+        evaluation: Its answers on the scored photos.
+        unlike: (N,) which of those are unlike the training photos.
+
+    Returns:
+        Rules of different thresholds, the lowest first; of one threshold that of the smallest
+        rate that can be shown. None where nothing can.
+    """
+    found: dict[float, AbstainingCheck] = {}
+    for rate in (*_STEP_RATES, *_SMALL_RATES):
+        row = _check_abstaining(calibration, evaluation, unlike, rate)
+        if row.threshold is not None:
+            found[row.threshold] = row
+        if not row.is_as_asked:
+            break  # all smaller rates give the same rule
+    return tuple(found[threshold] for threshold in sorted(found))
 
 
 def _check_abstaining(

@@ -1,19 +1,50 @@
 """What the page of the check shows, as plain values."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from handful.projects.project import Project
 from handful.studio.results_view import decision_on
+from handful.wording import format_share
 
-_PHOTOS = 60
-# What a check says for those who have its fix list; here there are buttons.
+KEPT = "kept"  # what is said of a photo that stays as it is
+_LINES = 10
+# What a check says for those who have its command line; here there are buttons.
 _ADVICE = {
-    "same-photo-two-labels": "Only one of the labels can be right: say which, or leave them out.",
+    "same-photo-two-labels": "Only one of the labels can be right, if they show the same: say "
+    "which, or keep them as they are.",
     "label-suspect": "A classifier trained without these photos predicts a different class. Some "
     "are only unusual: look at each, and keep it where its label is right.",
+    "near-duplicate": "Bursts, crops and re-saved copies. They are never learned from and tested "
+    "on at once, so nothing need be done; keep one of each if you like.",
+    "unreadable": "They are left out of everything. Fetch or save them again, and add them anew.",
+    "blurred": "Even at the size that a network sees, they have no sharp edge. Keep them if the "
+    "photos to classify will be like that.",
+    "outlier": "Logos, drawings, screenshots and rooms without the subject end up here, beside "
+    "good photos that are merely rare. Leave out what does not belong.",
+    "tiny": "Enlarged to what a network sees, they are little more than color. Look for larger "
+    "versions, or leave them out.",
+    "extreme-aspect": "Made a square, they lose their ends or their proportions. Crop them to what "
+    "matters, or leave them out.",
+    "imbalance": "Classes are weighed alike while learning. More photos of the small classes help "
+    "most.",
+    "class-names": "They differ by case, spaces or signs only. If they mean the same, give their "
+    "photos one class.",
+    "odd-colour-mode": "They are converted, and nothing need be done, but where they are all of "
+    "one class a classifier may learn the color instead.",
 }
+_ONE_FORMAT = (
+    "This was guessed without looking at what the photos show. A classifier may learn it too, "
+    "score well here, and fail on photos that were taken or saved in another way."
+)
+_STRONG = (
+    " Take photos of all classes in the same way (the same camera, the same place, the same "
+    "program), or try the classifier on photos from elsewhere before you trust it."
+)
+_WEAK = " It may also come from what the photos show; then nothing need be done. Keep it in mind."
+# What is wrong with these photos may be what their class means, or another class.
+_MAY_BE_A_CLASS = ("label-suspect", "outlier", "near-black", "near-white", "flat")
 
 
 @dataclass(frozen=True)
@@ -38,6 +69,30 @@ class FoundPhoto:
 
 
 @dataclass(frozen=True)
+class FoundGroup:
+    """Photos that are shown side by side: copies, or one photo alone.
+
+    Args:
+        photos: Them.
+        labels: Their classes at the check, each once.
+    """
+
+    photos: tuple[FoundPhoto, ...]
+    labels: tuple[str, ...] = ()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether something was decided on each of them."""
+        return all(photo.done for photo in self.photos)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Those that nothing was decided on but the first: what is left out to keep one."""
+        left = tuple(photo.id for photo in self.photos if not photo.done)
+        return left[1:] if len(left) == len(self.photos) else left
+
+
+@dataclass(frozen=True)
 class FindingCard:
     """A finding with its photos.
 
@@ -45,22 +100,58 @@ class FindingCard:
         kind: Which check found it.
         title: What, in a few words.
         advice: What to do about it.
-        is_severe: Whether it spoils the classifier.
-        photos: Those concerned.
+        severity: "error" spoils the classifier, "warning" may, "note" is good to know.
+        groups: Photos concerned, those that belong together side by side.
         lines: What is said, where no photo is concerned.
+        facts: What tells the classes apart, a name and a value each: of a shortcut.
+        is_kept: Whether a finding without photos was acknowledged.
+        may_be_a_class: Whether all photos may be of one class, another than they have.
     """
 
     kind: str
     title: str
     advice: str
-    is_severe: bool
-    photos: tuple[FoundPhoto, ...]
+    severity: str
+    groups: tuple[FoundGroup, ...]
     lines: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    is_kept: bool = False
+    may_be_a_class: bool = False
+
+    @property
+    def photos(self) -> tuple[FoundPhoto, ...]:
+        """All photos concerned."""
+        return tuple(photo for group in self.groups for photo in group.photos)
+
+    @property
+    def left(self) -> tuple[FoundPhoto, ...]:
+        """Those that nothing was decided on."""
+        return tuple(photo for photo in self.photos if not photo.done)
 
     @property
     def is_done(self) -> bool:
         """Whether something was decided on each of its photos."""
-        return bool(self.photos) and all(photo.done for photo in self.photos)
+        return not self.left if self.groups else self.is_kept
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether its photos stand in pairs or groups."""
+        return any(len(group.photos) > 1 for group in self.groups)
+
+    @property
+    def has_one_label_each(self) -> bool:
+        """Whether the photos of each group have one class."""
+        return all(len(group.labels) <= 1 for group in self.groups)
+
+    @property
+    def wants_decision(self) -> bool:
+        """Whether it is more than good to know."""
+        return self.severity != "note"
+
+    @property
+    def heading(self) -> str:
+        """Its title, and that it is done."""
+        return self.title + (" – done" if self.is_done else "")
 
 
 def finding_cards(
@@ -78,29 +169,61 @@ def finding_cards(
         kept: Kind of finding and photo that somebody wants to keep as it is.
 
     Returns:
-        A card for each finding, the worst first.
+        A card for each finding, the worst first; photos that are gone are left out.
     """
     photos, kept = {photo.path: photo for photo in project.photos}, set(kept)
     suspects = (report.get("label_review") or {}).get("suspects", ())
-    suggested = {str(suspect["path"]): str(suspect["suggested"]) for suspect in suspects}
+    suggested = {str(one["path"]): one for one in suspects}
+
+    def found(kind: str, path: str, fix: Mapping[str, Any], is_paired: bool) -> FoundPhoto:
+        photo = photos[path]
+        label = labels.get(photo.id, "")
+        done = decision_on(project, photo.id, label) if label else ""
+        if not done and (kind, photo.id) in kept:
+            done = KEPT
+        suspect = suggested.get(path, {})
+        # A fix list names a class only where it is nearly certain; a person looks.
+        guess = str(fix.get("label") or suspect.get("suggested", ""))
+        # Of copies between which a person has to choose, the pictures say all.
+        line = "" if fix.get("action") == "keep" and is_paired else str(fix.get("reason", ""))
+        if kind == "label-suspect" and suspect:
+            line = f"looks like {guess} ({format_share(float(suspect['probability']), 0)})"
+        return FoundPhoto(photo.id, photo.name, label, line, guess, done)
+
     cards = []
     for finding in report["findings"]:
         kind = str(finding["kind"])
         fixes = {fix["path"]: fix for fix in finding["fixes"]}
-        paths = list(dict.fromkeys([path for group in finding["groups"] for path in group]))
-        shown = []
-        for path in [path for path in paths if path in photos][:_PHOTOS]:
-            photo, fix = photos[path], fixes.get(path, {})
-            label = labels.get(photo.id, "")
-            done = decision_on(project, photo.id, label) if label else ""
-            if not done and (kind, photo.id) in kept:
-                done = "kept"
-            # A fix list names a class only where it is nearly certain; a person looks.
-            guess = str(fix.get("label") or suggested.get(path, ""))
-            line = str(fix.get("reason", ""))
-            shown.append(FoundPhoto(photo.id, photo.name, label, line, guess, done))
-        severe = finding["severity"] == "error"
-        lines = () if shown else tuple(map(str, finding["lines"][:10]))
+        groups = []
+        for paths in finding["groups"]:
+            is_paired = len(paths) > 1
+            there = [
+                found(kind, path, fixes.get(path, {}), is_paired)
+                for path in paths
+                if path in photos
+            ]
+            if there:
+                names = dict.fromkeys(photo.label for photo in there if photo.label)
+                groups.append(FoundGroup(tuple(there), tuple(names)))
+        lines = () if groups else tuple(map(str, finding["lines"][:_LINES]))
         title, advice = str(finding["title"]), _ADVICE.get(kind, str(finding["advice"]))
-        cards.append(FindingCard(kind, title, advice, severe, tuple(shown), lines))
+        is_kept = (kind, title) in kept
+        may_be = kind in _MAY_BE_A_CLASS
+        severity = str(finding["severity"])
+        card = FindingCard(kind, title, advice, severity, tuple(groups), lines, (), is_kept, may_be)
+        if kind == "shortcut":
+            card = _explained(card, report.get("shortcuts") or ())
+        cards.append(card)
     return tuple(cards)
+
+
+def _explained(card: FindingCard, shortcuts: Sequence[Mapping[str, Any]]) -> FindingCard:
+    """A shortcut's card, with what tells the classes apart as a small table."""
+    for shortcut in shortcuts:
+        if card.title.lower().startswith(str(shortcut["name"]).lower()):
+            facts = [tuple(str(line).rsplit(": ", 1)) for line in shortcut["by_class"]]
+            advice = _ONE_FORMAT + (_STRONG if card.wants_decision else _WEAK)
+            most_telling = f"Most telling is: {shortcut['most_telling']}."
+            rows = tuple((fact[0], fact[-1]) for fact in facts)
+            return replace(card, advice=advice, lines=(most_telling,), facts=rows)
+    return card

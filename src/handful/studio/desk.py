@@ -2,21 +2,17 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from handful.checks.findings import are
 from handful.errors import HandfulError
-from handful.files.atomic import MALFORMED, json_text, read_json
-from handful.files.json_lines import JsonLines
 from handful.projects.project import Project
 from handful.reporting import Progress, Reporter
 from handful.run_store.store import RunStore
 from handful.run_store.stored_run import StoredRun
-from handful.studio.check_view import FindingCard, finding_cards
+from handful.studio.answering import chosen_error_rate
+from handful.studio.check_desk import CheckDesk
 from handful.studio.folder_table import FolderTable
-from handful.studio.jobs import CHECK_FOLDER, LABELS_FILE, JobFolder
+from handful.studio.jobs import JobFolder
 from handful.studio.latest_classifier import LatestClassifier
 from handful.studio.photos_view import (
     HELPED,
@@ -26,13 +22,10 @@ from handful.studio.photos_view import (
     suggestion_hints,
     version_of,
 )
-from handful.studio.results_view import ResultsView, results_view
+from handful.studio.results_desk import ResultsDesk
 from handful.studio.sharing import Sharing
 from handful.studio.trainer import Trainer
-from handful.wording import number_of
 from handful.workflows.labeling import Labeler
-
-_KEPT_FILE = "kept.jsonl"
 
 
 class _Telling(Reporter):
@@ -53,23 +46,24 @@ class Desk:
         project: The project.
 
     Attributes:
+        check: The last check's findings.
         classifier: The latest run's.
+        results: The runs.
         folder_table: A folder that is classified.
         sharing: What classifiers were written as, for others.
     """
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.train_job, self.check_job = (
-            JobFolder(project.folder, "train"),
-            JobFolder(project.folder, "check"),
-        )
+        self.train_job = JobFolder(project.folder, "train")
+        self.check = CheckDesk(project)
         self.trainer = Trainer(project, self.train_job)
         self.busy, self.trouble = "", ""
-        self._kept = JsonLines(project.folder / _KEPT_FILE)
-        self._decided: set[tuple[str, str]] = set()
-        self._runs = RunStore(project.runs)
-        self.classifier = LatestClassifier(self._runs, self.latest_run)
+        runs = RunStore(project.runs)
+        self.classifier = LatestClassifier(
+            runs, self.latest_run, lambda: chosen_error_rate(project.folder)
+        )
+        self.results = ResultsDesk(project, runs, self.classifier.of)
         self.folder_table = FolderTable(project)
         self.sharing = Sharing(project.folder)
         self._labeler = Labeler(project)
@@ -78,7 +72,7 @@ class Desk:
     @property
     def jobs(self) -> tuple[JobFolder, ...]:
         """All that works in a process of its own."""
-        return self.train_job, self.check_job, self.folder_table.job, self.sharing.job
+        return self.train_job, self.check.job, self.folder_table.job, self.sharing.job
 
     @property
     def version(self) -> str:
@@ -174,69 +168,4 @@ class Desk:
         Returns:
             It; None where there is none yet.
         """
-        rows = [row for row in self._runs.list() if row.accuracy is not None]
-        return self._runs.read(rows[0].path) if rows else None
-
-    def results(self) -> ResultsView | None:
-        """The page of results.
-
-        Returns:
-            The view; None before the first training.
-
-        Raises:
-            DataError: When the run's files are damaged.
-        """
-        run = self.latest_run()
-        if run is None:
-            return None
-        row = next(row for row in self._runs.list() if row.path == run.path)
-        made = f"{row.name}, {row.date:%Y-%m-%d %H:%M}, quality {run.config.quality}"
-        return results_view(self.project, run.predictions, made)
-
-    def check_cards(self) -> tuple[FindingCard, ...] | None:
-        """The page of the check.
-
-        Returns:
-            Its cards; None before the first check.
-        """
-        folder = self.project.folder
-        try:
-            report = read_json(folder / CHECK_FOLDER / "check.json")
-        except (HandfulError, *MALFORMED):
-            return None
-        labels: dict[str, Any] = {}
-        with suppress(HandfulError, *MALFORMED):
-            labels = read_json(self.check_job.folder / LABELS_FILE)
-        with self._lock:
-            if self._kept.has_more():
-                for entry in self._kept.read_new():
-                    self._decided.add((str(entry.get("kind")), str(entry.get("id"))))
-            kept = set(self._decided)
-        return finding_cards(self.project, report, labels, kept)
-
-    def keep(self, kind: str, ids: list[str]) -> str:
-        """Note that photos stay as they are, whatever a check found.
-
-        Args:
-            kind: Of the finding.
-            ids: The photos.
-
-        Returns:
-            What was done.
-        """
-        with self._lock, self._kept.locked():
-            self._kept.append([{"kind": kind, "id": id} for id in ids])
-            self._decided.update((kind, id) for id in ids)
-        return f"{number_of(len(ids))} {are(len(ids))} kept"
-
-    @property
-    def num_kept(self) -> int:
-        """How many decisions to keep a photo there are."""
-        return len(self._decided)
-
-    def begin_check(self) -> None:
-        """Start a check, and note which labels it looks at."""
-        self.check_job.folder.mkdir(parents=True, exist_ok=True)
-        text = json_text(self.project.labels.all())
-        (self.check_job.folder / LABELS_FILE).write_text(text, encoding="utf-8")
-        self.check_job.begin()
+        return self.results.latest()

@@ -1,7 +1,6 @@
 """What several pages are made of: words, buttons, parts that follow changes, photos."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from nicegui import ui
@@ -133,7 +132,37 @@ def picture(id: str, name: str) -> None:
     words("p", name, "faint name")
 
 
-def decide(desk: Desk, id: str, name: str, label: str, suggested: str) -> None:
+def choose_class(text: str, label: str, names: Iterable[str], do: Callable[[str], Any]) -> None:
+    """A list to choose a class from.
+
+    Args:
+        text: What it says while none is chosen.
+        label: What a screen reader says.
+        names: The classes.
+        do: Called with the class that was chosen.
+    """
+    offered = list(names)
+    select = ui.element("select")
+    select.props["aria-label"] = label
+    with select:
+        words("option", text).props('value=""')
+        for name in offered:
+            words("option", name).props["value"] = name
+    select.on(
+        "change",
+        lambda event: do(event.args) if event.args in offered else None,
+        js_handler="(event) => emit(event.target.value)",
+    )
+
+
+def decide(
+    desk: Desk,
+    id: str,
+    name: str,
+    label: str,
+    suggested: str,
+    after: Callable[[], None] = lambda: None,
+) -> None:
     """Buttons that say what a photo is.
 
     Args:
@@ -142,27 +171,22 @@ def decide(desk: Desk, id: str, name: str, label: str, suggested: str) -> None:
         name: Its file's name.
         label: Its class.
         suggested: The class that it may be of, or "".
+        after: Called when something was decided.
     """
     project = desk.project
 
     def is_now(class_name: str) -> None:
         said(act(project, "assign", [id], class_name))
+        after()
+
+    def leave_out() -> None:
+        said(act(project, "leave_out", [id]))
+        after()
 
     others = [one for one in project.labels.classes if one not in (label, suggested)]
     if suggested and suggested != label:
         text = f"The label is wrong, it is {suggested}"
         button(text, lambda: is_now(suggested), "", f"{text}: {name}")
     if others:
-        select = ui.element("select")
-        select.props["aria-label"] = f"What {name} is"
-        with select:
-            words("option", "It is ...").props('value=""')
-            for other in others:
-                words("option", other).props["value"] = other
-        select.on(
-            "change",
-            lambda event: is_now(event.args) if event.args in others else None,
-            js_handler="(event) => emit(event.target.value)",
-        )
-    leave_out = partial(act, project, "leave_out", [id])
-    button("Leave out", lambda: said(leave_out()), "", f"Leave {name} out")
+        choose_class("It is ...", f"What {name} is", others, is_now)
+    button("Leave out", leave_out, "", f"Leave {name} out")

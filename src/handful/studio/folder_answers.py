@@ -110,7 +110,12 @@ class FolderAnswers:
 
 
 def classify_folder(
-    classifier: Classifier, run: str, source: Path, title: str, reporter: Reporter
+    classifier: Classifier,
+    run: str,
+    source: Path,
+    title: str,
+    reporter: Reporter,
+    error_rate: float | None = USUAL_ERROR_RATE,
 ) -> FolderAnswers:
     """Classify the photos of a folder, going on past those that cannot be read.
 
@@ -120,6 +125,7 @@ def classify_folder(
         source: A folder, searched to any depth; a zip or a file.
         title: What people call it.
         reporter: Told how far it is.
+        error_rate: How sure an answer must be, as `predict` has it.
 
     Returns:
         The answers.
@@ -135,7 +141,7 @@ def classify_folder(
         found.index.paths,
         found.probabilities,
         found.is_out_of_distribution,
-        error_rate=USUAL_ERROR_RATE,
+        error_rate=error_rate,
     )
     return FolderAnswers(
         title,

@@ -28,10 +28,16 @@ class LatestClassifier:
     Args:
         runs: Reads it.
         latest_run: Says which run is the latest.
+        error_rate: Says how sure an answer must be, as `predict` has it.
     """
 
-    def __init__(self, runs: RunStore, latest_run: Callable[[], StoredRun | None]) -> None:
-        self._runs, self._latest_run = runs, latest_run
+    def __init__(
+        self,
+        runs: RunStore,
+        latest_run: Callable[[], StoredRun | None],
+        error_rate: Callable[[], float | None],
+    ) -> None:
+        self._runs, self._latest_run, self._error_rate = runs, latest_run, error_rate
         self._lock = threading.Lock()
         self._looked = -_LOOK_SECONDS
         self._path: Path | None = None
@@ -50,12 +56,34 @@ class LatestClassifier:
         with self._lock:
             if time.monotonic() - self._looked < _LOOK_SECONDS:
                 return self._classifier
-            run = self._latest_run()
-            if run is not None and run.path != self._path:
-                self._classifier, self._explainer = self._runs.classifier(run.path), None
-                self._path = run.path
-            self._looked = time.monotonic()
+            self._look()
             return self._classifier
+
+    def of(self, path: Path) -> Classifier:
+        """The classifier of a run, which is mostly the latest.
+
+        Args:
+            path: The run's folder.
+
+        Returns:
+            It.
+
+        Raises:
+            HandfulError: When it cannot be read.
+        """
+        with self._lock:
+            if path != self._path:
+                self._look()
+            if path == self._path and self._classifier is not None:
+                return self._classifier
+        return self._runs.classifier(path)
+
+    def _look(self) -> None:
+        run = self._latest_run()
+        if run is not None and run.path != self._path:
+            self._classifier, self._explainer = self._runs.classifier(run.path), None
+            self._path = run.path
+        self._looked = time.monotonic()
 
     def answer(self, name: str, data: bytes, *, with_map: bool = False) -> dict[str, Any]:
         """Classify a photo.
@@ -81,7 +109,7 @@ class LatestClassifier:
             shrunken(data, THUMBNAIL_SIDE)  # whether it can be decoded, and why not
         except DataError as error:
             return {"error": f"{name} {error}."}
-        (answer,) = predict(classifier, data, abstain=True)
+        (answer,) = predict(classifier, data, error_rate=self._error_rate())
         found = answer_of(answer)
         if with_map:
             found["map"] = self._map(classifier, data)

@@ -60,13 +60,31 @@ def _frame(desk: Desk, here: str) -> Iterator[None]:
         with ui.element("nav").classes("rail").props('aria-label="Places"'):
             words("p", desk.project.name, "project")
             for path, name in PLACES:
-                link = words("a", name).props(f'href="{path}"')
+                with ui.element("div").classes("rail-place"):
+                    link = words("a", name).props(f'href="{path}"')
+                    if name == "Check":
+                        _open_findings(desk)
                 if name == here:
                     link.props('aria-current="page"')
         # The framework has the landmark "main" around all.
         with ui.element("div").classes(f"place {here.lower()}"):
             yield
         _job_line(desk)
+
+
+def _open_findings(desk: Desk) -> None:
+    """How many findings want a decision, beside the name of the page."""
+    with ui.element("span").classes("open-findings") as area:
+        number = words("span", "")
+        words("span", "open", "unseen")
+
+    def show() -> None:
+        count = desk.check.num_open
+        number.set_text(f"{count} ")
+        area.set_visibility(count > 0)
+
+    show()
+    ui.timer(LOOK_SECONDS, show)
 
 
 def _job_line(desk: Desk) -> None:

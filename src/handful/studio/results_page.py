@@ -1,11 +1,37 @@
-"""Results: what to expect of new photos, and what went wrong."""
+"""Results: what to expect of new photos, what went wrong, and when to trust an answer."""
 
 from nicegui import ui
 
 from handful.errors import HandfulError
+from handful.run_store.stored_run import StoredRun
+from handful.studio.answering import answer_steps
 from handful.studio.desk import Desk
-from handful.studio.elements import article, decide, empty, picture, status, whenever, words
-from handful.studio.results_view import Mistake, ResultsView
+from handful.studio.elements import LOOK_SECONDS, empty, status, words
+from handful.studio.parts import Parts
+from handful.studio.results_parts import (
+    PhotoCards,
+    answer_slider,
+    confusion_table,
+    details,
+    figure_card,
+)
+from handful.studio.results_view import (
+    Pair,
+    PhotoList,
+    changed_since,
+    confusions_of,
+    details_of,
+    figure_of,
+    photos_of,
+    unusual_photos,
+)
+from handful.workflows.second_look import SecondLook
+
+_LEGEND = (
+    "Beside each photo, where the network looked: orange spoke for its answer, blue for the class "
+    "held against it; a dark border was not seen."
+)
+_LOOKING = "Looking at the test photos again ..."
 
 
 def results_page(desk: Desk) -> None:
@@ -14,67 +40,118 @@ def results_page(desk: Desk) -> None:
     Args:
         desk: What it works with.
     """
+    words("h1", "Results", "unseen")
+    body = ui.element("div")
+    seen: list[object] = [None]
+    shown: list[object] = [""]
+    page: list[_RunPage | None] = [None]
 
-    def render() -> None:
-        words("h1", "Results", "unseen")
-        try:
-            view = desk.results()
-        except HandfulError as error:
-            words("p", str(error), "wrong-text")
+    def show() -> None:
+        now = _latest(desk)
+        if now is not shown[0]:
+            shown[0], page[0] = now, None
+            body.clear()
+            with body:
+                if isinstance(now, StoredRun):
+                    page[0] = _RunPage(desk, now)
+                elif now is None:
+                    text = "Train a classifier; how good it is stands here."
+                    empty("There are no results yet", text)
+                else:
+                    words("p", now, "wrong-text")
+        if page[0] is not None:
+            page[0].update()
+
+    def look() -> None:
+        now = desk.version, status(desk.train_job), desk.results.num_looks
+        if now != seen[0]:
+            seen[0] = now
+            show()
+
+    look()
+    ui.timer(LOOK_SECONDS, look)
+
+
+def _latest(desk: Desk) -> StoredRun | str | None:
+    """The run to show, its predictions read; why it cannot be shown; None where there is none."""
+    try:
+        run = desk.results.latest()
+        if run is not None:
+            _ = run.predictions
+        return run
+    except HandfulError as error:
+        return str(error)
+
+
+class _RunPage:
+    """The page of one run."""
+
+    def __init__(self, desk: Desk, run: StoredRun) -> None:
+        self.desk, self.evaluation = desk, run.predictions
+        self.run = run
+        self.pair: Pair = None
+        name = run.path.name
+        figure_card(figure_of(self.evaluation, desk.results.made(run)), desk.results)
+        words("h2", "What gets mixed up")
+        words("p", "Click a number to see its photos below.", "faint")
+        confusion_table(confusions_of(self.evaluation), self._chosen)
+        self.mistakes = PhotoCards(desk, name, self.update)
+        words("h2", "Answer only when sure")
+        self.answers = Parts(self._answers)
+        self.unusual_note = Parts(self._unusual_note)
+        self.unusual = PhotoCards(desk, name, self.update)
+        details(details_of(self.evaluation), name)
+
+    def update(self) -> None:
+        """Show what has changed: labels, and what was found out meanwhile."""
+        project, evaluation = self.desk.project, self.evaluation
+        found = photos_of(project, evaluation, self.pair, self.mistakes.limit)
+        changed = changed_since(project, evaluation)
+        self.mistakes.show(found, _about(found, self.pair), changed)
+        look = self.desk.results.second_look(self.run)
+        self.answers.show({"answers": look})
+        self.unusual_note.show({"note": look})
+        paths = look.unusual if isinstance(look, SecondLook) and look.unusual else ()
+        unusual = unusual_photos(project, evaluation, paths, self.unusual.limit)
+        self.unusual.show(unusual if paths else PhotoList("", ()))
+
+    def _chosen(self, pair: Pair) -> None:
+        self.pair = pair
+        self.mistakes.limit = PhotoCards.AT_FIRST
+        self.update()
+
+    def _answers(self, look: SecondLook | str | None) -> None:
+        if not isinstance(look, SecondLook):
+            words("p", look or _LOOKING, "wrong-text" if look else "faint")
+        elif not look.steps:
+            text = "This classifier was tested on too few photos to tell when it can be trusted."
+            words("p", text, "faint")
+        else:
+            steps = answer_steps(self.evaluation, look.steps, look.is_held_apart)
+            answer_slider(steps, self.desk.project.folder)
+
+    def _unusual_note(self, look: SecondLook | str | None) -> None:
+        if not isinstance(look, SecondLook) or look.unusual is None:
             return
-        if view is None:
-            empty("There are no results yet", "Train a classifier; how good it is stands here.")
+        words("h2", "Unusual photos")
+        if not look.unusual:
+            words("p", "All test photos look like the training photos.", "note good")
             return
-        _headline(view)
-        _mistakes(desk, view)
-
-    whenever(lambda: (desk.version, status(desk.train_job)), render)
-
-
-def _headline(view: ResultsView) -> None:
-    words("p", view.verdict, "verdict")
-    with ui.element("div").classes("card figure"):
-        words("p", view.share, "huge")
-        with ui.element("div").classes("interval").props('aria-hidden="true"'):
-            with ui.element("div").classes("track"):
-                width = 100 * (view.high - view.low)
-                ui.element("span").classes("reach").style(
-                    f"left:{100 * view.low:.1f}%;width:{width:.1f}%"
-                )
-                ui.element("span").classes("dot").style(f"left:{100 * view.accuracy:.1f}%")
-            with ui.element("div").classes("ticks"):
-                for tick in ("0 %", "50 %", "100 %"):
-                    words("span", tick)
-        words("p", view.summary, "faint")
-        words("p", view.made, "faint small")
+        number, total = len(look.unusual), len(self.evaluation)
+        one_in = round(1 / look.false_alarm_rate) if look.false_alarm_rate else 100
+        words(
+            "p",
+            f"{number:,} of {total:,} test photos {'looks' if number == 1 else 'look'} unlike the "
+            f"training photos; about one in {one_in:,} is what to expect. Of such photos Use says "
+            "that they are unusual.",
+            "faint",
+        )
 
 
-def _mistakes(desk: Desk, view: ResultsView) -> None:
-    if not view.num_mistakes:
-        words("p", "No test photo was classified wrong.", "note good")
-        return
-    words("h2", f"Classified wrong ({view.num_mistakes:,})")
-    words("p", "The surest first. Often it is the label that is wrong: fix it here.", "faint")
-    if view.changed:
-        with ui.element("p").classes("note row"):
-            words("span", view.changed)
-            words("a", "Train again", "primary button").props('href="/train"')
-    with ui.element("div").classes("cards"):
-        for mistake in view.mistakes:
-            _mistake(desk, mistake)
-
-
-def _mistake(desk: Desk, mistake: Mistake) -> None:
-    with article(mistake.name):
-        picture(mistake.id, mistake.name)
-        with ui.element("p"):
-            words("span", "actual ")
-            words("b", mistake.actual)
-            ui.element("br")
-            words("span", "predicted ")
-            words("b", mistake.predicted, "wrong-text")
-            words("span", f" ({mistake.confidence})", "faint")
-        if mistake.done:
-            words("p", mistake.done, "done")
-            return
-        decide(desk, mistake.id, mistake.name, mistake.actual, mistake.predicted)
+def _about(found: PhotoList, pair: Pair) -> str:
+    if not found.photos:
+        return "" if pair else "No test photo was classified wrong."
+    order = "The surest first."
+    if not pair or pair[0] != pair[1]:
+        order += " Often it is the label that is wrong: fix it here."
+    return f"{order} {_LEGEND}"

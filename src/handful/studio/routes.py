@@ -18,6 +18,7 @@ from handful.studio.exchanges import (
     read_json,
 )
 from handful.studio.photos_view import act
+from handful.studio.results_routes import add_results_routes
 
 
 def make_routes(desk: Desk) -> APIRouter:
@@ -65,6 +66,7 @@ def make_routes(desk: Desk) -> APIRouter:
 
         return await answer_uploads(request, held, answer)
 
+    add_results_routes(router, desk.results)
     return router
 
 

@@ -42,12 +42,14 @@ def main(verb: Verb, folder: str, given: str, *paths: str) -> None:
 
     def classify(reporter: Reporter) -> None:
         from handful.run_store.store import RunStore
+        from handful.studio.answering import chosen_error_rate
         from handful.studio.folder_answers import classify_folder
         from handful.studio.folder_table import ANSWERS_FILE
 
         run, photos, title = paths
         classifier = RunStore().classifier(Path(run))
-        found = classify_folder(classifier, Path(run).name, Path(photos), title, reporter)
+        rate, name = chosen_error_rate(Path(folder)), Path(run).name
+        found = classify_folder(classifier, name, Path(photos), title, reporter, rate)
         found.save(job.folder / ANSWERS_FILE)
 
     def share(reporter: Reporter) -> None:
