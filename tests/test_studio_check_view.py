@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +5,6 @@ import pytest
 
 from conftest import draw_photo, write_photo
 from handful.projects.project import Project
-from handful.studio.check_desk import CheckDesk
 from handful.studio.check_view import finding_cards
 from handful.studio.photos_view import act
 
@@ -102,28 +100,3 @@ def test_a_shortcut_is_explained(project: Project) -> None:
     assert strong.facts == (("a: b", "median 500"), ("dogs", "median 320"))
     assert strong.lines == ("Most telling is: width.",)
     assert "in the same way" in strong.advice and "nothing need be done" in weak.advice
-
-
-def test_decisions_are_kept_and_taken_back(project: Project) -> None:
-    desk = CheckDesk(project)
-    assert desk.cards() is None and desk.num_open == 0
-    (project.folder / "check").mkdir()
-    path, id = project.photos[0].path, project.photos[0].id
-    report = {"findings": [finding("blurred", groups=[[path]]), finding("tiny", "note")]}
-    write_report(project, report)
-    assert desk.num_open == 1
-    other = CheckDesk(project)
-    other.keep("blurred", [id])
-    assert desk.num_open == 0 and (desk.cards() or ())[0].is_done
-    desk.keep("blurred", [id], is_kept=False)
-    assert other.num_open == 1
-    # What another process wrote meanwhile is not lost.
-    CheckDesk(project).keep("tiny", ["tiny found"])
-    again = CheckDesk(project)
-    again.keep("blurred", [id])
-    assert all(card.is_done for card in CheckDesk(project).cards() or ())
-
-
-def write_report(project: Project, report: dict[str, Any]) -> None:
-
-    (project.folder / "check" / "check.json").write_text(json.dumps(report))

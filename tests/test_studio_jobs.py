@@ -194,15 +194,5 @@ def test_trouble_with_photos_is_shown(tmp_path: Path) -> None:
     desk = Desk(Project.create(tmp_path / "work"))
     desk.take(tmp_path / "heap").join()
     assert "has no photo that can be used" in desk.photos_view("all").busy
-    assert desk.results() is None and desk.check_cards() is None
+    assert desk.results.latest() is None and desk.check.cards() is None
     assert desk.classifier.answer("a.jpg", b"")["error"].startswith("There is no classifier yet")
-
-
-def test_what_was_kept_is_remembered(tmp_path: Path) -> None:
-    project = Project.create(tmp_path / "work")
-    desk, other = Desk(project), Desk(project)
-    assert desk.keep("near-black", ["0" * 32]) == "1 photo is kept"
-    (project.folder / "check").mkdir()
-    (project.folder / "check" / "check.json").write_text('{"findings": []}')
-    assert other.check_cards() == () and other.num_kept == 1
-    assert replace(JobState("check"), status="done") != JobState("check")
