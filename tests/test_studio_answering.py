@@ -38,7 +38,7 @@ def test_steps_say_what_is_answered_and_what_goes_wrong() -> None:
     assert always == "100 % answered · about 5 in 100 wrong (2 to 12)"
     assert others == [
         "97 % answered · about 1 in 100 wrong (0 to 4)",
-        "50 % answered · none of 100 wrong (0 to 6)",
+        "50 % answered · none wrong (0 to 6 in 100)",
         "40 % answered · about 2 in 1,000 wrong (0 to 6)",
         "0 % answered · of these photos none",
     ]

@@ -91,7 +91,7 @@ def take_pictures(page: object, folder: Path) -> None:
 
 
 def take_results(page: object, folder: Path) -> None:
-    """Check, train twice with a label mended between, and look at what came of it."""
+    """Check, train, mend a label, train again, and look at what came of it."""
     page.get_by_role("link", name="Check", exact=True).click()
     page.get_by_role("button", name="Check", exact=True).click()
     page.get_by_role("link", name="See what was found").wait_for(timeout=300_000)
@@ -99,8 +99,9 @@ def take_results(page: object, folder: Path) -> None:
     page.wait_for_load_state("networkidle")
     save_screen(page, folder / "studio-check.png")
     train(page)
-    page.get_by_role("button", name="The label is wrong").first.click()
-    page.get_by_text("changed since").wait_for()
+    page.get_by_role("link", name="Check", exact=True).click()
+    page.get_by_role("button", name="Both are Blight").click()
+    page.get_by_text("is now Blight").first.wait_for()
     train(page)
     page.set_viewport_size({"width": WIDTH, "height": 1280})
     page.wait_for_load_state("networkidle")

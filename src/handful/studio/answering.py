@@ -71,10 +71,11 @@ def _in_words(coverage: float, error: float | None, interval: tuple[float, float
     # No finer than the interval tells.
     scale = next((n for n in (100, 1_000) if n * (high - low) >= 2), 10_000)
     about = round(error * scale)
-    number = "none" if error == 0 else f"about {about:,}" if about else "fewer than 1"
     least, most = math.floor(low * scale + 1e-9), math.ceil(high * scale - 1e-9)
-    of = f"of {scale:,}" if error == 0 else f"in {scale:,}"
-    return f"{answered} · {number} {of} wrong ({least:,} to {most:,})"
+    if not error:
+        return f"{answered} · none wrong ({least:,} to {most:,} in {scale:,})"
+    number = f"about {about:,}" if about else "fewer than 1"
+    return f"{answered} · {number} in {scale:,} wrong ({least:,} to {most:,})"
 
 
 def step_of(steps: Sequence[AnswerStep], error_rate: float | None) -> int:
