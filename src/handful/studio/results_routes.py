@@ -7,12 +7,13 @@ from starlette.concurrency import run_in_threadpool
 
 from handful.errors import HandfulError
 from handful.projects.label_store import check_photo_ids
+from handful.studio.exchanges import NO_STORE
 from handful.studio.results_desk import ResultsDesk
 
 _AN_HOUR = {"cache-control": "private, max-age=3600"}
 # Beside the studio's own policy: a report needs no script and nothing from anywhere.
 _REPORT_HEADERS = {
-    "cache-control": "no-store",
+    **NO_STORE,
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
 }
 
@@ -34,7 +35,9 @@ def add_results_routes(router: APIRouter, results: ResultsDesk) -> None:
             async with one_by_one:
                 data = await run_in_threadpool(results.map, run, id)
         except HandfulError as error:
-            return Response(str(error), 404, {"cache-control": "no-store"}, "text/plain")
+            return Response(str(error), 404, NO_STORE, "text/plain")
+        except asyncio.CancelledError:
+            return Response(status_code=503)  # the studio ends, and waits for no map
         return Response(data, headers=_AN_HOUR, media_type="image/jpeg")
 
     @router.get("/reports/{run}")
@@ -42,5 +45,5 @@ def add_results_routes(router: APIRouter, results: ResultsDesk) -> None:
         try:
             data = results.report(run)
         except HandfulError as error:
-            return Response(str(error), 404, {"cache-control": "no-store"}, "text/plain")
+            return Response(str(error), 404, NO_STORE, "text/plain")
         return Response(data, headers=_REPORT_HEADERS, media_type="text/html")
