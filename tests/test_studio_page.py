@@ -236,7 +236,7 @@ def _train_and_fix(page: Any) -> None:
 
 def _use(page: Any, heap: Path) -> None:
     go(page, "Use")
-    page.locator(".empty input").set_input_files([heap / "a03.jpg", heap / "notes.txt"])
+    page.locator(".empty input[multiple]").set_input_files([heap / "a03.jpg", heap / "notes.txt"])
     card = page.locator(".answer", has_text="a03.jpg")
     card.locator(".bar-row").nth(1).wait_for()
     assert "Round" in card.locator(".headline").inner_text()
