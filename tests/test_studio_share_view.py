@@ -35,4 +35,4 @@ def test_the_offline_page_comes_first_and_says_what_it_is(
 
 def test_phones_are_told_how_to_get_in() -> None:
     assert "all that you can" in phones_told(("http://192.168.1.5:8050/?token=a",))
-    assert "`host` 0.0.0.0" in phones_told(())
+    assert "host 0.0.0.0" in phones_told(())

@@ -31,7 +31,10 @@ def share_card(desk: Desk) -> None:
             if state is not None and state.status == "failed":
                 words("p", state.message, "wrong-text").props('role="alert"')
             _show_phones(desk)
-            with ui.element("details"):
+            with ui.element("details") as details:
+                # What was begun or made in there is seen.
+                if doing not in ("", WEB) or any(line.address for line in others):
+                    details.props("open")
                 words("summary", "Files for programs")
                 for line in others:
                     _show_line(desk, line, doing)

@@ -90,6 +90,6 @@ def phones_told(addresses: tuple[str, ...]) -> str:
             "as long as the studio is open; nothing is encrypted on the way."
         )
     return (
-        "The studio is open to this computer alone. Started with `host` 0.0.0.0, it lets in phones "
+        "The studio is open to this computer alone. Start it with host 0.0.0.0 to let in phones "
         "nearby that have its address with the token."
     )
