@@ -1,5 +1,6 @@
 """Where vectors are kept, by what they were made from: in one SQLite file, or wherever else."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.environment import cache_folder
+from handful.features.parquet_store import ParquetStore
 from handful.files.cache import ContentCache
 
 
@@ -76,13 +78,18 @@ def open_store(store: EmbeddingStore | bool) -> Iterator[EmbeddingStore | None]:
     """Open the store that a job is asked to use.
 
     Args:
-        store: A store, which stays open; True for the user's own, False for none.
+        store: A store, which stays open; True for the user's own, False for none. The user's own is
+            a SQLite file, or Parquet files where the environment variable `HANDFUL_STORE` is
+            "parquet".
 
     Yields:
         The store or None.
     """
     if not isinstance(store, bool):
         yield store
+    elif store and os.environ.get("HANDFUL_STORE") == "parquet":
+        with ParquetStore(parquet_cache_path()) as own_parts:
+            yield own_parts
     elif store:
         with SqliteStore(embedding_cache_path()) as own:
             yield own
@@ -97,3 +104,12 @@ def embedding_cache_path() -> Path:
         A SQLite file in the cache folder.
     """
     return cache_folder() / "embeddings.sqlite"
+
+
+def parquet_cache_path() -> Path:
+    """Place of the user's own store, where that is Parquet files.
+
+    Returns:
+        A folder in the cache folder.
+    """
+    return cache_folder() / "embeddings"
