@@ -127,3 +127,18 @@ def test_labels_are_texts_and_numbers() -> None:
     assert ONE_CLASS.members(labels, 2).sum(axis=0).tolist() == [1, 2]
     dense, number = ONE_CLASS.compact(np.array([4, 0, 4]))
     assert dense.tolist() == [1, 0, 1] and number == 2
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 7, 8, 20])
+def test_the_loss_of_one_class_is_numpys_to_the_bit(num_classes: int) -> None:
+    rng = np.random.default_rng(num_classes)
+    logits = rng.normal(0, 4, (50, 3, num_classes)).astype(np.float32)
+    labels = np.arange(50) % num_classes
+    losses, slopes = ONE_CLASS.loss(logits.copy(), labels)
+    lowered = logits - logits.max(axis=2, keepdims=True)
+    exponentials = np.exp(lowered)
+    sums = exponentials.sum(axis=2)
+    assert np.array_equal(losses, np.log(sums) - lowered[np.arange(50), :, labels])
+    expected = exponentials / sums[:, :, np.newaxis]
+    expected[np.arange(50), :, labels] -= 1.0
+    assert np.array_equal(slopes, expected)

@@ -8,6 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from handful.data.target import ONE_CLASS, softmax
+from handful.models import heads
 from handful.models.heads import (
     C_GRID,
     DEFAULT_C,
@@ -272,3 +273,15 @@ def test_a_layer_trained_elsewhere_is_a_head_too() -> None:
     expected = softmax(inputs.astype(np.float64) @ kernel + bias)
     np.testing.assert_allclose(head.predict_proba(inputs), expected, rtol=1e-5)
     assert head.C is None and head.scores == ()
+
+
+def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(700) % 3
+    embeddings = (rng.normal(size=(700, 1000)) + rng.normal(size=(3, 1000))[labels]).astype("f4")
+    found = []
+    for cores in (1, 2, 4):
+        monkeypatch.setattr(heads, "available_cores", lambda cores=cores: cores)
+        found.append(fit_head(embeddings, labels, 3, C=0.01).weights)
+        found.append(out_of_fold_logits(embeddings, labels, 3, 0.01))
+    assert all(np.array_equal(found[number % 2], one) for number, one in enumerate(found))

@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
@@ -53,3 +53,36 @@ def in_order(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterat
                 yield pending.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Parts:
+    """Threads that share a computation, each a stretch of its rows, one stretch here.
+
+    Args:
+        number: Stretches.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._pool = ThreadPoolExecutor(number - 1, "fit") if number > 1 else None
+
+    def run(self, compute: Callable[[slice], None], count: int) -> None:
+        """Compute all rows.
+
+        Args:
+            compute: Computes those of a slice.
+            count: How many there are.
+        """
+        ends = [count * part // self.number for part in range(self.number + 1)]
+        *others, own = [slice(start, end) for start, end in pairwise(ends)]
+        given = [self._pool.submit(compute, rows) for rows in others] if self._pool else []
+        compute(own)
+        for part in given:
+            part.result()
+
+    def __enter__(self) -> "Parts":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()

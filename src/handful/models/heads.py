@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from handful.cores import Parts, available_cores
 from handful.data.splits import can_be_held_out, fold_count, stratified_folds
 from handful.data.target import ONE_CLASS, Target
 from handful.files.tensors import RowsOf
@@ -34,6 +35,9 @@ _RIDGE = 1e-9
 _FOLD_ITERATIONS = 40
 _MOST_CROSS_VALIDATED = 4_000
 _CLASSES_FOR_FIVE_FOLDS = 100
+# A product of so many numbers takes longer than handing half of it to another thread.
+_WORTH_THREADS = 2_000_000
+_MOST_PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -351,16 +355,37 @@ class _Problem:
         if start is None:
             dim, num_heads, num_classes = self.shape
             start = np.zeros((dim + 1) * num_heads * num_classes)
-        return minimize(lambda point: self.objective(point, C), start, iterations, tolerance)
+        is_large = self.inputs.size * self.weights.shape[1] > _WORTH_THREADS
+        num_parts = min(available_cores(), _MOST_PARTS) if is_large else 1
+        with Parts(num_parts) as parts:
+            return minimize(
+                lambda point: self.objective(point, C, parts), start, iterations, tolerance
+            )
 
     def objective(
-        self, parameters: NDArray[np.float64], C: float
+        self, parameters: NDArray[np.float64], C: float, parts: Parts | None = None
     ) -> tuple[float, NDArray[np.float64]]:
-        losses, slopes = self.target.loss(self.logits(parameters), self.labels)  # (R, F), (R, F, K)
+        """Loss and its slope; no sum goes over a cut, so no bit depends on the parts."""
+        parts = parts or Parts(1)
+        weights, bias = self._table(parameters)
+        flat, (num_rows, dim) = weights.reshape(len(weights), -1), self.inputs.shape
+        losses = np.empty(self.weights.shape, np.float32)  # (R, F)
+        slopes = np.empty((num_rows, flat.shape[1]), np.float32)  # (R, F * K)
+        gradient = np.empty((dim + 1, flat.shape[1]), np.float32)
+
+        def forward(rows: slice) -> None:
+            logits = self._logits(self.inputs[rows], flat, bias)
+            losses[rows], part = self.target.loss(logits, self.labels[rows])
+            part *= self.weights[rows, :, np.newaxis]
+            slopes[rows] = part.reshape(len(part), -1)
+
+        def backward(features: slice) -> None:
+            np.matmul(self.inputs[:, features].T, slopes, out=gradient[features])
+
+        parts.run(forward, num_rows)
+        parts.run(backward, dim)
+        gradient[-1] = slopes.sum(axis=0)
         loss = float((losses * self.weights).sum(dtype=np.float64))
-        slopes *= self.weights[:, :, np.newaxis]
-        slopes = slopes.reshape(len(self.inputs), -1)
-        gradient = np.concatenate([self.inputs.T @ slopes, slopes.sum(axis=0, keepdims=True)])
         slope = gradient.ravel().astype(np.float64)
         penalized = parameters[: len(parameters) - slopes.shape[1]]
         loss += float(penalized @ penalized) / (2 * C)
@@ -370,7 +395,12 @@ class _Problem:
     def logits(self, parameters: NDArray[np.float64]) -> NDArray[np.float32]:
         """(R, F, K) of every photo's view in every head."""
         weights, bias = self._table(parameters)
-        logits = self.inputs @ weights.reshape(len(weights), -1)
+        return self._logits(self.inputs, weights.reshape(len(weights), -1), bias)
+
+    def _logits(
+        self, inputs: NDArray[np.float32], flat: NDArray[np.float32], bias: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        logits = inputs @ flat
         logits += bias.ravel()
         return np.asarray(logits.reshape(-1, *self.shape[1:]), dtype=np.float32)
 
