@@ -141,7 +141,14 @@ class OpenVinoExtractor:
         if parts is None:
             return None
         model.add_outputs([part.output for part in parts])
-        compiled = CompiledNetwork(lambda: _compile(model, self.precision, "LATENCY", self.device))
+
+        def compile_alone() -> Any:
+            compiled = _compile(model, self.precision, "LATENCY", self.device)
+            alone = compiled.create_infer_request()  # see `CompiledNetwork`
+            alone.infer({0: check_image(self.image_size)}, share_inputs=True)
+            return compiled
+
+        compiled = CompiledNetwork(compile_alone)
 
         def look(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             with compiled.request() as request:

@@ -1,11 +1,15 @@
 """What the report of a run shows: thumbnails, counts and sentences, gathered for the page."""
 
+import itertools
 import json
 from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from handful.cores import available_cores
 from handful.data.decoding import thumbnail
 from handful.data.splits import Split
 from handful.errors import ModelFileError
@@ -45,32 +49,51 @@ def report_data(run: Run) -> ReportData:
     Returns:
         Scores, thumbnails and texts.
     """
-    index, evaluation = run.split.index, run.evaluation
-    explainer, strategy = _explainer(run), run.config.strategy
+    evaluation, strategy = run.evaluation, run.config.strategy
     history = None if run.trained is None else run.trained.fitted.history
-    examples = {
-        name: [
-            ReportImage(index.paths[row], _small(run, index.read(row)), name, None, None)
-            for row in run.split.train[index.labels[run.split.train] == number][:_EXAMPLES_A_CLASS]
-        ]
+    with ThreadPoolExecutor(available_cores(), "report") as pool:
+        # The first explanation waits for its network; meanwhile others make thumbnails.
+        wrong = evaluation.mistakes(_PICTURES_A_SECTION).tolist()
+        explained = partial(_judged, run, explainer=_explainer(run))
+        mistakes = [pool.submit(explained, number) for number in wrong[:1]]
+        least_certain = pool.map(
+            partial(_judged, run), evaluation.least_certain(_PICTURES_A_SECTION)
+        )
+        examples = _examples(run, pool)
+        trust = _trust(run, pool)
+        mistakes += [pool.submit(explained, number) for number in wrong[1:]]
+        return ReportData(
+            title=run.photos.resolve().stem,
+            evaluation=evaluation,
+            evaluated_on="validation photos, which were not used for training",
+            counts=_part_counts(run.split),
+            examples=examples,
+            mistakes=[found.result() for found in mistakes],
+            least_certain=list(least_certain),
+            problems=_problem_lines(run.problems()),
+            settings=_settings(run),
+            seconds=run.seconds,
+            curves=() if history is None else history_charts({strategy: history}),
+            trust=trust,
+            attempts=() if run.ladder is None else run.ladder.attempts,
+            advice=run.advice.replace("`", ""),
+        )
+
+
+def _examples(run: Run, pool: Executor) -> dict[str, list[ReportImage]]:
+    """A few training photos of each class."""
+    index, train = run.split.index, run.split.train
+
+    def example(row: int) -> ReportImage:
+        name = index.class_names[index.labels[row]]
+        return ReportImage(index.paths[row], _small(run, index.read(row)), name, None, None)
+
+    rows = {
+        name: train[index.labels[train] == number][:_EXAMPLES_A_CLASS].tolist()
         for number, name in enumerate(index.class_names[:_CLASSES_WITH_EXAMPLES])
     }
-    return ReportData(
-        title=run.photos.resolve().stem,
-        evaluation=evaluation,
-        evaluated_on="validation photos, which were not used for training",
-        counts=_part_counts(run.split),
-        examples=examples,
-        mistakes=[_judged(run, n, explainer) for n in evaluation.mistakes(_PICTURES_A_SECTION)],
-        least_certain=[_judged(run, n) for n in evaluation.least_certain(_PICTURES_A_SECTION)],
-        problems=_problem_lines(run.problems()),
-        settings=_settings(run),
-        seconds=run.seconds,
-        curves=() if history is None else history_charts({strategy: history}),
-        trust=_trust(run),
-        attempts=() if run.ladder is None else run.ladder.attempts,
-        advice=run.advice.replace("`", ""),
-    )
+    made = pool.map(example, [row for own in rows.values() for row in own])
+    return {name: list(itertools.islice(made, len(own))) for name, own in rows.items()}
 
 
 def _explainer(run: Run) -> Explainer | None:
@@ -101,7 +124,7 @@ def _small(run: Run, data: bytes) -> bytes:
     return thumbnail(data, max_megapixels=run.config.max_megapixels)
 
 
-def _trust(run: Run) -> TrustData:
+def _trust(run: Run, pool: Executor) -> TrustData:
     """What the page says on how far its figures can be relied on."""
     unlike, review, curve = run.is_out_of_distribution, run.label_review, run.learning_curve
     doubtful = [] if review is None else review.suspected[:_PICTURES_A_SECTION].tolist()
@@ -114,11 +137,13 @@ def _trust(run: Run) -> TrustData:
         false_alarm_rate=FALSE_ALARM_RATE
         if run.classifier.reference is None
         else run.classifier.reference.false_alarm_rate,
-        unlike=[] if unlike is None else [_judged(run, n) for n in unlike[:_PICTURES_A_SECTION]],
+        unlike=[]
+        if unlike is None
+        else list(pool.map(partial(_judged, run), unlike[:_PICTURES_A_SECTION])),
         num_suspects=0 if review is None else len(review.suspected),
         curve=None if curve is None else learning_curve_chart(curve.to_dict()),
         curve_lines=_curve_lines(run),
-        suspects=None if review is None else [_doubtful(run, place) for place in doubtful],
+        suspects=None if review is None else list(pool.map(partial(_doubtful, run), doubtful)),
     )
 
 
