@@ -119,7 +119,7 @@ def test_training_photos_are_in_it_where_there_is_room(
 
 def test_a_large_page_is_said_to_be_one() -> None:
     assert size_note(14_900_000) == ""
-    assert size_note(31_000_000).startswith("The page has 31 MB, for the network is a large one")
+    assert size_note(31_000_000).startswith("The page has 31.0 MB, for the network is a large one")
 
 
 def test_8_bits_move_distances_little() -> None:

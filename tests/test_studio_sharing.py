@@ -48,7 +48,7 @@ def test_a_run_is_written_for_others_and_found_again(
     found = sharing.made(run)
     assert set(found) == {"onnx", "web"}
     assert found["web"].path.read_bytes() == b"all of it"
-    assert found["web"].note.startswith("The page has 31 MB") and found["web"].tells_unusual
+    assert found["web"].note.startswith("The page has 31.0 MB") and found["web"].tells_unusual
     assert found["onnx"].note == "" and found["onnx"].largest_difference == 0.004
     with zipfile.ZipFile(found["onnx"].path) as archive:
         assert archive.namelist() == ["run-onnx/export.json", "run-onnx/model.onnx"]

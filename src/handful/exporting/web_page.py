@@ -97,7 +97,7 @@ def size_note(num_bytes: int) -> str:
     if num_bytes <= MAX_BYTES:
         return ""
     return (
-        f"The page has {num_bytes / 1e6:,.0f} MB, for the network is a large one: many mails carry "
+        f"The page has {num_bytes / 1e6:,.1f} MB, for the network is a large one: many mails carry "
         f"{MAX_BYTES / 1e6:.0f} MB at most, and phones load it slowly. The backbone "
         "efficientnet-lite0, which quality fast takes, makes a page below that."
     )

@@ -174,7 +174,8 @@ class JobFolder:
             (self.folder / _CANCEL_FILE).unlink(missing_ok=True)
             # The lock goes with the process, and ends with it, however that ends.
             kept = {"pass_fds": (lock,)} if isinstance(lock, int) else {}
-            command = [sys.executable, "-m", self._module, self.verb, str(self.project)]
+            # Without -P, a file of the user's here could be taken for one of Python's modules.
+            command = [sys.executable, "-P", "-m", self._module, self.verb, str(self.project)]
             process = subprocess.Popen(
                 [*command, name, *given],
                 stdin=subprocess.DEVNULL,

@@ -105,7 +105,7 @@ class Trainer:
 
     def _measure(self) -> None:
         # A process of its own: networks take memory that the pages' process does not give back.
-        command = [sys.executable, "-m", "handful.studio.worker", "measure"]
+        command = [sys.executable, "-P", "-m", "handful.studio.worker", "measure"]
         subprocess.run(
             tied([*command, str(self.project.folder)]),
             stdin=subprocess.DEVNULL,
