@@ -1,39 +1,17 @@
 """The studio in a real browser: from dropped photos to a classifier that is tried."""
 
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from browsers import NEEDS_BROWSER, chromium, make_class, open_page, studio, toast
 from conftest import draw_photo, write_photo
-from handful.extras import is_installed
 from handful.projects.project import Project
 
-CHROMIUM = next(
-    (
-        found
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        if (found := shutil.which(name))
-    ),
-    None,
-)
-# Where every check must run, what is missing is a failure and no reason to skip.
-MUST_RUN = bool(os.environ.get("HANDFUL_BROWSER_TESTS"))
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        (CHROMIUM is None or not is_installed("nicegui")) and not MUST_RUN,
-        reason="needs Chromium (Debian: apt install chromium) and the extra studio",
-    ),
-]
+pytestmark = NEEDS_BROWSER
 _DROP = """async (names) => {
   const transfer = new DataTransfer();
   for (const name of names) {
@@ -47,30 +25,10 @@ _DROP = """async (names) => {
 PLANTED = range(28, 32)
 
 
-@contextmanager
-def studio(folder: Path, *arguments: str) -> Iterator[str]:
-    """A studio in a process of its own; its full address."""
-    command = [sys.executable, "-m", "handful", "studio", "--port", "0", "--no-browser", *arguments]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            (address,) = re.findall(r"http://127\.0\.0\.1:\d+/\?token=\S+", line)
-            yield address
-        finally:
-            process.send_signal(signal.SIGINT)
-    assert process.returncode == 0
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    assert CHROMIUM is not None, "HANDFUL_BROWSER_TESTS is set and there is no Chromium"
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture
@@ -82,38 +40,12 @@ def heap(tmp_path: Path) -> Path:
     return tmp_path / "heap"
 
 
-def open_page(browser: Any, address: str) -> tuple[Any, list[str]]:
-    """A page, and faults that must not be there at the end."""
-    page, faults = browser.new_context(viewport={"width": 1280, "height": 900}).new_page(), []
-    page.set_default_timeout(30_000)
-    own = address.partition("?")[0]
-    page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-
-    def look(request: Any) -> None:
-        if not request.url.startswith((own, own.replace("http", "ws"), "blob:", "data:")):
-            faults.append(f"request to {request.url}")
-
-    page.on("request", look)
-    page.goto(address)
-    return page, faults
-
-
 def drop(page: Any, folder: Path, pattern: str) -> None:
     def give(route: Any) -> None:
         route.fulfill(body=(folder / route.request.url.rpartition("/")[2]).read_bytes())
 
     page.route("**/__photo/*", give)
     page.evaluate(_DROP, sorted(file.name for file in folder.glob(pattern)))
-
-
-def toast(page: Any, text: str) -> None:
-    page.locator(".toast", has_text=text).wait_for()
-
-
-def make_class(page: Any, name: str) -> None:
-    page.get_by_label("Name of a new class").fill(name)
-    page.keyboard.press("Enter")
-    toast(page, f"There is a class {name} now.")
 
 
 def select(page: Any, first: int, last: int) -> None:
@@ -159,6 +91,7 @@ def test_from_a_heap_of_photos_to_a_classifier(browser: Any, tmp_path: Path, hea
 
 def _sort(page: Any) -> None:
     """Two classes by mouse and keys, with mistakes that are taken back, and some that stay."""
+    page.keyboard.press("p")  # room for all photos at once
     make_class(page, "Round")
     make_class(page, "Square")
     select(page, 0, 19)

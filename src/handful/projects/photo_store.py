@@ -26,6 +26,7 @@ from handful.projects import scanning
 from handful.reporting import Progress
 
 OWN_PHOTOS = "photos"
+ZIPS_FOLDER = "zips"  # dropped on a page; sources like any other
 _A_BATCH = 256
 _ENDINGS = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG 2000": ".jp2"}
 
@@ -294,7 +295,7 @@ class PhotoStore:
         if root == Path(root.anchor):
             raise DataError(f"{path} is the whole disk; name a folder of photos.")
         own = Path(os.path.abspath(self.folder))
-        if root == own or root.is_relative_to(own):
+        if root.is_relative_to(own) and root.parent != own / ZIPS_FOLDER:
             raise DataError(f"{path} is in the project's own folder; its photos are there already.")
         if is_project(root):
             raise DataError(f"{path} is a project; give the folder that its photos lie in.")

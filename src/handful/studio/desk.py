@@ -3,7 +3,10 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from handful.datasets.registry import find_demo_data
+from handful.environment import cache_folder
 from handful.errors import HandfulError
 from handful.projects.project import Project
 from handful.reporting import Progress, Reporter
@@ -18,6 +21,7 @@ from handful.studio.photos_view import (
     HELPED,
     Hint,
     PhotosView,
+    details,
     photos_view,
     suggestion_hints,
     version_of,
@@ -26,6 +30,8 @@ from handful.studio.results_desk import ResultsDesk
 from handful.studio.sharing import Sharing
 from handful.studio.trainer import Trainer
 from handful.workflows.labeling import Labeler
+
+_LOOKING_THROUGH = "Looking through the photos"
 
 
 class _Telling(Reporter):
@@ -88,18 +94,31 @@ class Desk:
         Returns:
             The thread that does it.
         """
+        return self._in_background(_LOOKING_THROUGH, lambda: self._look_through(photos))
+
+    def take_example(self) -> str:
+        """Fetch the photos of `handful demo`, once, and look through them in the background.
+
+        Returns:
+            What is done now.
+        """
 
         def work() -> None:
-            self.project.add_source(photos, self._tell("Looking through the photos"))
-            if not self.project.photos:
-                self.trouble = f"{photos} has no photo that can be used."
-            if not self.project.labels.version:
-                # Sorted already: what its folders say can be undone like all else.
-                for name, ids in self.project.folder_classes(photos).items():
-                    self.project.labels.assign(ids, name)
-            self.project.make_thumbnails(self._tell("Making small pictures"))
+            reporter = _Telling(self._tell("Fetching the photos, once"))
+            self._look_through(find_demo_data(None, cache_folder(), reporter).path)
 
-        return self._in_background("Looking through the photos", work)
+        self._in_background("Fetching the photos, once", work)
+        return "Fetching the photos"
+
+    def _look_through(self, photos: Path) -> None:
+        self.project.add_source(photos, self._tell(_LOOKING_THROUGH))
+        if not self.project.photos:
+            self.trouble = f"{photos} has no photo that can be used."
+        if not self.project.labels.version:
+            # Sorted already: what its folders say can be undone like all else.
+            for name, ids in self.project.folder_classes(photos).items():
+                self.project.labels.assign(ids, name)
+        self.project.make_thumbnails(self._tell("Making small pictures"))
 
     def _in_background(self, what: str, work: Callable[[], None]) -> threading.Thread:
         def run() -> None:
@@ -146,6 +165,10 @@ class Desk:
                     id: Hint(why.removeprefix("the classifier is ")) for id, why in said.items()
                 }
         return photos_view(self.project, shown, self.busy or self.trouble, hints)
+
+    def details(self, id: str) -> dict[str, Any]:
+        """What is shown beside a large photo, see `handful.studio.photos_view.details`."""
+        return details(self.project, id, self._labeler.probabilities_of(id))
 
     def outlook(self) -> str:
         """Whether enough is labeled: takes seconds, for heads are fitted on parts of the photos.

@@ -1,12 +1,21 @@
 """Photos: the grid in which they are sorted."""
 
+from pathlib import Path
+
 from nicegui import ui
 
+from handful.reports.photo_page import CAMERA
 from handful.studio.desk import Desk
 from handful.studio.elements import LOOK_SECONDS
 
+_PARTS = Path(__file__).parent / "page"
 
-class PhotoGrid(ui.element, component="page/photo_grid.js"):  # type: ignore[call-arg,misc]
+
+class PhotoGrid(  # type: ignore[call-arg]
+    ui.element,  # type: ignore[misc]
+    component="page/photo_grid.js",
+    dependencies=[CAMERA, _PARTS / "photo_camera.js", _PARTS / "photo_preview.js"],
+):
     """The grid of photos."""
 
 

@@ -195,6 +195,24 @@ def suggestion_hints(groups: Iterable[PhotoGroup]) -> dict[str, Hint]:
     return hints
 
 
+def details(project: Project, id: str, probabilities: Mapping[str, float]) -> dict[str, Any]:
+    """What is shown beside a large photo.
+
+    Args:
+        project: Whose photo it is.
+        id: The photo.
+        probabilities: Class to probability, the likeliest first.
+
+    Returns:
+        Plain values: "label", "left_out", and "bars" of (name, share, text).
+    """
+    return {
+        "label": project.labels.of(id) or "",
+        "left_out": project.labels.is_left_out(id),
+        "bars": [[name, p, format_share(p)] for name, p in list(probabilities.items())[:5]],
+    }
+
+
 def _is_shown(cell: Cell, shown: str) -> bool:
     if shown == "unsorted":
         return not cell.label and not cell.left_out

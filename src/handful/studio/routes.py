@@ -3,11 +3,14 @@
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from handful.errors import HandfulError
 from handful.projects.label_store import check_photo_ids
+from handful.projects.thumbnails import large_picture
 from handful.serving.uploads import HeldBytes, Upload
 from handful.studio.desk import Desk
+from handful.studio.dropped_zips import keep_zip
 from handful.studio.exchanges import (
     FOREVER,
     LIMITS,
@@ -41,6 +44,19 @@ def make_routes(desk: Desk) -> APIRouter:
             return Response(str(error), 404, NO_STORE, "text/plain")
         return Response(data, headers=FOREVER, media_type="image/webp")
 
+    @router.get("/pictures/{id}")
+    def picture(id: str) -> Response:
+        try:
+            check_photo_ids([id])
+            data = large_picture(desk.project.read(id))
+        except HandfulError as error:
+            return Response(str(error), 404, NO_STORE, "text/plain")
+        return Response(data, headers=FOREVER, media_type="image/webp")
+
+    @router.get("/photos/{id}")
+    def details(id: str) -> Response:
+        return answer_json(desk.details(id))
+
     @router.get("/photos")
     def photos(shown: str = "all") -> Response:
         return answer_json(desk.photos_view(shown).to_dict())
@@ -58,6 +74,19 @@ def make_routes(desk: Desk) -> APIRouter:
     @router.post("/upload")
     async def upload(request: Request) -> Response:
         return await answer_uploads(request, held, lambda files: _add(desk, files))
+
+    @router.post("/zips")
+    async def zips(request: Request, name: str = "photos.zip") -> Response:
+        try:
+            path = await keep_zip(request.stream(), desk.project.folder, name)
+        except HandfulError as error:
+            return answer_json({"error": str(error)}, 422)
+        await run_in_threadpool(desk.take, path)
+        return answer_json({"added": 0, "rejected": []})
+
+    @router.post("/example")
+    async def example() -> Response:
+        return await answer_said(desk.take_example)
 
     @router.post("/classify")
     async def classify(request: Request, map: bool = False) -> Response:

@@ -223,6 +223,23 @@ class Labeler:
             for row in now.unsorted
         }
 
+    def probabilities_of(self, id: str) -> dict[str, float]:
+        """What one photo probably is, by the labels of all.
+
+        Args:
+            id: The photo.
+
+        Returns:
+            Class to probability, the likeliest first; empty before each of two or more classes has
+            five photos, and for a photo that was not embedded yet or was left out.
+        """
+        now = self._now()
+        probabilities = None if now is None else self._probabilities(now)
+        if now is None or probabilities is None or id not in now.ids:
+            return {}
+        row = probabilities[now.ids.index(id)]
+        return {now.class_names[at]: float(row[at]) for at in np.argsort(-row, kind="stable")}
+
     def label_next(self, num_photos: int = 12) -> tuple[NextPhoto, ...]:
         """Photos whose labels would teach a classifier most.
 
