@@ -13,7 +13,7 @@ from conftest import draw_photo
 from handful.data.storage import hash_content
 from handful.errors import DataError
 from handful.projects.project import Project
-from handful.projects.thumbnails import Thumbnails
+from handful.projects.thumbnails import Thumbnails, large_picture
 
 
 def png(size: tuple[int, int], seed: int = 0) -> bytes:
@@ -55,6 +55,14 @@ def test_they_are_upright(tmp_path: Path) -> None:
     pixels = np.asarray(image.convert("L"))
     assert image.size == (100, 200)
     assert pixels[:90].mean() > 250 and pixels[110:].mean() < 5
+
+
+def test_a_large_picture_keeps_what_there_is() -> None:
+    small = Image.open(io.BytesIO(png((300, 200))))
+    assert opened(large_picture(png((300, 200)))).size == small.size
+    assert max(opened(large_picture(png((1500, 900)))).size) == 1024
+    with pytest.raises(DataError):
+        large_picture(torn_jpeg())
 
 
 def test_one_that_was_not_written_whole_is_made_again(tmp_path: Path) -> None:

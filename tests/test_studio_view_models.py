@@ -9,6 +9,7 @@ from handful.studio.photos_view import (
     Chip,
     Hint,
     act,
+    details,
     photos_view,
     source_name,
     suggestion_hints,
@@ -111,6 +112,17 @@ def test_suggestions_are_shown_in_groups_and_never_counted(
     assert view.to_dict()["cells"][0][4:] == ["Round? 92.0 %", "Round"]
     assert [chip.count for chip in view.chips if chip.name == "Round"] == [1]
     assert photos_view(project, "next").cells == ()
+
+
+def test_one_photo_is_shown_with_what_it_may_be(project: Project, ids: dict[str, str]) -> None:
+    id = next(iter(ids.values()))
+    act(project, "add_class", name="Blight")
+    act(project, "assign", [id], "Blight")
+    found = details(project, id, {"Blight": 0.915, "Healthy": 0.085})
+    assert found["label"] == "Blight" and not found["left_out"]
+    assert found["bars"] == [["Blight", 0.915, "91.5 %"], ["Healthy", 0.085, "8.5 %"]]
+    act(project, "leave_out", [id])
+    assert details(project, id, {}) == {"label": "", "left_out": True, "bars": []}
 
 
 def test_a_project_is_called_like_its_photos(tmp_path: Path) -> None:

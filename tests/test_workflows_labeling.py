@@ -89,6 +89,13 @@ def test_suggestions_begin_with_five_of_each_class(labeler: Labeler) -> None:
     assert all(0.5 <= one.probability <= 1 for one in found.values())
     # They are not labels.
     assert len(labeler.project.labels.all()) == 24
+    id, suggestion = next(iter(found.items()))
+    chances = labeler.probabilities_of(id)
+    assert list(chances.values()) == sorted(chances.values(), reverse=True)
+    assert next(iter(chances.items())) == (suggestion.class_name, suggestion.probability)
+    assert sum(chances.values()) == pytest.approx(1)
+    labeler.project.labels.leave_out([id])
+    assert labeler.probabilities_of(id) == {} == labeler.probabilities_of("no such photo")
 
 
 def test_groups_have_suggestions_then(labeler: Labeler) -> None:

@@ -3,6 +3,7 @@
 import secrets
 import shutil
 from collections.abc import AsyncIterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from handful.errors import DataError, OutputError
@@ -51,5 +52,6 @@ async def keep_zip(
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {reason_of(error)}.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
     return path
