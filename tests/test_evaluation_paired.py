@@ -36,7 +36,10 @@ def test_both_are_judged_by_the_labels_of_now() -> None:
     fixed = score(then.probabilities, np.array([0] * 5 + [1]), NAMES, list(then.paths))
     found = compare_with_earlier(fixed, then)
     assert found.num_relabeled == 1 and found.accuracy == found.earlier_accuracy == 1
-    assert found.sentence.endswith("1 of them has another label now, by which both are judged.")
+    assert found.sentence.endswith(
+        "1 of them has another label now, by which both are judged; by the labels of then it was "
+        "83.3 %."
+    )
     # A class that the earlier one did not know was never its answer.
     other = evaluation([True, True], names=["lynx", "dog"])
     assert compare_with_earlier(evaluation([True, True]), other).earlier_accuracy == 0

@@ -19,6 +19,9 @@ def test_a_second_look_finds_what_training_found(tiny_run: Path, photo_folder: P
     assert found.is_held_apart and found.num_calibrated == len(classifier.calibration or ())
     guaranteed = {row["threshold"] for row in run.result["guarantees"]["abstaining"]}
     assert found.steps and guaranteed <= {step.threshold for step in found.steps}
+    # What a step is called with is what predicting then does.
+    asked = [classifier.abstain_at(step.error_rate).threshold for step in found.steps]
+    assert asked == [step.threshold for step in found.steps]
     thresholds = [step.threshold or 0 for step in found.steps]
     assert thresholds == sorted(set(thresholds))
 

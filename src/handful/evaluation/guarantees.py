@@ -10,9 +10,8 @@ from handful.evaluation.evaluation import Evaluation
 from handful.models.calibration import CONFIDENCE, COVERAGES, ERROR_RATES, Calibration
 from handful.statistics.intervals import CalibrationError, accuracy_interval, calibration_error
 
-# From careless to careful, for those who choose by what a rate brings.
-_STEP_RATES = (0.3, 0.25, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05, 0.04, 0.03, 0.025, 0.02, 0.015, 0.01)
-_SMALL_RATES = (0.008, 0.006, 0.005, 0.004, 0.003, 0.0025, 0.002, 0.0015, 0.001)
+# From careless to careful, for those who choose by what a rate brings: two digits each.
+_STEP_RATES = tuple(dict.fromkeys(float(f"{rate:.2g}") for rate in np.geomspace(0.3, 0.001, 60)))
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,10 @@ def answering_steps(
         rate that can be shown. None where nothing can.
     """
     found: dict[float, AbstainingCheck] = {}
-    for rate in (*_STEP_RATES, *_SMALL_RATES):
+    rates = list(_STEP_RATES)
+    # Asked for what can just be shown, another rule may hold than where that is shown instead.
+    rates.append(calibration.abstain_at(min(rates)).shown_error_rate)
+    for rate in sorted(filter(lambda rate: rate < 1, rates), reverse=True):
         row = _check_abstaining(calibration, evaluation, unlike, rate)
         if row.threshold is not None:
             found[row.threshold] = row

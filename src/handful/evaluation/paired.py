@@ -22,7 +22,8 @@ class Change:
         num_relabeled: Those of them that had another label when the earlier one was tested.
         accuracy: Of the classifier on these photos, a fraction.
         earlier_accuracy: Of the earlier one on the same photos and labels.
-        interval: 95 % interval of the first less the second, fractions.
+        accuracy_then: Of the earlier one by the labels that it was tested with.
+        interval: 95 % interval of `accuracy` less `earlier_accuracy`, fractions.
         is_significant: Whether the difference is more than luck, as in `Difference`.
     """
 
@@ -30,6 +31,7 @@ class Change:
     num_relabeled: int = 0
     accuracy: float = 0.0
     earlier_accuracy: float = 0.0
+    accuracy_then: float = 0.0
     interval: tuple[float, float] = (0.0, 0.0)
     is_significant: bool = False
 
@@ -53,10 +55,10 @@ class Change:
             f"(95 % interval {low} to {high} points)."
         )
         if self.num_relabeled:
-            one = self.num_relabeled == 1
+            one, before = self.num_relabeled == 1, format_share(self.accuracy_then)
             text += (
                 f" {self.num_relabeled:,} of them {'has' if one else 'have'} another label now, "
-                "by which both are judged."
+                f"by which both are judged; by the labels of then it was {before}."
             )
         return text
 
@@ -91,6 +93,7 @@ def compare_with_earlier(now: Evaluation, earlier: Evaluation) -> Change:
         int((earlier_names[earlier.labels[earlier_rows]] != labels).sum()),
         accuracy,
         earlier_accuracy,
+        float((earlier.predicted == earlier.labels)[earlier_rows].mean()),
         interval,
         found.is_significant,
     )

@@ -58,7 +58,7 @@ def answer_steps(
             else "; measured on the photos that it was chosen on, which flatters it a little."
         )
         text = _in_words(step.coverage, step.error, step.error_interval)
-        found.append(AnswerStep(step.shown_error_rate, text, promise))
+        found.append(AnswerStep(step.error_rate, text, promise))
     return tuple(found)
 
 

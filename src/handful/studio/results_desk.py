@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from handful.errors import DataError, HandfulError
+from handful.errors import DataError, HandfulError, ModelFileError
 from handful.evaluation.paired import compare_with_earlier
 from handful.files.atomic import new_file
 from handful.models.activation_maps import Explainer, overlay_thumbnail
@@ -53,7 +53,7 @@ class ResultsDesk:
         self._read: dict[_RunKey, StoredRun] = {}
         self._looks: dict[_RunKey, SecondLook | str | None] = {}
         self._looking: threading.Thread | None = None
-        self._explainer: tuple[_RunKey, Explainer] | None = None
+        self._explainer: tuple[_RunKey, Explainer | ModelFileError] | None = None
         self._lock, self._map_lock = threading.Lock(), threading.Lock()
 
     @property
@@ -186,14 +186,26 @@ class ResultsDesk:
             return file.read_bytes()
         predicted, rival = self._answer(self._stored(row), id)
         with self._map_lock:
-            if self._explainer is None or self._explainer[0] != (row.path, row.date):
-                explainer = Explainer(self._open_classifier(row.path), _MAP_SIDE)
-                self._explainer = (row.path, row.date), explainer
-            found = self._explainer[1].explain(self.project.read(id), predicted, rival)
+            found = self._explain_with(row).explain(self.project.read(id), predicted, rival)
             data = overlay_thumbnail(found, _MAP_SIDE)
             with new_file(file, replace=True) as part:
                 part.write_bytes(data)
         return data
+
+    def _explain_with(self, row: RunRow) -> Explainer:
+        """What explains a run's answers; a network that has no maps is asked once."""
+        key = row.path, row.date
+        if self._explainer is None or self._explainer[0] != key:
+            try:
+                explainer = Explainer(self._open_classifier(row.path), _MAP_SIDE)
+            except ModelFileError as error:
+                self._explainer = key, error
+                raise
+            self._explainer = key, explainer
+        kept = self._explainer[1]
+        if isinstance(kept, ModelFileError):
+            raise kept
+        return kept
 
     def _answer(self, run: StoredRun, id: str) -> tuple[str, str | None]:
         """The class that a test photo was taken for; the one that it is of, where that differs."""
