@@ -1,5 +1,6 @@
 """Evidence, findings, and the one fix list that findings make."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,7 @@ def evidence_of(
     return Evidence(
         index,
         tuple(parts or [""] * count),
-        tuple(
-            FileMetadata(**{**plain.__dict__, **(metadata or {}).get(row, {})})
-            for row in range(count)
-        ),
+        tuple(replace(plain, **(metadata or {}).get(row, {})) for row in range(count)),
         numbers,
         thumbnails,
         duplicates,

@@ -1,5 +1,6 @@
 """Whether side information gives the classes away."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def change(
     metadata: list[FileMetadata], labels: np.ndarray, **values: object
 ) -> list[FileMetadata]:
     return [
-        FileMetadata(**{**fact.__dict__, **values}) if label else fact
+        replace(fact, **values) if label else fact
         for fact, label in zip(metadata, labels, strict=True)
     ]
 

@@ -6,7 +6,9 @@ than what they show, gives their classes away.
 
 import hashlib
 import json
+import sys
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -36,7 +38,7 @@ MEASURES = (
 BORDER_MEASURES = MEASURES[6:]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileMetadata:
     """What a picture's file says without being decoded.
 
@@ -162,4 +164,7 @@ def unpack_metadata(value: bytes) -> tuple[FileMetadata, NDArray[np.float32]]:
     """
     num_bytes = 4 * len(MEASURES)
     measures = np.frombuffer(value[:num_bytes], dtype="<f4").astype(np.float32)
-    return FileMetadata(*json.loads(value[num_bytes:])), measures
+    found: list[Any] = json.loads(value[num_bytes:])
+    # A few texts for all photos, of which a million are kept in memory.
+    values: list[Any] = [sys.intern(item) if isinstance(item, str) else item for item in found]
+    return FileMetadata(*values), measures

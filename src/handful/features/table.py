@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +34,16 @@ from handful.features.embed import (
     mean_view,
     prepare_one,
 )
-from handful.features.store import EmbeddingStore
+from handful.features.parquet_store import ParquetStore
+from handful.features.store import EmbeddingStore, SqliteStore
 from handful.files.atomic import MALFORMED
-from handful.files.tensors import empty_array
+from handful.files.tensors import chosen_rows, empty_array
 from handful.reporting import Progress
 
 _ROWS_A_COMMIT = 256
+_ROWS_A_LOOKUP = 4096
+# Thumbnails past this size lie in a file that the system pages in and out.
+_MEMORY_BYTES = 1 << 27
 _REJECTED = b"R"
 
 
@@ -89,8 +94,8 @@ class EmbeddingTable:
         """
         return replace(
             self,
-            embeddings=self.embeddings[rows],
-            fingerprints=self.fingerprints[rows],
+            embeddings=chosen_rows(self.embeddings, rows),
+            fingerprints=chosen_rows(self.fingerprints, rows, _MEMORY_BYTES),
             measures=self.measures[rows],
             metadata=tuple(self.metadata[row] for row in rows),
             rejected={},
@@ -163,33 +168,35 @@ class _Work:
         # A network's lower part may give megabytes for each image.
         self.embeddings = empty_array((num, num_views, dim), np.float32)
         self.have = np.zeros((num, num_views), dtype=bool)
-        self.scans: list[ImageScan | None] = [None] * num
+        self.fingerprints = empty_array((num, FINGERPRINT_SIDE**2), np.uint8, _MEMORY_BYTES)
+        self.measures = np.zeros((num, len(MEASURES)), np.float32)
+        self.metadata: list[FileMetadata | None] = [None] * num
         self.rejected: dict[int, str] = {}
-        self.scan_keys = spec.scan_keys(index.content_hashes)
-        self.keys = spec.keys(index.content_hashes)
         self.unkept: dict[int, EmbeddedImage | _Refusal] = {}
 
     def run(self, progress: Progress | None) -> EmbeddingTable:
         """Do what the store does not hold, keeping results every few hundred images."""
         self._take_from_store()
-        missing = self._missing()
+        rows = self._missing()
+        missing = ((row, self._wanted(row)) for row in rows)
         hits = int(self.have.sum())
         if self.spec.extractor is None:
-            hits = len(self.index) - len(missing)
+            hits = len(self.index) - len(rows)
         num_images = len(self.index)
-        num_done, num_computed, seconds = num_images - len(missing), 0, 0.0
+        num_done, num_computed, seconds = num_images - len(rows), 0, 0.0
         try:
-            for row, result in _in_threads(self._compute, missing):
+            for row, result in _in_threads(self._compute, missing, len(rows)):
                 num_done += 1
                 self.unkept[row] = result
                 if isinstance(result, _Refusal):
                     self.rejected[row] = result.reason
                 else:
-                    views = missing[row].views
-                    num_computed += len(views) if self.spec.extractor else 1
+                    places = ~self.have[row]
+                    num_computed += int(places.sum()) if self.spec.extractor else 1
                     seconds += result.decode_seconds
-                    self.embeddings[row, ~self.have[row]] = result.vectors
-                    self.scans[row] = self.scans[row] or result.scan
+                    self.embeddings[row, places] = result.vectors
+                    if result.scan is not None:
+                        self._show(row, result.scan)
                 if len(self.unkept) >= _ROWS_A_COMMIT:
                     self._keep()
                 if progress is not None:
@@ -202,26 +209,56 @@ class _Work:
         return self._table(hits, num_computed, seconds)
 
     def _table(self, hits: int, misses: int, seconds: float) -> EmbeddingTable:
-        fingerprints = np.zeros((len(self.index), FINGERPRINT_SIDE**2), dtype=np.uint8)
-        measures = np.zeros((len(self.index), len(MEASURES)), dtype=np.float32)
-        for row, scan in enumerate(self.scans):
-            if scan is not None:
-                fingerprints[row], measures[row] = scan.fingerprint, scan.measures
-        metadata = tuple(None if scan is None else scan.metadata for scan in self.scans)
         return EmbeddingTable(
-            self.embeddings, fingerprints, measures, metadata, self.rejected, hits, misses, seconds
+            self.embeddings,
+            self.fingerprints,
+            self.measures,
+            tuple(self.metadata),
+            self.rejected,
+            hits,
+            misses,
+            seconds,
         )
+
+    def _show(self, row: int, scan: ImageScan) -> None:
+        """Note what an image looks like."""
+        self.fingerprints[row], self.measures[row] = scan.fingerprint, scan.measures
+        self.metadata[row] = scan.metadata
+
+    def _keys(self, rows: NDArray[np.int64]) -> tuple[list[bytes], list[list[bytes]]]:
+        """Keys under which the scans and the views of some images are kept."""
+        hashes = list(self.index.content_hashes[row] for row in rows)
+        return self.spec.scan_keys(hashes), self.spec.keys(hashes)
 
     def _take_from_store(self) -> None:
         if self.store is None:
             return
-        scans = self.store.get_scans(list(set(self.scan_keys)))
-        for row, key in enumerate(self.scan_keys):
+        # A store of parts reads all of them for any question: it is asked once.
+        size = _ROWS_A_LOOKUP if isinstance(self.store, SqliteStore) else max(len(self.index), 1)
+        for first in range(0, len(self.index), size):
+            rows = np.arange(first, min(first + size, len(self.index)))
+            self._take_rows(self.store, rows, *self._keys(rows))
+
+    def _take_rows(
+        self,
+        store: EmbeddingStore,
+        rows: NDArray[np.int64],
+        scan_keys: list[bytes],
+        keys: list[list[bytes]],
+    ) -> None:
+        """Take what the store holds of some images."""
+        scans = store.get_scans(list(set(scan_keys)))
+        for row, key in zip(rows.tolist(), scan_keys, strict=True):
             if key in scans:
                 self._take_scan(row, scans[key])
-        vectors = self.store.get_many(list({key for keys in self.keys for key in keys}))
-        for row, keys in enumerate(self.keys):
-            for place, key in enumerate(keys):
+        if isinstance(store, ParquetStore):
+            for place, of_view in enumerate(zip(*keys, strict=True)):
+                wanted = np.frombuffer(b"".join(of_view), np.uint8).reshape(len(rows), -1)
+                self.have[rows, place] = store.fill(wanted, self.embeddings[:, place])
+            return
+        vectors = store.get_many(list({key for views in keys for key in views}))
+        for row, views in zip(rows.tolist(), keys, strict=True):
+            for place, key in enumerate(views):
                 vector = vectors.get(key)
                 if vector is not None and len(vector) == self.spec.embedding_dim:
                     self.embeddings[row, place] = vector
@@ -234,9 +271,9 @@ class _Work:
                 self.rejected[row] = value[1:].decode()
                 return
             scan = ImageScan.unpack(value)
+            self._show(row, scan)
         except MALFORMED:
             return  # not what this version keeps: made again
-        self.scans[row] = scan
         # The limit is no part of the key: what it allowed once may be past it now.
         metadata, settings = scan.metadata, self.spec.settings
         pixels = decoded_megapixels(metadata.format, metadata.width, metadata.height, settings)
@@ -245,22 +282,27 @@ class _Work:
         except CostError as error:
             self.rejected[row] = str(error)
 
-    def _missing(self) -> dict[int, EmbeddingSpec]:
-        """Rows to work on, with what is to be computed.
+    def _missing(self) -> list[int]:
+        """Rows to work on.
 
         An image may only have to be decoded again, when what is kept of decoding has changed; and
         of one that was never scanned, the limit has not been held against its size.
         """
-        missing = {}
-        for row, scan in enumerate(self.scans):
-            places = np.flatnonzero(~self.have[row])
-            if row not in self.rejected and (scan is None or len(places)):
-                missing[row] = replace(
-                    self.spec,
-                    views=tuple(self.spec.views[place] for place in places),
-                    scans=self.spec.scans and scan is None,
-                )
-        return missing
+        whole = np.asarray(self.have.all(axis=1))
+        return [
+            row
+            for row, metadata in enumerate(self.metadata)
+            if row not in self.rejected and (metadata is None or not whole[row])
+        ]
+
+    def _wanted(self, row: int) -> EmbeddingSpec:
+        """What is to be computed of an image."""
+        places = np.flatnonzero(~self.have[row])
+        return replace(
+            self.spec,
+            views=tuple(self.spec.views[place] for place in places),
+            scans=self.spec.scans and self.metadata[row] is None,
+        )
 
     def _compute(self, group: _Group) -> list[tuple[int, EmbeddedImage | _Refusal]]:
         """Work on a few rows: each is decoded by itself, and they are embedded at once."""
@@ -290,25 +332,27 @@ class _Work:
             return
         scans: dict[bytes, bytes] = {}
         vectors: dict[bytes, NDArray[np.float32]] = {}
-        for row, result in results.items():
+        scan_keys, keys = self._keys(np.fromiter(results, np.int64, len(results)))
+        for (row, result), scan_key, views in zip(results.items(), scan_keys, keys, strict=True):
             if isinstance(result, EmbeddedImage):
-                vectors |= dict(zip(self.keys[row], self.embeddings[row], strict=True))
+                vectors |= dict(zip(views, self.embeddings[row], strict=True))
                 if result.scan is not None:
-                    scans[self.scan_keys[row]] = result.scan.pack()
+                    scans[scan_key] = result.scan.pack()
             elif result.is_lasting:
                 # What decoding proved of a content is kept; what the system said of a file is not.
                 reason = result.reason.encode("utf-8", "backslashreplace")
-                scans[self.scan_keys[row]] = _REJECTED + reason
+                scans[scan_key] = _REJECTED + reason
         self.store.put_many(vectors)
         self.store.put_scans(scans)
 
 
 def _in_threads(
     compute: Callable[[_Group], list[tuple[int, EmbeddedImage | _Refusal]]],
-    missing: dict[int, EmbeddingSpec],
+    missing: Iterator[tuple[int, EmbeddingSpec]],
+    count: int,
 ) -> Iterator[tuple[int, EmbeddedImage | _Refusal]]:
     """Compute rows in threads, in order and a few ahead: little to cancel, or to hold in memory."""
-    groups = iter(in_groups(list(missing.items())))
+    groups = (list(islice(missing, len(places))) for places in in_groups(range(count)))
     pending: deque[Future[list[tuple[int, EmbeddedImage | _Refusal]]]] = deque()
     with ThreadPoolExecutor(num_workers(), thread_name_prefix="embed") as pool:
         try:

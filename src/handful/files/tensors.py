@@ -15,6 +15,7 @@ from handful.files.atomic import read_regular
 
 # Arrays past this size lie in a temporary file.
 MEMORY_BYTES = 1 << 30
+_ROWS_A_BLOCK = 4096
 
 
 def empty_array(
@@ -74,6 +75,28 @@ class RowsOf:
 
     def __getitem__(self, places: slice | NDArray[np.int64]) -> NDArray[Any]:
         return np.asarray(self.array[self.rows[places]])
+
+
+def chosen_rows(
+    array: NDArray[Any], rows: NDArray[np.int64], memory_bytes: int | None = None
+) -> NDArray[Any]:
+    """Copy some rows of an array, which may be large.
+
+    Args:
+        array: (N, ...) array.
+        rows: (n,) int64 rows of it, in the order wanted.
+        memory_bytes: As for `empty_array`.
+
+    Returns:
+        (n, ...) array.
+
+    Raises:
+        OutputError: When there is no room for the file.
+    """
+    copy = empty_array((len(rows), *array.shape[1:]), array.dtype, memory_bytes)
+    for first in range(0, len(rows), _ROWS_A_BLOCK):
+        copy[first : first + _ROWS_A_BLOCK] = array[rows[first : first + _ROWS_A_BLOCK]]
+    return copy
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:

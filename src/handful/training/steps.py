@@ -3,11 +3,12 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 
 from handful.config import TrainConfig
 from handful.data.index import ImageIndex
-from handful.data.near_duplicates import near_duplicate_pairs
+from handful.data.near_duplicates import ALL_PAIRS, near_duplicate_pairs
 from handful.data.splits import Split, assign_parts, join_split
 from handful.display import job_reporter
 from handful.errors import DataError
@@ -55,6 +56,7 @@ def split_images(
     config: TrainConfig,
     manifest: Mapping[str, str],
     given: Split | None = None,
+    reporter: Reporter | None = None,
 ) -> Split:
     """Split photos as a configuration asks, nothing that belongs together on both sides.
 
@@ -64,6 +66,7 @@ def split_images(
         config: Its fraction, seed and treatment of leaks are used.
         manifest: Content hash to part, of photos that stay in theirs.
         given: A split of these photos to take as it is; its leaks are found.
+        reporter: Told how far the search for near-duplicates is, where that takes a while.
 
     Returns:
         The split; the leaks of parts that were given are among its index's warnings.
@@ -71,7 +74,10 @@ def split_images(
     Raises:
         DataError: When the photos cannot be split.
     """
-    pairs = near_duplicate_pairs(table.fingerprints)
+    reporter = reporter or Reporter()
+    takes_long = len(table.fingerprints) > ALL_PAIRS
+    with reporter.phase("compare") if takes_long else nullcontext():
+        pairs = near_duplicate_pairs(table.fingerprints, progress=reporter.progress)
     if given is not None:
         return join_split(given, pairs, drop_leaks=config.drop_leaks)
     return assign_parts(

@@ -246,7 +246,7 @@ def _split(
         table = embedded.table
     else:
         index, table = scan_images(index, config, store, reporter, given)
-    return split_images(index, table, config, known, given), table, embedded
+    return split_images(index, table, config, known, given, reporter), table, embedded
 
 
 def _make_run(job: TrainingJob, trained: Trained, table: EmbeddingTable) -> Run:
