@@ -175,6 +175,8 @@ def test_what_is_no_network_is_named(file: Path, name: str, words: str) -> None:
 def test_wrong_questions_are_refused() -> None:
     with pytest.raises(ValueError, match="no network 'alexnet'; expected scratch, mnist, small, "):
         summary("alexnet")
+    with pytest.raises(ValueError, match="'dinov2-small', a network whose layers Keras does not"):
+        summary("dinov2-small")
     with pytest.raises(ValueError, match="`num_classes` is 1; expected 2 or more"):
         summary("scratch", num_classes=1)
     with pytest.raises(ValueError, match="`image_size` is 0; expected a number of pixels"):

@@ -1,6 +1,7 @@
 """Train: one slider, one button; what was interrupted is gone on with."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from nicegui import run, ui
@@ -8,6 +9,7 @@ from nicegui import run, ui
 from handful.errors import HandfulError
 from handful.studio.desk import Desk
 from handful.studio.elements import LOOK_SECONDS, button, status, whenever, words
+from handful.studio.student_page import student_part
 from handful.studio.train_view import (
     BUDGETS,
     HINTS,
@@ -51,6 +53,7 @@ def train_page(desk: Desk) -> None:
     if train_view(desk.project).is_ready:
         _keep_estimates(desk, chosen)
         _enough(desk)
+        student_part(desk, partial(begin, desk))
 
 
 def begin(desk: Desk, options: dict[str, Any]) -> None:
@@ -86,7 +89,7 @@ def _keep_estimates(desk: Desk, chosen: "_Chosen") -> None:
 
     async def look() -> None:
         estimates = await run.io_bound(desk.trainer.estimates)
-        if not estimates:
+        if estimates is None or len(estimates) < len(QUALITIES):
             desk.trainer.measure()
         if estimates is not None and estimates != chosen.estimates:
             chosen.estimates = estimates
@@ -127,7 +130,7 @@ class _Chosen:
                 within = most if one == "best" else None
                 cost = estimate_of(self.estimates.get(one), within)
                 mark.set_text(f"{one} · {cost}" if cost else one)
-            unknown = "" if self.estimates else "; some photos are being timed"
+            unknown = "" if name in self.estimates else "; some photos are being timed"
             hint.set_text(f"{name}: {HINTS[name]}{unknown}")
             budget.set_visibility(name == "best")
             minutes.set_text(f"{most} min to try networks in; what does not fit is left out")

@@ -11,6 +11,7 @@ from typing import Any
 
 from handful.children import tied
 from handful.config import QUALITIES, train_config
+from handful.errors import UsageError
 from handful.files.atomic import MALFORMED
 from handful.projects.project import Project
 from handful.run_store.store import RunStore, checkpoint_path
@@ -78,6 +79,7 @@ class Trainer:
         self._runs = RunStore(project.runs)
         self._lock = threading.Lock()
         self._measuring: threading.Thread | None = None
+        self._summaries: dict[tuple[str, int, int], dict[str, Any]] = {}
         self._expected: tuple[object, dict[str, Forecast]] = (None, {})
 
     @property
@@ -154,6 +156,38 @@ class Trainer:
         # A head that is fitted is known by its quality.
         name = config.quality if config.fits_head and config.backbone is None else config.strategy
         self.job.begin(name, asked=asked.to_dict())
+
+    def summarize(self, network: str, image_size: int) -> dict[str, Any]:
+        """Count a network's layers and parameters; takes seconds, for it is built in Keras.
+
+        Args:
+            network: As `handful.training.summaries` names it.
+            image_size: Side of its photos.
+
+        Returns:
+            As `NetworkSummary.to_dict`.
+
+        Raises:
+            UsageError: When it cannot be built; says why.
+        """
+        counts = [name for name, number in self.project.labels.counts.items() if number]
+        key = network, image_size, max(len(counts), 2)
+        if key not in self._summaries:
+            # A process of its own: Keras would stay in that of the pages.
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-m", "handful", "summary", network, "--json"),
+                    *("--image-size", str(image_size), "--num-classes", str(key[2])),
+                ],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                raise UsageError(done.stderr.strip().removeprefix("Error: "))
+            self._summaries[key] = json.loads(done.stdout)
+        return self._summaries[key]
 
     def go_on(self) -> None:
         """Go on with the training that was interrupted; where labels have changed, begin it anew.

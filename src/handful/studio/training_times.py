@@ -41,8 +41,11 @@ class TrainingTimes:
 
     @property
     def is_measured(self) -> bool:
-        """Whether the networks were timed."""
-        return bool(self._costs())
+        """Whether all networks were timed."""
+        try:
+            return bool(_read(self._files[0])["is_whole"])
+        except MALFORMED:
+            return False
 
     def measure(self) -> None:
         """Time the networks on some of the project's photos; takes seconds, and converts them.
@@ -50,8 +53,11 @@ class TrainingTimes:
         Raises:
             HandfulError: When the photos cannot be read.
         """
-        costs = measure_costs(Project(self.project).photo_index())
-        _write(self._files[0], {"costs": [cost.to_dict() for cost in costs]})
+        found: list[dict[str, Any]] = []
+        for cost in measure_costs(Project(self.project).photo_index()):
+            found.append(cost.to_dict())
+            _write(self._files[0], {"costs": found, "is_whole": False})
+        _write(self._files[0], {"costs": found, "is_whole": True})
 
     def learn(self, quality: str, seconds: float, num_photos: int) -> None:
         """Keep what a training took besides looking at the photos.

@@ -41,6 +41,7 @@ _CUTS = {
     "efficientnet-lite2": "block13_expand_conv",
     "xception": "block13_sepconv1_act",
 }
+TUNABLE = tuple(_CUTS)
 # Factor on the learning rate of the lowest trained layer; the head's is 1.
 _LOWEST_RATE = 0.2
 _FOLDS = 5

@@ -213,10 +213,15 @@ def _build_with_body(
     name: str, num_classes: int, image_size: int | None
 ) -> "tuple[keras.Model, BodySummary]":
     """The exercise's head on a frozen body, and the body's own numbers."""
+    lite = efficientnet_loading.BACKBONES.get(name)
+    if lite is None and name not in KERAS_BODIES:
+        raise UsageError(
+            f"`name` is {name!r}, a network whose layers Keras does not have; expected one of "
+            "Keras' or of EfficientNet-Lite."
+        )
     prepare_keras()
     import keras
 
-    lite = efficientnet_loading.BACKBONES.get(name)
     if lite is not None:
         body = build_body(name, image_size or lite.metadata.image_size)
     else:

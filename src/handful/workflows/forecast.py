@@ -5,7 +5,7 @@ All the rest (heads fitted and tested, the report) is what it took the last time
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -72,25 +72,23 @@ class Forecast:
         return asdict(self)
 
 
-def measure_costs(photos: ImageIndex, reporter: Reporter | None = None) -> list[NetworkCost]:
+def measure_costs(photos: ImageIndex, reporter: Reporter | None = None) -> Iterator[NetworkCost]:
     """Time some photos on the network of each quality.
 
     Args:
         photos: What is to be trained on; a few of them are looked at.
         reporter: Told how far it is; networks are converted at their first use.
 
-    Returns:
-        A cost for each network that can be opened here.
+    Yields:
+        A cost for each network that can be opened here, the cheapest first.
     """
     reporter = reporter or Reporter()
     count = min(len(photos), 2 * num_workers())
     some = photos.select(np.linspace(0, len(photos) - 1, count).round().astype(np.int64))
-    found = []
     for rung in (FAST, *RUNGS):
         # Of one that cannot be opened `train` says why, and does without it.
         with suppress(HandfulError):
-            found.append(_measure(some, rung, reporter))
-    return found
+            yield _measure(some, rung, reporter)
 
 
 def _measure(photos: ImageIndex, rung: Rung, reporter: Reporter) -> NetworkCost:
