@@ -1,6 +1,5 @@
 """Train for students, in a real browser: chosen, refused, watched, killed, gone on with."""
 
-import json
 import os
 import re
 import signal
@@ -11,10 +10,11 @@ from typing import Any
 from conftest import draw_photo, write_photo
 from handful.projects.project import Project
 from handful.run_store.store import RunStore
+from handful.studio.jobs import JobFolder
 from test_studio_page import browser, go, open_page, pytestmark, studio  # noqa: F401
 
 _PATIENCE = 300_000  # Keras is started four times
-_EPOCHS = 40  # of some 0.1 s: enough to be killed among them
+_EPOCHS = 12  # of some 0.1 s: enough to be killed among them
 
 
 def test_a_network_is_trained_watched_killed_and_gone_on_with(
@@ -39,9 +39,7 @@ def test_a_network_is_trained_watched_killed_and_gone_on_with(
         _show_layers(page)
         train = page.get_by_role("button", name="Train this")
         train.click()
-        page.locator(".curves svg").first.wait_for(timeout=_PATIENCE)
-        state = json.loads((tmp_path / "heap.handful/jobs/train/state.json").read_text())
-        os.kill(state["pid"], signal.SIGKILL)
+        _kill_after_an_epoch(JobFolder(tmp_path / "heap.handful", "train"))
         page.get_by_text(re.compile(r"ended unexpectedly after \d+ epoch.*It goes on")).wait_for()
         page.get_by_role("button", name="Go on").click()
         page.get_by_text("Training (scratch) is done.").wait_for(timeout=_PATIENCE)
@@ -55,6 +53,16 @@ def test_a_network_is_trained_watched_killed_and_gone_on_with(
     assert killed.result["training"]["epochs"] == _EPOCHS
     networks = [run.path / "classifier" / "network.bin" for run in (killed, straight)]
     assert networks[0].read_bytes() == networks[1].read_bytes()
+
+
+def _kill_after_an_epoch(job: JobFolder) -> None:
+    deadline = time.monotonic() + _PATIENCE / 1000
+    while not job.epochs():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    state = job.read()
+    assert state is not None and state.status == "running"
+    os.kill(state.pid, signal.SIGKILL)
 
 
 def _move_a_slider(page: Any) -> None:

@@ -66,8 +66,8 @@ class StateReporter(Reporter):
 
     def _enter(self, name: str) -> None:
         self.left.phase(name, time.time())
-        if name:
-            self.say(what=_WORDS.get(name, name), done=0, total=0)
+        # Between phases Keras may start, which takes seconds.
+        self.say(what=_WORDS.get(name, name) if name else "preparing", done=0, total=0)
 
     def progress(self, done: int, total: int) -> None:
         """Say how far it is.

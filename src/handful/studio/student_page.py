@@ -168,7 +168,11 @@ class _StudentPart:
                 button("As in the recipe", self._reset)
             text = "Training draws new views of each photo. Each strip shows one range by itself, "
             words("p", text + "from end to end.", "faint")
-            photo = self.desk.project.thumbnail(ids[self.photo % len(ids)])
+            try:
+                photo = self.desk.project.thumbnail(ids[self.photo % len(ids)])
+            except HandfulError as error:  # it is gone
+                words("p", str(error), "wrong-text")
+                return
             _Views(self, photo).make()
 
     def _next_photo(self) -> None:
