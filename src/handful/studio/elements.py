@@ -189,4 +189,4 @@ def decide(
         button(text, lambda: is_now(suggested), "", f"{text}: {name}")
     if others:
         choose_class("It is ...", f"What {name} is", others, is_now)
-    button("Leave out", leave_out, "", f"Leave {name} out")
+    button("Leave out", leave_out, "", f"Leave out: {name}")

@@ -27,10 +27,6 @@ from handful.studio.results_view import (
 )
 from handful.workflows.second_look import SecondLook
 
-_LEGEND = (
-    "Beside each photo, where the network looked: orange spoke for its answer, blue for the class "
-    "held against it; a dark border was not seen."
-)
 _LOOKING = "Looking at the test photos again ..."
 
 
@@ -154,4 +150,4 @@ def _about(found: PhotoList, pair: Pair) -> str:
     order = "The surest first."
     if not pair or pair[0] != pair[1]:
         order += " Often it is the label that is wrong: fix it here."
-    return f"{order} {_LEGEND}"
+    return order

@@ -26,7 +26,14 @@ from handful.studio.results_view import (
 )
 
 # A network that has no map has no frame for one either.
-_HIDE = "(event) => { event.target.closest('.frame').hidden = true }"
+_HIDE = """(event) => {
+  event.target.closest(".frame").hidden = true;
+  for (const legend of document.querySelectorAll(".legend")) legend.hidden = true;
+}"""
+_LEGEND = (
+    "Beside each photo, where the network looked: orange spoke for its answer, blue for the class "
+    "held against it; a dark border was not seen."
+)
 
 
 def figure_card(figure: Figure, runs: ResultsDesk) -> None:
@@ -155,7 +162,9 @@ class PhotoCards:
             about: A line on them, or "".
             changed: That labels have changed, or "".
         """
-        self._head.show({"head": (found.title if about else "", about, changed)})
+        self._head.show(
+            {"head": (found.title if about else "", about, changed, bool(found.photos))}
+        )
         self._cards.show({photo.id: photo for photo in found.photos})
         self._more.set_text(f"Show more ({found.num_more:,})")
         self._more.set_visibility(found.num_more > 0)
@@ -190,11 +199,13 @@ class PhotoCards:
             image.on("error", js_handler=_HIDE)
 
 
-def _head(texts: tuple[str, str, str]) -> None:
-    title, about, changed = texts
+def _head(texts: tuple[str, str, str, bool]) -> None:
+    title, about, changed, has_maps = texts
     if title:
         words("h2", title)
         words("p", about, "faint")
+        if has_maps:
+            words("p", _LEGEND, "faint legend")
     if changed:
         with ui.element("p").classes("note row"):
             words("span", changed)
