@@ -126,7 +126,7 @@ def test_the_process_writes_the_answers(
     folder = str(table.project.folder)
     use_worker.main("classify", folder, "", str(tiny_run), str(field), "field")
     state = table.job.read()
-    assert state is not None and (state.status, state.done) == ("done", 3)
+    assert state is not None and state.status == "done"
     assert len(table.view("all", 0)["rows"]) == 3
     use_worker.main("classify", folder, "", str(tiny_run / "none"), str(field), "field")
     assert "none" in table.view("all", 0)["trouble"]
