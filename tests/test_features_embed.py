@@ -18,7 +18,6 @@ from handful.features.embed import (
     ImageScan,
     embed_one,
     embed_pixels,
-    in_groups,
     mean_view,
 )
 from handful.features.openvino import OpenVinoExtractor
@@ -86,12 +85,3 @@ def test_pixels_go_the_same_way(data: bytes, spec: EmbeddingSpec) -> None:
     assert found.shape == (2, 2, 48) and found.dtype == np.float32
     assert np.array_equal(mean_view(found)[0], mean_view(embed_one(data, spec).vectors))
     assert embed_pixels([], spec).shape == (0, 2, 48)
-
-
-@pytest.mark.parametrize(
-    ("count", "sizes"), [(0, [0]), (3, [3]), (4, [4]), (7, [7]), (8, [4, 4]), (11, [4, 7])]
-)
-def test_nothing_is_left_over_by_itself(count: int, sizes: list[int]) -> None:
-    groups = in_groups(range(count))
-    assert [len(group) for group in groups] == sizes
-    assert [one for group in groups for one in group] == list(range(count))

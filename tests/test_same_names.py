@@ -12,7 +12,14 @@ import handful
 from handful.augmentation_policy import AugmentationPolicy
 from handful.cli.commands import app
 from handful.cli.spelling import OPTIONS
-from handful.config import CHECK_OPTIONS, CURVE_OPTIONS, CompareConfig, ServeConfig, TrainConfig
+from handful.config import (
+    CHECK_OPTIONS,
+    CURVE_OPTIONS,
+    EMBED_OPTIONS,
+    CompareConfig,
+    ServeConfig,
+    TrainConfig,
+)
 from handful.options import Options
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -22,6 +29,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "compare": ("compare", tuple(found.name for found in fields(CompareConfig))),
     "check": ("check", CHECK_OPTIONS),
     "curve": ("curve", CURVE_OPTIONS),
+    "embed": ("embed", EMBED_OPTIONS),
     "serve": ("serve", tuple(found.name for found in fields(ServeConfig))),
     "load_data": ("data", ()),
     **{

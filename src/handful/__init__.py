@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from handful.training.previews import Preview
     from handful.training.steps import split_index
     from handful.training.summaries import NetworkSummary, summary
+    from handful.workflows.answers import PhotoAnswers
     from handful.workflows.check import PhotoCheck, check
     from handful.workflows.compare import compare
     from handful.workflows.curve import CurveRun, curve
+    from handful.workflows.embed import PhotoEmbeddings, embed
     from handful.workflows.figures import Figures, figures
     from handful.workflows.labels import labels
     from handful.workflows.predict import explain, predict
@@ -69,7 +71,9 @@ __all__ = [
     "NetworkSummary",
     "NotebookReporter",
     "OutputError",
+    "PhotoAnswers",
     "PhotoCheck",
+    "PhotoEmbeddings",
     "Prediction",
     "Preview",
     "PrintReporter",
@@ -87,6 +91,7 @@ __all__ = [
     "check",
     "compare",
     "curve",
+    "embed",
     "evaluate",
     "explain",
     "export",
@@ -128,7 +133,9 @@ _HOMES = {
     "NetworkSummary": "training.summaries",
     "NotebookReporter": "notebook.progress",
     "OutputError": "errors",
+    "PhotoAnswers": "workflows.answers",
     "PhotoCheck": "workflows.check",
+    "PhotoEmbeddings": "workflows.embed",
     "Prediction": "models.classifier",
     "Preview": "training.previews",
     "PrintReporter": "reporting",
@@ -146,6 +153,7 @@ _HOMES = {
     "check": "workflows.check",
     "compare": "workflows.compare",
     "curve": "workflows.curve",
+    "embed": "workflows.embed",
     "evaluate": "workflows.train",
     "explain": "workflows.predict",
     "export": "exporting.export_jobs",

@@ -23,8 +23,10 @@ _COMPARED = {
     "mnist": ("scratch",),
 }
 # What jobs that train nothing use of the options of a training.
-_LOOKING = ("fixes", "backbone", "weights", "image_size", "resize", "precision", "device", "seed")
+_NETWORK = ("backbone", "weights", "image_size", "resize", "precision", "device")
+_LOOKING = ("fixes", *_NETWORK, "seed")
 CHECK_OPTIONS = (*_LOOKING, "max_megapixels", "validation_fraction")
+EMBED_OPTIONS = (*_NETWORK, "preprocessing", "max_megapixels")
 CURVE_OPTIONS = (*_LOOKING, "max_megapixels", "class_weight")
 _AUGMENTED = ("augmented", "distilled")
 RUNS_FOLDER = Path("runs")

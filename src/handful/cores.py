@@ -32,19 +32,23 @@ def num_workers() -> int:
     return 2 * available_cores()
 
 
-def in_order(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """Do work in threads, one a core, and a little ahead: few results wait to be taken.
+def in_order(
+    work: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int | None = None
+) -> Iterator[_Result]:
+    """Do work in threads, and a little ahead: few results wait to be taken.
 
     Args:
         work: From an item to its result.
         items: Any number.
+        num_threads: Threads; None takes one a core.
 
     Yields:
         The results, in the order of the items.
     """
-    left, ahead = iter(items), 2 * available_cores()
+    num_threads = num_threads or available_cores()
+    left, ahead = iter(items), 2 * num_threads
     pending: deque[Future[_Result]] = deque()
-    with ThreadPoolExecutor(available_cores(), thread_name_prefix="work") as pool:
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="work") as pool:
         try:
             while True:
                 pending += [pool.submit(work, item) for item in islice(left, ahead - len(pending))]

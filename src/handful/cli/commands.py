@@ -37,6 +37,7 @@ app = typer.Typer(
 )
 for verb in (
     *(jobs.train, jobs.compare, jobs.evaluate, jobs.predict, jobs.explain, jobs.check, jobs.curve),
+    jobs.embed,
     *(tools.runs, tools.cache, tools.demo, tools.figures, tools.preview, tools.summary),
     tools.backbones,
     *(tools.data, tools.labels, tools.studio, tools.serve, tools.export),

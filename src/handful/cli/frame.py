@@ -35,7 +35,19 @@ _PHOTOS = typer.Argument(
 Photos = Annotated[Path, _PHOTOS]
 PhotosIfAny = Annotated[Path | None, _PHOTOS]
 Images = Annotated[
-    list[Path], typer.Argument(help="Photos, folders or zips of photos; a project's folder.")
+    list[Path],
+    typer.Argument(
+        help="Photos, folders or zips of photos; a project's folder; s3://bucket/folder."
+    ),
+]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="Who computes: local (this process) or ray (the cluster of RAY_ADDRESS, or processes "
+        'of this machine); the latter needs the extra "ray".',
+        rich_help_panel="Device",
+    ),
 ]
 RunPath = Annotated[
     Path,

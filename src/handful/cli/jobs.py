@@ -10,6 +10,7 @@ from handful.augmentation_policy import AugmentationPolicy
 from handful.cli import results, terminal
 from handful.cli.flags import takes
 from handful.cli.frame import (
+    EngineName,
     Images,
     Json,
     NoCache,
@@ -20,7 +21,14 @@ from handful.cli.frame import (
     errors,
     makes,
 )
-from handful.config import CHECK_OPTIONS, CURVE_OPTIONS, CompareConfig, DeviceOptions, TrainConfig
+from handful.config import (
+    CHECK_OPTIONS,
+    CURVE_OPTIONS,
+    EMBED_OPTIONS,
+    CompareConfig,
+    DeviceOptions,
+    TrainConfig,
+)
 
 if TYPE_CHECKING:
     from handful.run_store.run import Run
@@ -49,6 +57,7 @@ def train(
             help="Repeat a run: its photos, its options and, where it was given one, its split.",
         ),
     ] = None,
+    engine: EngineName = "local",
     no_cache: NoCache = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -72,6 +81,7 @@ def train(
             split=split,
             resume=resume,
             use_cache=not no_cache,
+            engine=engine,
             reporter=reporter,
         )
     results.give(run, as_json, results.print_run)
@@ -83,7 +93,7 @@ def train(
 # What says where a run goes and how it is shown, not what it is.
 _BESIDE_FROM = {
     *("from_run", "output", "note", "split", "resume"),
-    *("no_cache", "as_json", "quiet"),
+    *("engine", "no_cache", "as_json", "quiet"),
 }
 
 
@@ -98,8 +108,8 @@ def _refuse_beside_from(context: typer.Context) -> None:
     if ignored:
         raise typer.BadParameter(
             f"--from repeats a run as it was; leave out {', '.join(ignored)}, or give PHOTOS "
-            "instead of --from; --output, --note, --split, --resume, --no-cache, --json and "
-            "--quiet combine with it"
+            "instead of --from; --output, --note, --split, --resume, --engine, --no-cache, --json "
+            "and --quiet combine with it"
         )
 
 
@@ -178,7 +188,7 @@ def evaluate(
         results.print_verdict(evaluation)
 
 
-@errors()
+@errors("nothing half-written is left; with --output the same command goes on")
 @takes(DeviceOptions)
 def predict(
     config: DeviceOptions,
@@ -213,19 +223,31 @@ def predict(
             'overwritten. With --abstain also into "not sure" and "unusual".',
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        makes(
+            help="Folder to write the answers to, as Parquet, for any number of photos; the same "
+            "command goes on where it was killed. Bad photos are rows there, and no error."
+        ),
+    ] = None,
+    engine: EngineName = "local",
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Classify photos; exits with 1 when some of them could not be read."""
     from handful.data.index import load_unlabeled
+    from handful.engines.choice import open_engine
     from handful.models.calibration import USUAL_ERROR_RATE
     from handful.run_store.store import RunStore
+    from handful.workflows.answers import write_answers
     from handful.workflows.prediction_table import prediction_rows
     from handful.workflows.sorting import check_sorting_folder, sort_photos
 
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
+    if output is not None and (as_csv or sort_into is not None):
+        raise typer.BadParameter("--output writes Parquet; leave out --csv and --sort-into")
     if sort_into is not None:
         check_sorting_folder(sort_into, images)
     if abstain and error_rate is None:
@@ -233,9 +255,25 @@ def predict(
     classifier = RunStore().classifier(run, config.device)
     # What is no error rate or coverage is said before the work.
     classifier.check_guarantees(error_rate, coverage)
+    if output is not None:
+        with terminal.watch(quiet) as reporter:
+            written = write_answers(
+                classifier,
+                images,
+                output,
+                error_rate=error_rate,
+                coverage=coverage,
+                engine=engine,
+                reporter=reporter,
+            )
+        return results.give(written, as_json, results.print_photo_answers)
     index = load_unlabeled(images)
-    with terminal.watch(quiet or len(index) < 50) as reporter, reporter.phase("embed"):
-        result = classifier.predict_index(index, progress=reporter.progress)
+    with (
+        open_engine(engine) as opened,
+        terminal.watch(quiet or len(index) < 50) as reporter,
+        reporter.phase("embed"),
+    ):
+        result = classifier.predict_index(index, progress=reporter.progress, engine=opened)
     predictions = classifier.name_predictions(
         result.index.paths,
         result.probabilities,
@@ -293,6 +331,30 @@ def explain(
     results.give(written, as_json, results.print_explanations)
     if written.rejected:
         raise typer.Exit(1)
+
+
+@errors("the parts that are done are kept; the same command goes on")
+@takes(TrainConfig, *EMBED_OPTIONS)
+def embed(
+    config: TrainConfig,
+    photos: Images,
+    output: Annotated[Path, makes(help="Folder to make, or to go on with.")],
+    dtype: Annotated[str, typer.Option(help="float32 or float16, for half the space.")] = "float32",
+    engine: EngineName = "local",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write photos' embeddings as Parquet, for other tools; the same command goes on after a kill.
+
+    Its columns are path, digest, vector and, for what is no photo, reason.
+    """
+    from handful.workflows import embed as embed_workflow
+
+    with terminal.watch(quiet) as reporter:
+        written = embed_workflow.embed(
+            photos, config, output=output, dtype=dtype, engine=engine, reporter=reporter
+        )
+    results.give(written, as_json, results.print_photo_embeddings)
 
 
 @errors()

@@ -24,9 +24,11 @@ if TYPE_CHECKING:  # A command loads what it prints, and nothing else.
     from handful.run_store.run_list import RunRow
     from handful.training.previews import Preview
     from handful.training.summaries import NetworkSummary
+    from handful.workflows.answers import PhotoAnswers
     from handful.workflows.cache import CacheInfo
     from handful.workflows.check import PhotoCheck
     from handful.workflows.curve import CurveRun
+    from handful.workflows.embed import PhotoEmbeddings
     from handful.workflows.figures import Figures
     from handful.workflows.labels import ProjectLabels
     from handful.workflows.sorting import SortedPhotos
@@ -125,6 +127,28 @@ def print_run(run: "Run") -> None:
         from handful.run_store.files import REPORT_FILE
 
         show(f"Report: {run.path / REPORT_FILE}")
+
+
+def print_photo_answers(answers: "PhotoAnswers") -> None:
+    """Say how many photos were named what, and where it is written."""
+    for name, count in answers.labels.items():
+        show(f"{name}: {count:,}")
+    _print_parts(answers)
+
+
+def print_photo_embeddings(embeddings: "PhotoEmbeddings") -> None:
+    """Say what was embedded by what, and where it is written."""
+    show(
+        f"{embeddings.embedding_dim:,} x {embeddings.dtype} of {embeddings.backbone} for "
+        f"{number_of(embeddings.num_photos - embeddings.num_refused)}"
+    )
+    _print_parts(embeddings)
+
+
+def _print_parts(written: "PhotoAnswers | PhotoEmbeddings") -> None:
+    if written.num_refused:
+        show(f"Files that cannot be used, with reasons: {written.num_refused:,}")
+    show(f"Parquet: {written.path}/ ({number_of(written.num_parts, 'file')})")
 
 
 def print_comparison(comparison: "Comparison") -> None:

@@ -10,7 +10,8 @@ from handful.options import flag
 # Options that have another name than their field.
 _RENAMED = {"class_name": "class", "from_run": "from", "rival_name": "rival"}
 _ARGUMENTS = (
-    *("at", "class_name", "coverage", "data", "error_rate", "fix_list", "folders", "format"),
+    *("at", "class_name", "coverage", "data", "dtype", "engine", "error_rate", "fix_list"),
+    *("folders", "format"),
     *("from_run", "links", "note", "num_classes", "output", "part", "photos", "resume"),
     *("rival_name", "runtime", "sort_into", "split", "target"),
 )

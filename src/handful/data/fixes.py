@@ -15,6 +15,7 @@ import numpy as np
 
 from handful.data.index import ImageIndex, check_classes, label_conflicts, load_index, sort_key
 from handful.data.photo_tables import path_forms
+from handful.engines.engine import Engine
 from handful.errors import DataError, OutputError
 from handful.files.atomic import new_file
 from handful.files.tables import read_table, write_csv
@@ -187,7 +188,11 @@ def apply_fixes(index: ImageIndex, fixes: Sequence[Fix], source: str | Path) -> 
 
 
 def load_fixed_index(
-    source: str | Path, fixes: str | Path | None = None, *, least_classes: int = 2
+    source: str | Path,
+    fixes: str | Path | None = None,
+    *,
+    least_classes: int = 2,
+    engine: Engine | None = None,
 ) -> ImageIndex:
     """Index labeled photos, and make the fixes of a fix list.
 
@@ -195,6 +200,7 @@ def load_fixed_index(
         source: As for `load_index`.
         fixes: The fix list, or None for the photos as they are.
         least_classes: Classes there must be.
+        engine: As for `load_index`.
 
     Returns:
         The index.
@@ -203,11 +209,11 @@ def load_fixed_index(
         DataError: When there is nothing a classifier could be made of, or the list does not fit.
     """
     if fixes is None:
-        return load_index(source, least_classes=least_classes)
+        return load_index(source, least_classes=least_classes, engine=engine)
     # The list is read first: a mistyped name is found before the work.
     decided = read_fixes(fixes)
     # A part may lack a class only until photos are relabeled.
-    index = apply_fixes(load_index(source, least_classes=1), decided, fixes)
+    index = apply_fixes(load_index(source, least_classes=1, engine=engine), decided, fixes)
     check_classes(index, least_classes)
     return index
 

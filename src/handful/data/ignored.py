@@ -39,7 +39,7 @@ _OWN = b'"format": "handful '
 _OWN_FILES = frozenset(
     {
         *("run.json", "classifier.json", "comparison.json", "curve.json", "check.json"),
-        *("export.json", "project.json"),
+        *("export.json", "project.json", "_job.json"),
     }
 )
 # Other folders that a program made for itself, by a file in them and how it begins.

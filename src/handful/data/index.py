@@ -7,7 +7,6 @@ import difflib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,15 +32,17 @@ from handful.data.layout import arrange
 from handful.data.part_names import SPLIT_NAMES
 from handful.data.photo_tables import read_image_table
 from handful.data.project_folder import is_project, list_labeled, list_photos
+from handful.data.remote import list_remote, url_of
 from handful.data.sources import Listing, list_folder, list_zip
 from handful.data.storage import FoundFile, hash_content, read_file
 from handful.data.target import ONE_CLASS, Target
 from handful.display import Shown
+from handful.engines.engine import Engine, LocalEngine, in_groups
 from handful.errors import DataError, UsageError
 from handful.files.atomic import open_regular, reason_of
 from handful.wording import list_names, name_counts, number_of, printable
 
-_THREADS = 4
+_FILES_A_GROUP = 16
 _NAMED = 5
 _ROWS_A_BLOCK = 16_384
 
@@ -128,10 +129,7 @@ class ImageIndex(Shown):
             DataError: When it cannot be read or has changed since it was indexed; a clause
                 that follows the path.
         """
-        data = self.readers[row]()
-        if hash_content(data) != self.content_hashes[row]:
-            raise DataError("has changed while it was being used")
-        return data
+        return read_unchanged(self.readers[row], self.content_hashes[row])
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> "ImageIndex":
         """Some of the photos; class names and rejects stay.
@@ -296,7 +294,11 @@ def _take(values: Sequence[Any], rows: NDArray[np.int64]) -> Sequence[Any]:
 
 
 def load_index(
-    source: str | Path, *, least_classes: int = 2, target: Target = ONE_CLASS
+    source: str | Path,
+    *,
+    least_classes: int = 2,
+    target: Target = ONE_CLASS,
+    engine: Engine | None = None,
 ) -> ImageIndex:
     """Index labeled photos.
 
@@ -304,9 +306,10 @@ def load_index(
         source: A folder of class folders, or of `train/`, `validation/` and `test/` (or other
             names in use for these) with class folders in each; a zip of either; a CSV with the
             columns path, label and, if wanted, split and group; or the folder of a project.
-            Folders around all are seen through.
+            Folders around all are seen through. A folder may lie in a bucket: "s3://bucket/photos".
         least_classes: Classes there must be.
         target: What a label is, and how a folder or a table says it.
+        engine: What reads the files; None takes threads of this process.
 
     Returns:
         The index.
@@ -315,7 +318,9 @@ def load_index(
         DataError: When there is nothing a classifier could be made of; says what and why.
     """
     path = path_of(source, "photos", PHOTOS)
-    if absence := _absence(path):
+    url = url_of(path)
+    shown = url or path
+    if not url and (absence := _absence(path)):
         raise DataError(f"{path} {absence}")
     warnings: list[str] = []
     outside: list[str] = []
@@ -325,12 +330,12 @@ def load_index(
         )
     elif is_project(path):
         files, warnings = list_labeled(path)
-    elif path.is_dir() or (start := _starts(path)).startswith(b"PK"):
-        listing = list_folder(path) if path.is_dir() else list_zip(path)
+    elif url or path.is_dir() or (start := _starts(path)).startswith(b"PK"):
+        listing = _listing(path, url)
         try:
             layout = arrange(listing.files, listing.empty)
         except DataError as error:
-            raise DataError(f"{path} {printable(str(error))}") from None
+            raise DataError(f"{shown} {printable(str(error))}") from None
         files, outside = layout.files, layout.outside
         warnings = [*_say_listing(listing), *layout.warnings]
     else:
@@ -339,19 +344,46 @@ def load_index(
             "CSV with path,label."
         )
     rejected = [RejectedFile(name, "lies outside every class folder") for name in outside]
-    index = _build(path, files, rejected, warnings, target)
+    index = _build(path, files, rejected, warnings, target, engine)
     check_classes(index, least_classes)
     return index
+
+
+def _listing(path: Path, url: str) -> Listing:
+    """What a bucket's folder, a folder or a zip holds."""
+    if url:
+        return list_remote(url)
+    return list_folder(path) if path.is_dir() else list_zip(path)
 
 
 def load_unlabeled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
     """Index photos to be named by a classifier.
 
     Args:
-        sources: Files, folders (searched to any depth), zips and projects; or one of them.
+        sources: Files, folders (searched to any depth), zips and projects, or folders and files in
+            a bucket, such as "s3://bucket/photos"; or one of them.
 
     Returns:
         An index without classes. What cannot be used, or does not exist, is in its `rejected`.
+
+    Raises:
+        ValueError: When nothing was given.
+    """
+    files, rejected = find_unlabeled(sources)
+    first = sources if isinstance(sources, str | os.PathLike) else sources[0]
+    return _build(Path(first), files, rejected, [], ONE_CLASS, keep_order=True)
+
+
+def find_unlabeled(
+    sources: str | Path | Sequence[str | Path],
+) -> tuple[list[FoundFile], list[RejectedFile]]:
+    """Find photos to be named, without a look into them.
+
+    Args:
+        sources: As for `load_unlabeled`.
+
+    Returns:
+        Files, and what cannot be used or does not exist.
 
     Raises:
         ValueError: When nothing was given.
@@ -365,31 +397,34 @@ def load_unlabeled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
     # Shells name the system's folders too, where all is asked for.
     named = list(map(Path, sources))
     for source in [path for path in named if not is_ignored(path.name, hidden=False)] or named:
-        absence = _absence(source)
-        if not absence and source.resolve() == Path(source.resolve().anchor):
+        url = url_of(source)
+        absence = "" if url else _absence(source)
+        if not url and not absence and source.resolve() == Path(source.resolve().anchor):
             absence = "is the whole disk; name a folder of photos"
         if absence:
             rejected.append(RejectedFile(str(source), absence))
             continue
+        shown = url or str(source)
         try:
-            listing = _unlabeled(source)
+            listing = _unlabeled(source, url)
         except DataError as error:
-            reason = str(error).removeprefix(f"{source} ")
-            rejected.append(RejectedFile(str(source), reason))
+            rejected.append(RejectedFile(shown, str(error).removeprefix(f"{shown} ")))
             continue
         files += listing.files
         if not listing.files and not listing.unreadable:
-            rejected.append(RejectedFile(str(source), "has no photos in it"))
+            rejected.append(RejectedFile(shown, "has no photos in it"))
         rejected += [RejectedFile(path, reason) for path, reason in listing.unreadable.items()]
         rejected += [
             RejectedFile(path, "is there several times; the last file of this name was taken")
             for path in listing.repeated
         ]
-    return _build(Path(sources[0]), files, rejected, [], ONE_CLASS, keep_order=True)
+    return files, rejected
 
 
-def _unlabeled(source: Path) -> Listing:
+def _unlabeled(source: Path, url: str) -> Listing:
     """What a folder or a zip holds, or the one file that is given; paths begin with its own."""
+    if url:
+        return list_remote(url).below(url)
     if is_project(source):
         return Listing(list_photos(source))
     if source.is_dir():
@@ -398,12 +433,7 @@ def _unlabeled(source: Path) -> Listing:
         listing = list_zip(source)
     else:
         return Listing([FoundFile(str(source), partial(read_file, source))])
-    found = sorted(listing.files, key=lambda file: file.path)
-    return Listing(
-        [replace(file, path=str(source / file.path)) for file in found],
-        unreadable={str(source / path): why for path, why in listing.unreadable.items()},
-        repeated=[str(source / name) for name in listing.repeated],
-    )
+    return listing.below(str(source))
 
 
 def _say_listing(listing: Listing) -> list[str]:
@@ -430,16 +460,15 @@ def _build(
     rejected: list[RejectedFile],
     warnings: list[str],
     target: Target,
+    engine: Engine | None = None,
     *,
     keep_order: bool = False,
 ) -> ImageIndex:
-    """Look into each file, in threads."""
+    """Look into each file."""
     class_names = target.class_names([file.class_name for file in files])
     if not keep_order:
         files = sorted(files, key=lambda file: sort_key(file.split, file.class_name, file.path))
-    with ThreadPoolExecutor(_THREADS) as pool:
-        groups = (files[first : first + 16] for first in range(0, len(files), 16))
-        looked = [found for group in pool.map(_look_at_all, groups) for found in group]
+    looked = _look_into(files, engine or LocalEngine())
     kept = [
         (file, found) for file, (found, reason) in zip(files, looked, strict=True) if not reason
     ]
@@ -491,18 +520,49 @@ def sort_key(split: str, class_name: str, path: str) -> tuple[int, str, str]:
     return (*SPLIT_NAMES, "").index(split), class_name, path
 
 
-def _look_at_all(files: Sequence[FoundFile]) -> list[tuple[str, str]]:
-    return [_look(file) for file in files]
+def read_unchanged(read: partial[bytes], content_hash: str) -> bytes:
+    """Read a photo's file, as long as it is what it was.
+
+    Args:
+        read: From nothing to the file's bytes.
+        content_hash: Of the bytes that are expected.
+
+    Returns:
+        The file's bytes.
+
+    Raises:
+        DataError: When it cannot be read or has changed; a clause that follows the path.
+    """
+    data = read()
+    if hash_content(data) != content_hash:
+        raise DataError("has changed while it was being used")
+    return data
 
 
-def _look(file: FoundFile) -> tuple[str, str]:
-    """A file's content hash, or the reason why it is no photo."""
-    try:
-        data = file.read()
-    except DataError as error:
-        return "", str(error)
-    reason = why_no_image(data)
-    return ("", reason) if reason else (hash_content(data), "")
+def _look_into(files: list[FoundFile], engine: Engine) -> list[tuple[str, str]]:
+    """Content hash of each file, or the reason why it is no photo."""
+    found: dict[int, Sequence[tuple[str, str]]] = dict(
+        engine.map(_Looking(), in_groups(files, _FILES_A_GROUP))
+    )
+    return [one for number in range(len(found)) for one in found[number]]
+
+
+class _Looking:
+    """Reads files, wherever an engine wants it."""
+
+    def __call__(self, group: Sequence[FoundFile]) -> list[tuple[str, str]]:
+        return [self._look(file) for file in group]
+
+    def give_up(self, item: FoundFile, reason: str) -> tuple[str, str]:
+        return "", reason
+
+    def _look(self, file: FoundFile) -> tuple[str, str]:
+        try:
+            data = file.read()
+        except DataError as error:
+            return "", str(error)
+        reason = why_no_image(data)
+        return ("", reason) if reason else (hash_content(data), "")
 
 
 def why_no_image(data: bytes) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from handful.data.label_log import LabelState
-from handful.data.storage import FoundFile, ZipReader, hash_content, read_file
+from handful.data.storage import FoundFile, ZipFiles, read_file, read_known
 from handful.errors import DataError
 from handful.files.atomic import MALFORMED, explain_damage, read_json
 from handful.files.json_lines import JsonLines
@@ -131,7 +131,6 @@ class PlaceReader:
 
     def __init__(self, folder: Path, photos: PhotoList) -> None:
         self.folder, self._photos = folder, photos
-        self._archives: dict[int, ZipReader] = {}
 
     def root(self, source: int) -> Path:
         """Where a source lies.
@@ -181,40 +180,25 @@ class PlaceReader:
         Raises:
             DataError: When it cannot be read; a clause.
         """
-        number = place.source
-        if self._photos.sources[number][1] != "zip":
-            return read_file(self.file(place), first)
-        try:
-            archive = self._archives.get(number)
-            if archive is None:
-                archive = self._archives[number] = ZipReader(self.root(number))
-            return archive.read(place.path, first)
-        except KeyError as error:
-            raise DataError("is not in the archive any more") from error
+        path, name = self._plain(place)
+        return ZipFiles(path)(name, first) if name else read_file(path, first)
 
-    def read_photo(self, places: list[PhotoPlace], first: int | None = None) -> bytes:
-        """Read a photo, from the first of its places where it still is.
+    def photo(self, places: list[PhotoPlace]) -> partial[bytes]:
+        """How a photo is read, from the first of its places where it still is.
 
         Args:
             places: Of one photo; one or more.
-            first: As for `read_file`; what a file's beginning is, is not checked.
 
         Returns:
-            Its bytes, the same as when it was found.
-
-        Raises:
-            DataError: When it is at none of them, or has changed; a clause.
+            As `FoundFile.read`; the bytes are the same as when it was found.
         """
-        for place in places:
-            try:
-                data = self.read(place, first)
-            except DataError as error:
-                problem = error
-                continue
-            if first is not None or hash_content(data) == place.id:
-                return data
-            problem = DataError("has changed since it was added; look for new photos there")
-        raise problem
+        return partial(read_known, places[0].id, tuple(map(self._plain, places)))
+
+    def _plain(self, place: PhotoPlace) -> tuple[Path, str]:
+        """A file and "", or an archive and a name in it."""
+        if self._photos.sources[place.source][1] == "zip":
+            return self.root(place.source), place.path
+        return self.file(place), ""
 
 
 def is_project(path: Path) -> bool:
@@ -307,7 +291,7 @@ def list_labeled(folder: Path) -> tuple[list[FoundFile], list[str]]:
         )
     reader = PlaceReader(folder, photos)
     found = [
-        FoundFile(reader.name(places[0]), partial(reader.read_photo, places), labels[id])
+        FoundFile(reader.name(places[0]), reader.photo(places), labels[id])
         for id, places in by_id.items()
         if id in labels
     ]
@@ -335,7 +319,7 @@ def list_photos(folder: Path) -> list[FoundFile]:
     photos, state = read_project(folder)
     reader = PlaceReader(folder, photos)
     return [
-        FoundFile(str(reader.file(places[0])), partial(reader.read_photo, places))
+        FoundFile(str(reader.file(places[0])), reader.photo(places))
         for id, places in photos.by_id().items()
         if not state.is_left_out(id)
     ]

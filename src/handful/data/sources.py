@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from handful.data.ignored import is_ignored, made_folders
-from handful.data.storage import FoundFile, ZipReader, read_file
+from handful.data.storage import FoundFile, ZipFiles, open_zip, read_file
 from handful.errors import DataError
 from handful.files.atomic import reason_of
 
@@ -30,7 +30,23 @@ class Listing:
     linked: dict[str, str] = field(default_factory=dict)
     repeated: Sequence[str] = ()
 
-    def kept(self, source: Path) -> "Listing":
+    def below(self, source: str) -> "Listing":
+        """The listing with whole paths, sorted.
+
+        Args:
+            source: What was listed.
+
+        Returns:
+            Each path begins with the source.
+        """
+        found = sorted(self.files, key=lambda file: file.path)
+        return Listing(
+            [replace(file, path=join(source, file.path)) for file in found],
+            unreadable={join(source, path): why for path, why in self.unreadable.items()},
+            repeated=[join(source, name) for name in self.repeated],
+        )
+
+    def kept(self, source: str | Path) -> "Listing":
         """The listing less what handful or another program made for itself.
 
         Args:
@@ -56,6 +72,21 @@ class Listing:
         files = [file for file in self.files if is_kept(file.parts)]
         empty = [path for path in self.empty if is_kept(PurePosixPath(path).parts)]
         return replace(self, files=files, empty=empty)
+
+
+def join(source: str, path: str) -> str:
+    """Put a path after what it is relative to.
+
+    Args:
+        source: A path or an address.
+        path: Relative to it; "" for itself.
+
+    Returns:
+        Both as one, as the system or the address writes it.
+    """
+    if "://" in source:
+        return f"{source.rstrip('/')}/{path}" if path else source
+    return str(Path(source, path))
 
 
 def list_folder(root: Path) -> Listing:
@@ -119,12 +150,12 @@ def list_zip(path: Path) -> Listing:
     Raises:
         DataError: When it is damaged or unsafe, or holds what handful made.
     """
-    reader = ZipReader(path)
+    reader = open_zip(path)
     if "[Content_Types].xml" in reader.members or path.suffix.lower() in (".ods", ".numbers"):
         raise DataError(
             f"{path} is an office document, whose tables and photos are not read; save a table "
             "as CSV UTF-8, and photos as files."
         )
-    files = [FoundFile(name, partial(reader.read, name)) for name in sorted(reader.members)]
+    files = [FoundFile(name, partial(ZipFiles(path), name)) for name in sorted(reader.members)]
     files = [file for file in files if not any(map(is_ignored, file.parts))]
     return Listing(files, repeated=reader.repeated).kept(path)

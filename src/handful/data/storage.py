@@ -7,12 +7,13 @@ what it seems.
 
 import errno
 import hashlib
+import os
 import threading
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 from handful.errors import DataError
@@ -20,6 +21,7 @@ from handful.files.atomic import open_regular, read_regular, reason_of
 from handful.forks import start_anew_in_children
 
 MAX_PICTURE_BYTES = 200_000_000
+_ARCHIVES_OPEN = 16
 _MAX_RATIO = 200  # deflate's best on a picture is far below; a bomb's is about 1,000
 
 
@@ -30,7 +32,7 @@ class FoundFile:
     Args:
         path: Relative to what was given, with forward slashes.
         read: From nothing to its bytes, or with `first` to so many of the first of them; DataError
-            where they cannot be had.
+            where they cannot be had. Its function and arguments are plain: it can be pickled.
         class_name: The class that it is of; "" where that is not known.
         split: The part: "train", "validation", "test" or "".
         group: What a table says that it belongs together with.
@@ -171,6 +173,88 @@ class ZipReader:
             with open_regular(self.path):
                 self._opened = zipfile.ZipFile(self.path)
         return self._opened
+
+
+@lru_cache(_ARCHIVES_OPEN)
+def _reader(path: Path, _stamp: tuple[int, int]) -> ZipReader:
+    return ZipReader(path)
+
+
+def open_zip(path: Path) -> ZipReader:
+    """Open an archive, or go on with what a process has open, as long as the file is the same.
+
+    Args:
+        path: The archive.
+
+    Returns:
+        It, opened.
+
+    Raises:
+        DataError: As `ZipReader` does.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({reason_of(error)}).") from error
+    return _reader(path, (status.st_mtime_ns, status.st_size))
+
+
+@dataclass(frozen=True)
+class ZipFiles:
+    """Reads files in a zip, by name, in whatever process: it is a plain value.
+
+    Args:
+        path: The archive.
+    """
+
+    path: Path
+
+    def __call__(self, name: str, first: int | None = None) -> bytes:
+        """Read a file.
+
+        Args:
+            name: Its name in the archive.
+            first: As for `ZipReader.read`.
+
+        Returns:
+            Its bytes.
+
+        Raises:
+            DataError: When it cannot be read; a clause.
+        """
+        try:
+            return open_zip(self.path).read(name, first)
+        except KeyError as error:
+            raise DataError("is not in the archive any more") from error
+
+
+def read_known(
+    content_hash: str, places: Iterable[tuple[Path, str]], first: int | None = None
+) -> bytes:
+    """Read a photo from the first of its places where it still is.
+
+    Args:
+        content_hash: Of its bytes.
+        places: One or more: a file and "", or an archive and a name in it.
+        first: As for `read_file`; what a file's beginning is, is not checked.
+
+    Returns:
+        Its bytes, the same as when it was found.
+
+    Raises:
+        DataError: When it is at none of them, or has changed; a clause.
+    """
+    problem = DataError("is nowhere")
+    for path, name in places:
+        try:
+            data = ZipFiles(path)(name, first) if name else read_file(path, first)
+        except DataError as error:
+            problem = error
+            continue
+        if first is not None or hash_content(data) == content_hash:
+            return data
+        problem = DataError("has changed since it was added; look for new photos there")
+    raise problem
 
 
 def _plain_names(members: Sequence[zipfile.ZipInfo]) -> list[str]:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +32,10 @@ from handful.data.metadata import (
     unpack_metadata,
 )
 from handful.data.storage import hash_content
+from handful.engines.engine import in_groups
 from handful.features.extractor import BATCH_SIZE, FeatureExtractor
 from handful.files.cache import content_key
 
-_Item = TypeVar("_Item")
 View = int | str  # 0 the image, 1, 2, ... drawn views, "mirror" its mirror image
 
 _READABLE = b"F"
@@ -258,26 +257,12 @@ def embed_pixels(images: Iterable[NDArray[np.uint8]], spec: EmbeddingSpec) -> ND
     """
     groups = [
         [PreparedImage(_views(image, spec, ""), None, 0.0) for image in group]
-        for group in in_groups(list(images))
+        for group in in_groups(images, BATCH_SIZE)
     ]
     with ThreadPoolExecutor(num_workers(), thread_name_prefix="embed") as pool:
         found = pool.map(lambda group: embed_prepared(group, spec.extractor), groups)
         rows = [image.vectors for group in found for image in group]
     return np.reshape(rows, (len(rows), len(spec.views), spec.embedding_dim)).astype(np.float32)
-
-
-def in_groups(items: Sequence[_Item]) -> list[Sequence[_Item]]:
-    """Cut a list into groups that are embedded at once; what is left over joins the last.
-
-    Args:
-        items: What stands for images.
-
-    Returns:
-        Groups of `BATCH_SIZE`, the last less than twice as large; fewer items are one group.
-    """
-    starts = range(0, max(1, len(items) - BATCH_SIZE + 1), BATCH_SIZE)
-    ends = [*starts[1:], len(items)]
-    return [items[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def _views(image: NDArray[np.uint8], spec: EmbeddingSpec, content: str) -> list[NDArray[np.uint8]]:

@@ -1,19 +1,16 @@
 """The vectors of an index's images, each computed once and kept by content.
 
-Twice as many threads as cores each take a few images, decode them and wait for their inference, so
-that decoding and the network overlap.
+An engine computes them. Its threads, two a core, each take a few images, decode them and wait for
+their inference, so that decoding and the network overlap.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.cores import num_workers
 from handful.data.decoding import (
     FINGERPRINT_SIDE,
     Cost,
@@ -21,20 +18,22 @@ from handful.data.decoding import (
     check_cost,
     decoded_megapixels,
 )
-from handful.data.index import ImageIndex
+from handful.data.index import ImageIndex, read_unchanged
 from handful.data.metadata import MEASURES, FileMetadata
+from handful.engines.engine import Engine, LocalEngine, in_groups
 from handful.errors import CostError, DataError
 from handful.features.embed import (
     EmbeddedImage,
     EmbeddingSpec,
     ImageScan,
     PreparedImage,
+    View,
     embed_prepared,
-    in_groups,
     mean_view,
     prepare_one,
 )
 from handful.features.parquet_store import ParquetStore
+from handful.features.portable import PortableSpec
 from handful.features.store import EmbeddingStore, SqliteStore
 from handful.files.atomic import MALFORMED
 from handful.files.tensors import chosen_rows, empty_array
@@ -108,6 +107,7 @@ def embed_index(
     *,
     store: EmbeddingStore | None = None,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> EmbeddingTable:
     """Embed every image of an index, taking from the store what is there.
 
@@ -116,11 +116,12 @@ def embed_index(
         spec: What to compute of each.
         store: Where to look and keep; None computes everything.
         progress: Called with (images done, images in all) as the work goes on.
+        engine: What computes; None takes threads of this process.
 
     Returns:
         The table; undecodable images are listed in it and are no error here.
     """
-    return _Work(index, spec, store).run(progress)
+    return _Filling(index, spec, store).run(engine or LocalEngine(), progress)
 
 
 def scan_index(
@@ -129,6 +130,7 @@ def scan_index(
     *,
     store: EmbeddingStore | None = None,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> EmbeddingTable:
     """Decode every image without a network: which are readable, and what they look like.
 
@@ -137,12 +139,13 @@ def scan_index(
         max_megapixels: Larger images are rejected by their header.
         store: Where to look and keep; None decodes everything.
         progress: Called with (images done, images in all).
+        engine: As for `embed_index`.
 
     Returns:
         A table with empty embeddings, (N, 0, 0).
     """
     spec = EmbeddingSpec(None, DecodeSettings(max_megapixels=max_megapixels), views=())
-    return embed_index(index, spec, store=store, progress=progress)
+    return embed_index(index, spec, store=store, progress=progress, engine=engine)
 
 
 @dataclass(frozen=True)
@@ -153,11 +156,54 @@ class _Refusal:
     is_lasting: bool
 
 
-# A few rows, each with what is to be computed.
-_Group = Sequence[tuple[int, EmbeddingSpec]]
+@dataclass(frozen=True)
+class _Task:
+    """What is to be computed of an image.
+
+    Args:
+        read: From nothing to its bytes.
+        content_hash: Of the bytes that are expected.
+        views: The views that are missing.
+        scans: Whether it is to be scanned.
+    """
+
+    read: partial[bytes]
+    content_hash: str
+    views: tuple[View, ...]
+    scans: bool
 
 
-class _Work:
+@dataclass(frozen=True)
+class _Computing:
+    """Computes what is missing of images, wherever an engine wants it."""
+
+    portable: PortableSpec
+
+    def __call__(self, group: Sequence[_Task]) -> list[EmbeddedImage | _Refusal]:
+        """Work on a few rows: each is decoded by itself, and they are embedded at once."""
+        prepared = [self._prepare(task) for task in group]
+        images = [image for image in prepared if isinstance(image, PreparedImage)]
+        embedded = iter(embed_prepared(images, self.portable.spec.extractor))
+        return [image if isinstance(image, _Refusal) else next(embedded) for image in prepared]
+
+    def give_up(self, item: _Task, reason: str) -> _Refusal:
+        return _Refusal(reason, False)
+
+    def _prepare(self, task: _Task) -> PreparedImage | _Refusal:
+        try:
+            data = read_unchanged(task.read, task.content_hash)
+        except DataError as error:
+            return _Refusal(str(error), False)
+        try:
+            return prepare_one(
+                data, replace(self.portable.spec, views=task.views, scans=task.scans)
+            )
+        except DataError as error:
+            for_now = isinstance(error, CostError) or isinstance(error.__cause__, MemoryError)
+            return _Refusal(str(error), not for_now)
+
+
+class _Filling:
     """The table being filled, with the keys under which its parts are kept."""
 
     def __init__(
@@ -174,39 +220,44 @@ class _Work:
         self.rejected: dict[int, str] = {}
         self.unkept: dict[int, EmbeddedImage | _Refusal] = {}
 
-    def run(self, progress: Progress | None) -> EmbeddingTable:
+    def run(self, engine: Engine, progress: Progress | None) -> EmbeddingTable:
         """Do what the store does not hold, keeping results every few hundred images."""
         self._take_from_store()
         rows = self._missing()
-        missing = ((row, self._wanted(row)) for row in rows)
+        groups = in_groups(map(self._task, rows), engine.group_size)
         hits = int(self.have.sum())
         if self.spec.extractor is None:
             hits = len(self.index) - len(rows)
         num_images = len(self.index)
         num_done, num_computed, seconds = num_images - len(rows), 0, 0.0
         try:
-            for row, result in _in_threads(self._compute, missing, len(rows)):
-                num_done += 1
-                self.unkept[row] = result
-                if isinstance(result, _Refusal):
-                    self.rejected[row] = result.reason
-                else:
-                    places = ~self.have[row]
-                    num_computed += int(places.sum()) if self.spec.extractor else 1
-                    seconds += result.decode_seconds
-                    self.embeddings[row, places] = result.vectors
-                    if result.scan is not None:
-                        self._show(row, result.scan)
-                if len(self.unkept) >= _ROWS_A_COMMIT:
-                    self._keep()
-                if progress is not None:
-                    progress(num_done, num_images)
+            for number, results in engine.map(_Computing(PortableSpec(self.spec)), groups):
+                for place, result in enumerate(results, number * engine.group_size):
+                    num_done += 1
+                    if isinstance(result, EmbeddedImage):
+                        num_computed += len(result.vectors) if self.spec.extractor else 1
+                        seconds += result.decode_seconds
+                    self._take(rows[place], result)
+                    if len(self.unkept) >= _ROWS_A_COMMIT:
+                        self._keep()
+                    if progress is not None:
+                        progress(num_done, num_images)
         finally:
             # Also when interrupted: what was computed is not computed again.
             self._keep()
         if progress is not None:
             progress(num_images, num_images)
         return self._table(hits, num_computed, seconds)
+
+    def _take(self, row: int, result: EmbeddedImage | _Refusal) -> None:
+        """Put what came of an image into the table."""
+        self.unkept[row] = result
+        if isinstance(result, _Refusal):
+            self.rejected[row] = result.reason
+            return
+        self.embeddings[row, ~self.have[row]] = result.vectors
+        if result.scan is not None:
+            self._show(row, result.scan)
 
     def _table(self, hits: int, misses: int, seconds: float) -> EmbeddingTable:
         return EmbeddingTable(
@@ -295,35 +346,15 @@ class _Work:
             if row not in self.rejected and (metadata is None or not whole[row])
         ]
 
-    def _wanted(self, row: int) -> EmbeddingSpec:
+    def _task(self, row: int) -> _Task:
         """What is to be computed of an image."""
         places = np.flatnonzero(~self.have[row])
-        return replace(
-            self.spec,
-            views=tuple(self.spec.views[place] for place in places),
-            scans=self.spec.scans and self.metadata[row] is None,
+        return _Task(
+            self.index.readers[row],
+            self.index.content_hashes[row],
+            tuple(self.spec.views[place] for place in places),
+            self.spec.scans and self.metadata[row] is None,
         )
-
-    def _compute(self, group: _Group) -> list[tuple[int, EmbeddedImage | _Refusal]]:
-        """Work on a few rows: each is decoded by itself, and they are embedded at once."""
-        prepared = {row: self._prepare(row, spec) for row, spec in group}
-        images = [image for image in prepared.values() if isinstance(image, PreparedImage)]
-        embedded = iter(embed_prepared(images, self.spec.extractor))
-        return [
-            (row, image if isinstance(image, _Refusal) else next(embedded))
-            for row, image in prepared.items()
-        ]
-
-    def _prepare(self, row: int, spec: EmbeddingSpec) -> PreparedImage | _Refusal:
-        try:
-            data = self.index.read(row)
-        except DataError as error:
-            return _Refusal(str(error), False)
-        try:
-            return prepare_one(data, spec)
-        except DataError as error:
-            for_now = isinstance(error, CostError) or isinstance(error.__cause__, MemoryError)
-            return _Refusal(str(error), not for_now)
 
     def _keep(self) -> None:
         """Commit what was computed since the last time."""
@@ -344,23 +375,3 @@ class _Work:
                 scans[scan_key] = _REJECTED + reason
         self.store.put_many(vectors)
         self.store.put_scans(scans)
-
-
-def _in_threads(
-    compute: Callable[[_Group], list[tuple[int, EmbeddedImage | _Refusal]]],
-    missing: Iterator[tuple[int, EmbeddingSpec]],
-    count: int,
-) -> Iterator[tuple[int, EmbeddedImage | _Refusal]]:
-    """Compute rows in threads, in order and a few ahead: little to cancel, or to hold in memory."""
-    groups = (list(islice(missing, len(places))) for places in in_groups(range(count)))
-    pending: deque[Future[list[tuple[int, EmbeddedImage | _Refusal]]]] = deque()
-    with ThreadPoolExecutor(num_workers(), thread_name_prefix="embed") as pool:
-        try:
-            while True:
-                while len(pending) < 2 * num_workers() and (group := next(groups, None)):
-                    pending.append(pool.submit(compute, group))
-                if not pending:
-                    return
-                yield from pending.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)

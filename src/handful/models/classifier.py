@@ -21,6 +21,7 @@ from handful.data.decoding import DecodeSettings, decode, resize
 from handful.data.index import ImageIndex, RejectedFile, load_unlabeled
 from handful.data.inputs import Pictures, in_memory, is_path, listed
 from handful.display import Shown
+from handful.engines.engine import Engine
 from handful.errors import DataError, ModelFileError, UsageError
 from handful.features.conversion import FrozenNetwork
 from handful.features.devices import network_of, on_device
@@ -219,6 +220,7 @@ class Classifier(Shown):
         *,
         error_rate: float | None = None,
         coverage: float | None = None,
+        engine: Engine | None = None,
     ) -> Predictions:
         """Predict one photo or several: given by path, as bytes, or as pictures in memory.
 
@@ -231,6 +233,7 @@ class Classifier(Shown):
                 smallest that they can, which `abstain_at` tells.
             coverage: Give each photo a set of classes, such that this share of the sets holds
                 the right one, such as 0.95; where so few photos cannot show that, all classes.
+            engine: Who embeds photos given by path; None takes threads of this process.
 
         Returns:
             One prediction a photo, in order, a list also for a single one; a folder's photos are
@@ -242,7 +245,7 @@ class Classifier(Shown):
             UsageError: When something is no photo at all, there are no images, or an array is
                 of another kind.
         """
-        paths, probabilities, unlike = self._answers(images)
+        paths, probabilities, unlike = self._answers(images, engine)
         return self.name_predictions(
             paths, probabilities, unlike, error_rate=error_rate, coverage=coverage
         )
@@ -263,7 +266,7 @@ class Classifier(Shown):
         return self._answers(images)[1]
 
     def _answers(
-        self, images: Pictures
+        self, images: Pictures, engine: Engine | None = None
     ) -> tuple[list[str], NDArray[np.float64], NDArray[np.bool_] | None]:
         """Names, probabilities and flags of photos, in order."""
         given = listed(images)
@@ -276,7 +279,7 @@ class Classifier(Shown):
         for are_paths, some in groupby(numbered, key=lambda numbered: is_path(numbered[1])):
             if are_paths:
                 index = load_unlabeled([os.fspath(image) for _, image in some])
-                table = embed_index(index, self.spec)
+                table = embed_index(index, self.spec, engine=engine)
                 paths += [index.paths[row] for row in table.readable]
                 embeddings.append(table.mean[table.readable])
                 rejected += index.without(table.rejected).rejected
@@ -318,6 +321,7 @@ class Classifier(Shown):
         store: EmbeddingStore | None = None,
         progress: Progress | None = None,
         scans: bool = False,
+        engine: Engine | None = None,
     ) -> IndexPredictions:
         """Predict the photos of an index, going on past those that cannot be decoded.
 
@@ -326,12 +330,13 @@ class Classifier(Shown):
             store: Where embeddings are looked up and kept; None computes all.
             progress: Called with (photos done, photos in all).
             scans: Whether to make thumbnails too.
+            engine: Who embeds; None takes threads of this process.
 
         Returns:
             Probabilities and the index without the undecodable photos.
         """
         spec = replace(self.spec, scans=scans)
-        table = embed_index(index, spec, store=store, progress=progress)
+        table = embed_index(index, spec, store=store, progress=progress, engine=engine)
         kept = table.readable
         probabilities = np.zeros((0, len(self.class_names)))
         unlike = None

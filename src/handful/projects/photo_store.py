@@ -136,7 +136,7 @@ class PhotoStore:
             DataError: When it is gone or has changed; a clause.
             UsageError: When there is no such photo.
         """
-        return self._reader.read_photo(self._places(id))
+        return self._reader.photo(self._places(id))()
 
     def add_source(self, path: str | Path, progress: Progress | None = None) -> Added:
         """Take the photos of a folder, an archive or a file, where they lie.

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from handful.data.index import ImageIndex, sort_key
@@ -184,7 +183,7 @@ class Project(PhotoStore):
             cancelled: Asked after each; True stops.
         """
         by_id = self._current()[1]
-        readers = {id: partial(self._reader.read_photo, by_id[id]) for id in by_id}
+        readers = {id: self._reader.photo(by_id[id]) for id in by_id}
         for id, reason in self.thumbnails.fill(readers, progress, cancelled=cancelled).items():
             try:
                 readers[id]()
@@ -294,7 +293,7 @@ class Project(PhotoStore):
             tuple(photo.id for photo in photos),
             (),
             (),
-            tuple(partial(self._reader.read_photo, by_id[photo.id]) for photo in photos),
+            tuple(self._reader.photo(by_id[photo.id]) for photo in photos),
         )
 
     def _labeled(self) -> list[LabeledPhoto]:
@@ -305,7 +304,7 @@ class Project(PhotoStore):
                 self._reader.file(place := by_id[photo.id][0]),
                 self._list.sources[place.source][1] != "zip",
                 labels[photo.id],
-                partial(self._reader.read_photo, by_id[photo.id]),
+                self._reader.photo(by_id[photo.id]),
             )
             for photo in photos
             if photo.id in labels

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.data.decoding import FINGERPRINT_SIDE
+from handful.data.remote import url_of
 from handful.data.splits import Split
 from handful.errors import DataError
 from handful.evaluation.evaluation import Evaluation, score
@@ -51,7 +52,7 @@ def write_metadata(run: "Run", folder: Path) -> None:
     metadata = {
         "format": _FORMAT,
         "format_version": _VERSION,
-        "photos": str(run.photos.resolve()),
+        "photos": url_of(run.photos) or str(run.photos.resolve()),
         "data_digest": run.split.index.digest(),
         "config": asdict(run.config),
         "split_given": run.split_given,

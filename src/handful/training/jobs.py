@@ -14,6 +14,7 @@ from handful.checks.labels import LabelReview
 from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
 from handful.data.splits import Split
+from handful.engines.engine import Engine
 from handful.evaluation.learning_curve import LearningCurve
 from handful.evaluation.resampling import Resampling
 from handful.features.embed import EmbeddingSpec
@@ -150,6 +151,7 @@ class TrainingJob:
         custom: What the user brings: a network, a loss, metrics, callbacks.
         embedded: Where a head is fitted to a frozen network: the photos' embeddings, which came
             out of the pass that looked for near-duplicates; else None.
+        engine: Who embeds photos; None takes threads of this process.
     """
 
     split: Split
@@ -160,6 +162,7 @@ class TrainingJob:
     reporter: Reporter
     custom: CustomObjects = field(default_factory=CustomObjects)
     embedded: EmbeddedImages | None = None
+    engine: Engine | None = None
 
     def key(self, recipe: Recipe, network: "keras.Model") -> str:
         """Identity of a training: photos, parts, recipe, seed, shapes of the network.
@@ -209,7 +212,13 @@ class TrainingJob:
         """
         index = self.split.index if rows is None else self.split.index.select(rows)
         with self.reporter.phase("embed"):
-            return embed_index(index, spec, store=self.store, progress=self.reporter.progress)
+            return embed_index(
+                index,
+                spec,
+                store=self.store,
+                progress=self.reporter.progress,
+                engine=self.engine,
+            )
 
     def fit_head(self, table: EmbeddingTable, rows: NDArray[np.int64]) -> LinearHead:
         """Fit a head to some of the photos.

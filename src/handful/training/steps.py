@@ -11,6 +11,7 @@ from handful.data.index import ImageIndex
 from handful.data.near_duplicates import ALL_PAIRS, near_duplicate_pairs
 from handful.data.splits import Split, assign_parts, join_split
 from handful.display import job_reporter
+from handful.engines.engine import Engine
 from handful.errors import DataError
 from handful.features.devices import suited_precision
 from handful.features.embed import EmbeddingSpec
@@ -187,6 +188,7 @@ def embed_images(
     store: EmbeddingStore | None,
     reporter: Reporter,
     split: Split | None = None,
+    engine: Engine | None = None,
 ) -> tuple[ImageIndex, EmbeddedImages]:
     """Embed photos for a head, and see in the same pass what they look like.
 
@@ -196,6 +198,7 @@ def embed_images(
         store: Where embeddings are looked up and kept, or None.
         reporter: Told of the phases "convert" and "embed".
         split: A split that the photos were given in, or None.
+        engine: Who embeds; None takes threads of this process.
 
     Returns:
         The photos that can be decoded, and their embeddings.
@@ -206,7 +209,7 @@ def embed_images(
     """
     metadata, spec = open_backbone(config, reporter)
     with reporter.phase("embed"):
-        table = embed_index(index, spec, store=store, progress=reporter.progress)
+        table = embed_index(index, spec, store=store, progress=reporter.progress, engine=engine)
     index, table = keep_readable(index, table, split)
     return index, EmbeddedImages(metadata, spec, table)
 
@@ -217,6 +220,7 @@ def scan_images(
     store: EmbeddingStore | None,
     reporter: Reporter,
     split: Split | None = None,
+    engine: Engine | None = None,
 ) -> tuple[ImageIndex, EmbeddingTable]:
     """Decode photos for what is told without a network: thumbnails, sizes, sharpness.
 
@@ -226,6 +230,7 @@ def scan_images(
         store: Where results are looked up and kept, or None.
         reporter: Told of the phase "decode".
         split: A split that the photos were given in, or None.
+        engine: Who decodes; None takes threads of this process.
 
     Returns:
         The photos that can be decoded, and what was seen of them.
@@ -234,5 +239,11 @@ def scan_images(
         DataError: When photos of a given split cannot be decoded.
     """
     with reporter.phase("decode"):
-        table = scan_index(index, config.max_megapixels, store=store, progress=reporter.progress)
+        table = scan_index(
+            index,
+            config.max_megapixels,
+            store=store,
+            progress=reporter.progress,
+            engine=engine,
+        )
     return keep_readable(index, table, split)

@@ -3,19 +3,47 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 from handful.data.index import load_unlabeled
 from handful.data.inputs import Picture, Pictures, is_path, listed, path_of
+from handful.engines.choice import open_engine
+from handful.engines.engine import Engine
 from handful.errors import UsageError
 from handful.models import activation_maps
 from handful.models.activation_maps import Explanation, overlay_places, save_overlay
 from handful.models.calibration import USUAL_ERROR_RATE
 from handful.models.classifier import Classifier, Predictions
 from handful.run_store.store import AnyRun, RunStore
+from handful.workflows.answers import PhotoAnswers, write_answers
 from handful.workflows.sorting import check_sorting_folder, sort_photos
 
 
+@overload
+def predict(
+    run: Classifier | AnyRun,
+    images: Pictures,
+    *,
+    abstain: bool = ...,
+    error_rate: float | None = ...,
+    coverage: float | None = ...,
+    device: str = ...,
+    sort_into: str | Path | None = ...,
+    output: None = ...,
+    engine: Engine | str = ...,
+) -> Predictions: ...
+@overload
+def predict(
+    run: Classifier | AnyRun,
+    images: Pictures,
+    *,
+    abstain: bool = ...,
+    error_rate: float | None = ...,
+    coverage: float | None = ...,
+    device: str = ...,
+    output: str | Path,
+    engine: Engine | str = ...,
+) -> PhotoAnswers: ...
 def predict(
     run: Classifier | AnyRun,
     images: Pictures,
@@ -25,7 +53,9 @@ def predict(
     coverage: float | None = None,
     device: str = "auto",
     sort_into: str | Path | None = None,
-) -> Predictions:
+    output: str | Path | None = None,
+    engine: Engine | str = "local",
+) -> Predictions | PhotoAnswers:
     """Classify one photo or several; for many calls, keep a `Classifier`.
 
     Args:
@@ -40,14 +70,19 @@ def predict(
         sort_into: Folder to copy the photos into, sorted into a folder for each class; with
             `abstain` those that are not sure are in "not sure" and "unusual". Nothing is moved or
             overwritten. The photos must be given by path.
+        output: Folder to write the answers to, as Parquet, for any number of photos given by
+            path; see `write_answers`. Photos that cannot be read are rows with a reason there.
+        engine: Who computes: "local" is this process, "ray" the cluster that `RAY_ADDRESS` names,
+            or processes of this machine. For those given by path.
 
     Returns:
-        One prediction a photo, in order.
+        One prediction a photo, in order; with `output` what was written.
 
     Raises:
         DataError: When a photo cannot be read, or several runs begin so.
+        MissingExtraError: When an engine, or what writes Parquet, is not installed.
         ModelFileError: When the classifier cannot be read.
-        OutputError: When `sort_into` holds other files, or cannot be written.
+        OutputError: When `sort_into` or `output` holds other files, or cannot be written.
         UsageError: When something is no run or no photo; when `sort_into` is inside a folder of
             the photos, or a photo has no path.
 
@@ -59,11 +94,23 @@ def predict(
     if abstain and error_rate is None:
         error_rate = USUAL_ERROR_RATE
     folder = None if sort_into is None else Path(sort_into)
-    sources = [] if folder is None else _paths(images)
+    if folder is not None and output is not None:
+        raise UsageError("`sort_into` is given beside `output`; leave one of the two out.")
+    sources = [] if folder is None and output is None else _paths(images)
     if folder is not None:
         check_sorting_folder(folder, sources)
     classifier = RunStore().classifier(run, device)
-    found = classifier.predict(images, error_rate=error_rate, coverage=coverage)
+    if output is not None:
+        return write_answers(
+            classifier,
+            sources,
+            path_of(output, "output", "a path"),
+            error_rate=error_rate,
+            coverage=coverage,
+            engine=engine,
+        )
+    with open_engine(engine) as opened:
+        found = classifier.predict(images, error_rate=error_rate, coverage=coverage, engine=opened)
     if folder is not None:
         sort_photos(load_unlabeled(sources), found, folder)
     return found
@@ -73,7 +120,9 @@ def _paths(images: Pictures) -> list[Path]:
     """Where photos lie, all of which must be files."""
     given = listed(images)
     if not all(map(is_path, given)):
-        raise UsageError("`sort_into` copies files, and a photo was given without one; give paths.")
+        raise UsageError(
+            "`sort_into` and `output` take files, and a photo was given without one; give paths."
+        )
     return [Path(os.fspath(image)) for image in given]
 
 

@@ -14,6 +14,8 @@ from handful.data.inputs import path_of
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import Split, duplicate_groups, read_manifest, write_manifest
 from handful.display import job_reporter
+from handful.engines.choice import open_engine
+from handful.engines.engine import Engine
 from handful.errors import DataError, UsageError
 from handful.evaluation.evaluation import Evaluation, score
 from handful.features.keras_runtime import require_keras
@@ -51,6 +53,7 @@ def train(
     callbacks: Sequence[Any] = (),
     resume: bool = False,
     use_cache: EmbeddingStore | bool = True,
+    engine: Engine | str = "local",
     measure_speed: bool = False,
     reporter: Reporter | None = None,
     store: RunKeeper | None = None,
@@ -60,8 +63,8 @@ def train(
 
     Args:
         photos: Class folders, `train/` and `validation/` (and `test/`) of them, a zip of
-            either, or a CSV with the columns path,label[,split][,group]. Or a split of photos,
-            which is taken as it is.
+            either, or a CSV with the columns path,label[,split][,group]; folders may lie in a
+            bucket, such as "s3://bucket/photos". Or a split of photos, which is taken as it is.
         config: What to make; None takes the defaults.
         output: Folder to write the run to: report, classifier, run.json. None takes runs/NAME, or
             the next that is free; False writes nothing. While a network trains, its state after
@@ -83,6 +86,9 @@ def train(
         resume: Go on from the checkpoint of `output`, where there is one; without `output`, with
             the latest training on these photos that did not end.
         use_cache: Look embeddings up and keep them, in the user's own store; or a store to use.
+        engine: Who reads, decodes and embeds the photos: "local" is this process, "ray" the
+            cluster that `RAY_ADDRESS` names, or processes of this machine; or an engine. The run is
+            the same.
         measure_speed: Time prediction too, see `Run.photos_per_second`.
         reporter: Told how far it is, and how long training will take, before it begins. Cancelled
             once an epoch is done, it gives the run of an interrupted training. None shows bars in
@@ -96,8 +102,8 @@ def train(
 
     Raises:
         DataError: When no classifier can be made of the photos; says why.
-        MissingExtraError: When the strategy needs Keras, or what it computes with, and it is not
-            installed.
+        MissingExtraError: When the strategy needs Keras, or what it computes with, or the engine
+            Ray, and it is not installed.
         WeightsError: When the backbone's weights are missing or wrong.
         TrainingError: When training diverges.
         OutputError: When the output exists or cannot be written.
@@ -132,9 +138,11 @@ def train(
         begun = (store or RunStore()).new(path, resume=resume and recipe is not None)
     with begun as draft:
         checkpoint = None if draft is None or recipe is None else draft.checkpoint
-        with open_store(use_cache) as kept:
-            parts, table, embedded = _split(photos, config, split, kept, reporter)
-            job = TrainingJob(parts, config, checkpoint, resume, kept, reporter, custom, embedded)
+        with open_store(use_cache) as kept, open_engine(engine) as opened:
+            parts, table, embedded = _split(photos, config, split, kept, reporter, opened)
+            job = TrainingJob(
+                parts, config, checkpoint, resume, kept, reporter, custom, embedded, opened
+            )
             run = _make_run(job, train_strategy(job), table)
         if measure_speed:
             run = replace(run, photos_per_second=_prediction_speed(run))
@@ -229,6 +237,7 @@ def _split(
     manifest: str | Path | None,
     store: EmbeddingStore | None,
     reporter: Reporter,
+    engine: Engine,
 ) -> tuple[Split, EmbeddingTable, EmbeddedImages | None]:
     """Split the photos by what they look like; for a head they are embedded in the same pass."""
     given, known = photos if isinstance(photos, Split) else None, {}
@@ -238,14 +247,16 @@ def _split(
         known = read_manifest(place, dropped="train" if config.drop_leaks else None)
     with reporter.phase("index"):
         index = (
-            photos.index if isinstance(photos, Split) else load_fixed_index(photos, config.fixes)
+            photos.index
+            if isinstance(photos, Split)
+            else load_fixed_index(photos, config.fixes, engine=engine)
         )
     embedded = None
     if chosen_recipe(config) is None:
-        index, embedded = embed_images(index, config, store, reporter, given)
+        index, embedded = embed_images(index, config, store, reporter, given, engine)
         table = embedded.table
     else:
-        index, table = scan_images(index, config, store, reporter, given)
+        index, table = scan_images(index, config, store, reporter, given, engine)
     return split_images(index, table, config, known, given, reporter), table, embedded
 
 
