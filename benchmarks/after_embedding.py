@@ -9,6 +9,7 @@ Memory is the process's own: what lies in files, the system can drop.
 `--against` fits the head once more with all vectors in memory, and compares accuracies.
 
     python benchmarks/after_embedding.py PHOTOS... [--sizes 10000 100000 1000000] [--against 200000]
+    python benchmarks/after_embedding.py PHOTOS... --sizes 1000000 --drawn FOLDER [--head-only]
 """
 
 import argparse
@@ -28,6 +29,7 @@ from handful.config import TrainConfig
 from handful.data.columns import DigestColumn, NameColumn, TextColumn
 from handful.data.decoding import DecodeSettings
 from handful.data.index import ImageIndex
+from handful.data.splits import assign_parts
 from handful.evaluation.evaluation import score
 from handful.features.embed import EmbeddingSpec
 from handful.features.extractor import BackboneMetadata
@@ -70,6 +72,8 @@ def draw_vectors(path: Path, count: int, seed: int) -> tuple[NDArray[Any], NDArr
     scale = world.gamma(2, 0.3, DIM).astype(np.float32)
     base = np.abs(world.normal(0.5, 0.5, DIM)).astype(np.float32)
     labels = rng.integers(0, CLASSES, count)
+    if path.exists():
+        return np.memmap(path, np.float16, "r", shape=(count, DIM)), labels
     vectors = np.memmap(path, np.float16, "w+", shape=(count, DIM))
     for first in range(0, count, BLOCK):
         part = labels[first : first + BLOCK]
@@ -108,19 +112,30 @@ def accuracy(head: LinearHead, vectors: NDArray[Any], labels: NDArray[np.int64])
     return float((head.predict_proba(vectors).argmax(axis=1) == labels).mean())
 
 
-def run_size(folder: Path, greys: NDArray[np.uint8], count: int, against: int) -> None:
+def draw_prints(path: Path, photos: list[Path], count: int) -> NDArray[np.uint8]:
+    """Thumbnails (N, 1024) in a file."""
+    if path.exists():
+        return np.memmap(path, np.uint8, "r", shape=(count, 1024))
+    prints = np.memmap(path, np.uint8, "w+", shape=(count, 1024))
+    prints[:] = draw_thumbnails(read_greys(photos), count, 1 / 6)
+    prints.flush()
+    return prints
+
+
+def run_size(folder: Path, photos: list[Path], count: int, against: int, head_only: bool) -> None:
     """Draw so many photos, and do all that follows."""
     vectors, labels = draw_vectors(folder / "vectors", count, seed=1)
     test, truth = draw_vectors(folder / "test", TEST, seed=2)
-    prints = np.memmap(folder / "thumbnails", np.uint8, "w+", shape=(count, 1024))
-    prints[:] = draw_thumbnails(greys, count, 1 / 6)
-    prints.flush()
+    prints = draw_prints(folder / "thumbnails", photos, count)
     print(f"\n{count:,} photos; {own_memory():.0f} MB before\n")
     print("| step | seconds | of processor time | MB |\n|---|---|---|---|")
     index = measured("index", lambda: make_index(labels))
     table = EmbeddingTable(vectors[:, np.newaxis], prints, np.zeros((0, 18), np.float32), (None,))
     config = TrainConfig()
-    split = measured("near-duplicates and parts", lambda: split_images(index, table, config, {}))
+    if head_only:
+        split = assign_parts(index, ())
+    else:
+        split = measured("near-duplicates, parts", lambda: split_images(index, table, config, {}))
     metadata = BackboneMetadata("drawn", 224, DIM, license="", source="")
     spec = EmbeddingSpec(NoNetwork(), DecodeSettings(224))
     embedded = EmbeddedImages(metadata, spec, table)
@@ -152,15 +167,20 @@ def main() -> None:
     parser.add_argument("photos", type=Path, nargs="+")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--against", type=int, default=0, help="compare the head up to this size")
+    parser.add_argument("--drawn", type=Path, help="folder that keeps what one size drew")
+    parser.add_argument("--head-only", action="store_true", help="leave out near-duplicates")
     arguments = parser.parse_args()
     if len(arguments.sizes) == 1:
         with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as name:
-            greys = read_greys(arguments.photos)
-            run_size(Path(name), greys, arguments.sizes[0], arguments.against)
+            folder = arguments.drawn or Path(name)
+            folder.mkdir(parents=True, exist_ok=True)
+            options = arguments.sizes[0], arguments.against, arguments.head_only
+            run_size(folder, arguments.photos, *options)
         return
     print(machine(), flush=True)
     for size in arguments.sizes:
         command = [sys.executable, __file__, *map(str, arguments.photos), "--sizes", str(size)]
+        command += ["--head-only"] * arguments.head_only
         subprocess.run([*command, "--against", str(arguments.against)], check=True)
 
 

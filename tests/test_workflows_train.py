@@ -25,7 +25,7 @@ from handful.reports.run_report import write_run_report
 from handful.run_store.run import Run
 from handful.run_store.store import RunStore, checkpoint_path
 from handful.statistics.intervals import wilson_interval
-from handful.training import strategies
+from handful.training import strategies, transfer
 from handful.training.deployment import deploy
 from handful.workflows import train as train_workflow
 from reporters import Recorder, Stopper
@@ -53,6 +53,7 @@ def test_vectors_past_the_memory_for_them_are_read_in_blocks(
     assert whole.label_review is not None and whole.label_review.rows is None
     dim = whole.classifier.head.weights.shape[0]
     monkeypatch.setenv("HANDFUL_VECTOR_MEMORY", str(20 * 2 * dim * 4 / 1e6))
+    monkeypatch.setattr(transfer, "FEWEST_JUDGED", 20)
     run = train_workflow.train(photo_folder, output=tmp_path / "run", views=2)
     assert abs(run.evaluation.accuracy - whole.evaluation.accuracy) <= 0.1
     review, calibration = run.label_review, run.classifier.calibration

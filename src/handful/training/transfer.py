@@ -25,6 +25,8 @@ from handful.training.ladder import climb
 from handful.wording import list_names
 
 _ROWS_A_BLOCK = 4096
+# Photos that calibrate a head and have their labels reviewed, however little memory there is.
+FEWEST_JUDGED = 10_000
 _SAMPLED = (
     "Of {:,} training photos, too many to hold in memory, {:,} drawn at random calibrated the "
     'probabilities, set "not sure" and had their labels reviewed; the classifier has learned '
@@ -115,8 +117,10 @@ def _fit(
     judged = unlike = None
     reference = reference_of(taken(tested, split.train), groups, config.seed)
     if not fits_in_memory(views):
-        most = vector_memory() // (4 * int(np.prod(views.shape[1:])))
-        judged = judged_rows(labels, groups, most, config.seed)
+        # Judging holds their vectors four times: as read, standardized, and as five heads answer.
+        most = vector_memory() // (16 * int(np.prod(views.shape[1:])))
+        most = max(most, FEWEST_JUDGED)
+        judged = judged_rows(labels, groups, most, config.seed) if most < len(labels) else None
     rows = np.arange(len(labels)) if judged is None else judged
     if reference is not None:
         unlike = reference.unlike(
