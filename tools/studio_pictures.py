@@ -104,7 +104,9 @@ def take_results(page: object, folder: Path) -> None:
     page.get_by_text("is now Blight").first.wait_for()
     train(page)
     page.set_viewport_size({"width": WIDTH, "height": 1280})
-    page.wait_for_load_state("networkidle")
+    for image in page.locator(".photo-cards .frame img").all():
+        see = "(image) => image.naturalWidth > 0"
+        page.wait_for_function(see, arg=image.element_handle(), timeout=300_000)
     save_screen(page, folder / "studio-results.png")
 
 
@@ -116,7 +118,6 @@ def train(page: object) -> None:
     page.get_by_role("button", name="Cancel").wait_for(state="hidden", timeout=300_000)
     page.get_by_role("link", name="See the results").click()
     page.locator(".verdict").wait_for()
-    page.wait_for_load_state("networkidle")
 
 
 def save_screen(page: object, file: Path) -> None:
