@@ -7,27 +7,27 @@ import time
 from pathlib import Path
 from typing import Any
 
+from browsers import NEEDS_BROWSER, chromium, open_page, studio
 from conftest import draw_photo, write_photo
 from handful.projects.project import Project
 from handful.run_store.store import RunStore
 from handful.studio.jobs import JobFolder
-from test_studio_page import browser, go, open_page, pytestmark, studio  # noqa: F401
 
+pytestmark = NEEDS_BROWSER
 _PATIENCE = 300_000  # Keras is started four times
 _EPOCHS = 12  # of some 0.1 s: enough to be killed among them
 
 
 def test_a_network_is_trained_watched_killed_and_gone_on_with(
-    browser: Any,  # noqa: F811
     tmp_path: Path,
 ) -> None:
     for kind in ("round", "square"):
         for number in range(6):
             write_photo(tmp_path / "heap" / kind / f"{number}.png", draw_photo(kind, number))
-    with studio(tmp_path, "heap") as address:
+    with studio(tmp_path, "heap") as address, chromium() as browser:
         page, faults = open_page(browser, address)
         page.get_by_role("option").nth(11).wait_for()
-        go(page, "Train")
+        page.get_by_role("link", name="Train", exact=True).click()
         page.get_by_text("For students").click()
         page.get_by_label("Strategy").select_option("augmented")
         _move_a_slider(page)

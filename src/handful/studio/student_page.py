@@ -150,7 +150,7 @@ class _StudentPart:
         with ui.element("div").classes("curves"):
             for curve in found:
                 with ui.element("figure").classes("chart"):
-                    words("h3", curve.title)
+                    words("h2", curve.title)
                     ui.html(curve.svg, sanitize=False)
             words("p", _CURVES_CAPTION, "faint small")
 
