@@ -131,8 +131,12 @@ def take_train_picture(page: object, folder: Path) -> None:
     """Train a network for some epochs, and look at its curves and at views of a photo."""
     page.get_by_role("link", name="Train", exact=True).click()
     page.get_by_text("For students").click()
-    page.get_by_label("Recipe").select_option("keras-tutorial")
-    page.get_by_label("Strategy").select_option("augmented")
+    for field, value, epochs in (
+        ("Recipe", "keras-tutorial", "10"),
+        ("Strategy", "augmented", "100"),
+    ):
+        page.get_by_label(field).select_option(value)
+        page.get_by_placeholder(epochs, exact=True).wait_for()
     for name, value in (("Epochs", "12"), ("Image side, pixels", "64")):
         page.get_by_label(name).fill(value)
         page.get_by_label(name).press("Tab")
