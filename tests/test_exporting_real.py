@@ -8,7 +8,7 @@ import pytest
 
 from handful.config import TrainConfig
 from handful.data.decoding import DecodeSettings
-from handful.exporting import parity
+from handful.exporting import parity, trial_images
 from handful.exporting.export_jobs import export
 from handful.features.registry import build_body
 from handful.models.classifier import Classifier
@@ -61,6 +61,8 @@ def test_every_format_answers_as_handful_does(
     if (format, precision) in (("openvino", "bf16"), ("onnx", "int8")):
         # A head fitted to 100 photos is sensitive: more than 5 % of the answers move by 1e-2.
         monkeypatch.setattr(parity, "MAX_SHARE_ABOVE", 0.12)
+    if format == "keras":  # it computes operation by operation, half a second an image
+        monkeypatch.setattr(trial_images, "MAX_IMAGES", 16)
     run = real_runs[precision if precision == "int8" else "f32"]
     made = export(run, format, precision=precision, output=tmp_path / "out")
     images = pictures(SIZES)
@@ -133,6 +135,9 @@ def saved(
     ],
     indirect=["saved"],
 )
-def test_keras_applications_can_be_exported(saved: Path, format: str, tmp_path: Path) -> None:
+def test_keras_applications_can_be_exported(
+    saved: Path, format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_images, "NUM_DRAWN", 6)  # each size once
     made = export(saved, format, output=tmp_path / "out")
     assert made.parity.largest_difference_resized <= 1e-4

@@ -16,7 +16,7 @@ from handful.run_store.stored_run import StoredRun
 MAX_IMAGES = 64
 # Height and width of the drawn ones: usual, small, large, narrow, wide.
 _DRAWN_SIZES = ((375, 500), (120, 100), (768, 1024), (500, 60), (48, 640), (333, 333))
-_NUM_DRAWN = 12
+NUM_DRAWN = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class TrialImages:
     validation: ImageIndex | None = None
 
     def __len__(self) -> int:
-        return _NUM_DRAWN if self.index is None else len(self.index)
+        return NUM_DRAWN if self.index is None else len(self.index)
 
     def __iter__(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         if self.index is None:
@@ -107,7 +107,7 @@ def draw_images() -> Iterator[tuple[str, NDArray[np.uint8]]]:
         A name, and (H, W, 3) uint8 RGB.
     """
     rng = np.random.default_rng(0)
-    for number in range(_NUM_DRAWN):
+    for number in range(NUM_DRAWN):
         height, width = _DRAWN_SIZES[number % len(_DRAWN_SIZES)]
         coarse = rng.integers(0, 256, (6, 6, 3)).astype(np.float32)
         clouds = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
