@@ -155,7 +155,8 @@ def test_views_of_the_head_are_drawn_from_the_policy(
         transfer, "replace", lambda spec, **new: drawn.append(new) or real(spec, **new)
     )
     run = trained(photo_folder, TrainConfig(views=3, policy=POLICY))
-    assert [(new["views"], new["policy"]) for new in drawn] == [((1, 2), POLICY)]
+    views = [(new["views"], new["policy"]) for new in drawn if "policy" in new]
+    assert views == [((1, 2), POLICY)]
     assert run.evaluation.accuracy > 0.5
 
 
