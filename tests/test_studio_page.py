@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from browsers import NEEDS_BROWSER, chromium, make_class, open_page, studio, toast
+from browsers import NEEDS_BROWSER, chromium, open_page, studio
 from conftest import draw_photo, write_photo
 from handful.projects.project import Project
 
@@ -69,112 +69,6 @@ def run_job(page: Any, place: str, link: str) -> None:
     go(page, place)
     page.get_by_role("button", name=re.compile(f"^{place}")).click()
     page.get_by_role("link", name=link).wait_for(timeout=120_000)
-
-
-def test_from_a_heap_of_photos_to_a_classifier(browser: Any, tmp_path: Path, heap: Path) -> None:
-    (heap / "notes.txt").write_text("milk")
-    with studio(tmp_path) as address:
-        page, faults = open_page(browser, address)
-        page.get_by_role("heading", name="Drop photos here").wait_for()
-        drop(page, heap, "a*")
-        toast(page, "20 photos added.")
-        drop(page, heap, "[bn]*")
-        toast(page, "1 of 21 could not be added. notes.txt")
-        _sort(page)
-        _check(page)
-        _train_and_fix(page)
-        _use(page, heap)
-        assert faults == []
-    project = Project.open(tmp_path / "studio.handful")
-    assert project.labels.counts == {"Round": 20, "Square": 20}
-
-
-def _sort(page: Any) -> None:
-    """Two classes by mouse and keys, with mistakes that are taken back, and some that stay."""
-    page.keyboard.press("p")  # room for all photos at once
-    make_class(page, "Round")
-    make_class(page, "Square")
-    select(page, 0, 19)
-    page.keyboard.press("2")
-    toast(page, "20 photos are Square now.")
-    page.keyboard.press("Control+z")
-    toast(page, "Taken back: 20 photos are Square.")
-    page.keyboard.press("Control+Shift+z")
-    toast(page, "Done again: 20 photos are Square.")
-    select(page, 0, 19)
-    page.keyboard.press("1")
-    toast(page, "20 photos are Round now.")
-    select(page, 20, 24)
-    page.keyboard.press("2")
-    toast(page, "5 photos are Square now.")
-    page.get_by_role("button", name="Suggestions").click()
-    page.get_by_role("button", name=re.compile("Accept .* Square")).wait_for(timeout=60_000)
-    page.keyboard.press("Enter")
-    page.locator(".toast", has_text=re.compile("^ *(?!5 )\\d+ photos are Square now")).wait_for()
-    page.locator(".chip", has_text="Unsorted").click()
-    page.locator(".chip[aria-pressed=true]", has_text="Unsorted").wait_for()
-    page.keyboard.press("Control+a")
-    page.keyboard.press("2")
-    page.get_by_text("All photos are sorted.").wait_for()
-    show(page, "All", 40)
-    select(page, PLANTED[0], PLANTED[-1])
-    page.get_by_role("toolbar").get_by_role("button", name="Round").click()
-    toast(page, f"{len(PLANTED)} photos are Round now.")
-    page.get_by_role("option").first.click()
-    page.keyboard.press("x")
-    toast(page, "1 photo is left out now.")
-    page.get_by_role("toolbar").get_by_role("button", name="Undo").click()
-    toast(page, "Taken back: 1 photo is left out.")
-
-
-def _check(page: Any) -> None:
-    """The planted labels are found; one is kept, one is mended."""
-    run_job(page, "Check", "See what was found")
-    card = page.locator(".finding", has_text="may be wrong")
-    first = card.get_by_role("article").first
-    first.get_by_role("button", name="The label is wrong, it is Square").click()
-    first.get_by_text("is now Square").wait_for()
-    second = card.get_by_role("article").nth(1)
-    second.get_by_role("button", name="Keep").click()
-    second.get_by_text("kept").wait_for()
-
-
-def _train_and_fix(page: Any) -> None:
-    """A wrong label among the test photos is seen as a mistake, and mended there."""
-    from playwright.sync_api import expect
-
-    go(page, "Train")
-    assert page.get_by_text("40 photos to learn from and to test on").count() == 1
-    page.get_by_role("button", name="Have I labeled enough?").click()
-    page.get_by_text("of 100 new photos right now").wait_for(timeout=60_000)
-    run_job(page, "Train", "See the results")
-    page.get_by_role("link", name="See the results").click()
-    page.locator(".verdict", has_text="Expect").wait_for()
-    assert re.fullmatch(r"\d+(\.\d)? %", page.locator(".huge").inner_text())
-    mistakes = page.locator(".photo-card")
-    for place in range(mistakes.count()):
-        card = mistakes.nth(place)
-        card.get_by_role("button", name="The label is wrong, it is Square").click()
-        card.get_by_text("is now Square").wait_for()
-    assert mistakes.count() and page.get_by_text("changed since. Train again").count() == 1
-    go(page, "Photos")
-    wrong = page.get_by_role("option", name=re.compile("^b.*, Round$"))
-    page.get_by_role("option").first.wait_for()
-    for left in reversed(range(wrong.count())):
-        wrong.first.click()
-        page.keyboard.press("2")
-        expect(wrong).to_have_count(left)
-    page.locator(".chip:has-text('Square') b", has_text="20").wait_for()
-
-
-def _use(page: Any, heap: Path) -> None:
-    go(page, "Use")
-    page.locator(".empty input[multiple]").set_input_files([heap / "a03.jpg", heap / "notes.txt"])
-    card = page.locator(".answer", has_text="a03.jpg")
-    card.locator(".bar-row").nth(1).wait_for()
-    assert "Round" in card.locator(".headline").inner_text()
-    assert card.locator(".number").first.inner_text().endswith(" %")
-    page.locator(".answer", has_text="notes.txt is not a photo").wait_for()
 
 
 def test_a_training_is_canceled_and_goes_on_without_a_page(
