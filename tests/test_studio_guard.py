@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,25 @@ def test_beyond_this_computer_its_own_names_and_addresses_are_known(desk: Desk) 
         own = client.post("/data/act", json={}, headers={"origin": address})
         other = client.post("/data/act", json={}, headers={"origin": "http://192.168.1.6:8050"})
         assert (own.status_code, other.status_code) == (400, 403)
+
+
+@pytest.mark.parametrize("message", ["No response returned.", "something else"])
+def test_a_browser_that_has_left_is_no_fault(message: str) -> None:
+    async def left(*_: object) -> None:
+        raise RuntimeError(message)
+
+    guard = StudioGuard(left, TOKEN, 8050)
+    headers = [(b"host", b"127.0.0.1"), (b"cookie", f"{guard.cookie}={TOKEN}".encode())]
+    scope = {"type": "http", "path": "/", "headers": headers, "query_string": b""}
+
+    async def ask() -> None:
+        await guard(scope, None, None)  # type: ignore[arg-type]
+
+    if message.startswith("No response"):
+        asyncio.run(ask())
+    else:
+        with pytest.raises(RuntimeError, match=message):
+            asyncio.run(ask())
 
 
 def test_thumbnails_are_of_photos_alone(client: TestClient, desk: Desk) -> None:

@@ -32,7 +32,9 @@ def test_each_photo_costs_what_it_cost_when_it_was_timed(
 
 def test_the_rest_is_what_it_took_the_last_time() -> None:
     found = expect("fast", HASHES, COSTS, earlier={"fast": (3.0, 100), "good": (9.0, 100)})
-    assert found == Forecast((2.0,), 6.0) and found.seconds == 8.0
+    # A hundred photos more add little to what imports and a report take.
+    assert found is not None and found.embed == (2.0,)
+    assert found.other == pytest.approx(3.0 * 3200 / 3100) and found.seconds > 5
     assert expect("fast", HASHES, COSTS[1:]) is None
 
 

@@ -70,7 +70,12 @@ class StudioGuard:
                 message = {**message, "headers": [*message.get("headers", ()), *_HEADERS]}
             await send(message)
 
-        await (self.app if refusal is None else refusal)(scope, receive, with_headers)
+        try:
+            await (self.app if refusal is None else refusal)(scope, receive, with_headers)
+        except RuntimeError as error:
+            # The framework's middleware says so of a browser that has left meanwhile.
+            if str(error) != "No response returned.":
+                raise
 
     def _refuse(self, scope: Scope) -> Response | None:
         """The answer to a request that may not pass; None where it may."""

@@ -25,6 +25,8 @@ from handful.training.steps import open_backbone
 
 # Photos are looked up in the cache by way of so many of them.
 _LOOKED_UP = 64
+# Imports, the report and the like take as long as what so many photos take.
+_FIXED = 3000
 _TRIED = {"fast": (FAST,), "good": (GOOD,), "best": (FAST, *RUNGS)}
 
 
@@ -136,7 +138,7 @@ def expect(
     other = None
     if earlier and quality in earlier:
         seconds, num_photos = earlier[quality]
-        other = seconds * len(photo_hashes) / max(num_photos, 1)
+        other = seconds * (len(photo_hashes) + _FIXED) / (num_photos + _FIXED)
     if time_budget is not None and sum(embed) > 60 * time_budget:
         # What does not fit is not tried.
         within = np.minimum(np.cumsum(embed), 60 * time_budget)
