@@ -1,4 +1,6 @@
-from dataclasses import replace
+"""Networks trained on: each judged by photos that it was tuned without, and kept where it helps."""
+
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +10,23 @@ import pytest
 from handful.config import TrainConfig
 from handful.data.index import load_index
 from handful.data.splits import Split, assign_parts
-from handful.features.registry import find_backbone
-from handful.files import tensors
-from handful.models.heads import LinearHead, fit_head
+from handful.errors import UsageError
 from handful.reporting import Reporter
 from handful.training import fine_tuning
 from handful.training.batches import decode_images
 from handful.training.custom_objects import CustomObjects
 from handful.training.fine_tuning import (
-    _as_dense,
-    _cut_network,
-    _inner_parts,
-    _layer_rates,
+    FOLDS,
     fine_tune,
+    prepare_tuning,
+    seconds_of_tuning,
+    tune_in_folds,
 )
-from handful.training.jobs import TrainingJob, recipe_with
+from handful.training.jobs import Trained, TrainingJob, recipe_with
 from handful.training.recipes import Recipe, find_recipe
 
 pytestmark = pytest.mark.real
+NAME = "efficientnet-lite0"
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def split(photo_folder: Path) -> Split:
 
 
 def job(split: Split, **options: Any) -> TrainingJob:
-    config = TrainConfig(strategy="fine-tune", image_size=64, **options)
+    config = TrainConfig(strategy="fine-tune", image_size=64, **({"backbone": NAME} | options))
     return TrainingJob(split, config, None, False, None, Reporter())
 
 
@@ -44,61 +45,94 @@ def recipe(**changes: Any) -> Recipe:
     return replace(found, **changes)
 
 
+@dataclass
+class Heard:
+    """A fine-tuning with callbacks: what came of it, what they heard, and who learned from what."""
+
+    trained: Trained
+    history: Any
+    parts: list[tuple[bool, Any]]
+
+
 @pytest.fixture(scope="module")
-def cut() -> tuple[Any, Any, Any]:
-    return _cut_network(find_backbone("efficientnet-lite0", None, 64))
+def heard(split: Split) -> Heard:
+    import keras
+
+    parts: list[tuple[bool, Any]] = []
+    real = fine_tuning.make_source
+
+    def remember(*arguments: Any, **named: Any) -> Any:
+        parts.append((arguments[5], named["rows"]))
+        return real(*arguments, **named)
+
+    history = keras.callbacks.History()
+    rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 1e-4 / (epoch + 1))
+    custom = CustomObjects(metrics=("auc",), callbacks=(history, rates))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fine_tuning, "make_source", remember)
+        patch.setattr(fine_tuning, "choose", lambda losses, groups, margin: 1)
+        plan = recipe_with(recipe(epochs=2), custom)
+        trained = fine_tune(replace(job(split), custom=custom), plan)
+    return Heard(trained, history, parts)
 
 
-def test_both_parts_make_the_whole_while_training_too(cut: tuple[Any, Any, Any]) -> None:
-    body, lower, upper = cut
-    images = np.random.default_rng(0).uniform(0, 255, (3, 64, 64, 3)).astype(np.float32)
-    expected = body(images, training=False).numpy()
-    maps = lower(images)
-    assert maps.shape == (3, 4 * 4 * 112)
-    for training in (False, True):  # batch norm is in inference mode
-        assert np.array_equal(upper(maps, training=training).numpy(), expected)
+@pytest.fixture(scope="module")
+def harmed(split: Split) -> Trained:
+    # A step this large can only do harm.
+    return fine_tune(job(split), recipe(epochs=1, learning_rate=3.0, cosine=False))
 
 
-def test_only_the_upper_parts_kernels_are_trained(cut: tuple[Any, Any, Any]) -> None:
-    body, lower, upper = cut
-    assert lower.trainable_weights == []
-    names = [weight.path for weight in upper.trainable_weights]
-    assert names and not [name for name in names if "norm" in name]
-    assert len(names) == len([w for w in body.trainable_weights])
-    rates = _layer_rates(upper)
-    assert set(rates) == set(names)
-    assert list(rates.values()) == sorted(rates.values()) and max(rates.values()) == 1.0
+def test_each_photo_is_answered_for_by_a_network_tuned_without_it(
+    heard: Heard, split: Split
+) -> None:
+    folds = heard.parts[: 2 * FOLDS]
+    seen = [rows for learns, rows in folds if not learns]
+    assert len(seen) == FOLDS and sorted(np.concatenate(seen)) == list(range(len(split.train)))
+    groups = split.groups[split.train]
+    for (_, learned), (_, held) in zip(folds[::2], folds[1::2], strict=True):
+        assert set(groups[learned]).isdisjoint(groups[held])
+    calibration = heard.trained.classifier.calibration
+    assert calibration is not None and calibration.source == "out-of-fold"
+    assert len(calibration) == len(split.train)
+    _, learned = heard.parts[2 * FOLDS]
+    assert sorted(learned) == list(range(len(split.train))), "the one that is kept: from all"
 
 
-@pytest.mark.parametrize("num_classes", [2, 3])
-def test_a_heads_layer_gives_its_probabilities(num_classes: int) -> None:
-    rng = np.random.default_rng(0)
-    features = rng.normal(2, 3, (60, 5)).astype(np.float32)
-    labels = rng.integers(0, num_classes, 60)
-    head = fit_head(features, labels, num_classes)
-    values = _as_dense(head)(features).numpy()
-    expected = head.predict_proba(features)
-    given = values if num_classes > 2 else np.hstack([1 - values, values])
-    assert isinstance(head, LinearHead) and np.allclose(given, expected, atol=1e-5)
-
-
-def test_the_photos_watched_are_not_learned_from(split: Split) -> None:
-    learned, watched = _inner_parts(job(split))
-    assert sorted([*learned, *watched]) == sorted(split.train)
-    assert set(learned).isdisjoint(watched) and len(watched) == pytest.approx(
-        len(learned) / 4, abs=2
-    )
-    assert set(split.groups[learned]).isdisjoint(split.groups[watched])
-
-
-def test_it_answers_and_says_how_many_epochs_helped(split: Split) -> None:
-    trained = fine_tune(job(split), recipe(epochs=2))
-    assert trained.network is not None
-    assert trained.network.note and trained.network.num_parameters == 3_413_024 - 0 + 1_281
-    found = trained.classifier.predict_index(split.part("validation"))
+def test_it_answers_and_says_what_it_was_judged_by(heard: Heard, split: Split) -> None:
+    network = heard.trained.network
+    assert network is not None and network.num_parameters > network.num_trainable > 1e6
+    assert "38 of 38 training photos, each by a network that was tuned without it" in network.note
+    found = heard.trained.classifier.predict_index(split.part("validation"))
     right = found.probabilities.argmax(axis=1) == found.index.labels
     assert right.mean() >= 0.7
-    assert trained.classifier.provenance["backbone"] == "efficientnet-lite0"
+    assert heard.trained.classifier.provenance["backbone"] == NAME
+    assert model_agrees(heard.trained, split)
+
+
+def test_callbacks_hear_the_training_whose_network_is_kept(heard: Heard) -> None:
+    network = heard.trained.network
+    assert network is not None and network.fitted.best_epoch > 0
+    assert heard.history.epoch == list(range(network.fitted.epochs))
+    history = network.fitted.history
+    assert heard.history.history["val_loss"] == history["val_loss"] and len(history["val_auc"]) > 0
+    np.testing.assert_allclose(history["learning_rate"][0], 1e-4, rtol=1e-6)
+
+
+def test_where_nothing_helps_the_fitted_head_is_kept(harmed: Trained, split: Split) -> None:
+    assert harmed.network is not None and harmed.network.fitted.best_epoch == 0
+    assert "fitted head alone, which is kept" in harmed.network.note
+    assert harmed.network.num_trainable == 1_281 and harmed.classifier.head.C is not None
+    assert model_agrees(harmed, split)
+
+
+def model_agrees(trained: Trained, split: Split) -> bool:
+    """Whether the Keras model and the classifier say the same."""
+    assert trained.network is not None and trained.network.model is not None
+    photos = split.part("validation")
+    images = decode_images(photos, trained.classifier.settings)
+    values = trained.network.model.predict(images.astype(np.float32), verbose=0)[:, 0]
+    found = trained.classifier.predict_index(photos).probabilities[:, 1]
+    return bool(np.allclose(values, found, atol=2e-3))
 
 
 def lone_class(split: Split) -> Split:
@@ -115,88 +149,22 @@ def lone_classes(split: Split) -> Split:
     return replace(split, train=np.concatenate(rows))
 
 
-@pytest.mark.parametrize(
-    ("change", "rate", "words"),
-    [
-        (lambda split: split, 1e-4, "of 38 training photos, held out for that"),
-        (lambda split: split, 3.0, "of 38 training photos, held out for that"),
-        (lone_class, 1e-4, "of 20 training photos, held out for that"),
-        (lone_classes, 1e-4, "the photos learned from, for each class has too few to hold any out"),
-        (lone_classes, 3.0, "the photos learned from, for each class has too few to hold any out"),
-    ],
-)
-def test_the_note_says_what_the_epochs_were_chosen_on(
-    split: Split, change: Any, rate: float, words: str
-) -> None:
-    changed = change(split)
-    learned, watched = _inner_parts(job(changed))
-    trained = fine_tune(job(changed), recipe(epochs=1, learning_rate=rate, cosine=False))
+def test_photos_that_cannot_be_held_out_are_always_learned_from(split: Split) -> None:
+    parts = prepare_tuning(job(lone_class(split)), recipe(epochs=1))
+    assert seconds_of_tuning(parts) > 0
+    tuning = tune_in_folds(parts)
+    labels = split.index.labels[parts.job.split.train]
+    assert np.array_equal(np.isnan(tuning.chances[:, 0]), labels == 1)
+    assert f"{(labels == 0).sum()} of {len(labels)} training photos" in tuning.where
+
+
+def test_where_nothing_can_be_held_out_nothing_tells(split: Split) -> None:
+    trained = fine_tune(job(lone_classes(split)), recipe(epochs=1))
     assert trained.network is not None
-    assert trained.network.note.endswith(f"{words}.")
-    assert (set(learned) == set(watched)) == words.startswith("the photos")
-
-
-def test_large_maps_lie_in_a_file_and_are_not_copied(
-    split: Split, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only of photos that are trained on or looked at."""
-    sources: list[Any] = []
-    real = fine_tuning.make_source
-
-    def remember(*arguments: Any, **named: Any) -> Any:
-        sources.append(real(*arguments, **named))
-        return sources[-1]
-
-    monkeypatch.setattr(fine_tuning, "make_source", remember)
-    monkeypatch.setattr(tensors, "MEMORY_BYTES", 1000)
-    fine_tune(job(replace(split, train=split.train[1:])), recipe(epochs=1))
-    maps = sources[0].images
-    assert isinstance(maps, np.memmap) and all(source.images is maps for source in sources)
-    assert maps.shape == (len(split.train) - 1 + len(split.validation), 2, 4 * 4 * 112)
-
-
-def test_where_nothing_helps_the_fitted_head_is_kept(split: Split) -> None:
-    # A step this large can only do harm.
-    trained = fine_tune(job(split), recipe(epochs=2, learning_rate=3.0, cosine=False))
-    assert trained.network is not None
-    assert (
-        trained.network.fitted.best_epoch == 0
-        and "fitted head alone, which is kept" in trained.network.note
-    )
-    assert trained.network is not None
-    assert trained.network.num_trainable == 1_281 and trained.classifier.head.C is not None
+    assert "nothing tells whether it helps" in trained.network.note
+    assert trained.classifier.calibration is None
 
 
 def test_backbones_without_a_known_cut_are_refused(split: Split) -> None:
-    with pytest.raises(ValueError, match=r"`backbone` is 'resnet50'; fine-tune takes efficientnet"):
+    with pytest.raises(UsageError, match=r"`backbone` is 'resnet50'; fine-tune takes efficientnet"):
         fine_tune(job(split, backbone="resnet50"), recipe())
-
-
-def test_callbacks_hear_the_training_whose_network_is_kept(split: Split) -> None:
-    import keras
-
-    heard = keras.callbacks.History()
-    rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 1e-4 / (epoch + 1))
-    custom = CustomObjects(metrics=("auc",), callbacks=(heard, rates))
-    plan = recipe_with(recipe(epochs=2), custom)
-    trained = fine_tune(replace(job(split), custom=custom), plan)
-    network = trained.network
-    assert network is not None and network.model is not None and network.fitted.best_epoch > 0
-    # The first training, which finds the number of epochs, has the same learning rates.
-    assert heard.epoch == list(range(network.fitted.epochs))
-    history = network.fitted.history
-    assert heard.history["val_loss"] == history["val_loss"] and len(history["val_auc"]) > 0
-    np.testing.assert_allclose(history["learning_rate"][0], 1e-4, rtol=1e-6)
-    images = decode_images(split.part("validation"), trained.classifier.settings)
-    values = network.model.predict(images.astype(np.float32), verbose=0)[:, 0]
-    found = trained.classifier.predict_index(split.part("validation")).probabilities[:, 1]
-    np.testing.assert_allclose(values, found, atol=2e-3)
-
-
-def test_the_model_of_a_head_that_is_kept_is_that_heads(split: Split) -> None:
-    trained = fine_tune(job(split), recipe(epochs=1, learning_rate=3.0, cosine=False))
-    assert trained.network is not None and trained.network.fitted.best_epoch == 0
-    images = decode_images(split.part("validation"), trained.classifier.settings)
-    values = trained.network.model.predict(images.astype(np.float32), verbose=0)[:, 0]
-    found = trained.classifier.predict_index(split.part("validation")).probabilities[:, 1]
-    np.testing.assert_allclose(values, found, atol=2e-3)

@@ -18,8 +18,8 @@ from handful.features.extractor import Backbone, BackboneMetadata
 from handful.features.registry import DEFAULT_BACKBONE
 from handful.reporting import Reporter
 from handful.run_store.store import RunStore
-from handful.training.ladder import choose
-from handful.training.rungs import FAST, GOOD, RUNGS, first_rung
+from handful.training.choosing import choose
+from handful.training.rungs import FAST, GOOD, RUNGS, TUNED, first_rung
 from handful.workflows.train import train
 
 JOINED = "efficientnet-lite-joined"
@@ -125,7 +125,9 @@ def test_the_best_network_is_found_by_the_training_photos(
     assert run.classifier.provenance["backbone"] == planted
     assert run.evaluation.accuracy == 1.0 > fast.evaluation.accuracy
     assert run.ladder is not None
-    assert [attempt.name for attempt in run.ladder.attempts] == [r.name for r in (FAST, *RUNGS)]
+    assert [attempt.name for attempt in run.ladder.attempts] == [
+        r.name for r in (FAST, *RUNGS, TUNED)
+    ]
     first, *_ = run.ladder.attempts
     assert first.accuracy is not None and first.accuracy < 0.9
     assert run.ladder.chosen.accuracy == 1.0
@@ -173,7 +175,8 @@ def test_what_the_time_budget_does_not_allow_is_not_tried(planted: str, photo_fo
         assert attempt.seconds is None and attempt.accuracy is None
         assert attempt.note == "not tried: the time budget is used up"
     some = train(photo_folder, quality="best", time_budget=1.0, output=False)
-    assert some.ladder is not None and all(one.accuracy for one in some.ladder.attempts)
+    assert some.ladder is not None and all(one.accuracy for one in some.ladder.attempts[:-1])
+    assert "cannot be trained on" in some.ladder.attempts[-1].note, "a network of a test's own"
 
 
 def test_a_network_that_is_too_slow_for_the_budget_is_not_begun(
@@ -191,7 +194,7 @@ def test_a_network_that_is_too_slow_for_the_budget_is_not_begun(
     monkeypatch.setattr("handful.training.ladder.available_cores", lambda: 0.001)
     run = train(photo_folder, quality="best", time_budget=10, output=False)
     assert run.ladder is not None
-    for attempt in run.ladder.attempts:
+    for attempt in run.ladder.attempts[:-1]:
         if attempt.image_size == 320:
             assert attempt.expected_seconds is not None and attempt.expected_seconds > 600
             assert "not tried: it would take about" in attempt.note

@@ -140,15 +140,16 @@ class TrainingOptions(Options):
             the pretrained network on; "distilled" has the small network imitate it.
         quality: How much a frozen network may cost: "fast" takes the last layer of the smallest;
             "good" takes several layers of it, for photos unlike ImageNet's; "best" tries larger
-            photos and several networks together as well, and takes what cross-validation of the
-            training photos shows to be better. A `backbone` or `image_size` that is given wins.
+            photos and several networks together as well, and fine-tuning where Keras is installed,
+            and takes what cross-validation of the training photos shows to be better. A `backbone`
+            or `image_size` that is given wins.
         epochs: Passes over the training photos; None takes the recipe's, as do the next three.
         batch_size: Photos per step.
         learning_rate: The largest one.
         patience: Epochs without a better validation loss after which training stops, and goes
             back to the best.
         time_budget: Minutes that training may take: as many epochs are planned as fit, or as much
-            is tried for `quality` "best".
+            is tried for `quality` "best", whose fine-tuning has ten where none are given.
         image_size: Side in pixels that photos are decoded to; None takes the network's own.
         resize: "squash" keeps the whole photo and not its proportions, "crop" the reverse,
             "halfway" is a compromise between both; None takes the recipe's, which is "halfway" in

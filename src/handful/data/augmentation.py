@@ -38,6 +38,15 @@ VIEWS_POLICY = AugmentationPolicy(
     fill_mode="reflect",
 )
 
+# Ours, for training a pretrained network on: crops of about half the photo to all of it.
+CROPS_POLICY = AugmentationPolicy(
+    width_shift_range=0.1,
+    height_shift_range=0.1,
+    zoom_range=(0.7, 1.0),
+    horizontal_flip=True,
+    fill_mode="reflect",
+)
+
 # Ours, for training from scratch: milder turns, closer crops, light and color.
 HANDFUL_POLICY = AugmentationPolicy(
     rotation_range=20,

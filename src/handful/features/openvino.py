@@ -376,19 +376,20 @@ class _PooledMap:
 
 def _find_pooled_maps(model: Any) -> list[_PooledMap] | None:
     """The feature maps whose averages are a network's output; None where it ends otherwise."""
-    node = _source(model.output(0).get_node().input_value(0).get_node())
-    if node.get_type_name() != "Concat":
-        found = _pooled_map(node)
-        return None if found is None else [found]
-    parts = []
-    for value in node.input_values():
-        part, gain = _without_constant(_source(value.get_node()), "Multiply")
-        part, power = _without_constant(part, "Power")
-        found = _pooled_map(part)
-        if found is None:
-            return None
-        parts.append(replace(found, gain=gain, power=power))
-    return parts
+    return _pooled_maps(model.output(0).get_node().input_value(0).get_node())
+
+
+def _pooled_maps(node: Any) -> list[_PooledMap] | None:
+    """The feature maps whose averages a vector is, one after the other; see above."""
+    node = _source(node)
+    if node.get_type_name() == "Concat":
+        found = [_pooled_maps(value.get_node()) for value in node.input_values()]
+        return None if None in found else [part for parts in found for part in parts or ()]
+    part, gain = _without_constant(node, "Multiply")
+    part, power = _without_constant(part, "Power")
+    part, _ = _without_constant(part, "Maximum")  # which keeps gradients of the root in bounds
+    pooled = _pooled_map(part)
+    return None if pooled is None else [replace(pooled, gain=gain, power=power)]
 
 
 def _without_constant(node: Any, kind: str) -> tuple[Any, float]:

@@ -12,7 +12,7 @@ from handful.errors import HandfulError, MissingExtraError, UsageError
 from handful.features.keras_runtime import require_keras
 from handful.features.registry import DEFAULT_BACKBONE, known_backbones
 from handful.reports.training_charts import history_charts
-from handful.training.fine_tuning import TUNABLE
+from handful.training.cutting import TUNABLE
 from handful.training.jobs import chosen_recipe
 from handful.training.recipes import Recipe, find_recipe
 

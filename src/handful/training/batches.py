@@ -19,6 +19,7 @@ from handful.data.augmentation import apply_views, draw_views
 from handful.data.decoding import DecodeSettings, decode
 from handful.data.index import ImageIndex, load_index
 from handful.errors import DataError, UsageError
+from handful.features.extractor import FeatureExtractor
 from handful.features.keras_runtime import prepare_keras, require_keras
 from handful.files.tensors import empty_array
 from handful.forks import start_anew_in_children
@@ -108,6 +109,8 @@ class BatchSource:
         threads: Threads that work ahead; None takes as many as there are cores.
         rows: (n,) int64 pictures to take, one for each label, of those in `images`, which are not
             copied; None takes all.
+        lower: The part of a network that is not trained: it embeds the uint8 views, and batches
+            are (B, D); called in several threads at once. None gives the views themselves.
 
     Raises:
         ValueError: When arguments do not fit each other.
@@ -131,6 +134,7 @@ class BatchSource:
         teacher: Teacher | None = None,
         threads: int | None = None,
         rows: NDArray[np.int64] | None = None,
+        lower: FeatureExtractor | None = None,
     ) -> None:
         count = len(images) if rows is None else len(rows)
         if count != len(labels) or not count:
@@ -150,7 +154,7 @@ class BatchSource:
         self.images, self.labels, self.num_classes = images, labels, num_classes
         self.batch_size, self.policy, self.label_kind = batch_size, policy, label_kind
         self.shuffle, self.scale, self.grey, self.seed = shuffle, scale, grey, seed
-        self.offset, self.teacher = offset, teacher
+        self.offset, self.teacher, self.lower = offset, teacher, lower
         self.rows = np.arange(count) if rows is None else rows
         whole = count // batch_size
         self.drop_last = drop_last and whole > 0
@@ -223,7 +227,9 @@ class BatchSource:
             Two pairs; the first axis is the batch's.
         """
         shape: tuple[int, ...] = (self.batch_size, self.images.shape[-1])
-        if self.images.ndim == 4:
+        if self.lower is not None:
+            shape = (self.batch_size, self.lower.embedding_dim)
+        elif self.images.ndim == 4:
             height, width = self._plan.view_size or self.images.shape[1:3]
             shape = (self.batch_size, height, width, 1 if self.grey else 3)
         classes = (self.num_classes,) if self.label_kind == "categorical" else ()
@@ -261,6 +267,8 @@ class BatchSource:
             views = draw_views(self.policy, len(rows), height, width, rng)
             images = apply_views(images, views, self.policy, plan.view_size)
         taught = None if self.teacher is None else self.teacher(images)
+        if self.lower is not None:
+            return self.lower.embed(images), self._coded(self.labels[rows])
         if self.grey:
             images = images.mean(axis=3, keepdims=True, dtype=np.float32)
         values = np.multiply(images, np.float32(self.scale), dtype=np.float32)

@@ -56,12 +56,12 @@ def deploy(
     """
     size = settings.image_size
     whole, head = _split(network, recipe, size, offset)
-    draft, frozen = _write(whole, size)
+    frozen = freeze_body(whole, size)
     # These networks are small; what was trained in float32 answers in float32.
     precision = "f32" if config.precision == "auto" else config.precision
     # What trained it has a GPU; what is to embed with it need not.
     where = "cpu" if config.device == "cpu" else "auto"
-    classifier = Classifier(
+    return Classifier(
         class_names,
         on_device(OpenVinoExtractor(frozen, precision), where),
         head,
@@ -76,9 +76,6 @@ def deploy(
             **(provenance or {}),
         },
     )
-    # With the network: several classifiers may stand on it.
-    weakref.finalize(frozen, draft.close)
-    return classifier
 
 
 def check_deployment(network: "keras.Model", recipe: Recipe) -> None:
@@ -135,6 +132,21 @@ def _split(
         features = keras.ops.log(keras.ops.maximum(given, _LEAST_PROBABILITY))
         head = _identity_head(max(network.output_shape[-1], 2))
     return keras.Model(images, features), head
+
+
+def freeze_body(body: "keras.Model", image_size: int) -> FrozenNetwork:
+    """Convert a network from pictures to features.
+
+    Args:
+        body: From (N, S, S, 3) pictures in [0, 255] to (N, D).
+        image_size: S, pixels.
+
+    Returns:
+        The network; its files go with it, for several classifiers may stand on it.
+    """
+    draft, frozen = _write(body, image_size)
+    weakref.finalize(frozen, draft.close)
+    return frozen
 
 
 @contextmanager

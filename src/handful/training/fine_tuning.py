@@ -1,29 +1,40 @@
-"""A pretrained network trained on: its upper part, from a fitted head, as long as it helps."""
+"""A pretrained network trained on: its upper part, from a fitted head, on ever new views of photos.
 
+What is kept is the average of the network as it was and as it is then, which is right more often
+than either, and less often too sure of itself. Each training photo is answered for by networks that
+were trained without it: those answers tell whether tuning helps at all, and how far the network
+that is tuned on all photos can be relied on.
+"""
+
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.config import TrainConfig
 from handful.data.splits import can_be_held_out, fold_count, stratified_folds
+from handful.data.target import softmax
 from handful.errors import UsageError
-from handful.features.devices import on_device
 from handful.features.embed import EmbeddingSpec
-from handful.features.extractor import Backbone
-from handful.features.openvino import OpenVinoExtractor
-from handful.features.registry import build_network
-from handful.features.table import EmbeddingTable, embed_index
+from handful.features.extractor import Backbone, FeatureExtractor
+from handful.features.table import EmbeddingTable
+from handful.models.calibration import Calibration, calibrate, fit_calibrated_head
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
-from handful.training.deployment import deploy, write_body
+from handful.training.batches import BatchSource, decode_images
+from handful.training.choosing import choose, true_losses
+from handful.training.compiling import compile_network
+from handful.training.cutting import CutNetwork, check_cut, cut_network, dense_of_head, lower_part
+from handful.training.deployment import deploy
 from handful.training.jobs import (
     Trained,
     TrainedNetwork,
     TrainingJob,
     asked_backbone,
+    embedding_spec,
     fit_job,
-    fit_probe,
     make_source,
     try_objective,
 )
@@ -33,58 +44,186 @@ from handful.training.recipes import Recipe
 if TYPE_CHECKING:
     import keras
 
-# The layer whose output is computed once; what comes after it is trained. Xception's adding
-# layers are numbered by Keras, its other layers are named: so the one after the cut is given.
-_CUTS = {
-    "efficientnet-lite0": "block11_expand_conv",
-    "efficientnet-lite1": "block13_expand_conv",
-    "efficientnet-lite2": "block13_expand_conv",
-    "xception": "block13_sepconv1_act",
-}
-TUNABLE = tuple(_CUTS)
-# Factor on the learning rate of the lowest trained layer; the head's is 1.
-_LOWEST_RATE = 0.2
-_FOLDS = 5
-# Of the training that finds the number of epochs.
-_CHOOSE = "choose"
+# Networks that answer for the training photos, each for those that it was not tuned to.
+FOLDS = 3
+_TIMED_STEPS = 4
+_FINAL = "final"
+_LEAST_CHANCE = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
-class _Parts:
-    """What one training of the upper part needs.
+class TuningParts:
+    """What each training of the upper part needs.
 
     Args:
         job: What to train on.
+        recipe: How.
         backbone: The pretrained network.
+        spec: How photos are embedded by it.
         table: Its features of all photos.
-        maps: (n, 2, M) float32 output of the lower part, of each photo that is trained on or
-            looked at and of its mirror image; a large one lies in a file.
-        places: (N,) int64 place of each photo in `maps`.
+        lower: Its lower part.
+        stored: Photos for training and validation, as views are cut out of them.
+        still: The same as they are answered for.
+        places: (N,) int64 place of each photo in both.
     """
 
     job: TrainingJob
+    recipe: Recipe
     backbone: Backbone
+    spec: EmbeddingSpec
     table: EmbeddingTable
-    maps: NDArray[np.float32]
+    lower: FeatureExtractor
+    stored: NDArray[np.uint8]
+    still: NDArray[np.uint8]
     places: NDArray[np.int64]
+
+    def on(
+        self, train: NDArray[np.int64], validation: NDArray[np.int64], seed: int
+    ) -> "TuningParts":
+        """The same for another split.
+
+        Args:
+            train: (n,) int64 photos to learn from, of those for training and validation.
+            validation: (m,) int64 photos to look at, likewise.
+            seed: Seed of folds and views.
+
+        Returns:
+            What trainings need.
+        """
+        job = self.job
+        split = replace(job.split, train=train, validation=validation)
+        config = replace(job.config, seed=seed)
+        return replace(self, job=replace(job, split=split, config=config, checkpoint=None))
 
 
 @dataclass(frozen=True, eq=False)
 class _Tuned:
-    """A trained upper part, with the whole network that it belongs to."""
+    """A trained upper part, with the whole network that it belongs to.
+
+    Args:
+        fitted: History and facts of its training.
+        whole: From photos to probabilities.
+        num_trainable: Parameters that were trained.
+        chances: (n, C) what it says of the photos that it looked at.
+    """
 
     fitted: Fitted
     whole: "keras.Model"
     num_trainable: int
+    chances: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """Networks tuned to parts of the training photos, and what they say of the others.
+
+    Args:
+        parts: What they were trained on.
+        plan: How the network that is kept is to be trained.
+        probe: The fitted head on the network as it is, with its own answers out of fold.
+        frozen: (n, C) calibrated answers of such heads for the training photos, NaN where none.
+        chances: (n, C) calibrated answers of tuned networks, likewise.
+        calibration: Of those answers; None where no photo can be held out.
+        example: One of the tuned networks; None where no photo can be held out.
+    """
+
+    parts: TuningParts
+    plan: Recipe
+    probe: Classifier
+    frozen: NDArray[np.float64]
+    chances: NDArray[np.float64]
+    calibration: Calibration | None
+    example: _Tuned | None
+
+    @property
+    def helps(self) -> bool:
+        """Whether tuned networks do better on photos held out than heads on the network as it is.
+
+        Where no photo can be held out, nothing can tell, and they are taken to.
+        """
+        if self.example is None:
+            return True
+        split = self.parts.job.split
+        labels, groups = split.index.labels[split.train], split.groups[split.train]
+        losses = [true_losses(found, labels) for found in (self.frozen, self.chances)]
+        return self.plan.epochs > 0 and choose(losses, groups, margin=0.0) == 1
+
+    def finish(self) -> Trained:
+        """Tune the network to all training photos.
+
+        Returns:
+            Its classifier, calibrated by what the networks said that were tuned to parts.
+        """
+        parts, job, metadata = self.parts, self.parts.job, self.parts.backbone.metadata
+        split, plan = job.split, self.plan
+        tuned = _train_upper(parts, plan, split.train, split.validation, _FINAL)
+        if self.calibration is not None:
+            last = tuned.whole.layers[-1]
+            last.set_weights([part / self.calibration.temperature for part in last.get_weights()])
+        classifier = deploy(
+            tuned.whole,
+            plan,
+            split.index.class_names,
+            self.probe.settings,
+            job.config,
+            provenance=metadata.provenance | {"strategy": "fine-tune"},
+        )
+        if self.calibration is not None:
+            classifier = classifier.with_answers(self.calibration, None)
+        done, unit = tuned.fitted.epochs, "epoch" if plan.epochs == 1 else "epochs"
+        count = f"{plan.epochs}" if done == plan.epochs else f"{done} of {plan.epochs}"
+        note = f"Trained for {count} {unit}. {self.where}"
+        total = int(tuned.whole.count_params())
+        made = TrainedNetwork(
+            tuned.fitted, plan, total, tuned.num_trainable, note=note, model=tuned.whole
+        )
+        return Trained(classifier, network=made)
+
+    def answer(self) -> NDArray[np.float64]:
+        """Tune a network to all training photos.
+
+        Returns:
+            (m, C) calibrated probabilities of the validation photos.
+        """
+        split = self.parts.job.split
+        tuned = _train_upper(self.parts, self.plan, split.train, split.validation, _FINAL)
+        temperature = 1.0 if self.calibration is None else self.calibration.temperature
+        return softmax(_logits(tuned.chances) / temperature)
+
+    def keep_probe(self) -> Trained:
+        """Give the fitted head alone, which tuning did not make better."""
+        parts, example = self.parts, self.example
+        assert example is not None  # else nothing tells that tuning does not help
+        note = f"Fine-tuning was no better than the fitted head alone, which is kept. {self.where}"
+        if parts.job.custom.callbacks:
+            parts.job.reporter.log(
+                "The callbacks were told nothing, for no network was trained to keep."
+            )
+        whole = cut_network(parts.backbone).with_head(dense_of_head(self.probe.head))
+        total, width = int(whole.count_params()), self.probe.extractor.embedding_dim + 1
+        fitted = replace(example.fitted, best_epoch=0)
+        made = TrainedNetwork(fitted, self.plan, total, width, note=note, model=whole)
+        return Trained(self.probe, network=made)
+
+    @property
+    def where(self) -> str:
+        """How it was told whether tuning helps, in words."""
+        if self.example is None:
+            return (
+                "Each class has too few photos to hold any out, so nothing tells whether it helps."
+            )
+        held = int((~np.isnan(self.chances[:, 0])).sum())
+        return (
+            f"Judged by {held:,} of {len(self.chances):,} training photos, each by a network that "
+            "was tuned without it."
+        )
 
 
 def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
     """Train the upper part of a pretrained network on, from a fitted head.
 
-    What lies below a cut stays as it is, so its output is computed once, for each photo and its
-    mirror image. A part of the training photos is held out to find the number of epochs; then
-    all of them are trained on for so long. Where nothing can be held out, it is found on the photos
-    learned from. Where no epoch is better than the fitted head alone, that head is what remains.
+    Where networks that are tuned without some of the training photos are no better on those than
+    heads on the network as it is, such a head is what remains.
 
     Args:
         job: What to train on.
@@ -95,192 +234,251 @@ def fine_tune(job: TrainingJob, recipe: Recipe) -> Trained:
 
     Raises:
         DataError: When the photos or a checkpoint cannot be used.
-        KeyboardInterrupt: When interrupted while the number of epochs was sought.
-        ValueError: For a backbone whose cut is not known.
+        KeyboardInterrupt: When interrupted before the network was tuned to all photos.
+        UsageError: For a backbone whose cut is not known.
     """
-    split, config = job.split, job.config
+    tuning = tune_in_folds(prepare_tuning(job, recipe))
+    return tuning.finish() if tuning.helps else tuning.keep_probe()
+
+
+def tunable_backbone(config: TrainConfig, recipe: Recipe) -> Backbone:
+    """Find the network to train on; Keras is not imported.
+
+    Args:
+        config: What was asked.
+        recipe: Its network is taken where none was.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        UsageError: When it cannot be trained on.
+        WeightsError: When its weights are missing.
+    """
     name = (config.backbone or recipe.backbone or "").lower()
-    if name not in _CUTS:
-        raise UsageError(f"`backbone` is {name!r}; fine-tune takes {', '.join(_CUTS)}.")
-    num_classes = len(split.index.class_names)
-    try_objective(job, 1 if num_classes == 2 else num_classes)
+    check_cut(name)
     backbone = asked_backbone(config, name, config.image_size)
-    probe, table = fit_probe(job, backbone, "f32", split.train)
-    parts = _Parts(job, backbone, table, *_lower_maps(job, backbone, probe))
-    chosen, where = _choose_epochs(parts, recipe)
-    if not chosen.fitted.best_epoch:
-        return _keep_probe(parts, recipe, probe, chosen, where)
-    return _train_final(parts, recipe, probe, chosen, where)
-
-
-def _keep_probe(
-    parts: _Parts, recipe: Recipe, probe: Classifier, chosen: _Tuned, where: str
-) -> Trained:
-    """Give the fitted head alone, which no epoch made better."""
-    note = (
-        "No epoch of fine-tuning was better than the fitted head alone, which is kept; judged "
-        f"on {where}."
-    )
-    if parts.job.custom.callbacks:
-        parts.job.reporter.log(
-            "The callbacks were told nothing, for no network was trained to keep."
+    if backbone.build is None:
+        raise UsageError(
+            f"`backbone` is {name!r}, which can embed images and cannot be trained on."
         )
-    # What was not better was undone: below its head the network is as it was.
-    chosen.whole.layers[-1].set_weights(_as_dense(probe.head).get_weights())
-    total, width = int(chosen.whole.count_params()), probe.extractor.embedding_dim + 1
-    made = TrainedNetwork(chosen.fitted, recipe, total, width, note=note, model=chosen.whole)
-    return Trained(probe, network=made)
+    return backbone
 
 
-def _train_final(
-    parts: _Parts, recipe: Recipe, probe: Classifier, chosen: _Tuned, where: str
-) -> Trained:
-    """Train on all training photos for the number of epochs that was best."""
-    job, split, metadata = parts.job, parts.job.split, parts.backbone.metadata
-    epochs = chosen.fitted.best_epoch
-    plan = replace(recipe, epochs=epochs, patience=None)
-    tuned = _train_upper(parts, plan, split.train, split.validation, "final")
-    classifier = deploy(
-        tuned.whole,
-        replace(recipe, image_size=metadata.image_size),
-        split.index.class_names,
-        probe.settings,
-        job.config,
-        provenance=metadata.provenance,
+def prepare_tuning(job: TrainingJob, recipe: Recipe) -> TuningParts:
+    """Embed and decode the photos, and freeze the lower part.
+
+    Args:
+        job: What to train on.
+        recipe: How.
+
+    Returns:
+        What all trainings need.
+
+    Raises:
+        DataError: When photos cannot be used.
+        UsageError: For a backbone whose cut is not known.
+    """
+    backbone = tunable_backbone(job.config, recipe)
+    index, split, num_classes = job.split.index, job.split, len(job.split.index.class_names)
+    try_objective(job, 1 if num_classes == 2 else num_classes)
+    spec = embedding_spec(backbone, job.config, "f32")
+    table = job.embed(spec)
+    rows = np.concatenate([split.train, split.validation])
+    places = np.full(len(index), -1)
+    places[rows] = np.arange(len(rows))
+    settings, progress = spec.settings, job.reporter.progress
+    size = settings.image_size
+    grown = round((recipe.stored_size or recipe.image_size) * size / recipe.image_size)
+    recipe = replace(recipe, image_size=size, stored_size=grown)
+    with job.reporter.phase("decode"):
+        larger = replace(settings, image_size=grown)
+        stored = decode_images(index.select(rows), larger, progress=progress)
+        still = decode_images(index.select(rows), settings, progress=progress)
+    with job.reporter.phase("convert"):
+        lower = lower_part(backbone, job.config.device)
+    return TuningParts(job, recipe, backbone, spec, table, lower, stored, still, places)
+
+
+def tune_in_folds(parts: TuningParts) -> Tuning:
+    """Tune networks to parts of the training photos, and have them answer for the others.
+
+    Args:
+        parts: What to train on, and how.
+
+    Returns:
+        The answers, and what it takes to tune a network to all of them.
+
+    Raises:
+        DataError: When a checkpoint cannot be used.
+        KeyboardInterrupt: When interrupted.
+    """
+    job, rows = parts.job, parts.job.split.train
+    probe, frozen = _fit_probe(parts)
+    folds = _folds(job)
+    chances = np.full((len(rows), len(job.split.index.class_names)), np.nan)
+    plan = parts.recipe
+    found: list[_Tuned] = []
+    for fold in range(folds.max() + 1):
+        seen = folds == fold
+        share = None if found else (FOLDS - 1) / FOLDS**2
+        tuned = _train_upper(parts, plan, rows[~seen], rows[seen], f"fold{fold}", share)
+        if tuned.fitted.stopped == "interrupted":
+            raise KeyboardInterrupt
+        # The time budget may have shortened the first one.
+        plan = replace(plan, epochs=tuned.fitted.planned_epochs)
+        chances[seen] = tuned.chances
+        found.append(tuned)
+    if plan.patience is not None and found:
+        best = round(float(np.mean([tuned.fitted.best_epoch for tuned in found])))
+        plan = replace(plan, epochs=best, patience=None)
+    chances, calibration = _calibrate(job, chances)
+    example = found[0] if found else None
+    return Tuning(parts, plan, probe, frozen, chances, calibration, example)
+
+
+def _fit_probe(parts: TuningParts) -> tuple[Classifier, NDArray[np.float64]]:
+    """A head on the network as it is, and (n, C) what such heads say of photos left out."""
+    job = parts.job
+    index, rows = job.split.index, job.split.train
+    head, calibration, chances = fit_calibrated_head(
+        parts.table.embeddings[rows],
+        index.labels[rows],
+        len(index.class_names),
+        groups=job.split.groups[rows],
+        class_weight=job.config.class_weight,
+        seed=job.config.seed,
     )
-    done, unit = tuned.fitted.epochs, "epoch" if epochs == 1 else "epochs"
-    trained = f"{epochs} {unit}" if done == epochs else f"{done} of {epochs} {unit}"
-    note = f"Trained for {trained}, a number chosen on {where}."
-    total = int(chosen.whole.count_params())
-    made = TrainedNetwork(
-        tuned.fitted, plan, total, tuned.num_trainable, note=note, model=tuned.whole
+    if chances is None:
+        chances = np.full((len(rows), len(index.class_names)), np.nan)
+    metadata = parts.backbone.metadata
+    return job.classifier(metadata, parts.spec, head, calibration=calibration), chances
+
+
+def _calibrate(
+    job: TrainingJob, chances: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], Calibration | None]:
+    """Answers of tuned networks at one temperature, and what is kept of them."""
+    rows = job.split.train
+    held = ~np.isnan(chances[:, 0])
+    if not held.any():
+        return chances, None
+    logits = _logits(chances)
+    calibration = calibrate(
+        logits[held], job.split.index.labels[rows][held], groups=job.split.groups[rows][held]
     )
-    return Trained(classifier, network=made)
+    return softmax(logits / calibration.temperature), calibration
 
 
-def _choose_epochs(parts: _Parts, recipe: Recipe) -> tuple[_Tuned, str]:
-    """Train on a part of the training photos: the best epoch, and in words what it was told by."""
-    num_train = len(parts.job.split.train)
-    learned, watched = _inner_parts(parts.job)
-    if np.array_equal(learned, watched):
-        where = "the photos learned from, for each class has too few to hold any out"
-    else:
-        where = f"{len(watched):,} of {num_train:,} training photos, held out for that"
-    chosen = _train_upper(parts, recipe, learned, watched, _CHOOSE)
-    if chosen.fitted.stopped == "interrupted":
-        raise KeyboardInterrupt
-    return chosen, where
-
-
-def _inner_parts(job: TrainingJob) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Training photos to learn from and to watch; groups of near-duplicates stay together."""
+def _folds(job: TrainingJob) -> NDArray[np.int64]:
+    """Fold of each training photo, near-duplicates together; -1 of one that is always learned."""
     rows = job.split.train
     labels, groups = job.split.index.labels[rows], job.split.groups[rows]
     _, groups = np.unique(groups, return_inverse=True)
+    folds = np.full(len(rows), -1)
     held = np.flatnonzero(can_be_held_out(labels, groups))
-    if not len(held):
-        # One photo of each class: there is nothing to watch but what was learned.
-        return rows, rows
-    _, labels = np.unique(labels[held], return_inverse=True)
-    _, groups = np.unique(groups[held], return_inverse=True)
-    folds = stratified_folds(labels, groups, fold_count(labels, groups, _FOLDS), job.config.seed)
-    watched = np.isin(np.arange(len(rows)), held[folds == 0])
-    return rows[~watched], rows[watched]
+    if len(held):
+        _, labels = np.unique(labels[held], return_inverse=True)
+        _, groups = np.unique(groups[held], return_inverse=True)
+        count = fold_count(labels, groups, FOLDS)
+        folds[held] = stratified_folds(labels, groups, count, job.config.seed)
+    return folds
 
 
 def _train_upper(
-    parts: _Parts,
+    parts: TuningParts,
     recipe: Recipe,
     learned: NDArray[np.int64],
     seen: NDArray[np.int64],
     name: str,
+    share_of_budget: float | None = None,
 ) -> _Tuned:
     """Train the upper part and the head, which begins as fitted to the photos learned from."""
-    import keras
-
-    job, labels = parts.job, parts.job.split.index.labels
-    body, _, upper = _cut_network(parts.backbone)
-    head = _as_dense(job.fit_head(parts.table, learned))
-    network = keras.Model(upper.inputs[0], head(upper.outputs[0]))
-    # Each time the photo or its mirror image to learn from, the photo to look at.
-    train, held_out = (
-        make_source(job, recipe, network, parts.maps, labels[rows], learns, rows=parts.places[rows])
-        for rows, learns in ((learned, True), (seen, False))
-    )
+    job = parts.job
+    fitted_head = job.fit_head(parts.table, learned)
+    cut, head, network, train, held_out = _assemble(parts, recipe, fitted_head, learned, seen)
+    # The answers of networks tuned to parts depend on the learning rate, and on no other callback.
+    custom = job.custom if name == _FINAL else job.custom.steering()
     checkpoint = None if job.checkpoint is None else job.checkpoint / name
-    # The number of epochs depends on the learning rate, and on no other callback.
-    custom = job.custom.steering() if name == _CHOOSE else job.custom
+    config = job.config if share_of_budget else replace(job.config, time_budget=None)
     fitted = fit_job(
-        replace(job, checkpoint=checkpoint, custom=custom),
+        replace(job, checkpoint=checkpoint, custom=custom, config=config),
         recipe,
         network,
         train,
         held_out,
-        rates=_layer_rates(upper),
+        rates=cut.rates(head),
         count_start=recipe.patience is not None,
-        share_of_budget=0.5,
+        share_of_budget=share_of_budget or 1.0,
     )
-    whole = keras.Model(body.inputs[0], head(body.outputs[0]))
     trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
-    return _Tuned(fitted, whole, trainable)
+    whole = cut.averaged(head, cut_network(parts.backbone), dense_of_head(fitted_head))
+    frozen = fitted_head.predict_proba(parts.table.mean[seen])
+    chances = softmax((_logits(_predict(network, held_out)) + _logits(frozen)) / 2)
+    return _Tuned(fitted, whole, trainable, chances)
 
 
-def _cut_network(backbone: Backbone) -> tuple[Any, Any, Any]:
-    """A body, its lower part, and its upper part from flattened maps on; layers are shared."""
+def _logits(chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.log(np.maximum(chances, _LEAST_CHANCE))
+
+
+def _assemble(
+    parts: TuningParts,
+    recipe: Recipe,
+    fitted_head: LinearHead,
+    learned: NDArray[np.int64],
+    seen: NDArray[np.int64],
+) -> tuple[CutNetwork, Any, "keras.Model", BatchSource, BatchSource]:
+    """A cut network, a fitted head, what is trained of them, and batches to learn and look at."""
     import keras
 
-    body = build_network(backbone)
-    place = body.layers.index(body.get_layer(_CUTS[backbone.metadata.name]))
-    cut = body.layers[place].input
-    rest = keras.Model(cut, body.outputs[0])
-    for layer in body.layers:
-        # A batch norm that is not trained keeps ImageNet's statistics: it is in inference mode.
-        is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = layer in rest.layers and not is_norm
-    lower = keras.Model(body.inputs[0], keras.layers.Flatten()(cut))
-    maps = keras.Input((int(np.prod(cut.shape[1:])),), name="maps")
-    upper = keras.Model(maps, rest(keras.layers.Reshape(cut.shape[1:])(maps)))
-    return body, lower, upper
+    job, labels = parts.job, parts.job.split.index.labels
+    cut = cut_network(parts.backbone)
+    head = dense_of_head(fitted_head)
+    network = keras.Model(cut.upper.inputs[0], head(cut.upper.outputs[0]))
+    train, held_out = (
+        make_source(
+            job, recipe, network, images, labels[rows], learns,
+            rows=parts.places[rows], lower=parts.lower,
+        )
+        for rows, images, learns in ((learned, parts.stored, True), (seen, parts.still, False))
+    )  # fmt: skip
+    return cut, head, network, train, held_out
 
 
-def _layer_rates(upper: Any) -> dict[str, float]:
-    """Factor on each variable's learning rate, from the lowest layer's to the head's."""
-    paths = [weight.path for weight in upper.trainable_weights]
-    factors = np.geomspace(_LOWEST_RATE, 1.0, len(paths))
-    return dict(zip(paths, factors.tolist(), strict=True))
+def seconds_of_tuning(parts: TuningParts) -> float:
+    """Estimate how long tuning takes, in folds and to all photos, by a few steps.
 
+    Args:
+        parts: What to train on, and how.
 
-def _lower_maps(
-    job: TrainingJob, backbone: Backbone, probe: Classifier
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Output of the lower part, by OpenVINO, and which photo's lies where; see `_Parts`."""
-    _, lower, _ = _cut_network(backbone)
-    index = job.split.index
-    rows = np.concatenate([job.split.train, job.split.validation])
-    places = np.full(len(index), -1)
-    places[rows] = np.arange(len(rows))
-    with (
-        write_body(lower, probe.extractor.image_size) as frozen,
-        job.reporter.phase("lower part"),
-    ):
-        extractor = on_device(OpenVinoExtractor(frozen, "f32"), job.config.device)
-        spec = EmbeddingSpec(extractor, probe.settings, (0, "mirror"), scans=False)
-        table = embed_index(index.select(rows), spec, progress=job.reporter.progress)
-    return table.embeddings, places
-
-
-def _as_dense(head: LinearHead) -> Any:
-    """A fitted head as a Keras layer: one sigmoid neuron for two classes, or a softmax."""
-    import keras
-
-    kernel = head.weights / head.scale[:, np.newaxis]
-    bias = head.bias - head.mean @ kernel
-    if kernel.shape[1] == 2:
-        kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
-    activation = "sigmoid" if kernel.shape[1] == 1 else "softmax"
-    layer = keras.layers.Dense(
-        kernel.shape[1], activation=activation, dtype="float32", name="probabilities"
+    Returns:
+        Seconds.
+    """
+    rows, recipe = parts.job.split.train, parts.recipe
+    cut, head, network, train, _ = _assemble(
+        parts, recipe, parts.job.fit_head(parts.table, rows), rows, rows[:1]
     )
-    layer.build((None, len(kernel)))
-    layer.set_weights([kernel, bias])
-    return layer
+    compile_network(network, recipe, recipe.epochs * len(train), cut.rates(head))
+    train.start_epoch(0, recipe.image_size)
+    steps = min(_TIMED_STEPS, len(train))
+    seconds = 0.0
+    for _ in range(2):  # the first traces
+        started = time.perf_counter()
+        for number in range(steps):
+            network.train_on_batch(*train.batch(number))
+        seconds = (time.perf_counter() - started) / steps
+    train.close()
+    # Each of the folds' networks learns from the photos outside its fold, and one from all.
+    return seconds * len(train) * recipe.epochs * FOLDS
+
+
+def _predict(network: "keras.Model", source: BatchSource) -> NDArray[np.float64]:
+    """Probabilities (n, C) of photos as they are, in order."""
+    source.start_epoch(0)
+    try:
+        given = [network.predict_on_batch(source.batch(n)[0]) for n in range(len(source))]
+    finally:
+        source.close()
+    chances = np.concatenate(given).astype(np.float64)
+    return chances if chances.shape[1] > 1 else np.hstack([1 - chances, chances])

@@ -18,7 +18,7 @@ from handful.engines.engine import Engine
 from handful.evaluation.learning_curve import LearningCurve
 from handful.evaluation.resampling import Resampling
 from handful.features.embed import EmbeddingSpec
-from handful.features.extractor import Backbone, BackboneMetadata
+from handful.features.extractor import Backbone, BackboneMetadata, FeatureExtractor
 from handful.features.registry import DEFAULT_BACKBONE, find_backbone, load_extractor
 from handful.features.store import EmbeddingStore
 from handful.features.table import EmbeddingTable, embed_index
@@ -342,6 +342,7 @@ def make_source(
     learns: bool,
     offset: float = 0.0,
     rows: NDArray[np.int64] | None = None,
+    lower: FeatureExtractor | None = None,
 ) -> BatchSource:
     """Make the batches of one part.
 
@@ -354,6 +355,7 @@ def make_source(
         learns: For training: shuffled, in views. Else in order, as they are.
         offset: Added to the scaled values.
         rows: As in `BatchSource`.
+        lower: As in `BatchSource`.
 
     Returns:
         The batches.
@@ -373,6 +375,7 @@ def make_source(
         grey=recipe.grey,
         seed=job.config.seed,
         rows=rows,
+        lower=lower,
     )
 
 

@@ -2,6 +2,7 @@
 
 Each is judged by what its heads answer for training photos that they were fitted without, their
 near-duplicates left out too. Validation photos have no part in it, so their figure stays honest.
+Where Keras is there, and time, a network is trained on as well, and judged in the same way.
 """
 
 import time
@@ -16,18 +17,27 @@ from handful.errors import HandfulError
 from handful.evaluation.evaluation import score
 from handful.evaluation.resampling import Answer
 from handful.features.embed import EmbeddingSpec, mean_view
+from handful.features.keras_runtime import prepare_keras, require_keras, trains_on
 from handful.models.calibration import fit_calibrated_head
 from handful.models.heads import LinearHead
+from handful.training.choosing import choose, true_losses
+from handful.training.fine_tuning import (
+    Tuning,
+    TuningParts,
+    prepare_tuning,
+    seconds_of_tuning,
+    tunable_backbone,
+    tune_in_folds,
+)
 from handful.training.jobs import EmbeddedImages, TrainingJob
-from handful.training.rungs import FAST, GOOD, RUNGS, Attempt, Ladder, Rung
+from handful.training.recipes import find_recipe
+from handful.training.rungs import FAST, GOOD, RUNGS, TUNED, Attempt, Ladder, Rung
 from handful.training.steps import open_backbone
 from handful.wording import format_duration
 
-# A rung is taken where its mean loss is lower than that of the one taken before by so many standard
-# errors of the difference, group by group.
-MARGIN = 1.0
 _IMAGES_TIMED = 3
-_LEAST_CHANCE = 1e-12
+# For tuning, where no time budget is given.
+TUNING_MINUTES = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,21 +50,47 @@ class _Tried:
     fit_seconds: float
 
 
-def climb(job: TrainingJob) -> tuple[Ladder, EmbeddedImages, Answer]:
+@dataclass(frozen=True, eq=False)
+class _TriedTuning:
+    """Networks tuned to parts of the training photos, and what they said of the others."""
+
+    attempt: Attempt
+    tuning: Tuning
+    losses: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Climbed:
+    """What came of trying.
+
+    Args:
+        ladder: What was tried.
+        embedded: The photos' embeddings of the rung chosen, or of the first where it is tuned.
+        answer: The same way of choosing for other splits of the training and validation photos,
+            for `resample`.
+        tuning: Of the rung chosen, where its network is to be trained on.
+    """
+
+    ladder: Ladder
+    embedded: EmbeddedImages
+    answer: Answer
+    tuning: Tuning | None
+
+
+def climb(job: TrainingJob) -> Climbed:
     """Try the rungs that the time budget allows, the cheapest first, and choose one.
 
     Args:
         job: What to train on; embedded for the first rung.
 
     Returns:
-        What was tried; the photos' embeddings of the rung chosen; and the same way of choosing for
-        other splits of the training and validation photos, for `resample`.
+        What was tried and chosen.
     """
     split = job.split
     assert job.embedded is not None
     begun = time.perf_counter() - job.reporter.seconds.get("embed", 0.0)
     tried = [_judge(job, FAST, job.embedded, begun, None)]
-    results: list[_Tried | Attempt] = [*tried]
+    results: list[_Tried | _TriedTuning | Attempt] = [*tried]
     _tell(job, tried[0].attempt, tried)
     for rung in RUNGS:
         found = _try_rung(job, rung, tried, begun)
@@ -64,44 +100,28 @@ def climb(job: TrainingJob) -> tuple[Ladder, EmbeddedImages, Answer]:
         if isinstance(found, _Tried):
             tried.append(found)
         _tell(job, found.attempt if isinstance(found, _Tried) else found, tried)
+    tuned = _try_tuning(job, begun)
+    results.append(tuned)
+    if isinstance(tuned, _TriedTuning):
+        _tell(job, tuned.attempt, [*tried, tuned])
+    else:
+        _tell(job, tuned, tried)
     losses = [one.losses for one in tried]
-    best = tried[choose(losses, split.groups[split.train], _usual(tried))]
+    if isinstance(tuned, _TriedTuning):
+        losses.append(tuned.losses)
+    place = choose(losses, split.groups[split.train], _usual(tried))
+    best = [*tried, tuned][place]
     attempts = (
-        replace(one.attempt, is_chosen=one is best) if isinstance(one, _Tried) else one
+        one if isinstance(one, Attempt) else replace(one.attempt, is_chosen=one is best)
         for one in results
     )
-    return Ladder(tuple(attempts)), best.embedded, _answer(job, tried)
+    tuning = best.tuning if isinstance(best, _TriedTuning) else None
+    embedded = best.embedded if isinstance(best, _Tried) else job.embedded
+    parts = tuned.tuning.parts if isinstance(tuned, _TriedTuning) else None
+    return Climbed(Ladder(tuple(attempts)), embedded, _answer(job, tried, parts), tuning)
 
 
-def choose(losses: Sequence[NDArray[np.float64]], groups: NDArray[np.int64], first: int = 0) -> int:
-    """Choose among ways of classifying the same photos.
-
-    Args:
-        losses: Of each way (n,) -ln(probability of the true class), NaN where a photo was not
-            left out.
-        groups: (n,) photos with equal numbers are near-duplicates and count as one.
-        first: Place of the one that is taken unless another is better by more than noise.
-
-    Returns:
-        The place of the one chosen: one after another is taken where its mean loss is lower than
-        that of the one taken before by more than `MARGIN` standard errors of the paired
-        difference.
-    """
-    best = first
-    for place in range(len(losses)):
-        gains = losses[best] - losses[place]
-        told = ~np.isnan(gains)
-        if not told.any():
-            continue
-        _, dense = np.unique(groups[told], return_inverse=True)
-        off = np.bincount(dense, gains[told] - gains[told].mean())
-        error = np.sqrt((off**2).sum()) / told.sum()
-        if len(off) > 1 and gains[told].mean() > MARGIN * error:
-            best = place
-    return best
-
-
-def _tell(job: TrainingJob, attempt: Attempt, tried: Sequence[_Tried]) -> None:
+def _tell(job: TrainingJob, attempt: Attempt, tried: Sequence[_Tried | _TriedTuning]) -> None:
     """Say what came of a rung, and how good the best one is by now."""
     job.reporter.log(str(attempt))
     known = [one.attempt.accuracy for one in tried if one.attempt.accuracy is not None]
@@ -148,30 +168,72 @@ def _judge(
 ) -> _Tried:
     """See what a rung's heads say of training photos that they were fitted without."""
     split, extractor = job.split, embedded.spec.extractor
-    rows, names = split.train, split.index.class_names
-    labels, groups = split.index.labels[rows], split.groups[rows]
+    rows = split.train
+    labels = split.index.labels[rows]
     fit_begun = time.perf_counter()
     with job.reporter.phase("fit"):
         _, chances = _fit(job, embedded, rows, job.config.seed)
     fit_seconds = time.perf_counter() - fit_begun
+    size = None if extractor is None else extractor.image_size
+    attempt = Attempt(rung.name, embedded.backbone.name, size, expected)
+    attempt = _score(job, attempt, chances, begun)
+    return _Tried(attempt, embedded, true_losses(chances, labels), fit_seconds)
+
+
+def _score(
+    job: TrainingJob, attempt: Attempt, chances: NDArray[np.float64], begun: float
+) -> Attempt:
+    """Say of a rung how long it took, and how right its answers for photos left out were."""
+    split = job.split
+    rows, names = split.train, split.index.class_names
+    labels, groups = split.index.labels[rows], split.groups[rows]
+    attempt = replace(attempt, seconds=time.perf_counter() - begun)
     held = ~np.isnan(chances[:, 0])
-    attempt = Attempt(
-        rung.name,
-        embedded.backbone.name,
-        None if extractor is None else extractor.image_size,
-        expected,
-        time.perf_counter() - begun,
+    if not held.any():
+        return attempt
+    paths = [split.index.paths[row] for row in rows[held]]
+    found = score(chances[held], labels[held], names, paths, groups=groups[held])
+    return replace(
+        attempt,
+        accuracy=found.accuracy,
+        accuracy_interval=found.accuracy_interval,
+        log_loss=found.log_loss,
     )
-    if held.any():
-        paths = [split.index.paths[row] for row in rows[held]]
-        found = score(chances[held], labels[held], names, paths, groups=groups[held])
-        attempt = replace(
-            attempt,
-            accuracy=found.accuracy,
-            accuracy_interval=found.accuracy_interval,
-            log_loss=found.log_loss,
-        )
-    return _Tried(attempt, embedded, _losses(chances, labels), fit_seconds)
+
+
+def _try_tuning(job: TrainingJob, begun: float) -> _TriedTuning | Attempt:
+    """Tune a network in folds where there is time for it; or say why it was not tried."""
+    started = time.perf_counter()
+    config = replace(TUNED.settle(job.config), time_budget=None)
+    attempt = Attempt(TUNED.name, config.backbone or "", config.image_size)
+    left = (job.config.time_budget or TUNING_MINUTES) * 60 - (started - begun)
+    if left <= 0:
+        return replace(attempt, note="not tried: the time budget is used up")
+    recipe = find_recipe("handful", "fine-tune")
+    assert recipe is not None
+    try:
+        require_keras("Fine-tuning")
+        tunable_backbone(config, recipe)
+        prepare_keras(device=config.device)
+        with job.reporter.phase("train"), trains_on(config.device):
+            parts = prepare_tuning(replace(job, config=config, checkpoint=None), recipe)
+            attempt = replace(attempt, image_size=parts.spec.settings.image_size)
+            # Other splits tune networks too, to about four fifths of the photos each.
+            others = config.seeds * (config.folds or 1) if config.is_resampled else 0
+            times = 1 + 0.8 * others
+            expected = seconds_of_tuning(parts) * times
+            attempt = replace(attempt, expected_seconds=expected)
+            if expected > left:
+                note = (
+                    f"not tried: it would take about {format_duration(expected)}, and "
+                    f"{format_duration(left)} are left"
+                )
+                return replace(attempt, note=note)
+            tuning = tune_in_folds(parts)
+    except HandfulError as error:
+        return replace(attempt, note=str(error))
+    losses = true_losses(tuning.chances, job.split.index.labels[job.split.train])
+    return _TriedTuning(_score(job, attempt, tuning.chances, started), tuning, losses)
 
 
 def _fit(
@@ -192,12 +254,6 @@ def _fit(
     return head, chances
 
 
-def _losses(chances: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """-ln(probability of the true class), (n,)."""
-    true = chances[np.arange(len(labels)), labels]
-    return np.asarray(-np.log(np.maximum(true, _LEAST_CHANCE)))
-
-
 def _expected_seconds(job: TrainingJob, spec: EmbeddingSpec, first: _Tried) -> float:
     """What a rung would take without the cache, so that a second run tries the same ones."""
     extractor, before = spec.extractor, first.embedded.spec.extractor
@@ -213,7 +269,7 @@ def _expected_seconds(job: TrainingJob, spec: EmbeddingSpec, first: _Tried) -> f
     return embedding + first.fit_seconds * extractor.embedding_dim / before.embedding_dim
 
 
-def _answer(job: TrainingJob, tried: Sequence[_Tried]) -> Answer:
+def _answer(job: TrainingJob, tried: Sequence[_Tried], parts: TuningParts | None) -> Answer:
     """Choose among the rungs on any photos for training and validation, and answer for others."""
     split = job.split
     pool = np.concatenate([split.train, split.validation])
@@ -223,8 +279,17 @@ def _answer(job: TrainingJob, tried: Sequence[_Tried]) -> Answer:
     ) -> tuple[NDArray[np.float64], float]:
         fitted = [_fit(job, one.embedded, pool[rows], seed) for one in tried]
         labels = split.index.labels[pool[rows]]
-        losses = [_losses(chances, labels) for _, chances in fitted]
+        losses = [true_losses(chances, labels) for _, chances in fitted]
+        tuning = None
+        if parts is not None:
+            with trains_on(job.config.device):
+                tuning = tune_in_folds(parts.on(pool[rows], pool[others], seed))
+            losses.append(true_losses(tuning.chances, labels))
         best = choose(losses, split.groups[pool[rows]], _usual(tried))
+        if tuning is not None and best == len(tried):
+            head = tuning.probe.head
+            assert head.C is not None
+            return tuning.answer(), head.C
         head, tested = fitted[best][0], tried[best].embedded.table.embeddings[pool[others]]
         assert head.C is not None
         return head.predict_proba(mean_view(tested)), head.C

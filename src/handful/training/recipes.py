@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from handful.augmentation_policy import AugmentationPolicy
-from handful.data.augmentation import EXERCISE_POLICY, HANDFUL_POLICY
+from handful.data.augmentation import CROPS_POLICY, EXERCISE_POLICY, HANDFUL_POLICY
 from handful.errors import UsageError
 
 
@@ -112,14 +112,16 @@ _TABLE = {
         "body",
         224,
         resize="halfway",
-        epochs=4,
+        epochs=12,
         batch_size=32,
-        learning_rate=1e-4,
+        learning_rate=5e-4,
         cosine=True,
-        # None smoothed: the loss decides whether an epoch beats the fitted head, fairly.
+        policy=CROPS_POLICY,
+        stored_size=256,
+        # None smoothed: the loss decides whether tuning beats the fitted head, fairly.
         scale=1.0,
-        patience=2,
-        backbone="efficientnet-lite0",
+        validate_every=4,
+        backbone="efficientnet-lite0-multilevel",
     ),
     # Its teacher looks at every view too, so that an epoch takes longer.
     ("handful", "distilled"): replace(_HANDFUL_SCRATCH, epochs=70, label_smoothing=0.0),

@@ -46,6 +46,8 @@ RUNGS = (
     Rung("good, larger", GOOD.backbone, 320),
     Rung("joined", "efficientnet-lite-joined", 320),
 )
+# Tried after those, where Keras is installed: its upper part trained on.
+TUNED = Rung("fine-tuned", GOOD.backbone)
 
 
 def first_rung(config: TrainConfig) -> Rung:

@@ -15,9 +15,7 @@ from handful.errors import DataError, UsageError
 from handful.features.devices import suited_precision
 from handful.features.keras_runtime import prepare_keras, trains_on
 from handful.features.registry import build_body
-from handful.features.table import embed_index
-from handful.models.calibration import keep_answers
-from handful.models.novelty import reference_of
+from handful.training.answers import with_answers
 from handful.training.batches import BatchSource, Teacher, decode_images
 from handful.training.deployment import check_deployment, deploy, head_of_layer
 from handful.training.fine_tuning import fine_tune
@@ -79,32 +77,7 @@ def train_strategy(job: TrainingJob) -> Trained:
         else:
             trained = _train_on_pixels(job, recipe)
     with job.reporter.phase("evaluate"):
-        return _with_answers(job, trained)
-
-
-def _with_answers(job: TrainingJob, trained: Trained) -> Trained:
-    """Give a network's classifier what it says of photos that it was not fitted to.
-
-    It is not trained anew for every fold: its answers on validation have to do.
-    """
-    split, classifier = job.split, trained.classifier
-    rows, num_train = np.concatenate([split.train, split.validation]), len(split.train)
-    if trained.tables:
-        embeddings = trained.tables[0].mean[rows]
-    else:
-        index, progress = split.index.select(rows), job.reporter.progress
-        embeddings = embed_index(index, classifier.spec, progress=progress).mean
-    learned, held_out = embeddings[:num_train], embeddings[num_train:]
-    groups, labels = split.groups[split.validation], split.index.labels[split.validation]
-    # The network was fitted to the training photos: these are nearer to each other than others are.
-    reference = reference_of(
-        learned, split.groups[split.train], job.config.seed, held_out=(held_out, groups)
-    )
-    unlike = None if reference is None else reference.unlike(reference.distances(held_out))
-    probabilities = classifier.head.predict_proba(held_out)
-    calibration = keep_answers(probabilities, labels, "validation", groups=groups, unlike=unlike)
-    classifier = classifier.with_answers(calibration, reference)
-    return replace(trained, classifier=classifier, held_out=held_out)
+        return with_answers(job, trained)
 
 
 def _train_on_pixels(job: TrainingJob, recipe: Recipe) -> Trained:

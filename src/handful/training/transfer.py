@@ -14,14 +14,17 @@ from handful.errors import DataError
 from handful.evaluation.curve_fitting import measure_curve
 from handful.evaluation.learning_curve import LearningCurve
 from handful.evaluation.resampling import Answer, Resampling, resample, resample_head
+from handful.features.keras_runtime import trains_on
 from handful.features.table import EmbeddingTable
 from handful.files.tensors import RowsOf, empty_array
 from handful.models.calibration import fit_calibrated_head
 from handful.models.heads import LinearHead, judged_rows
 from handful.models.novelty import reference_of
 from handful.models.streaming import Vectors, fits_in_memory, taken, vector_memory
+from handful.training.answers import with_answers
+from handful.training.fine_tuning import Tuning
 from handful.training.jobs import EmbeddedImages, Trained, TrainingJob
-from handful.training.ladder import climb
+from handful.training.ladder import Climbed, climb
 from handful.wording import list_names
 
 _ROWS_A_BLOCK = 4096
@@ -47,7 +50,10 @@ def transfer(job: TrainingJob) -> Trained:
     assert embedded is not None  # to split the photos by
     ladder = answer = None
     if config.quality == "best":
-        ladder, embedded, answer = climb(job)
+        climbed = climb(job)
+        if climbed.tuning is not None:
+            return _tune(job, climbed, climbed.tuning)
+        ladder, embedded, answer = climbed.ladder, climbed.embedded, climbed.answer
         job = replace(job, embedded=embedded)
     rows, views, tables = _draw_views(job, embedded)
     job.reporter.seconds["decode"] = sum(table.decode_seconds for table in tables)
@@ -79,6 +85,32 @@ def transfer(job: TrainingJob) -> Trained:
         learning_curve=curve,
         warnings=tuple(warnings),
         ladder=ladder,
+    )
+
+
+def _tune(job: TrainingJob, climbed: Climbed, tuning: Tuning) -> Trained:
+    """Train the network on that was chosen, with what tells how far it can be relied on."""
+    split, reporter = job.split, job.reporter
+    labels, names = split.index.labels[split.train], split.index.class_names
+    with reporter.phase("train"), trains_on(job.config.device):
+        trained = tuning.finish()
+    with reporter.phase("evaluate"):
+        trained = with_answers(job, trained)
+    review = review_labels(at_their_word(tuning.chances, labels), labels, names)
+    resampling, warnings = None, _not_held_out(split)
+    if job.config.is_resampled:
+        with reporter.phase("resample"):
+            pool = np.concatenate([split.train, split.validation])
+            views = taken(climbed.embedded.table.embeddings[:, :1], pool)
+            resampling = _resample(job, pool, views, climbed.answer)
+    if job.config.curve:
+        warnings.append("No learning curve was measured: it is one of heads on a frozen network.")
+    return replace(
+        trained,
+        resampling=resampling,
+        label_review=review,
+        warnings=tuple(warnings),
+        ladder=climbed.ladder,
     )
 
 

@@ -35,6 +35,8 @@ RELU_CEILING = 6.0
 LEVEL_STAGES = (2, 4, 5)
 LEVEL_GAIN = 3.5
 POWER = 3.0
+# The root's slope at 0 has no bound, which would make gradients no numbers.
+_LEAST_MEAN = 1e-9
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -315,17 +317,25 @@ def join_graphs(graphs: "Mapping[str, openvino.Model]") -> "openvino.Model":
     return openvino.Model([embeddings], [images], "efficientnet-lite-joined")
 
 
-def _attach(x: Any, convolution: LiteConvolution, tensors: Tensors) -> Any:
-    """Add a convolution, its bias and its ReLU6 to a graph."""
-    from handful.features.runtime import ops
-
+def _fold(
+    convolution: LiteConvolution, tensors: Tensors
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A convolution's kernel and bias, its batch norm in them."""
     kernel = tensors[convolution.kernel].astype(np.float64)
     gamma, beta, mean, variance = (
         tensors[f"{convolution.norm}.{part}"].astype(np.float64) for part in _NORM_PARTS
     )
     scale = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
-    kernel = (kernel * scale[:, None, None, None]).astype(np.float32)
-    bias = (beta - mean * scale).astype(np.float32)[None, :, None, None]
+    folded = (kernel * scale[:, None, None, None]).astype(np.float32)
+    return folded, (beta - mean * scale).astype(np.float32)
+
+
+def _attach(x: Any, convolution: LiteConvolution, tensors: Tensors) -> Any:
+    """Add a convolution, its bias and its ReLU6 to a graph."""
+    from handful.features.runtime import ops
+
+    kernel, bias = _fold(convolution, tensors)
+    bias = bias[None, :, None, None]
     strides, zeros = [convolution.stride] * 2, [0, 0]
     apply = ops.convolution
     if convolution.depthwise:
@@ -338,7 +348,11 @@ def _attach(x: Any, convolution: LiteConvolution, tensors: Tensors) -> Any:
 
 
 def build_lite(
-    variant: LiteVariant, image_size: int, include_top: bool, multilevel: bool = False
+    variant: LiteVariant,
+    image_size: int,
+    include_top: bool,
+    multilevel: bool = False,
+    folded: bool = False,
 ) -> "keras.Model":
     """Build one of the family in Keras with fresh weights: for training, which OpenVINO cannot.
 
@@ -347,6 +361,7 @@ def build_lite(
         image_size: Side of the input in pixels, a whole number.
         include_top: Whether to end in the 1,000 ImageNet probabilities instead of the embedding.
         multilevel: Whether embeddings are power means of several levels.
+        folded: Whether batch norm is part of the convolutions, which then have biases.
 
     Returns:
         Model from RGB pictures (N, S, S, 3), float32 or uint8 in [0, 255], to embeddings (N, D)
@@ -362,14 +377,16 @@ def build_lite(
         if convolution.opens:
             shortcut = x
         name = convolution.name
-        options = {"padding": "same", "use_bias": False, "name": f"{name}_conv"}
+        options = {"padding": "same", "use_bias": folded, "name": f"{name}_conv"}
         if convolution.depthwise:
             layer = layers.DepthwiseConv2D(convolution.kernel_size, convolution.stride, **options)
         else:
             layer = layers.Conv2D(
                 convolution.outputs, convolution.kernel_size, convolution.stride, **options
             )
-        x = layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm")(layer(x))
+        x = layer(x)
+        if not folded:
+            x = layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, name=f"{name}_norm")(x)
         if convolution.relu:
             x = layers.ReLU(RELU_CEILING, name=f"{name}_relu")(x)
         if convolution.adds:
@@ -392,7 +409,7 @@ def _keras_power_mean(x: Any, name: str) -> Any:
     from keras import layers, ops
 
     mean = layers.GlobalAveragePooling2D(name=f"{name}_average")(ops.power(x, POWER))
-    return ops.power(mean, 1 / POWER)
+    return ops.power(ops.maximum(mean, _LEAST_MEAN), 1 / POWER)
 
 
 def load_lite(network: "keras.Model", variant: LiteVariant, tensors: Tensors) -> None:
@@ -407,8 +424,12 @@ def load_lite(network: "keras.Model", variant: LiteVariant, tensors: Tensors) ->
         # torch keeps (output, input, row, column); Keras (row, column, input, output), and for
         # depthwise kernels (row, column, input, 1).
         order = (2, 3, 0, 1) if convolution.depthwise else (2, 3, 1, 0)
-        kernel = tensors[convolution.kernel].transpose(order)
-        network.get_layer(f"{convolution.name}_conv").set_weights([kernel])
+        layer = network.get_layer(f"{convolution.name}_conv")
+        if layer.use_bias:
+            kernel, bias = _fold(convolution, tensors)
+            layer.set_weights([kernel.transpose(order), bias])
+            continue
+        layer.set_weights([tensors[convolution.kernel].transpose(order)])
         parts = [tensors[f"{convolution.norm}.{part}"] for part in _NORM_PARTS]
         network.get_layer(f"{convolution.name}_norm").set_weights(parts)
     if network.layers[-1].name == "probabilities":

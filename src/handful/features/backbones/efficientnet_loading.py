@@ -67,12 +67,13 @@ def load(metadata: BackboneMetadata, precision: str) -> OpenVinoExtractor:
     return OpenVinoExtractor(network, precision)
 
 
-def build(metadata: BackboneMetadata, include_top: bool) -> "keras.Model":
+def build(metadata: BackboneMetadata, include_top: bool, folded: bool = False) -> "keras.Model":
     """Build one of the family as a Keras model, see `Backbone`.
 
     Args:
         metadata: Its name, size and weights; fresh ones where it names no file.
         include_top: Whether to end in the 1,000 ImageNet probabilities.
+        folded: Whether batch norm is part of the convolutions.
 
     Returns:
         The model.
@@ -82,7 +83,7 @@ def build(metadata: BackboneMetadata, include_top: bool) -> "keras.Model":
     prepare_keras()
     with usual_keras():
         variant, multilevel = _variant(metadata)
-        network = build_lite(variant, metadata.image_size, include_top, multilevel)
+        network = build_lite(variant, metadata.image_size, include_top, multilevel, folded)
         if tensors is not None:
             load_lite(network, variant, tensors)
     return network
