@@ -34,7 +34,7 @@ def test_a_recipe_has_its_own_strategies_networks_and_numbers() -> None:
     assert view.backbones[0] == ("efficientnet-lite0", "efficientnet-lite0, 224 pixels")
     assert student_view(Choice(backbone="efficientnet-lite1")).image_size == 240
     tuned = student_view(Choice(strategy="fine-tune"))
-    assert tuned.network == "efficientnet-lite0" and tuned.epochs == 4
+    assert tuned.network == "efficientnet-lite0-multilevel" and tuned.epochs == 12
     assert "xception" in dict(tuned.backbones) and "dinov2-small" not in dict(tuned.backbones)
     head = student_view(Choice("keras-tutorial"))
     assert head.backbones[0][0] == head.network == "xception"

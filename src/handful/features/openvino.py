@@ -140,7 +140,10 @@ class OpenVinoExtractor:
         parts = _find_pooled_maps(model)
         if parts is None:
             return None
-        model.add_outputs([part.output for part in parts])
+        # Networks that share their lower part have maps in common.
+        outputs = {_output_key(part.output): part.output for part in parts}
+        model.add_outputs([*outputs.values()])
+        places = [1 + list(outputs).index(_output_key(part.output)) for part in parts]
 
         def compile_alone() -> Any:
             compiled = _compile(model, self.precision, "LATENCY", self.device)
@@ -155,8 +158,8 @@ class OpenVinoExtractor:
                 request.infer({0: image[np.newaxis]}, share_inputs=True)
                 embedding = np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
                 maps = [
-                    part.spread(request.get_output_tensor(number).data)
-                    for number, part in enumerate(parts, 1)
+                    part.spread(request.get_output_tensor(place).data)
+                    for place, part in zip(places, parts, strict=True)
                 ]
             height, width = np.max([one.shape[:2] for one in maps], axis=0)
             return np.concatenate([_spread(one, height, width) for one in maps], axis=2), embedding
@@ -372,6 +375,10 @@ class _PooledMap:
             mean = places.mean(axis=(0, 1), dtype=np.float64)
             factor *= np.where(mean > 0, mean, 1.0) ** (self.power - 1.0)
         return places * factor.astype(np.float32)
+
+
+def _output_key(output: Any) -> tuple[str, int]:
+    return output.get_node().get_friendly_name(), output.get_index()
 
 
 def _find_pooled_maps(model: Any) -> list[_PooledMap] | None:

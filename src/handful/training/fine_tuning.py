@@ -456,21 +456,22 @@ def seconds_of_tuning(parts: TuningParts) -> float:
         Seconds.
     """
     rows, recipe = parts.job.split.train, parts.recipe
+    begun = time.perf_counter()
     cut, head, network, train, _ = _assemble(
         parts, recipe, parts.job.fit_head(parts.table, rows), rows, rows[:1]
     )
     compile_network(network, recipe, recipe.epochs * len(train), cut.rates(head))
     train.start_epoch(0, recipe.image_size)
     steps = min(_TIMED_STEPS, len(train))
-    seconds = 0.0
-    for _ in range(2):  # the first traces
-        started = time.perf_counter()
-        for number in range(steps):
-            network.train_on_batch(*train.batch(number))
-        seconds = (time.perf_counter() - started) / steps
+    network.train_on_batch(*train.batch(0))  # the first traces
+    started = time.perf_counter()
+    for number in range(steps):
+        network.train_on_batch(*train.batch(number))
+    each = (time.perf_counter() - started) / steps
     train.close()
     # Each of the folds' networks learns from the photos outside its fold, and one from all.
-    return seconds * len(train) * recipe.epochs * FOLDS
+    learning = each * len(train) * recipe.epochs * FOLDS
+    return learning + (started - begun) * (FOLDS + 1)
 
 
 def _predict(network: "keras.Model", source: BatchSource) -> NDArray[np.float64]:
