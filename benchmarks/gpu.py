@@ -8,7 +8,7 @@ machine lacks, and says what. Three parts:
   with drawn weights by Keras, and by PyTorch where timm is there, in batches.
 - exercise: seconds of the well-known exercise's three trainings (2,000 photos at 150 pixels, 1,000
   for validation): from scratch, augmented, and a head on a frozen Xception (drawn weights).
-- scratch: seconds of handful's own 100 epochs on the same photos.
+- scratch: seconds of handful's own epochs from scratch on the same photos.
 
 Each training gets a share of the time, and seconds are reckoned from the epochs that fit: those of
 each size after the first, times their number; the first, in which kernels are compiled, once.
@@ -317,7 +317,7 @@ def _features(
 
 
 def scratch(table: Table, options: argparse.Namespace) -> None:
-    """Time handful's own 100 epochs."""
+    """Time handful's own training from scratch."""
     from handful.training.networks import NETWORKS
     from handful.training.recipes import find_recipe
 

@@ -69,6 +69,7 @@ def test_the_exercises_transfer_network(shared_folder: Path) -> None:
 def test_our_networks_size_is_free() -> None:
     network = build_small()
     assert 800_000 < network.count_params() < 1_000_000
+    assert kinds(network).count("Conv2D") == 8 and kinds(network).count("Add") == 2
     for side in (64, 112):
         values = np.asarray(network(np.zeros((2, side, side, 3), np.float32)))
         assert values.shape == (2, 1)

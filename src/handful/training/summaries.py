@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import keras
 
 # The size, channels and classes that each is for.
-_USUAL_SHAPES = {"scratch": (150, 3, 2), "mnist": (28, 1, 10), "small": (112, 3, 2)}
+_USUAL_SHAPES = {"scratch": (150, 3, 2), "mnist": (28, 1, 10), "small": (128, 3, 2)}
 _BODY_SIZES = {"xception": 150}  # the exercise's; others at the size they were trained on
 _USERS_SHAPE = (150, 3, 2)
 
