@@ -41,8 +41,11 @@ def test_nodes_read_a_bucket_and_one_of_them_is_lost(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from ray._private import ray_constants
     from ray.cluster_utils import Cluster
 
+    # All of them at the loopback.
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
     folder, address = photos
     for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}.items():
         monkeypatch.setenv(name, value)
