@@ -34,6 +34,7 @@ VERBS = (
     "compare",
     "evaluate",
     "predict",
+    "embed",
     "explain",
     "check",
     "curve",
