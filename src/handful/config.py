@@ -180,7 +180,8 @@ class TrainingOptions(Options):
     )
     quality: str = option(
         "fast",
-        "fast; where accuracy is low, good (more of the network) or best (tries several networks).",
+        "fast; where accuracy is low, good (more of the network) or best (tries several networks, "
+        "and with Keras fine-tuning too).",
         choices=QUALITIES,
         is_common=True,
     )
