@@ -147,12 +147,13 @@ class LabelState:
 
     def _step(self, change: LabelChange) -> _Step:
         """What a change does to what is here now."""
-        classes, ids, after = dict(self._classes), change.ids, _UNSORTED
+        # One object for the many steps that change no class.
+        classes, ids, after = self._classes, change.ids, _UNSORTED
         number = self._number_of(change.class_name)
         if change.op in ("add_class", "assign") and number is None:
             number = self._next_class
             self._next_class += 1
-            classes[number] = change.class_name
+            classes = {**classes, number: change.class_name}
         elif change.op in ("rename_class", "remove_class") and number is None:
             raise ValueError(f"there is no class {list_names([change.class_name])}")
         if change.op == "assign":
@@ -162,15 +163,13 @@ class LabelState:
             after = _LEFT_OUT
         elif change.op == "rename_class":
             assert number is not None
-            classes[number] = change.new_name
+            classes = {**classes, number: change.new_name}
         elif change.op == "remove_class":
             assert number is not None
-            del classes[number]
+            classes = {n: name for n, name in classes.items() if n != number}
             ids = tuple(id for id, label in self._labels.items() if label == number)
             change = replace(change, ids=ids)
         before = tuple(self._labels.get(id, _UNSORTED) for id in ids)
-        if classes == self._classes:
-            classes = self._classes  # one object for the many steps that change no class
         return _Step(change, before, after, self._classes, classes)
 
     def _set(self, step: _Step) -> None:
@@ -199,7 +198,10 @@ class LabelState:
         return step.change
 
     def _number_of(self, class_name: str) -> int | None:
-        return next((n for n, name in self._classes.items() if name == class_name), None)
+        for number, name in self._classes.items():
+            if name == class_name:
+                return number
+        return None
 
 
 _FIELDS: dict[Op, tuple[str, ...]] = {
@@ -230,6 +232,6 @@ def _change_of(entry: dict[str, Any]) -> LabelChange:
     if op not in _FIELDS:
         raise ValueError(f"{op!r} is no action that this version knows")
     ids, names = entry.get("ids", []), (entry.get("class", ""), entry.get("to", ""))
-    if not isinstance(ids, list) or not all(isinstance(text, str) for text in (*ids, *names)):
+    if not isinstance(ids, list) or not {str}.issuperset(map(type, (*ids, *names))):
         raise ValueError("its photos or classes are no names")
     return LabelChange(op, tuple(ids), *names)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,11 @@ class Desk:
                 self.busy = f"{what}: {done:,} of {total:,}"
 
         return progress
+
+    def warm_up(self) -> None:
+        """Read what the first page needs; what is wrong with it, the page will say."""
+        with suppress(HandfulError):
+            self.photos_view("all")
 
     def photos_view(self, shown: str) -> PhotosView:
         """The page of photos.

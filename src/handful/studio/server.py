@@ -60,6 +60,8 @@ def open_studio(
             if desk.sharing.addresses and sys.stdout.isatty():
                 for line in invitation(addresses, addresses[0], sys.stdout.encoding).splitlines():
                     announce(line)
+            # Ten thousand photos' log is read while the browser starts.
+            threading.Thread(target=desk.warm_up, daemon=True).start()
             if not config.no_browser:
                 # Some browsers return only when they are closed.
                 threading.Thread(target=webbrowser.open, args=addresses[:1], daemon=True).start()
