@@ -35,8 +35,8 @@ RELU_CEILING = 6.0
 LEVEL_STAGES = (2, 4, 5)
 LEVEL_GAIN = 3.5
 POWER = 3.0
-# The root's slope at 0 has no bound, which would make gradients no numbers; at this mean, whose root
-# is 1e-7, float32 still holds all factors of the gradient.
+# The root's slope at 0 has no bound, which would make gradients no numbers; at this mean, whose
+# root is 1e-7, float32 still holds all factors of the gradient.
 _LEAST_MEAN = 1e-21
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
