@@ -799,10 +799,10 @@ def test_summary_prints_layers_and_parameters() -> None:
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
     assert lines[0].split() == ["layer", "type", "output", "parameters"]
-    assert re.search(r"Conv2D +112 x 112 x 24 +648$", lines[3])
+    assert re.search(r"Conv2D +128 x 128 x 24 +648$", lines[3])
     assert lines[-2:] == [
-        "small: 112 x 112 x 3 in, 3 out",
-        "867,307 parameters: 865,691 trainable, 1,616 not",
+        "small: 128 x 128 x 3 in, 3 out",
+        "821,259 parameters: 819,579 trainable, 1,680 not",
     ]
 
 
