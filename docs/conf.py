@@ -51,6 +51,8 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(numpy|os|pathlib|PIL|collections|contextlib|functools|keras|typing|datetime)\..*",
     ),
+    # A signature of several forms is shown as it is written.
+    (r"py:.*", r"(AnyRun)"),
     (r"py:.*", r"(NDArray|Path|Any|Callable|Sequence|Mapping|Iterator|TextIO|Self|optional)"),
 ]
 
