@@ -24,7 +24,7 @@ def photo(tmp_path: Path) -> Path:
 def test_a_photo_is_shown_as_its_recipes_network_sees_it(photo: Path) -> None:
     shown = preview(photo)
     assert shown.photo.shape == (150, 150, 3) and shown.name == "cat.png, recipe keras-tutorial"
-    assert preview(photo, recipe="handful").photo.shape == (128, 128, 3)
+    assert preview(photo, recipe="handful").photo.shape == (144, 144, 3)
     shown = preview(photo, recipe="handful", image_size=40, seed=5)
     assert shown.photo.shape == (40, 40, 3)
     np.testing.assert_array_equal(shown.views, draw_preview(shown.photo, HANDFUL_POLICY, 5).views)
@@ -37,7 +37,7 @@ def test_a_photo_is_shown_as_its_recipes_network_sees_it(photo: Path) -> None:
 def test_a_policy_of_ones_own_takes_the_place_of_the_recipes(photo: Path) -> None:
     policy = handful.AugmentationPolicy(rotation_range=10, zoom_range=[0.5, 1.0])
     shown = handful.preview(photo, policy, recipe="handful")
-    assert shown.photo.shape == (128, 128, 3)
+    assert shown.photo.shape == (144, 144, 3)
     assert [strip.name for strip in shown.strips] == ["rotation_range", "zoom_range"]
     assert shown.strips[0].values[-1] == 10 and shown.strips[1].values[0] == 0.5
     assert shown.name == "cat.png, a policy of one's own"
