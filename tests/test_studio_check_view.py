@@ -3,20 +3,16 @@ from typing import Any
 
 import pytest
 
-from conftest import draw_photo, write_photo
 from handful.projects.project import Project
 from handful.studio.check_view import finding_cards
 from handful.studio.photos_view import act
+from studio_projects import ids_of, unsorted_project
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """Six photos, all labeled Round: three round ones and three square ones."""
-    for kind in ("round", "square"):
-        for number in range(3):
-            write_photo(tmp_path / "heap" / f"{kind}{number}.png", draw_photo(kind, number))
-    found = Project.create(tmp_path / "work")
-    found.add_source(tmp_path / "heap")
+    found = unsorted_project(tmp_path)
     act(found, "assign", [photo.id for photo in found.photos], "Round")
     return found
 
@@ -32,7 +28,7 @@ def finding(kind: str, severity: str = "warning", **values: Any) -> dict[str, An
 
 def test_a_finding_is_a_card_that_knows_what_was_decided(project: Project) -> None:
     labels, paths = project.labels.all(), places(project)
-    ids = {photo.name: photo.id for photo in project.photos}
+    ids = ids_of(project)
     fix = {"path": paths["square1.png"], "label": "Square", "action": "relabel", "reason": "blue"}
     suspect = {"path": paths["square2.png"], "suggested": "Blue", "probability": 0.8}
     groups = [[paths["square1.png"]], [paths["square2.png"]], ["gone.png"]]

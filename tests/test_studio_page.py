@@ -1,4 +1,4 @@
-"""The studio in a real browser: from dropped photos to a classifier that is tried."""
+"""The studio in a real browser: trainings that outlive their page, and pages of every width."""
 
 import re
 from collections.abc import Iterator
@@ -12,17 +12,6 @@ from conftest import draw_photo, write_photo
 from handful.projects.project import Project
 
 pytestmark = NEEDS_BROWSER
-_DROP = """async (names) => {
-  const transfer = new DataTransfer();
-  for (const name of names) {
-    const data = await (await fetch("/__photo/" + name)).arrayBuffer();
-    transfer.items.add(new File([data], name));
-  }
-  document.querySelector(".photos-page").dispatchEvent(
-    new DragEvent("drop", {dataTransfer: transfer, bubbles: true}));
-}"""
-# Square photos that are called round, by their place among all; some are test photos then.
-PLANTED = range(28, 32)
 
 
 @pytest.fixture(scope="module")
@@ -40,35 +29,9 @@ def heap(tmp_path: Path) -> Path:
     return tmp_path / "heap"
 
 
-def drop(page: Any, folder: Path, pattern: str) -> None:
-    def give(route: Any) -> None:
-        route.fulfill(body=(folder / route.request.url.rpartition("/")[2]).read_bytes())
-
-    page.route("**/__photo/*", give)
-    page.evaluate(_DROP, sorted(file.name for file in folder.glob(pattern)))
-
-
-def select(page: Any, first: int, last: int) -> None:
-    page.get_by_role("option").nth(first).click()
-    page.get_by_role("option").nth(last).click(modifiers=["Shift"])
-
-
-def show(page: Any, chip: str, count: int) -> None:
-    button = page.get_by_role("group").get_by_role("button", name=re.compile(rf"{chip} {count}$"))
-    button.click()
-    page.locator(f".chip[aria-pressed=true]:has-text('{chip}')").wait_for()
-
-
 def go(page: Any, place: str) -> None:
     page.get_by_role("navigation").get_by_role("link", name=place, exact=True).click()
     page.wait_for_url(re.compile(f"/{'' if place == 'Photos' else place.lower()}$"))
-
-
-def run_job(page: Any, place: str, link: str) -> None:
-    """Press the one button of a page and wait until its job is done."""
-    go(page, place)
-    page.get_by_role("button", name=re.compile(f"^{place}")).click()
-    page.get_by_role("link", name=link).wait_for(timeout=120_000)
 
 
 def test_a_training_is_canceled_and_goes_on_without_a_page(

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import pytest
 
+from browsers import NEEDS_BROWSER, chromium, open_page, studio
 from conftest import draw_photo, write_photo
 from handful.config import TrainConfig
 from handful.projects.project import Project
@@ -16,11 +17,16 @@ from handful.run_store.store import RunStore
 from handful.workflows.check import check
 from handful.workflows.train import train
 from networks import write_map_network
-from test_studio_page import browser, open_page, pytestmark, studio
 
-__all__ = ["browser", "pytestmark"]
+pytestmark = NEEDS_BROWSER
 # Their labels are wrong, by their place among all.
 PLANTED = (3, 8, 12, 25, 31, 38)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from conftest import draw_photo, write_photo
 from handful.projects.project import Project
 from handful.studio.jobs import JobState
 from handful.studio.photos_view import act
@@ -18,23 +17,17 @@ from handful.studio.train_view import (
     train_view,
 )
 from handful.workflows.forecast import Forecast
+from studio_projects import ids_of, unsorted_project
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """Six photos, unsorted: three round ones and three square ones."""
-    for kind in ("round", "square"):
-        for number in range(3):
-            write_photo(tmp_path / "heap" / f"{kind}{number}.png", draw_photo(kind, number))
-    found = Project.create(tmp_path / "work")
-    found.add_source(tmp_path / "heap")
-    return found
+    return unsorted_project(tmp_path)
 
 
 @pytest.fixture
 def ids(project: Project) -> dict[str, str]:
-    """File's name to id."""
-    return {photo.name: photo.id for photo in project.photos}
+    return ids_of(project)
 
 
 def test_training_needs_two_classes_of_two_photos(project: Project, ids: dict[str, str]) -> None:

@@ -1,36 +1,20 @@
 """Use in a real browser, with a camera that draws its own pictures."""
 
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from browsers import FAKE_CAMERA, NEEDS_BROWSER, chromium, open_page, studio
 from conftest import draw_photo, write_photo
-from handful.extras import is_installed
 from handful.projects.project import Project
 from handful.reporting import Reporter
 from handful.workflows.train import train
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-# Where every check must run, what is missing is a failure and no reason to skip.
-MUST_RUN = bool(os.environ.get("HANDFUL_BROWSER_TESTS"))
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        (CHROMIUM is None or not is_installed("nicegui")) and not MUST_RUN,
-        reason="needs Chromium (Debian: apt install chromium) and the extra studio",
-    ),
-]
-CAMERA = "--use-fake-device-for-media-stream"
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -52,35 +36,17 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(work: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "handful", "studio", str(work), "--port", "0", "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        (found,) = re.findall(r"http://127\.0\.0\.1:\d+/\?token=\S+", process.stdout.readline())
+    with studio(work.parent, str(work)) as found:
         yield found
-        process.send_signal(signal.SIGINT)
-
-
-@pytest.fixture(scope="module")
-def browsers() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    assert CHROMIUM is not None, "HANDFUL_BROWSER_TESTS is set and there is no Chromium"
-    with sync_playwright() as playwright:
-        yield playwright.chromium
 
 
 @pytest.fixture
-def page(browsers: Any, address: str) -> Iterator[Any]:
-    arguments = ["--no-sandbox", CAMERA, "--use-fake-ui-for-media-stream"]
-    browser = browsers.launch(executable_path=CHROMIUM, args=arguments)
-    found, faults = browser.new_page(), []
-    found.set_default_timeout(30_000)
-    found.on("pageerror", lambda error: faults.append(error))
-    found.goto(address)
-    found.goto(address.partition("?")[0] + "use")
-    yield found
-    browser.close()
-    assert faults == []
+def page(address: str) -> Iterator[Any]:
+    with chromium(*FAKE_CAMERA) as browser:
+        found, faults = open_page(browser, address)
+        found.goto(address.partition("?")[0] + "use")
+        yield found
+        assert faults == []
 
 
 def test_the_camera_is_answered_all_the_time(page: Any) -> None:
@@ -155,12 +121,10 @@ def test_what_was_made_for_others_is_downloaded(page: Any, work: Path) -> None:
     assert "all of it" in download.value.path().read_text()
 
 
-def test_why_there_is_no_camera_is_said(browsers: Any, address: str) -> None:
-    denied = "--deny-permission-prompts"
-    browser = browsers.launch(executable_path=CHROMIUM, args=["--no-sandbox", CAMERA, denied])
-    page = browser.new_page()
-    page.goto(address)
-    page.goto(address.partition("?")[0] + "use")
-    page.get_by_role("button", name="Use the camera").click()
-    page.get_by_role("alert").get_by_text("The browser may not use the camera").wait_for()
-    browser.close()
+def test_why_there_is_no_camera_is_said(address: str) -> None:
+    with chromium(FAKE_CAMERA[0], "--deny-permission-prompts") as browser:
+        page = browser.new_page()
+        page.goto(address)
+        page.goto(address.partition("?")[0] + "use")
+        page.get_by_role("button", name="Use the camera").click()
+        page.get_by_role("alert").get_by_text("The browser may not use the camera").wait_for()
