@@ -10,7 +10,6 @@ from handful.studio.jobs import JobState
 from handful.studio.photos_view import act
 from handful.studio.train_view import (
     estimate_of,
-    in_round_numbers,
     interrupted_view,
     job_line,
     line_of,
@@ -68,14 +67,6 @@ def test_the_line_says_what_is_left_and_how_good_it_is_by_now() -> None:
     early = replace(state, status="canceled", message="It was stopped early.")
     assert job_line(early, 162.0).text == "Training (best): It was stopped early."
     assert job_line(early, 162.0).result == "/results"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.2, "1 s"), (7.4, "7 s"), (43, "45 s"), (58, "1 min"), (200, "3 min"), (4800, "1 h 20 min")],
-)
-def test_an_estimate_has_round_numbers(seconds: float, text: str) -> None:
-    assert in_round_numbers(seconds) == text
 
 
 def test_an_estimate_says_what_it_knows() -> None:

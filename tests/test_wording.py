@@ -11,6 +11,7 @@ from handful.wording import (
     format_share,
     list_names,
     printable,
+    rounded_duration,
 )
 
 
@@ -105,3 +106,11 @@ def test_few_digits_are_made_more_where_they_would_say_all() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (7.4, "7 s"), (43, "45 s"), (58, "1 min"), (200, "3 min"), (4800, "1 h 20 min")],
+)
+def test_an_estimate_has_round_numbers(seconds: float, text: str) -> None:
+    assert rounded_duration(seconds) == text

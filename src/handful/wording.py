@@ -142,3 +142,22 @@ def format_duration(seconds: float) -> str:
     if round(seconds) < 3600:
         return "{} min {:02d} s".format(*divmod(round(seconds), 60))
     return "{:,} h {:02d} min".format(*divmod(round(seconds / 60), 60))
+
+
+def rounded_duration(seconds: float) -> str:
+    """Say about how long something takes, as exactly as that can be known.
+
+    Args:
+        seconds: 0 or more.
+
+    Returns:
+        Such as "3 s", "45 s", "4 min", "1 h 20 min".
+    """
+    if seconds < 9.5:
+        return f"{max(round(seconds), 1)} s"
+    if seconds < 57.5:
+        return f"{5 * round(seconds / 5)} s"
+    minutes = max(round(seconds / 60), 1)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

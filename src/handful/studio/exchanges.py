@@ -1,7 +1,7 @@
 """Requests of the pages' own scripts read, and answers to them: JSON, and files within limits."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import Request, Response
@@ -29,6 +29,27 @@ def answer_json(values: dict[str, Any], status: int = 200) -> Response:
         The response.
     """
     return Response(encode_json(values), status, NO_STORE, "application/json")
+
+
+def answer_file(
+    read: Callable[[], bytes],
+    media_type: str = "image/webp",
+    headers: Mapping[str, str] = FOREVER,
+) -> Response:
+    """Answer with a file, or with the reason why there is none.
+
+    Args:
+        read: Gives its bytes.
+        media_type: Its kind.
+        headers: Those of the file.
+
+    Returns:
+        The response.
+    """
+    try:
+        return Response(read(), headers=dict(headers), media_type=media_type)
+    except HandfulError as error:
+        return Response(str(error), 404, NO_STORE, "text/plain")
 
 
 async def read_json(request: Request) -> dict[str, Any]:

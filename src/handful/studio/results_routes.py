@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from handful.errors import HandfulError
 from handful.projects.label_store import check_photo_ids
-from handful.studio.exchanges import NO_STORE
+from handful.studio.exchanges import NO_STORE, answer_file
 from handful.studio.results_desk import ResultsDesk
 
 _AN_HOUR = {"cache-control": "private, max-age=3600"}
@@ -42,8 +42,4 @@ def add_results_routes(router: APIRouter, results: ResultsDesk) -> None:
 
     @router.get("/reports/{run}")
     def report(run: str) -> Response:
-        try:
-            data = results.report(run)
-        except HandfulError as error:
-            return Response(str(error), 404, NO_STORE, "text/plain")
-        return Response(data, headers=_REPORT_HEADERS, media_type="text/html")
+        return answer_file(lambda: results.report(run), "text/html", _REPORT_HEADERS)

@@ -12,9 +12,8 @@ from handful.serving.uploads import HeldBytes, Upload
 from handful.studio.desk import Desk
 from handful.studio.dropped_zips import keep_zip
 from handful.studio.exchanges import (
-    FOREVER,
     LIMITS,
-    NO_STORE,
+    answer_file,
     answer_json,
     answer_said,
     answer_uploads,
@@ -35,23 +34,17 @@ def make_routes(desk: Desk) -> APIRouter:
     """
     router, held = APIRouter(prefix="/data"), HeldBytes(LIMITS.held_bytes)
 
+    def checked(id: str) -> str:
+        check_photo_ids([id])  # before it becomes a part of a path
+        return id
+
     @router.get("/thumbnails/{id}")
     def thumbnail(id: str) -> Response:
-        try:
-            check_photo_ids([id])  # before it becomes a part of a path
-            data = desk.project.thumbnail(id)
-        except HandfulError as error:
-            return Response(str(error), 404, NO_STORE, "text/plain")
-        return Response(data, headers=FOREVER, media_type="image/webp")
+        return answer_file(lambda: desk.project.thumbnail(checked(id)))
 
     @router.get("/pictures/{id}")
     def picture(id: str) -> Response:
-        try:
-            check_photo_ids([id])
-            data = large_picture(desk.project.read(id))
-        except HandfulError as error:
-            return Response(str(error), 404, NO_STORE, "text/plain")
-        return Response(data, headers=FOREVER, media_type="image/webp")
+        return answer_file(lambda: large_picture(desk.project.read(checked(id))))
 
     @router.get("/photos/{id}")
     def details(id: str) -> Response:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from handful.projects.project import Project
 from handful.studio.jobs import JobState
-from handful.wording import format_duration, format_share, number_of
+from handful.wording import format_duration, format_share, number_of, rounded_duration
 from handful.workflows.forecast import Forecast
 
 QUALITIES = ("fast", "good", "best")
@@ -73,25 +73,6 @@ def train_view(project: Project) -> TrainView:
     return TrainView(True, sentence, advice)
 
 
-def in_round_numbers(seconds: float) -> str:
-    """Say about how long something takes, as exactly as that can be known.
-
-    Args:
-        seconds: 0 or more.
-
-    Returns:
-        Such as "3 s", "45 s", "4 min", "1 h 20 min".
-    """
-    if seconds < 9.5:
-        return f"{max(round(seconds), 1)} s"
-    if seconds < 57.5:
-        return f"{5 * round(seconds / 5)} s"
-    minutes = max(round(seconds / 60), 1)
-    if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def estimate_of(forecast: Forecast | None, time_budget: float | None = None) -> str:
     """Say what a training of a quality will take.
 
@@ -110,8 +91,8 @@ def estimate_of(forecast: Forecast | None, time_budget: float | None = None) -> 
     if forecast.other is None and embed < _TELLING_SECONDS:
         return ""
     if forecast.other is None:
-        return f"{in_round_numbers(embed)} or more"
-    return f"about {in_round_numbers(embed + forecast.other)}"
+        return f"{rounded_duration(embed)} or more"
+    return f"about {rounded_duration(embed + forecast.other)}"
 
 
 @dataclass(frozen=True)
@@ -223,4 +204,4 @@ def _time(state: JobState, now: float) -> str:
     if state.seconds_left is None:
         return format_duration(max(now - state.started, 0))
     left = max(state.seconds_left - (now - state.updated), 1.0)
-    return f"{left:.0f} s left" if left < 59.5 else f"{in_round_numbers(left)} left"
+    return f"{left:.0f} s left" if left < 59.5 else f"{rounded_duration(left)} left"

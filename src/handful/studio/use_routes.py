@@ -6,14 +6,13 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
-from handful.errors import HandfulError
 from handful.serving.uploads import HeldBytes, Upload
 from handful.studio.corrections_view import correct
 from handful.studio.desk import Desk
 from handful.studio.exchanges import (
-    FOREVER,
     LIMITS,
     NO_STORE,
+    answer_file,
     answer_json,
     answer_said,
     answer_uploads,
@@ -61,18 +60,12 @@ def _folder_routes(desk: Desk, held: HeldBytes) -> APIRouter:
 
     @router.get("/thumbnails/{row}")
     def thumbnail(row: int) -> Response:
-        try:
-            return Response(table.thumbnail(row), headers=FOREVER, media_type="image/webp")
-        except HandfulError as error:
-            return Response(str(error), 404, NO_STORE, "text/plain")
+        return answer_file(lambda: table.thumbnail(row))
 
     @router.get("/answers.csv")
     def csv() -> Response:
         headers = {**NO_STORE, "content-disposition": 'attachment; filename="answers.csv"'}
-        try:
-            return Response(table.csv(), headers=headers, media_type="text/csv; charset=utf-8")
-        except HandfulError as error:
-            return Response(str(error), 404, NO_STORE, "text/plain")
+        return answer_file(table.csv, "text/csv; charset=utf-8", headers)
 
     @router.post("/photos")
     async def add(request: Request) -> Response:

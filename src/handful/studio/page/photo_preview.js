@@ -22,8 +22,13 @@ export default {
   data() { return { bars: [] }; },
   watch: {
     photo: { handler() { this.ask(); }, immediate: true },
-    version() { this.ask(); },
+    // Each label may teach the classifier anew: asked once, when keys have come to rest.
+    version() {
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.ask(), 400);
+    },
   },
+  beforeUnmount() { clearTimeout(this.timer); },
   methods: {
     async ask() {
       const id = this.photo[0];
