@@ -107,7 +107,8 @@ def test_resuming_ends_in_the_same_weights(tmp_path: Path, way: str) -> None:
     assert all(map(np.array_equal, whole.get_weights(), again.get_weights()))
     # What was interrupted has the weights of its last whole epoch.
     assert not np.array_equal(broken.get_weights()[0], whole.get_weights()[0])
-    assert stopper.of("progress")[-1][1] == 400 and rest.seconds > first.seconds
+    # The time of both parts is told, whatever an unfinished epoch took.
+    assert stopper.of("progress")[-1][1] == 400 and rest.seconds > sum(rest.history["seconds"])
 
 
 @pytest.mark.parametrize("way", ["interrupt", "cancel"])
@@ -142,7 +143,7 @@ def test_a_time_budget_shortens_the_plan() -> None:
     recipe = replaced(epochs=4000, sizes=())
     fitted = fit(network(), recipe, time_budget_seconds=2.0, reporter=recorder)
     assert 1 <= fitted.planned_epochs < 4000 and 0 < fitted.estimated_seconds <= 2.0
-    assert fitted.seconds < 15 and "epochs of 3 steps" in "".join(recorder.lines)
+    assert fitted.epochs <= fitted.planned_epochs and "epochs of 3 steps" in "".join(recorder.lines)
 
 
 def test_timing_steps_changes_no_weights() -> None:

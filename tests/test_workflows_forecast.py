@@ -63,4 +63,4 @@ def test_what_is_in_the_cache_costs_nothing(tmp_path: Path) -> None:
 def test_networks_are_timed_on_a_few_photos(photo_folder: Path, tiny_backbone: object) -> None:
     costs = list(measure_costs(load_index(photo_folder)))
     assert [cost.rung for cost in costs] == [cost.rung for cost in COSTS]
-    assert all(0 < cost.seconds < 1 for cost in costs)
+    assert all(cost.seconds > 0 for cost in costs)

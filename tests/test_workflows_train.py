@@ -535,7 +535,6 @@ def test_a_time_budget_shortens_a_training(photo_folder: Path, tmp_path: Path) -
     )
     run = train_workflow.train(photo_folder, config, network=tiny, reporter=recorder, output=False)
     assert run.trained is not None and 1 <= run.trained.fitted.planned_epochs < 3000
-    assert run.trained.fitted.seconds < 20
     (line,) = recorder.lines
     assert line.startswith("About ")
 
