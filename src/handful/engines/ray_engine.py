@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -409,6 +410,7 @@ class _Worker:
         with suppress(OSError):  # photos may be named as seen from there
             os.chdir(folder)
         self._works: dict[int, Any] = {}
+        self._lock = threading.Lock()
 
     def versions(self, names: Sequence[str]) -> dict[str, str]:
         """Say what is installed."""
@@ -416,12 +418,13 @@ class _Worker:
 
     def do(self, key: int, sent: list[Any], items: Sequence[Any]) -> Sequence[Any]:
         """Do some items."""
-        work = self._works.get(key)
-        if work is None:
-            import ray
+        with self._lock:  # each thread would compile a network of its own
+            work = self._works.get(key)
+            if work is None:
+                import ray
 
-            work = ray.get(sent[0])
-            self._works = {key: work}
+                work = ray.get(sent[0])
+                self._works = {key: work}
         rows: Sequence[Any] = work(items)
         return rows
 

@@ -145,13 +145,7 @@ class OpenVinoExtractor:
         model.add_outputs([*outputs.values()])
         places = [1 + list(outputs).index(_output_key(part.output)) for part in parts]
 
-        def compile_alone() -> Any:
-            compiled = _compile(model, self.precision, "LATENCY", self.device)
-            alone = compiled.create_infer_request()  # see `CompiledNetwork`
-            alone.infer({0: check_image(self.image_size)}, share_inputs=True)
-            return compiled
-
-        compiled = CompiledNetwork(compile_alone)
+        compiled = CompiledNetwork(lambda: _compile(model, self.precision, "LATENCY", self.device))
 
         def look(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             with compiled.request() as request:
@@ -228,7 +222,6 @@ def _answers_of_streams(compiled: Any, images: NDArray[np.uint8]) -> list[NDArra
     """What each of a network's streams gives for the same images, all at the same time."""
     streams = max(1, compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
     requests = [compiled.create_infer_request() for _ in range(streams)]
-    requests[0].infer({0: images}, share_inputs=True)  # alone, see `CompiledNetwork`
     for request in requests:
         request.start_async({0: images}, share_inputs=True)
     for request in requests:
@@ -294,9 +287,7 @@ def _compile(model: Any, precision: str, hint: str, device: str = "CPU") -> Any:
 class CompiledNetwork:
     """OpenVINO's network, compiled at first use.
 
-    Requests are made by one thread at a time, and whoever compiles makes the first inference: then
-    OpenVINO's Python side sets itself up, and two threads doing so each wait for a lock that the
-    other holds.
+    Requests are made by one thread at a time.
 
     Args:
         compile_network: Compiles it.

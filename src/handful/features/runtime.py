@@ -5,6 +5,10 @@ whoever imports it. Without the package that does so it takes a stub of its own,
 is out of reach for as long as the import lasts. So is the converter of other formats, which takes
 a third of the time and which handful does without; whoever calls `openvino.convert_model` loads it
 then. Where the host program has imported OpenVINO before, nothing is changed.
+
+OpenVINO's tables of NumPy's types are made at first use, by code that lets go of Python's lock
+while it holds one of its own: of two threads that come to it first, each waits for the other for
+good. So they are made here, where Python imports a module once.
 """
 
 import importlib
@@ -33,11 +37,13 @@ def _out_of_reach(*names: str) -> Iterator[None]:
 
 def _import_openvino() -> Any:
     if "openvino" in sys.modules:
-        return sys.modules["openvino"]
-    with _out_of_reach(_TELEMETRY, _CONVERTER):
-        module = importlib.import_module("openvino")
-    if not hasattr(module, "convert_model"):
-        module.__dict__["convert_model"] = _convert_model
+        module: Any = sys.modules["openvino"]
+    else:
+        with _out_of_reach(_TELEMETRY, _CONVERTER):
+            module = importlib.import_module("openvino")
+        if not hasattr(module, "convert_model"):
+            module.__dict__["convert_model"] = _convert_model
+    module.Type(module.Type.f32.to_dtype())
     return module
 
 
