@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from handful.cores import available_cores, in_order, num_workers
+from handful.cores import available_cores, in_order, is_share, num_workers
 
 
 def test_cores_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +43,12 @@ def test_an_error_ends_the_work() -> None:
 
     with pytest.raises(ZeroDivisionError):
         list(in_order(work, range(10)))
+
+
+def test_a_share_is_fewer_cores_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handful.cores._allowed_cores", lambda: 4)
+    monkeypatch.delenv("HANDFUL_CORES", raising=False)
+    assert available_cores() == 4 and not is_share()
+    for given, expected in (("1", True), ("3", True), ("4", False), ("9", False)):
+        monkeypatch.setenv("HANDFUL_CORES", given)
+        assert is_share() is expected

@@ -74,6 +74,15 @@ def test_a_network_that_is_none_is_named(tiny_network: FrozenNetwork, tmp_path: 
         OpenVinoExtractor(broken, "f32").embed(np.zeros((1, 32, 32, 3), np.uint8))
 
 
+@pytest.mark.parametrize("shares", [True, False])
+def test_processes_that_share_cores_are_not_bound_to_the_same(
+    tiny_network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch, shares: bool
+) -> None:
+    monkeypatch.setattr(openvino_module, "is_share", lambda: shares)
+    compiled = OpenVinoExtractor(tiny_network, "f32")._compile()
+    assert compiled.get_property("ENABLE_CPU_PINNING") is not shares
+
+
 def test_the_key_names_what_the_vectors_depend_on(
     tiny_network: FrozenNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,15 @@ def available_cores() -> int:
     given = os.environ.get("HANDFUL_CORES", "")
     if given.isdecimal() and int(given):
         return int(given)
+    return _allowed_cores()
+
+
+def is_share() -> bool:
+    """Whether the available cores are any of those there are, which others use too."""
+    return available_cores() < _allowed_cores()
+
+
+def _allowed_cores() -> int:
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.cores import available_cores
+from handful.cores import available_cores, is_share
 from handful.errors import HandfulError, ModelFileError, WeightsError
 from handful.features.conversion import (
     FrozenNetwork,
@@ -279,6 +279,8 @@ def _compile(model: Any, precision: str, hint: str, device: str = "CPU") -> Any:
     }
     if device == "CPU":
         options["INFERENCE_NUM_THREADS"] = available_cores()
+        # OpenVINO binds its threads to cores, counting from the first in each process.
+        options["ENABLE_CPU_PINNING"] = not is_share()
     if device == "CPU" and hint == "LATENCY":
         options["NUM_STREAMS"] = 1
     return openvino.Core().compile_model(model, device, options)
