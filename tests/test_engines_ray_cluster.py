@@ -79,6 +79,6 @@ def test_nodes_read_a_bucket_and_one_of_them_is_lost(
 def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(
-        HandfulError, match=r"cannot start the cluster at 127\.0\.0\.1:1: .*refused"
+        HandfulError, match=r"cannot join the cluster of RAY_ADDRESS, 127\.0\.0\.1:1: .*refused"
     ):
         list(RayEngine().map(Pids(), [[1]]))

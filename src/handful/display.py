@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from handful.errors import UsageError
 from handful.reporting import PrintReporter, Reporter
 from handful.terminal_progress import TerminalReporter
 from handful.wording import printable
@@ -56,7 +57,12 @@ def job_reporter(reporter: Reporter | None) -> Reporter:
 
     Returns:
         A reporter of the job's own.
+
+    Raises:
+        UsageError: When it is no reporter.
     """
+    if reporter is not None and not isinstance(reporter, Reporter):
+        raise UsageError(f"`reporter` is {reporter!r}; expected a `handful.Reporter`.")
     return Reporter(_of_this_place() if reporter is None else reporter)
 
 

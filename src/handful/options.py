@@ -155,6 +155,23 @@ def _in_words(hint: Any) -> str:
     return " or ".join(found)
 
 
+def check_fraction(value: Any, name: str, example: float) -> None:
+    """Refuse an argument that is no number between 0 and 1.
+
+    Args:
+        value: As the user gave it.
+        name: The argument's name.
+        example: A value that it may have.
+
+    Raises:
+        UsageError: When it is something else.
+    """
+    if not isinstance(value, Real) or not 0.0 < float(value) < 1.0:
+        raise UsageError(
+            f"`{name}` is {value!r}; expected a number between 0 and 1, such as {example}."
+        )
+
+
 def changed(
     config: Asked,
     asked: dict[str, Any],

@@ -367,11 +367,31 @@ def load_unlabeled(sources: str | Path | Sequence[str | Path]) -> ImageIndex:
         An index without classes. What cannot be used, or does not exist, is in its `rejected`.
 
     Raises:
-        ValueError: When nothing was given.
+        UsageError: When nothing was given, or something that is no path.
     """
     files, rejected = find_unlabeled(sources)
-    first = sources if isinstance(sources, str | os.PathLike) else sources[0]
-    return _build(Path(first), files, rejected, [], ONE_CLASS, keep_order=True)
+    return _build(sources_of(sources)[0], files, rejected, [], ONE_CLASS, keep_order=True)
+
+
+def sources_of(sources: str | Path | Sequence[str | Path]) -> list[Path]:
+    """List where photos to be named lie.
+
+    Args:
+        sources: As for `load_unlabeled`.
+
+    Returns:
+        A path for each; whether something is there is not looked at.
+
+    Raises:
+        UsageError: When nothing was given, or something that is no path.
+    """
+    expected = "files, folders or zips"
+    listed = [sources] if isinstance(sources, str | os.PathLike) else sources
+    if not isinstance(listed, list | tuple):
+        return [path_of(sources, "photos", expected)]
+    if not listed or "" in listed:
+        raise UsageError(f"no photos were given; expected {expected}.")
+    return [path_of(one, "photos", expected) for one in listed]
 
 
 def find_unlabeled(
@@ -386,16 +406,12 @@ def find_unlabeled(
         Files, and what cannot be used or does not exist.
 
     Raises:
-        ValueError: When nothing was given.
+        UsageError: As for `load_unlabeled`.
     """
-    if isinstance(sources, str | os.PathLike):
-        sources = [Path(sources) if sources else ""]
-    if not sources or "" in sources:
-        raise UsageError("no photos were given; expected files, folders or zips.")
     files: list[FoundFile] = []
     rejected: list[RejectedFile] = []
     # Shells name the system's folders too, where all is asked for.
-    named = list(map(Path, sources))
+    named = sources_of(sources)
     for source in [path for path in named if not is_ignored(path.name, hidden=False)] or named:
         url = url_of(source)
         absence = "" if url else _absence(source)

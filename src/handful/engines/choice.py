@@ -21,9 +21,9 @@ def open_engine(engine: Engine | str) -> Iterator[Engine]:
 
     Raises:
         MissingExtraError: For "ray", when it is not installed.
-        UsageError: When there is none of that name.
+        UsageError: When it is none, nor the name of one.
     """
-    if not isinstance(engine, str):
+    if hasattr(engine, "map") and hasattr(engine, "group_size"):
         yield engine
     elif engine == "local":
         yield LocalEngine()

@@ -132,8 +132,9 @@ class RayEngine:
                 self._join(address) if address else self._start_here()
             except (OSError, RuntimeError, ValueError) as error:
                 self._stack.close()
-                place = f"the cluster at {address}" if address else "Ray here"
-                raise HandfulError(f"{_NAME} cannot start {place}: {_one_line(error)}.") from error
+                what = f"join the cluster of RAY_ADDRESS, {address}" if address else "start Ray"
+                why = _one_line(error).removesuffix(".")
+                raise HandfulError(f"{_NAME} cannot {what}: {why}.") from error
             self._stack.callback(ray.shutdown)
         number = self.num_workers or int(ray.cluster_resources().get("CPU", 0))
         crew = _Crew(max(1, number))

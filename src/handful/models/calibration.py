@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.data.target import softmax
-from handful.errors import UsageError
 from handful.models.heads import LinearHead, fit_head, out_of_fold_logits
 from handful.models.streaming import Vectors
+from handful.options import check_fraction
 from handful.statistics.intervals import allowed_errors, group_shares, highest_rate
 
 # What reports show: "at most 1 wrong answer in 100".
@@ -117,7 +117,7 @@ class Calibration:
             photos, or such answers, cannot show so small a rate, that of the smallest rate.
 
         Raises:
-            ValueError: When the rate is outside (0, 1).
+            UsageError: When the rate is outside (0, 1).
 
         Source:
             Learn then Test (Angelopoulos, Bates, Candes, Jordan, Lei 2021). The rules to answer
@@ -128,8 +128,7 @@ class Calibration:
             group each photo counts as its share, as if one of them had been drawn. Where nothing
             is shown, the smallest of the first bounds is.
         """
-        if not 0.0 < error_rate < 1.0:
-            raise UsageError(f"`error_rate` is {error_rate}; expected 0 to 1, such as 0.01.")
+        check_fraction(error_rate, "error_rate", 0.01)
         if error_rate not in self._rules:
             if len(self._rules) >= _RULES_KEPT:
                 self._rules.clear()
@@ -189,7 +188,7 @@ class Calibration:
             all classes.
 
         Raises:
-            ValueError: When the coverage is outside (0, 1).
+            UsageError: When the coverage is outside (0, 1).
 
         Source:
             Split conformal prediction with the score 1 - p(true class): Vovk, Gammerman, Shafer
@@ -200,8 +199,7 @@ class Calibration:
             prediction). With out-of-fold scores this holds approximately (cross-conformal,
             Vovk 2015): the head that answers has learned from more photos than those that scored.
         """
-        if not 0.0 < coverage < 1.0:
-            raise UsageError(f"`coverage` is {coverage}; expected 0 to 1, such as 0.95.")
+        check_fraction(coverage, "coverage", 0.95)
         probabilities, counts = self._by_true_probability
         needed = (self._shares.sum() + 1) * coverage - 1e-9
         place = int(np.searchsorted(counts, needed))
@@ -264,7 +262,7 @@ class Calibration:
             (N, C) bool, one or more in each row.
 
         Raises:
-            ValueError: When the coverage is outside (0, 1).
+            UsageError: When the coverage is outside (0, 1).
         """
         sets = probabilities.astype(np.float32) >= np.float32(self.set_threshold(coverage))
         sets[np.arange(len(sets)), probabilities.argmax(axis=1)] = True

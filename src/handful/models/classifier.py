@@ -245,6 +245,7 @@ class Classifier(Shown):
             UsageError: When something is no photo at all, there are no images, or an array is
                 of another kind.
         """
+        self.check_guarantees(error_rate, coverage)
         paths, probabilities, unlike = self._answers(images, engine)
         return self.name_predictions(
             paths, probabilities, unlike, error_rate=error_rate, coverage=coverage

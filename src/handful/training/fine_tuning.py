@@ -325,8 +325,10 @@ def tune_in_folds(parts: TuningParts) -> Tuning:
         tuned = _train_upper(parts, plan, rows[~seen], rows[seen], f"fold{fold}", share)
         if tuned.fitted.stopped == "interrupted":
             raise KeyboardInterrupt
-        # The time budget may have shortened the first one.
-        plan = replace(plan, epochs=tuned.fitted.planned_epochs)
+        # The time budget may have shortened the first one, before it began or on its way.
+        fitted = tuned.fitted
+        is_late = fitted.stopped == "time"
+        plan = replace(plan, epochs=fitted.epochs if is_late else fitted.planned_epochs)
         chances[seen] = tuned.chances
         found.append(tuned)
     if plan.patience is not None and found:
@@ -399,7 +401,9 @@ def _train_upper(
     cut, head, network, train, held_out = _assemble(parts, recipe, fitted_head, learned, seen)
     # The answers of networks tuned to parts depend on the learning rate, and on no other callback.
     custom = job.custom if name == _FINAL else job.custom.steering()
-    checkpoint = None if job.checkpoint is None else job.checkpoint / name
+    # Those after the first have as many epochs as it had, which may be others when it is resumed.
+    place = name if share_of_budget else f"{name}-{recipe.epochs}"
+    checkpoint = None if job.checkpoint is None else job.checkpoint / place
     config = job.config if share_of_budget else replace(job.config, time_budget=None)
     fitted = fit_job(
         replace(job, checkpoint=checkpoint, custom=custom, config=config),

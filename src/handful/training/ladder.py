@@ -36,6 +36,8 @@ from handful.training.steps import open_backbone
 from handful.wording import format_duration
 
 _IMAGES_TIMED = 3
+_USED_UP = "the time budget is used up"
+_NONE_HELD_OUT = "too few different training photos to hold any out, so that nothing is compared"
 # For tuning, where no time budget is given.
 TUNING_MINUTES = 10.0
 
@@ -92,15 +94,19 @@ def climb(job: TrainingJob) -> Climbed:
     tried = [_judge(job, FAST, job.embedded, begun, None)]
     results: list[_Tried | _TriedTuning | Attempt] = [*tried]
     _tell(job, tried[0].attempt, tried)
+    can_compare = tried[0].attempt.accuracy is not None
     for rung in RUNGS:
-        found = _try_rung(job, rung, tried, begun)
+        if can_compare or rung is GOOD:
+            found = _try_rung(job, rung, tried, begun)
+        else:
+            found = _untried(rung, job, _NONE_HELD_OUT)
         if found is None:
             continue
         results.append(found)
         if isinstance(found, _Tried):
             tried.append(found)
         _tell(job, found.attempt if isinstance(found, _Tried) else found, tried)
-    tuned = _try_tuning(job, begun)
+    tuned = _try_tuning(job, begun) if can_compare else _untried(TUNED, job, _NONE_HELD_OUT)
     results.append(tuned)
     if isinstance(tuned, _TriedTuning):
         _tell(job, tuned.attempt, [*tried, tuned])
@@ -138,15 +144,14 @@ def _try_rung(
     job: TrainingJob, rung: Rung, tried: Sequence[_Tried], begun: float
 ) -> _Tried | Attempt | None:
     """Judge a rung; or say why it was not tried; None where it is one that was tried."""
-    left = (job.config.time_budget or np.inf) * 60 - (time.perf_counter() - begun)
-    asked = rung.settle(job.config)
+    started = time.perf_counter()
+    left = (job.config.time_budget or np.inf) * 60 - (started - begun)
     if left <= 0:
-        note = "not tried: the time budget is used up"
-        return Attempt(rung.name, asked.backbone or "", asked.image_size, note=note)
+        return _untried(rung, job, _USED_UP)
     try:
         backbone, spec = open_backbone(job.config, job.reporter, rung)
     except HandfulError as error:
-        return Attempt(rung.name, asked.backbone or "", asked.image_size, note=str(error))
+        return _untried(rung, job, str(error))
     assert spec.extractor is not None
     if any(spec.keys([""]) == one.embedded.spec.keys([""]) for one in tried):
         return None
@@ -158,9 +163,15 @@ def _try_rung(
         )
         size = spec.extractor.image_size
         return Attempt(rung.name, backbone.name, size, expected, note=note)
-    started = time.perf_counter()
     table = job.embed(replace(spec, scans=False))
     return _judge(job, rung, EmbeddedImages(backbone, spec, table), started, expected)
+
+
+def _untried(rung: Rung, job: TrainingJob, why: str) -> Attempt:
+    """A rung that was not tried, and why."""
+    asked = rung.settle(job.config)
+    note = f"not tried: {why}"
+    return Attempt(rung.name, asked.backbone or "", asked.image_size, note=note)
 
 
 def _judge(
@@ -190,7 +201,7 @@ def _score(
     attempt = replace(attempt, seconds=time.perf_counter() - begun)
     held = ~np.isnan(chances[:, 0])
     if not held.any():
-        return attempt
+        return replace(attempt, note=_NONE_HELD_OUT)
     paths = [split.index.paths[row] for row in rows[held]]
     found = score(chances[held], labels[held], names, paths, groups=groups[held])
     return replace(
@@ -205,10 +216,10 @@ def _try_tuning(job: TrainingJob, begun: float) -> _TriedTuning | Attempt:
     """Tune a network in folds where there is time for it; or say why it was not tried."""
     started = time.perf_counter()
     config = replace(TUNED.settle(job.config), time_budget=None)
-    attempt = Attempt(TUNED.name, config.backbone or "", config.image_size)
     left = (job.config.time_budget or TUNING_MINUTES) * 60 - (started - begun)
     if left <= 0:
-        return replace(attempt, note="not tried: the time budget is used up")
+        return _untried(TUNED, job, _USED_UP)
+    attempt = Attempt(TUNED.name, config.backbone or "", config.image_size)
     recipe = find_recipe("handful", "fine-tune")
     assert recipe is not None
     try:

@@ -78,7 +78,7 @@ class Attempt:
         accuracy_interval: 95 % interval of the accuracy.
         log_loss: Mean -ln(probability of the true class) of the same answers, nats.
         is_chosen: Whether the classifier is of this rung.
-        note: Why it was not tried.
+        note: Why it was not tried, or has no figure.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Attempt:
         what = f"{self.name} ({self.backbone}"
         what += f", {self.image_size} pixels)" if self.image_size else ")"
         if self.note:
-            return f"{what}: {self.note}"
+            return f"{what}: {self.note}" + ", chosen" * self.is_chosen
         if self.accuracy is None or self.accuracy_interval is None or self.seconds is None:
             return what
         low, high = map(format_share, self.accuracy_interval)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from handful.data.index import sources_of
 from handful.data.places import find_photos, read_place, write_place
 from handful.data.remote import url_of
 from handful.data.storage import FoundFile
@@ -145,5 +146,4 @@ def plain_text(text: str) -> str:
 
 def _named(sources: Sources) -> list[str]:
     """Where photos come from, wherever the job is gone on with."""
-    listed = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
-    return [plain_text(url_of(one) or os.path.abspath(one)) for one in listed]
+    return [plain_text(url_of(one) or os.path.abspath(one)) for one in sources_of(sources)]

@@ -93,7 +93,7 @@ def predict(
     """
     if abstain and error_rate is None:
         error_rate = USUAL_ERROR_RATE
-    folder = None if sort_into is None else Path(sort_into)
+    folder = None if sort_into is None else path_of(sort_into, "sort_into", "a folder")
     if folder is not None and output is not None:
         raise UsageError("`sort_into` is given beside `output`; leave one of the two out.")
     sources = [] if folder is None and output is None else _paths(images)
