@@ -66,6 +66,22 @@ def test_standardization_is_scikit_learns_for_many_photos() -> None:
     np.testing.assert_allclose(_scale(centered), theirs.scale_, rtol=1e-2)
 
 
+def test_standard_deviations_are_the_same_bits_in_stretches_of_features() -> None:
+    centered = blobs([3000, 3000], dim=513)[0]
+    whole = _scale(centered)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("handful.models.heads._FEATURES_A_BLOCK", 1000)
+        assert np.array_equal(whole, _scale(centered))
+
+
+def test_a_fit_leaves_vectors_as_they_are() -> None:
+    inputs, labels = blobs([20, 20])
+    given = inputs.copy()
+    fit_head(inputs, labels, 2)
+    out_of_fold_logits(inputs, labels, 2, 0.1)
+    assert np.array_equal(inputs, given)
+
+
 def test_a_constant_feature_does_no_harm() -> None:
     inputs, labels = blobs([10, 10])
     inputs[:, 3] = 7.0
@@ -81,7 +97,7 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     inputs, labels = blobs([7, 5, 6], dim=4)
     rng = np.random.default_rng(0)
     weights = rng.uniform(0, 2, (18, 2))
-    problem = _Problem(inputs[:, np.newaxis], labels, weights, 3, ONE_CLASS)
+    problem = _Problem(inputs[:, np.newaxis].copy(), labels, weights, 3, ONE_CLASS)
     point = rng.normal(size=(4 + 1) * 2 * 3)
     _, slope = problem.objective(point, 0.1)
     for place in range(len(point)):
@@ -97,12 +113,12 @@ def test_fitting_folds_at_once_is_fitting_each_alone() -> None:
     inputs, labels = blobs([30, 30, 30], spread=2.0)
     folds = np.arange(90) % 3
     together = _Problem(
-        inputs[:, np.newaxis], labels, folds[:, np.newaxis] != np.arange(3), 3, ONE_CLASS
+        inputs[:, np.newaxis].copy(), labels, folds[:, np.newaxis] != np.arange(3), 3, ONE_CLASS
     )
     parameters = together.minimize(0.1, None, 500, 1e-10)
     for fold in range(3):
         alone = _Problem(
-            inputs[:, np.newaxis], labels, (folds != fold)[:, np.newaxis], 3, ONE_CLASS
+            inputs[:, np.newaxis].copy(), labels, (folds != fold)[:, np.newaxis], 3, ONE_CLASS
         )
         expected = alone.logits(alone.minimize(0.1, None, 500, 1e-10))[:, 0]
         np.testing.assert_allclose(together.logits(parameters)[:, fold], expected, atol=0.02)

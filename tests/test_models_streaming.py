@@ -13,6 +13,7 @@ from handful.models.streaming import (
     StreamedObjective,
     fits_in_memory,
     moments,
+    read_floats,
     taken,
     vector_memory,
 )
@@ -122,3 +123,14 @@ def test_rows_are_taken_when_they_are_asked_for_where_they_are_many() -> None:
     assert isinstance(later, RowsOf) and len(later) == 2 and later.shape == (2, 3)
     assert np.array_equal(later[:], vectors[rows])
     assert np.array_equal(later.take(np.array([1]))[:], vectors[[2]])
+    of_those = taken(later, np.array([1]), 0)
+    assert isinstance(of_those, RowsOf) and np.array_equal(of_those[:], vectors[[2]])
+
+
+def test_floats_are_read_into_an_array_of_their_own() -> None:
+    vectors = np.random.default_rng(0).normal(size=(700, 2, 3)).astype(np.float16)
+    rows = np.arange(699, 0, -1)
+    assert np.array_equal(read_floats(RowsOf(vectors, rows)), vectors[rows].astype(np.float32))
+    wide = vectors.astype(np.float32)
+    found = read_floats(wide)
+    assert np.array_equal(found, wide) and not np.shares_memory(found, wide)

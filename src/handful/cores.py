@@ -68,6 +68,20 @@ def in_order(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def stretches(count: int, number: int) -> list[slice]:
+    """Divide rows into stretches of about one length.
+
+    Args:
+        count: Rows.
+        number: Stretches.
+
+    Returns:
+        A slice for each.
+    """
+    ends = [count * part // number for part in range(number + 1)]
+    return [slice(start, end) for start, end in pairwise(ends)]
+
+
 class Parts:
     """Threads that share a computation, each a stretch of its rows, one stretch here.
 
@@ -86,8 +100,7 @@ class Parts:
             compute: Computes those of a slice.
             count: How many there are.
         """
-        ends = [count * part // self.number for part in range(self.number + 1)]
-        *others, own = [slice(start, end) for start, end in pairwise(ends)]
+        *others, own = stretches(count, self.number)
         given = [self._pool.submit(compute, rows) for rows in others] if self._pool else []
         compute(own)
         for part in given:

@@ -69,7 +69,7 @@ class RowsOf:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, places: NDArray[np.int64]) -> "RowsOf":
+    def take(self, places: slice | NDArray[np.int64]) -> "RowsOf":
         """Some of the rows, unread."""
         return RowsOf(self.array, self.rows[places])
 

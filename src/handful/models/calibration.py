@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from handful.data.target import softmax
 from handful.models.heads import LinearHead, fit_head, out_of_fold_logits
-from handful.models.streaming import Vectors
+from handful.models.streaming import Vectors, taken
 from handful.options import check_fraction
 from handful.statistics.intervals import allowed_errors, group_shares, highest_rate
 
@@ -366,7 +366,8 @@ def fit_calibrated_head(
     )
     assert head.C is not None
     if judged is not None:
-        embeddings, labels, groups = embeddings[judged], labels[judged], groups[judged]
+        embeddings = taken(embeddings, judged, memory_bytes=0)  # read when they are needed
+        labels, groups = labels[judged], groups[judged]
     logits = out_of_fold_logits(
         embeddings,
         labels,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from handful.cores import Parts, available_cores
+from handful.cores import Parts, available_cores, stretches
 from handful.data.splits import can_be_held_out, fold_count, stratified_folds
 from handful.data.target import ONE_CLASS, Target
 from handful.files.tensors import RowsOf
@@ -18,6 +18,7 @@ from handful.models.streaming import (
     Vectors,
     fit_streamed,
     fits_in_memory,
+    read_floats,
     shrunk_scale,
     vector_memory,
 )
@@ -29,6 +30,7 @@ C_GRID = tuple(10.0 ** (exponent / 2) for exponent in range(-8, 3))
 DEFAULT_C = 1e-1
 _MOST_ITERATIONS = 100
 _ROWS_A_BLOCK = 4096
+_FEATURES_A_BLOCK = 256
 # Up to this many rows for each feature it pays to fit in the space that they span.
 _NARROW = 0.5
 _RIDGE = 1e-9
@@ -231,8 +233,8 @@ def _fit_in_memory(
     C: float,
 ) -> FittedLayer:
     """Mean, scale, weights and biases of a head."""
-    given = np.asarray(embeddings[:], np.float32)
-    problem = _Problem(given, labels, weights[:, np.newaxis], num_classes, target)
+    given = weights[:, np.newaxis]
+    problem = _Problem(read_floats(embeddings), labels, given, num_classes, target)
     found, bias = problem.unpack(problem.minimize(C, None, _MOST_ITERATIONS, 1e-7))
     return problem.mean, problem.scale, found[:, 0].copy(), bias[0]
 
@@ -271,7 +273,7 @@ def out_of_fold_logits(
     Raises:
         ValueError: When shapes disagree or a class has no photo.
     """
-    views = np.asarray(_with_views(embeddings, labels, num_classes, ONE_CLASS)[:], np.float32)
+    vectors = _with_views(embeddings, labels, num_classes, ONE_CLASS)
     _, groups = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
     rows = np.flatnonzero(can_be_held_out(labels, groups))
     _, dense = np.unique(labels[rows], return_inverse=True)
@@ -285,10 +287,10 @@ def out_of_fold_logits(
     fitted = folds[:, np.newaxis] != np.arange(num_folds)
     with threadpool_limits(1, user_api="blas"):
         problem = _Problem(
-            views, labels, weights_of[:, np.newaxis] * fitted, num_classes, ONE_CLASS
+            read_floats(vectors), labels, weights_of[:, np.newaxis] * fitted, num_classes, ONE_CLASS
         )
         parameters = problem.minimize(C, None, _MOST_ITERATIONS, 1e-6)
-        logits = problem.logits(parameters)[:: views.shape[1]]
+        logits = problem.logits(parameters)[:: vectors.shape[1]]
     result = np.full((len(labels), num_classes), np.nan)
     result[rows] = logits[rows, folds[rows]]
     return result
@@ -329,12 +331,14 @@ class _Problem:
         num_classes: int,
         target: Target,
     ) -> None:
-        """Standardize images (N, V, D) with labels (N, ...) and weights (N, F)."""
+        """Standardize images (N, V, D) with labels (N, ...) and weights (N, F).
+
+        The embeddings are changed in place, for a copy of them may be all that memory holds.
+        """
         _, num_views, dim = embeddings.shape
         flat = embeddings.reshape(-1, dim)
         self.mean = flat.mean(axis=0, dtype=np.float64).astype(np.float32)
-        # One copy in memory, changed in place: 30,000 photos are 150 MB.
-        self.inputs = flat - self.mean
+        self.inputs = np.subtract(flat, self.mean, out=flat)
         self.scale = _scale(self.inputs)
         self.inputs /= self.scale
         self.given, self.factor = self.inputs, None
@@ -444,10 +448,12 @@ def _scale(centered: NDArray[np.float32]) -> NDArray[np.float32]:
     A handful of photos estimates a single feature's spread badly, so each variance is shrunk
     towards the mean of all of them; with thousands of photos this changes little.
     """
-    variances = np.zeros(centered.shape[1])
+    dim = centered.shape[1]
+    variances = np.zeros(dim)
     for first in range(0, len(centered), _ROWS_A_BLOCK):
-        block = centered[first : first + _ROWS_A_BLOCK].astype(np.float64)
-        variances += np.einsum("nd,nd->d", block, block) / len(centered)
+        for features in stretches(dim, max(dim // _FEATURES_A_BLOCK, 1)):
+            block = centered[first : first + _ROWS_A_BLOCK, features].astype(np.float64)
+            variances[features] += np.einsum("nd,nd->d", block, block) / len(centered)
     return shrunk_scale(variances, len(centered))
 
 

@@ -22,6 +22,7 @@ from handful.models.lbfgs import minimize
 # Megabytes of vectors that a fit may hold, as float32: 50,000 photos of 1,280 features.
 _MEGABYTES = 256
 _ROWS_A_BLOCK = 2048
+_ROWS_A_READ = 256
 _BLOCKS_A_TASK = 8
 # The first fit is made to a quarter of the rows, or as many as memory should hold.
 _SAMPLE_SHARE = 4
@@ -64,7 +65,7 @@ def fits_in_memory(vectors: Vectors, memory_bytes: int | None = None) -> bool:
     return 4 * int(np.prod(vectors.shape)) <= most
 
 
-def taken(array: NDArray[Any], rows: NDArray[np.int64], memory_bytes: int | None = None) -> Vectors:
+def taken(array: Vectors, rows: NDArray[np.int64], memory_bytes: int | None = None) -> Vectors:
     """Take some rows of an array: now where memory holds them, else when they are asked for.
 
     Args:
@@ -75,8 +76,22 @@ def taken(array: NDArray[Any], rows: NDArray[np.int64], memory_bytes: int | None
     Returns:
         The rows.
     """
-    part = RowsOf(array, rows)
+    part = array.take(rows) if isinstance(array, RowsOf) else RowsOf(array, rows)
     return part[:] if fits_in_memory(part, memory_bytes) else part
+
+
+def read_floats(vectors: Vectors) -> NDArray[np.float32]:
+    """Read vectors into memory, a few at a time.
+
+    Args:
+        vectors: (N, ...) of any type of float.
+
+    Returns:
+        Their values in an array that is nobody else's.
+    """
+    block = np.empty(vectors.shape, np.float32)
+    _read(vectors, 0, block)
+    return block
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +120,7 @@ def moments(vectors: Vectors) -> Moments:
     """
     first = np.asarray(vectors[: min(_ROWS_A_BLOCK, len(vectors))], np.float32)
     shift = first.reshape(-1, vectors.shape[2]).mean(axis=0)
+    del first
 
     def sums(rows: slice, block: NDArray[np.float32]) -> NDArray[np.float64]:
         block -= shift  # Squares of what is left do not cancel.
@@ -223,8 +239,9 @@ def fit_streamed(
     most = min(memory_bytes // (4 * int(np.prod(vectors.shape[1:]))), len(vectors) // _SAMPLE_SHARE)
     rows = np.sort(np.random.default_rng(seed).permutation(len(vectors))[: max(most, 1)])
     point = np.zeros((len(scale) + 1) * num_classes)
-    for stage in (objective.of_rows(rows), objective):
-        point = minimize(stage, point, _MOST_ITERATIONS, _TOLERANCE)
+    # The part is not held while all are read.
+    point = minimize(objective.of_rows(rows), point, _MOST_ITERATIONS, _TOLERANCE)
+    point = minimize(objective, point, _MOST_ITERATIONS, _TOLERANCE)
     table = point.astype(np.float32).reshape(-1, num_classes)
     return found.mean.astype(np.float32), scale.astype(np.float32), table[:-1], table[-1]
 
@@ -261,7 +278,7 @@ def _sum_of(
         for first in range(start, min(start + size, len(vectors)), _ROWS_A_BLOCK):
             rows = slice(first, min(first + _ROWS_A_BLOCK, len(vectors)))
             block = memory[: rows.stop - first]
-            _read(vectors[rows], block)
+            _read(vectors, first, block)
             total = total + part(rows, block.reshape(-1, dim))
         return total
 
@@ -271,9 +288,15 @@ def _sum_of(
     return sums
 
 
-def _read(given: NDArray[Any], block: NDArray[np.float32]) -> None:
-    """Fill a block with vectors; a table of all half floats takes a third of NumPy's time."""
-    if given.dtype == np.float16:
-        np.take(_HALF_FLOATS, given.view(np.uint16), out=block, mode="clip")
-    else:
-        block[:] = given
+def _read(vectors: Vectors, first: int, block: NDArray[np.float32]) -> None:
+    """Fill a block with vectors from a row on.
+
+    A table of all half floats takes a third of NumPy's time, and 8 bytes a number for a moment.
+    """
+    for start in range(0, len(block), _ROWS_A_READ):
+        part = block[start : start + _ROWS_A_READ]
+        given = vectors[first + start : first + start + len(part)]
+        if given.dtype == np.float16:
+            np.take(_HALF_FLOATS, given.view(np.uint16), out=part, mode="clip")
+        else:
+            part[:] = given

@@ -60,7 +60,7 @@ def transfer(job: TrainingJob) -> Trained:
     tested = embedded.table.mean
     with job.reporter.phase("fit"):
         num = len(split.train)
-        fitted = views.take(np.arange(num)) if isinstance(views, RowsOf) else views[:num]
+        fitted = views.take(slice(num)) if isinstance(views, RowsOf) else views[:num]
         head, review, answers = _fit(split, fitted, tested, config)
     resampling = curve = None
     warnings = _not_held_out(split)
@@ -149,7 +149,7 @@ def _fit(
     judged = unlike = None
     reference = reference_of(taken(tested, split.train), groups, config.seed)
     if not fits_in_memory(views):
-        # Judging holds their vectors four times: as read, standardized, and as five heads answer.
+        # A quarter of those that fit: what five heads answer lies beside their vectors.
         most = vector_memory() // (16 * int(np.prod(views.shape[1:])))
         most = max(most, FEWEST_JUDGED)
         judged = judged_rows(labels, groups, most, config.seed) if most < len(labels) else None
