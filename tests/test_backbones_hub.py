@@ -115,13 +115,13 @@ def test_a_second_use_needs_no_network(hub: Hub, tmp_path: Path) -> None:
     asked = len(hub.asked)
     offline = opened(hub, home, *names, "hf:me/logits", HF_HUB_OFFLINE="1")
     assert len(hub.asked) == asked
-    gone = opened(hub, home, *names, HF_ENDPOINT="http://127.0.0.1:9")
+    gone = opened(hub, home, *names, "hf:me/logits", HF_ENDPOINT="http://127.0.0.1:9")
     for found in (offline, gone):
         expected = [{**one, "bytes": 0} for one in first]
         assert [{**one, "bytes": 0} for one in found[:3]] == expected
-    assert str(offline[3]["error"]).startswith(
-        "WeightsError: hf:me/logits is not on this computer, and the hub cannot be asked"
-    )
+        assert str(found[3]["error"]).startswith(
+            "WeightsError: hf:me/logits is not on this computer, and the hub cannot be asked"
+        )
 
 
 @pytest.mark.slow

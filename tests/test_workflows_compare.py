@@ -15,7 +15,7 @@ from handful.cli import commands, results
 from handful.cli.spelling import with_options
 from handful.config import CompareConfig
 from handful.data.decoding import DecodeSettings
-from handful.errors import DataError, HandfulError, OutputError
+from handful.errors import DataError, HandfulError, OutputError, UsageError
 from handful.evaluation.comparison import Comparison
 from handful.features.conversion import FrozenNetwork
 from handful.run_store.store import RunStore
@@ -272,3 +272,10 @@ def test_a_split_is_frozen_whole_or_not_at_all(
     with pytest.raises(OutputError, match=r"split\.csv cannot be written: the disk is full"):
         compare(photos, PICTURES, output=tmp_path / "out", network=tiny)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_backbone_that_cannot_be_trained_on_is_refused_before_all_work(tmp_path: Path) -> None:
+    config = CompareConfig(strategy=("transfer", "fine-tune"), backbone="resnet50")
+    with pytest.raises(UsageError, match="`backbone` is 'resnet50'; fine-tune takes efficientnet"):
+        compare(tmp_path / "photos", config, output=tmp_path / "out")
+    assert not list(tmp_path.iterdir())

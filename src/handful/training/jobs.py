@@ -29,6 +29,7 @@ from handful.reporting import Reporter
 from handful.training.batches import BatchSource
 from handful.training.compiling import check_objective
 from handful.training.custom_objects import CustomObjects
+from handful.training.cutting import check_cut
 from handful.training.loop import COLUMNS, Fitted, fit_network
 from handful.training.recipes import Recipe, find_recipe
 from handful.training.rungs import Ladder
@@ -277,11 +278,13 @@ def chosen_recipe(config: TrainConfig) -> Recipe | None:
         The recipe; None for the head that is fitted without epochs.
 
     Raises:
-        ValueError: When there is none of that name.
+        UsageError: When there is none of that name, or it cannot train the backbone on.
     """
     recipe = find_recipe(config.recipe, config.strategy)
     if recipe is None:
         return None
+    if recipe.network == "body":
+        check_cut((config.backbone or recipe.backbone or "").lower())
     changes: dict[str, Any] = {
         "epochs": config.epochs,
         "batch_size": config.batch_size,

@@ -23,6 +23,7 @@ from handful.run_store.files import MANIFEST_FILE
 from handful.run_store.store import RunStore, checkpoint_path, run_name
 from handful.run_store.stored_run import StoredRun
 from handful.training.custom_objects import Network
+from handful.training.jobs import chosen_recipe
 from handful.training.strategies import count_body
 from handful.workflows.train import freeze_split, train
 
@@ -70,6 +71,8 @@ def compare(
     folder = RunStore().output(output, photos, "-compare", once=True)
     if folder is None:
         raise UsageError("`output` is False; expected a folder for the runs that are compared.")
+    for strategy in config.chosen:
+        chosen_recipe(config.train_config(strategy, config.seed))  # refuses before all work
     require_keras("Comparing strategies")
     reporter = job_reporter(reporter)
     if folder.exists() and not resume:

@@ -31,6 +31,7 @@ PREFIX = "hf:"
 # the images' part.
 _NETWORKS = ("onnx/vision_model.onnx", "onnx/model.onnx", "vision_model.onnx", "model.onnx")
 _LIBRARY = "huggingface_hub"
+_REACH_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,8 @@ def _fetch(address: _Address, reporter: Reporter) -> _Snapshot:
     names = (address.file,) if address.file else _NETWORKS
     # What is there already is asked for first: then a hub out of reach costs no time.
     there = [name for name in names if _is_cached(address, name)]
+    if not there:
+        _reach(address, names[0])
     for name in (*there[:1], *names):
         network = download(name, address.revision)
         if network is not None:
@@ -222,6 +225,19 @@ def _downloader(address: _Address, reporter: Reporter) -> Callable[[str, str | N
         return Path(found)
 
     return download
+
+
+def _reach(address: _Address, file: str) -> None:
+    """Refuse where the hub is out of reach: its library would try for half a minute."""
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+
+    try:
+        url = hf_hub_url(address.repository, file, revision=address.revision)
+        get_hf_file_metadata(url, timeout=_REACH_SECONDS)
+    except (errors.HfHubHTTPError, errors.HFValidationError):
+        return  # what the hub answered, the download says better
+    except Exception as error:  # its HTTP library's have changed with its versions
+        raise _explained(address, errors.LocalEntryNotFoundError(str(error))) from error
 
 
 @contextmanager
@@ -284,7 +300,8 @@ def _explained(address: _Address, error: Exception) -> WeightsError:
     if isinstance(error, errors.LocalEntryNotFoundError):
         return WeightsError(
             f"{address} is not on this computer, and the hub cannot be asked: it is out of reach, "
-            "or HF_HUB_OFFLINE is set. Connect once, after which it is kept; or give a file."
+            "or HF_HUB_OFFLINE is set. To go on offline, give a network in a file, or one that "
+            "`handful backbones` shows without a download; connect once, and this one is kept."
         )
     return WeightsError(
         f"{address} could not be fetched ({type(error).__name__}: {reason}). Try again, or give a "
