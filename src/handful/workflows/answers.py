@@ -16,7 +16,7 @@ from handful.models.answers import FileAnswer, FileClassifier
 from handful.models.classifier import Classifier, Predictions
 from handful.reporting import Reporter
 from handful.wording import name_counts, number_of
-from handful.workflows.parts import PartWork, Sources, do_parts, plain_text
+from handful.workflows.parts import PartWork, Sources, do_parts, photo_table, plain_text
 
 if TYPE_CHECKING:
     import pyarrow
@@ -52,13 +52,7 @@ class PhotoAnswers(Shown):
         Returns:
             Names and values are described in docs/file-formats.md.
         """
-        return {
-            "path": str(self.path),
-            "num_photos": self.num_photos,
-            "num_refused": self.num_refused,
-            "num_parts": self.num_parts,
-            "labels": dict(self.labels),
-        }
+        return {**vars(self), "path": str(self.path)}
 
 
 def write_answers(
@@ -142,8 +136,6 @@ def _table(
     ]
     labels = [None if found is None else plain_text(found.label) for found in answers]
     columns = {
-        "path": pyarrow.array([plain_text(file.path) for file in files], text),
-        "digest": pyarrow.array([row.digest or None for row in rows], text),
         "label": pyarrow.array(labels, text),
         "probability": column(number, "probability"),
         "probabilities": pyarrow.array(
@@ -159,10 +151,9 @@ def _table(
             for found in answers
         ]
         columns["prediction_set"] = pyarrow.array(sets, pyarrow.list_(text))
-    columns["reason"] = pyarrow.array([plain_text(row.reason) or None for row in rows], text)
     counts = Counter(label for label in labels if label is not None)
     note = {"num_photos": len(rows), "num_refused": labels.count(None), "labels": dict(counts)}
-    return pyarrow.table(columns), note
+    return photo_table(files, rows, columns), note
 
 
 def _predictions(

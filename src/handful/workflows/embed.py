@@ -17,7 +17,7 @@ from handful.options import changed
 from handful.reporting import Reporter
 from handful.training.steps import open_backbone
 from handful.wording import number_of
-from handful.workflows.parts import PartWork, Sources, do_parts, plain_text
+from handful.workflows.parts import PartWork, Sources, do_parts, photo_table
 
 if TYPE_CHECKING:
     import pyarrow
@@ -60,15 +60,7 @@ class PhotoEmbeddings(Shown):
         Returns:
             Names and values are described in docs/file-formats.md.
         """
-        return {
-            "path": str(self.path),
-            "num_photos": self.num_photos,
-            "num_refused": self.num_refused,
-            "num_parts": self.num_parts,
-            "backbone": self.backbone,
-            "embedding_dim": self.embedding_dim,
-            "dtype": self.dtype,
-        }
+        return {**vars(self), "path": str(self.path)}
 
 
 def embed(
@@ -158,12 +150,8 @@ def _table(
         if row.vector is not None:
             vectors[place] = row.vector
     refused = [row.vector is None for row in rows]
-    columns = {
-        "path": pyarrow.array([plain_text(file.path) for file in files], pyarrow.string()),
-        "digest": pyarrow.array([row.digest or None for row in rows], pyarrow.string()),
-        "vector": pyarrow.FixedSizeListArray.from_arrays(
-            pyarrow.array(vectors.ravel()), dim, mask=pyarrow.array(refused)
-        ),
-        "reason": pyarrow.array([plain_text(row.reason) or None for row in rows], pyarrow.string()),
-    }
-    return pyarrow.table(columns), {"num_photos": len(rows), "num_refused": sum(refused)}
+    column = pyarrow.FixedSizeListArray.from_arrays(
+        pyarrow.array(vectors.ravel()), dim, mask=pyarrow.array(refused)
+    )
+    note = {"num_photos": len(rows), "num_refused": sum(refused)}
+    return photo_table(files, rows, {"vector": column}), note

@@ -132,6 +132,32 @@ class _Doing(Generic[Row]):
         self.reporter.progress(self.num_done, self.folder.num_items)
 
 
+def photo_table(
+    files: Sequence[FoundFile], rows: Sequence[Any], columns: Mapping[str, Any]
+) -> "pyarrow.Table":
+    """Lay out what came of photos: where each lies and what it was, and why there is nothing.
+
+    Args:
+        files: The photos.
+        rows: What came of each, with a `digest` and a `reason`.
+        columns: What else is told of them.
+
+    Returns:
+        A row for each photo.
+    """
+    import pyarrow
+
+    text = pyarrow.string()
+    return pyarrow.table(
+        {
+            "path": pyarrow.array([plain_text(file.path) for file in files], text),
+            "digest": pyarrow.array([row.digest or None for row in rows], text),
+            **columns,
+            "reason": pyarrow.array([plain_text(row.reason) or None for row in rows], text),
+        }
+    )
+
+
 def plain_text(text: str) -> str:
     """Make a name a text that Parquet can hold.
 
