@@ -167,9 +167,9 @@ def test_a_project_in_its_photos_folder_is_none_of_them(photos: Path) -> None:
 def test_dropped_photos_are_kept(project: Project) -> None:
     id = project.add_photo("..\\../IMG 20:41?.JPG", jpeg(exif=b""))
     photo = project.photos[-1]
-    assert photo.id == id and photo.name == f"IMG_20_41_-{id[:8]}.jpg"
-    assert photo.path == f"photos.handful/photos/{photo.name}"
-    assert (project.folder / "photos" / photo.name).read_bytes() == jpeg(exif=b"")
+    assert photo.id == id and photo.name == "IMG_20_41_.jpg"
+    assert photo.path == f"photos.handful/photos/IMG_20_41_-{id[:8]}.jpg"
+    assert (project.folder.parent / photo.path).read_bytes() == jpeg(exif=b"")
     assert project.add_photo("again.jpg", jpeg(exif=b"")) == id
     assert len(project.photos) == 7 and project.refresh().ids == ()
 

@@ -91,7 +91,10 @@ def test_only_test_photos_of_runs_have_maps(desk: ResultsDesk, project: Project)
     kept = project.folder / "maps" / f"work-2-{row.date:%Y%m%d%H%M%S}" / f"{tested[1].id}.jpg"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"a map")
-    assert desk.map("work-2", tested[1].id) == b"a map"
+    gone = project.folder / "maps" / "work-3-20200102030405"
+    gone.mkdir()
+    desk = ResultsDesk(project, RunStore(project.runs), Classifier.load)
+    assert desk.map("work-2", tested[1].id) == b"a map" and not gone.exists()
 
 
 def test_a_report_is_the_runs_own(desk: ResultsDesk) -> None:

@@ -236,7 +236,7 @@ class PhotoStore:
         except DataError as error:
             raise DataError(f"{shown} {error}") from error
         stem = shown.rpartition(".")[0] or shown
-        file = self.folder / OWN_PHOTOS / f"{stem}-{id[:8]}{ending}"
+        file = self.folder / OWN_PHOTOS / f"{stem}{_mark(id)}{ending}"
         with new_file(file, replace=True) as part:
             part.write_bytes(data)
         status = file.stat()
@@ -272,9 +272,13 @@ class PhotoStore:
     def _photo(self, places: Sequence[PhotoPlace]) -> ProjectPhoto:
         first = places[0]
         path, *copies = (self._reader.name(place) for place in places)
+        name = path.rpartition("/")[2]
+        if first.source == 0:
+            # What `keep` has put between name and ending is there so that two may be called alike.
+            name = name.replace(_mark(first.id) + ".", ".")
         return ProjectPhoto(
             first.id,
-            path.rpartition("/")[2],
+            name,
             path,
             first.taken,
             first.width,
@@ -372,6 +376,10 @@ class PhotoStore:
         self._lines.append(entries)
         for entry in entries:
             self._list.apply(entry)
+
+
+def _mark(id: str) -> str:
+    return f"-{id[:8]}"
 
 
 def _is_new(place: PhotoPlace, known: dict[tuple[int, str], PhotoPlace]) -> bool:

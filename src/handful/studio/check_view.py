@@ -171,17 +171,60 @@ def finding_cards(
     Returns:
         A card for each finding, the worst first; photos that are gone are left out.
     """
-    photos, kept = {photo.path: photo for photo in project.photos}, set(kept)
-    suspects = (report.get("label_review") or {}).get("suspects", ())
-    suggested = {str(one["path"]): one for one in suspects}
+    cards = _Cards(project, report, labels, set(kept))
+    return tuple(map(cards.card, report["findings"]))
 
-    def found(kind: str, path: str, fix: Mapping[str, Any], is_paired: bool) -> FoundPhoto:
-        photo = photos[path]
-        label = labels.get(photo.id, "")
-        done = decision_on(project, photo.id, label) if label else ""
-        if not done and (kind, photo.id) in kept:
+
+class _Cards:
+    """What the cards of a check are made from."""
+
+    def __init__(
+        self,
+        project: Project,
+        report: Mapping[str, Any],
+        labels: Mapping[str, str],
+        kept: set[tuple[str, str]],
+    ) -> None:
+        self.project, self.labels, self.kept = project, labels, kept
+        self.photos = {photo.path: photo for photo in project.photos}
+        suspects = (report.get("label_review") or {}).get("suspects", ())
+        self.suspects = {str(one["path"]): one for one in suspects}
+        self.shortcuts = report.get("shortcuts") or ()
+
+    def card(self, finding: Mapping[str, Any]) -> FindingCard:
+        kind, title = str(finding["kind"]), str(finding["title"])
+        fixes = {fix["path"]: fix for fix in finding["fixes"]}
+        groups = tuple(filter(None, (self._group(kind, g, fixes) for g in finding["groups"])))
+        card = FindingCard(
+            kind,
+            title,
+            _ADVICE.get(kind, str(finding["advice"])),
+            str(finding["severity"]),
+            groups,
+            () if groups else tuple(map(str, finding["lines"][:_LINES])),
+            is_kept=(kind, title) in self.kept,
+            may_be_a_class=kind in _MAY_BE_A_CLASS,
+        )
+        return _explained(card, self.shortcuts) if kind == "shortcut" else card
+
+    def _group(
+        self, kind: str, paths: Sequence[str], fixes: Mapping[str, Mapping[str, Any]]
+    ) -> FoundGroup | None:
+        """Those of the photos that are still there; None where none is."""
+        there = tuple(
+            self._photo(kind, path, fixes.get(path, {}), len(paths) > 1)
+            for path in paths
+            if path in self.photos
+        )
+        labels = dict.fromkeys(photo.label for photo in there if photo.label)
+        return FoundGroup(there, tuple(labels)) if there else None
+
+    def _photo(self, kind: str, path: str, fix: Mapping[str, Any], is_paired: bool) -> FoundPhoto:
+        photo, suspect = self.photos[path], self.suspects.get(path, {})
+        label = self.labels.get(photo.id, "")
+        done = decision_on(self.project, photo.id, label) if label else ""
+        if not done and (kind, photo.id) in self.kept:
             done = KEPT
-        suspect = suggested.get(path, {})
         # A fix list names a class only where it is nearly certain; a person looks.
         guess = str(fix.get("label") or suspect.get("suggested", ""))
         # Of copies between which a person has to choose, the pictures say all.
@@ -189,32 +232,6 @@ def finding_cards(
         if kind == "label-suspect" and suspect:
             line = f"looks like {guess} ({format_share(float(suspect['probability']), 0)})"
         return FoundPhoto(photo.id, photo.name, label, line, guess, done)
-
-    cards = []
-    for finding in report["findings"]:
-        kind = str(finding["kind"])
-        fixes = {fix["path"]: fix for fix in finding["fixes"]}
-        groups = []
-        for paths in finding["groups"]:
-            is_paired = len(paths) > 1
-            there = [
-                found(kind, path, fixes.get(path, {}), is_paired)
-                for path in paths
-                if path in photos
-            ]
-            if there:
-                names = dict.fromkeys(photo.label for photo in there if photo.label)
-                groups.append(FoundGroup(tuple(there), tuple(names)))
-        lines = () if groups else tuple(map(str, finding["lines"][:_LINES]))
-        title, advice = str(finding["title"]), _ADVICE.get(kind, str(finding["advice"]))
-        is_kept = (kind, title) in kept
-        may_be = kind in _MAY_BE_A_CLASS
-        severity = str(finding["severity"])
-        card = FindingCard(kind, title, advice, severity, tuple(groups), lines, (), is_kept, may_be)
-        if kind == "shortcut":
-            card = _explained(card, report.get("shortcuts") or ())
-        cards.append(card)
-    return tuple(cards)
 
 
 def _explained(card: FindingCard, shortcuts: Sequence[Mapping[str, Any]]) -> FindingCard:

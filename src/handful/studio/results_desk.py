@@ -1,5 +1,6 @@
 """What the page of results works with: runs, their figures, and what is found out beside it."""
 
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ from handful.workflows.second_look import SecondLook, look_again
 _MAPS_FOLDER, _MAP_SIDE = "maps", 320
 # A run's folder and when it was written: of a run that is removed, another may get the name.
 _RunKey = tuple[Path, datetime]
+
+
+def _key(row: RunRow) -> _RunKey:
+    return row.path, row.date
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,22 @@ class ResultsDesk:
         if listed is None or listed[0] != stamp:
             rows = [row for row in self._runs.list() if row.accuracy is not None]
             listed = self._listed = stamp, rows
+            self._forget_others(rows)
         return listed[1]
+
+    def _forget_others(self, rows: list[RunRow]) -> None:
+        """Remove what was found out of runs that are gone."""
+        keys = {_key(row) for row in rows}
+        with self._lock:
+            self._read = {key: run for key, run in self._read.items() if key in keys}
+            self._looks = {key: look for key, look in self._looks.items() if key in keys}
+        kept = set(map(self._maps_of, rows))
+        for folder in (self.project.folder / _MAPS_FOLDER).glob("*"):
+            if folder not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _maps_of(self, row: RunRow) -> Path:
+        return self.project.folder / _MAPS_FOLDER / f"{row.name}-{row.date:%Y%m%d%H%M%S}"
 
     def latest(self) -> StoredRun | None:
         """The run that was made last.
@@ -80,7 +100,7 @@ class ResultsDesk:
 
     def _stored(self, row: RunRow) -> StoredRun:
         with self._lock:
-            return self._read.setdefault((row.path, row.date), StoredRun(row.path))
+            return self._read.setdefault(_key(row), StoredRun(row.path))
 
     def _find(self, name: str) -> RunRow:
         found = next((row for row in self._rows if row.name == name), None)
@@ -137,7 +157,7 @@ class ResultsDesk:
         Returns:
             It; why there is none, as a sentence; None while it is being found out.
         """
-        key = run.path, self._find(run.path.name).date
+        key = _key(self._find(run.path.name))
         with self._lock:
             if key in self._looks:
                 return self._looks[key]
@@ -181,7 +201,7 @@ class ResultsDesk:
             ModelFileError: When this network has no such map.
         """
         row = self._find(name)
-        file = self.project.folder / _MAPS_FOLDER / f"{name}-{row.date:%Y%m%d%H%M%S}" / f"{id}.jpg"
+        file = self._maps_of(row) / f"{id}.jpg"
         if file.is_file():
             return file.read_bytes()
         predicted, rival = self._answer(self._stored(row), id)
@@ -194,7 +214,7 @@ class ResultsDesk:
 
     def _explain_with(self, row: RunRow) -> Explainer:
         """What explains a run's answers; a network that has no maps is asked once."""
-        key = row.path, row.date
+        key = _key(row)
         if self._explainer is None or self._explainer[0] != key:
             try:
                 explainer = Explainer(self._open_classifier(row.path), _MAP_SIDE)

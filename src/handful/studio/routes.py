@@ -32,8 +32,14 @@ def make_routes(desk: Desk) -> APIRouter:
     Returns:
         A router for the application.
     """
-    router, held = APIRouter(prefix="/data"), HeldBytes(LIMITS.held_bytes)
+    router = APIRouter(prefix="/data")
+    _add_photo_routes(router, desk)
+    _add_upload_routes(router, desk)
+    add_results_routes(router, desk.results)
+    return router
 
+
+def _add_photo_routes(router: APIRouter, desk: Desk) -> None:
     def checked(id: str) -> str:
         check_photo_ids([id])  # before it becomes a part of a path
         return id
@@ -64,6 +70,14 @@ def make_routes(desk: Desk) -> APIRouter:
 
         return await answer_said(do)
 
+    @router.post("/example")
+    async def example() -> Response:
+        return await answer_said(desk.take_example)
+
+
+def _add_upload_routes(router: APIRouter, desk: Desk) -> None:
+    held = HeldBytes(LIMITS.held_bytes)
+
     @router.post("/upload")
     async def upload(request: Request) -> Response:
         return await answer_uploads(request, held, lambda files: _add(desk, files))
@@ -77,19 +91,12 @@ def make_routes(desk: Desk) -> APIRouter:
         await run_in_threadpool(desk.take, path)
         return answer_json({"added": 0, "rejected": []})
 
-    @router.post("/example")
-    async def example() -> Response:
-        return await answer_said(desk.take_example)
-
     @router.post("/classify")
     async def classify(request: Request, map: bool = False) -> Response:
         def answer(files: list[Upload]) -> dict[str, Any]:
             return desk.classifier.answer(files[0].name, files[0].data, with_map=map)
 
         return await answer_uploads(request, held, answer)
-
-    add_results_routes(router, desk.results)
-    return router
 
 
 def _add(desk: Desk, files: list[Upload]) -> dict[str, Any]:

@@ -67,9 +67,9 @@ def open_studio(
                 threading.Thread(target=webbrowser.open, args=addresses[:1], daemon=True).start()
 
         return_large_memory()
-        server = _make_server(desk, token, listener, on_ready)
+        app = _make_app(desk, token, listener.getsockname()[1])
         with suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
+            _make_server(app, on_ready).run(sockets=[listener])
 
 
 def find_project(photos: Path | None, folder: str | None) -> tuple[Project, Path | None]:
@@ -92,12 +92,10 @@ def find_project(photos: Path | None, folder: str | None) -> tuple[Project, Path
     return Project.open(folder or f"{name}.handful"), photos
 
 
-def _make_server(
-    desk: Desk, token: str, listener: socket.socket, on_ready: Callable[[], None]
-) -> Any:
+def _make_app(desk: Desk, token: str, port: int) -> Any:
+    """The studio's pages and routes, behind its guard."""
     # Nothing is kept by the framework itself, but it asks for a place when it is imported.
     os.environ.setdefault("NICEGUI_STORAGE_PATH", str(desk.project.folder / "pages"))
-    import uvicorn
     from fastapi import FastAPI
     from nicegui import ui
 
@@ -110,28 +108,22 @@ def _make_server(
     app.include_router(make_routes(desk))
     app.include_router(make_use_routes(desk))
     add_pages(desk)
-    icon = files("handful.serving") / "page" / "icon.svg"
     ui.run_with(
         app,
         title="handful studio",
-        favicon=Path(str(icon)),
+        favicon=Path(str(files("handful.serving") / "page" / "icon.svg")),
         dark=None,
         language="en-US",
         tailwind=False,
         show_welcome_message=False,
     )
-    names = frozenset({socket.gethostname().lower(), f"{socket.gethostname().lower()}.local"})
-    is_shared = bool(desk.sharing.addresses)
-    port = listener.getsockname()[1]
-    guarded = StudioGuard(app, token, port, names if is_shared else frozenset())
-    settings = uvicorn.Config(
-        guarded,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=2,
-        ws="websockets-sansio" if sys.version_info >= (3, 11) else "auto",
-    )
+    name = socket.gethostname().lower()
+    names = {name, f"{name}.local"} if desk.sharing.addresses else ()
+    return StudioGuard(app, token, port, frozenset(names))
+
+
+def _make_server(app: Any, on_ready: Callable[[], None]) -> Any:
+    import uvicorn
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:
@@ -139,4 +131,13 @@ def _make_server(
             if self.started:
                 on_ready()
 
-    return Server(settings)
+    return Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+            ws="websockets-sansio",
+        )
+    )

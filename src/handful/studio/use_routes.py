@@ -1,6 +1,6 @@
 """What the page of use asks for: a classified folder and its table; what was made for others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -78,19 +78,21 @@ def _folder_routes(desk: Desk, held: HeldBytes) -> APIRouter:
 
     @router.post("/{action}")
     async def act(request: Request, action: str) -> Response:
-        given = await read_json(request)
-        row, source = given.get("row"), given.get("source")
-        name = str(given.get("name", ""))
-        actions: dict[str, Callable[[], str | None]] = {
-            "clear": table.clear,
-            "begin": lambda: table.begin(
-                desk.latest_run(), source if isinstance(source, int) else None
-            ),
-            "correct": lambda: table.correct(row if isinstance(row, int) else -1, name),
-            "sort": table.sort,
-        }
-        if action not in actions:
-            return Response(status_code=404)
-        return await answer_said(actions[action])
+        do = _folder_action(desk, action, await read_json(request))
+        return Response(status_code=404) if do is None else await answer_said(do)
 
     return router
+
+
+def _folder_action(
+    desk: Desk, action: str, given: Mapping[str, Any]
+) -> Callable[[], str | None] | None:
+    table, row, source = desk.folder_table, given.get("row"), given.get("source")
+    number, place = row if isinstance(row, int) else -1, source if isinstance(source, int) else None
+    actions: dict[str, Callable[[], str | None]] = {
+        "clear": table.clear,
+        "begin": lambda: table.begin(desk.latest_run(), place),
+        "correct": lambda: table.correct(number, str(given.get("name", ""))),
+        "sort": table.sort,
+    }
+    return actions.get(action)
