@@ -107,7 +107,9 @@ export default {
         <span class="faint hint" aria-live="polite">{{ hint }}</span>
         <button v-if="likely.length" class="assign" @click="accept"><kbd>Enter</kbd>{{ acceptText }}</button>
         <template v-if="targets.length">
-          <button v-for="(name, at) in classes" :key="name" class="assign" @click="act('assign', name)"><kbd v-if="at < 9">{{ at + 1 }}</kbd>{{ name }}</button>
+          <div class="row assigns">
+            <button v-for="(name, at) in classes" :key="name" class="assign" @click="act('assign', name)"><kbd v-if="at < 9">{{ at + 1 }}</kbd>{{ name }}</button>
+          </div>
           <button @click="act('leave_out')"><kbd>X</kbd>Leave out</button>
           <button @click="act('unsort')"><kbd>U</kbd>Unsort</button>
         </template>
