@@ -121,7 +121,7 @@ def test_labels_come_in_three_kinds(index: ImageIndex) -> None:
 
 
 def test_views_have_the_asked_size_scale_and_channels(index: ImageIndex) -> None:
-    made = source(index, scale=1 / 255, grey=True)
+    made = source(index, scale=1 / 255, gray=True)
     (first, *_) = epoch_of(made, 0, 32)
     assert first.shape == (10, 32, 32, 1) and first.dtype == np.float32
     assert 0 <= first.min() and 0.3 < first.max() <= 1

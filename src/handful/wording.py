@@ -10,7 +10,7 @@ _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format, surrogate, line and
 def printable(text: str) -> str:
     r"""Write out what would act on a terminal or a page instead of being seen.
 
-    Control characters (colours, titles, line ends), marks that turn the direction of writing or
+    Control characters (colors, titles, line ends), marks that turn the direction of writing or
     take no room, and bytes of a name that are no text. All that handful prints goes through here.
 
     Args:

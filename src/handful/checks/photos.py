@@ -46,7 +46,7 @@ BLURRED_SHARPNESS = 0.008
 SHARE_OF_MEDIAN = 0.25
 # Gray or palette pictures are odd among color, and color among gray, up to this share.
 ODD_SHARE = 0.1
-_GREY_SATURATION = 0.004  # one level of 255
+_GRAY_SATURATION = 0.004  # one level of 255
 FEW_PHOTOS = 10
 # How far from chance to certainty side information comes: cats and dogs, which come from many
 # cameras, reach 0.14 by file size. From half-way on, a network has an easier way than to look.
@@ -280,10 +280,10 @@ def _color_modes(evidence: Evidence) -> list[str]:
     """Color, gray, CMYK or palette, of each photo; gray ones may be stored as color."""
     names = {mode: name for name, modes in _MODES.items() for mode in modes}
     found = [names.get(image.mode, image.mode) for image in evidence.metadata]
-    grey = evidence.measured("saturation") < _GREY_SATURATION
+    gray = evidence.measured("saturation") < _GRAY_SATURATION
     return [
-        "gray" if name == "color" and is_grey else name
-        for name, is_grey in zip(found, grey.tolist(), strict=True)
+        "gray" if name == "color" and is_gray else name
+        for name, is_gray in zip(found, gray.tolist(), strict=True)
     ]
 
 

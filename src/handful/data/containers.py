@@ -420,11 +420,11 @@ def read_png(data: bytes) -> tuple[int, int, int, int, Exif]:
         DataError: When it has no readable header.
     """
     exif = Exif()
-    width, height, bits, colour, _ = _png_header(data)
+    width, height, bits, color, _ = _png_header(data)
     for kind, start, end in png_chunks(data):
         if kind == b"eXIf" and exif == Exif() and _is_right(data, start, end):
             exif = read_exif(data[start:end])
-    return width, height, bits, colour, exif
+    return width, height, bits, color, exif
 
 
 def png_mode(bits: int, color: int) -> str:
@@ -446,10 +446,10 @@ def _png_header(data: bytes) -> tuple[int, int, int, int, int]:
     """Width, height, bits a sample, color type, and whether it is interlaced."""
     if data[8:16] != b"\0\0\0\rIHDR" or len(data) < 33:
         raise DataError("has no readable PNG header (it does not begin with IHDR)")
-    width, height, bits, colour, _, _, interlace = struct.unpack_from(">IIBBBBB", data, 16)
-    if colour not in _PNG_SAMPLES or bits not in (1, 2, 4, 8, 16):
-        raise DataError(f"has no readable PNG header ({bits} bits of color type {colour})")
-    return width, height, bits, colour, interlace
+    width, height, bits, color, _, _, interlace = struct.unpack_from(">IIBBBBB", data, 16)
+    if color not in _PNG_SAMPLES or bits not in (1, 2, 4, 8, 16):
+        raise DataError(f"has no readable PNG header ({bits} bits of color type {color})")
+    return width, height, bits, color, interlace
 
 
 def _is_right(data: bytes, start: int, end: int) -> bool:
@@ -470,9 +470,9 @@ def lean_png(data: bytes) -> bytes:
         DataError: When a chunk that decides the pixels, or the packed pixels, are damaged or not
             all there.
     """
-    width, height, bits, colour, interlace = _png_header(data)
+    width, height, bits, color, interlace = _png_header(data)
     kept = [data[:8]]
-    unpacker, left = _Unpacker(), _png_bytes(width, height, bits * _PNG_SAMPLES[colour], interlace)
+    unpacker, left = _Unpacker(), _png_bytes(width, height, bits * _PNG_SAMPLES[color], interlace)
     for kind, start, end in png_chunks(data):
         if kind not in _PNG_NEEDED:
             if kind[:1].isupper():

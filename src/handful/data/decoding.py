@@ -314,8 +314,8 @@ def fingerprint(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         (1024,) uint8, 32 x 32 averages of luma (ITU-R BT.601), row by row.
     """
     side = FINGERPRINT_SIDE
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (side, side), interpolation=cv2.INTER_AREA)
     return np.asarray(small, dtype=np.uint8).reshape(side * side)
 
 
@@ -440,8 +440,8 @@ def _take_apart(data: bytes) -> _Parsed:
     if name == "JPEG":
         return _parse_jpeg(data)
     if name == "PNG":
-        width, height, bits, colour, exif = containers.read_png(data)
-        mode = containers.png_mode(bits, colour)
+        width, height, bits, color, exif = containers.read_png(data)
+        mode = containers.png_mode(bits, color)
         return _Parsed(_header(name, (width, height), mode, exif, is_deep=bits == 16))
     if name == "GIF":
         lean, width, height = containers.lean_gif(data)
@@ -597,7 +597,7 @@ def _decoded(
                     return _scaled(deep)
             if image.mode.startswith("I"):
                 is_inverted = parsed.tiff is not None and parsed.tiff.photometric == 0
-                return _grey_to_rgb(image, is_inverted)
+                return _gray_to_rgb(image, is_inverted)
             return _to_rgb(image)
 
 
@@ -764,7 +764,7 @@ def _deep_color(parsed: _Parsed, data: bytes, image: Image.Image) -> NDArray[np.
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Any of Pillow's modes as RGB; transparency over white."""
     if image.mode.startswith("I"):
-        return _grey_to_rgb(image)
+        return _gray_to_rgb(image)
     if image.mode == "F":
         raise DataError("has floating-point pixels; save it with 8 or 16 bits")
     width, height = image.size
@@ -785,7 +785,7 @@ def _bands(height: int, width: int) -> Iterator[slice]:
         yield slice(top, min(height, top + rows))
 
 
-def _grey_to_rgb(image: Image.Image, is_inverted: bool = False) -> NDArray[np.uint8]:
+def _gray_to_rgb(image: Image.Image, is_inverted: bool = False) -> NDArray[np.uint8]:
     """Gray of 16 bits a sample; Pillow's own conversion would clip all but the darkest tones."""
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:

@@ -109,9 +109,9 @@ def in_memory(image: Any, name: str = "image") -> bytes | NDArray[np.uint8]:
         raise UsageError(
             f"{name} is not uint8 but {array.dtype}; expected (H, W, 3) uint8, 0 to 255."
         )
-    is_grey = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
-    if not array.size or not (is_grey or (array.ndim == 3 and array.shape[2] == 3)):
+    is_gray = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
+    if not array.size or not (is_gray or (array.ndim == 3 and array.shape[2] == 3)):
         raise UsageError(f"{name} is {array.shape}; expected (H, W, 3), RGB, or (H, W), gray.")
-    if is_grey:
+    if is_gray:
         array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     return np.ascontiguousarray(array)

@@ -30,9 +30,9 @@ MEASURES = (
     "bright_share",
     "saturation",
     *(
-        f"{side}_{colour}"
+        f"{side}_{color}"
         for side in ("top", "bottom", "left", "right")
-        for colour in ("red", "green", "blue")
+        for color in ("red", "green", "blue")
     ),
 )
 BORDER_MEASURES = MEASURES[6:]
@@ -113,14 +113,14 @@ def measure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     if image.shape[:2] != (_SIDE, _SIDE):
         image = np.asarray(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA))
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    mean, std = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
-    across, down = cv2.spatialGradient(grey)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    mean, std = (float(value[0, 0]) for value in cv2.meanStdDev(gray))
+    across, down = cv2.spatialGradient(gray)
     slopes = cv2.norm(across, cv2.NORM_L2SQR) + cv2.norm(down, cv2.NORM_L2SQR)
-    bends = cv2.norm(cv2.Laplacian(grey, cv2.CV_16S), cv2.NORM_L2SQR)
+    bends = cv2.norm(cv2.Laplacian(gray, cv2.CV_16S), cv2.NORM_L2SQR)
     # Rounding to 256 levels (variance 1/12) looks like detail where there is none.
-    slopes = max(slopes - grey.size * 24 / 12, 0.0)
-    bends = max(bends - grey.size * 20 / 12, 0.0)
+    slopes = max(slopes - gray.size * 24 / 12, 0.0)
+    bends = max(bends - gray.size * 20 / 12, 0.0)
     # Tones and colors need no more than every fourth pixel of every fourth row.
     few = cv2.resize(image, (_SIDE // 4, _SIDE // 4), interpolation=cv2.INTER_NEAREST)
     tones = cv2.calcHist([cv2.cvtColor(few, cv2.COLOR_RGB2GRAY)], [0], None, [256], [0, 256])

@@ -759,12 +759,12 @@ def _check_confidence(confidence: float) -> None:
 
 def _wilson_ends(rate: float, trials: float, z: float) -> tuple[float, float]:
     """Wilson's interval; the number of trials need not be whole."""
-    centre = rate + z * z / (2 * trials)
+    center = rate + z * z / (2 * trials)
     spread = z * math.sqrt(rate * (1 - rate) / trials + (z / (2 * trials)) ** 2)
     scale = 1 + z * z / trials
     # Rounding must not push the range's ends past the rate, nor past 0 or 1.
-    low = 0.0 if rate == 0 else min((centre - spread) / scale, rate)
-    high = 1.0 if rate == 1 else max((centre + spread) / scale, rate)
+    low = 0.0 if rate == 0 else min((center - spread) / scale, rate)
+    high = 1.0 if rate == 1 else max((center + spread) / scale, rate)
     return max(low, 0.0), min(high, 1.0)
 
 

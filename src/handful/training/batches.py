@@ -129,7 +129,7 @@ class BatchSource:
         drop_last: bool = False,
         scale: float = 1.0,
         offset: float = 0.0,
-        grey: bool = False,
+        gray: bool = False,
         seed: int = 0,
         teacher: Teacher | None = None,
         threads: int | None = None,
@@ -153,7 +153,7 @@ class BatchSource:
             raise UsageError(f"batch_size is {batch_size}; expected 1 or more.")
         self.images, self.labels, self.num_classes = images, labels, num_classes
         self.batch_size, self.policy, self.label_kind = batch_size, policy, label_kind
-        self.shuffle, self.scale, self.grey, self.seed = shuffle, scale, grey, seed
+        self.shuffle, self.scale, self.gray, self.seed = shuffle, scale, gray, seed
         self.offset, self.teacher, self.lower = offset, teacher, lower
         self.rows = np.arange(count) if rows is None else rows
         whole = count // batch_size
@@ -231,7 +231,7 @@ class BatchSource:
             shape = (self.batch_size, self.lower.embedding_dim)
         elif self.images.ndim == 4:
             height, width = self._plan.view_size or self.images.shape[1:3]
-            shape = (self.batch_size, height, width, 1 if self.grey else 3)
+            shape = (self.batch_size, height, width, 1 if self.gray else 3)
         classes = (self.num_classes,) if self.label_kind == "categorical" else ()
         dtype = np.int64 if self.label_kind == "sparse" else np.float32
         return (shape, np.float32), ((self.batch_size, *classes), dtype)
@@ -269,7 +269,7 @@ class BatchSource:
         taught = None if self.teacher is None else self.teacher(images)
         if self.lower is not None:
             return self.lower.embed(images), self._coded(self.labels[rows])
-        if self.grey:
+        if self.gray:
             images = images.mean(axis=3, keepdims=True, dtype=np.float32)
         values = np.multiply(images, np.float32(self.scale), dtype=np.float32)
         if self.offset:

@@ -375,7 +375,7 @@ def make_source(
         drop_last=learns and recipe.cosine,
         scale=recipe.scale,
         offset=offset,
-        grey=recipe.grey,
+        gray=recipe.grey,
         seed=job.config.seed,
         rows=rows,
         lower=lower,
