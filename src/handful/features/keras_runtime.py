@@ -100,14 +100,13 @@ def require_keras(purpose: str) -> None:
     require("keras", purpose, "keras")
 
 
-def prepare_keras(purpose: str = "Training a network", device: str = "auto") -> None:
+def prepare_keras(device: str = "auto") -> None:
     """Import Keras with its backend below it, quietly.
 
     `KERAS_BACKEND` and `TF_CPP_MIN_LOG_LEVEL` are respected where they are set; the environment is
     afterwards what it was before. A Keras that has been imported is left as it is.
 
     Args:
-        purpose: As for `require_keras`.
         device: As for `chosen_backend`.
 
     Raises:
@@ -116,7 +115,7 @@ def prepare_keras(purpose: str = "Training a network", device: str = "auto") -> 
     """
     if "keras" in sys.modules:
         return
-    require_keras(purpose)
+    require_keras("Training a network")
     wants_quiet = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
     own = {"KERAS_BACKEND": chosen_backend(device), "TF_CPP_MIN_LOG_LEVEL": "3"}
     with default_variables(**own, **_SHARED_MEMORY):

@@ -90,19 +90,17 @@ def status(job: JobFolder) -> tuple[str, float]:
     return ("", 0.0) if state is None else (state.status, state.started)
 
 
-def empty(title: str, text: str, path: str = "/train", name: str = "Go to Train") -> None:
-    """What a page shows while there is nothing.
+def empty(title: str, text: str) -> None:
+    """What a page shows before a classifier was trained.
 
     Args:
         title: What there is not.
         text: What to do.
-        path: Address of the page where that is done.
-        name: What its link says.
     """
     with ui.element("div").classes("empty"):
         words("p", title, "title")
         words("p", text, "faint")
-        words("a", name, "primary button").props(f'href="{path}"')
+        words("a", "Go to Train", "primary button").props('href="/train"')
 
 
 def article(name: str) -> ui.element:

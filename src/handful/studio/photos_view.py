@@ -1,6 +1,6 @@
 """What the page of photos shows, as plain values, and what a key or a button does."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -139,26 +139,10 @@ def photos_view(
         The view.
     """
     version, labels, left_out = version_of(project), project.labels.all(), project.labels.left_out
-    photos = project.photos
-    there = [photo.id for photo in photos]
-    counts = dict.fromkeys(project.labels.classes, 0)
-    for id in there:
-        if id in labels:
-            counts[labels[id]] += 1
-    num_out = sum(id in left_out for id in there)
-    chips = [
-        Chip("all", "All", len(there)),
-        Chip("unsorted", "Unsorted", len(there) - num_out - sum(counts.values())),
-    ]
-    if there and counts:
-        chips += [Chip("alike", "Suggestions", None), Chip("next", "Label next", None)]
-    for number, (name, count) in enumerate(counts.items(), 1):
-        chips.append(Chip(f"class:{name}", name, count, number if number <= _KEYS else 0))
-    if num_out:
-        chips.append(Chip("left-out", "Left out", num_out))
+    names = {photo.id: photo.name for photo in project.photos}
+    chips = _chips(names, labels, left_out, project.labels.classes)
     if shown not in {chip.key for chip in chips}:
         shown = "all"
-    names = {photo.id: photo.name for photo in photos}
     hints = {id: hint for id, hint in (hints or {}).items() if id in names and id not in left_out}
     if shown in HELPED:
         cells = [Cell(id, names[id], "", False, hints[id]) for id in hints if id not in labels]
@@ -168,13 +152,34 @@ def photos_view(
     return PhotosView(
         version,
         shown,
-        tuple(chips),
+        chips,
         tuple(cell for cell in cells if shown in HELPED or _is_shown(cell, shown)),
         "" if undone is None else describe(undone),
         "" if redone is None else describe(redone),
         busy,
         tuple((file.path, file.reason) for file in project.rejected),
     )
+
+
+def _chips(
+    ids: Collection[str], labels: Mapping[str, str], left_out: Set[str], classes: Iterable[str]
+) -> tuple[Chip, ...]:
+    counts = dict.fromkeys(classes, 0)
+    for id in ids:
+        if id in labels:
+            counts[labels[id]] += 1
+    num_out = sum(id in left_out for id in ids)
+    chips = [
+        Chip("all", "All", len(ids)),
+        Chip("unsorted", "Unsorted", len(ids) - num_out - sum(counts.values())),
+    ]
+    if ids and counts:
+        chips += [Chip("alike", "Suggestions", None), Chip("next", "Label next", None)]
+    for number, (name, count) in enumerate(counts.items(), 1):
+        chips.append(Chip(f"class:{name}", name, count, number if number <= _KEYS else 0))
+    if num_out:
+        chips.append(Chip("left-out", "Left out", num_out))
+    return tuple(chips)
 
 
 def suggestion_hints(groups: Iterable[PhotoGroup]) -> dict[str, Hint]:

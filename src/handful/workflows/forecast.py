@@ -74,27 +74,25 @@ class Forecast:
         return asdict(self)
 
 
-def measure_costs(photos: ImageIndex, reporter: Reporter | None = None) -> Iterator[NetworkCost]:
-    """Time some photos on the network of each quality.
+def measure_costs(photos: ImageIndex) -> Iterator[NetworkCost]:
+    """Time some photos on the network of each quality, which is converted at its first use.
 
     Args:
         photos: What is to be trained on; a few of them are looked at.
-        reporter: Told how far it is; networks are converted at their first use.
 
     Yields:
         A cost for each network that can be opened here, the cheapest first.
     """
-    reporter = reporter or Reporter()
     count = min(len(photos), 2 * num_workers())
     some = photos.select(np.linspace(0, len(photos) - 1, count).round().astype(np.int64))
     for rung in (FAST, *RUNGS):
         # Of one that cannot be opened `train` says why, and does without it.
         with suppress(HandfulError):
-            yield _measure(some, rung, reporter)
+            yield _measure(some, rung)
 
 
-def _measure(photos: ImageIndex, rung: Rung, reporter: Reporter) -> NetworkCost:
-    _, spec = open_backbone(TrainConfig(), reporter, rung)
+def _measure(photos: ImageIndex, rung: Rung) -> NetworkCost:
+    _, spec = open_backbone(TrainConfig(), Reporter(), rung)
     assert spec.extractor is not None
     extractor, spec = spec.extractor, replace(spec, scans=rung in (FAST, GOOD))  # scanned once
     embed_index(photos.select(np.zeros(1, np.int64)), spec)  # the first one compiles

@@ -205,24 +205,6 @@ class Labeler:
         mixed = self._divided(now, rows[~likely[rows]])
         return (*found, *(PhotoGroup(_ids(now, part)) for part in mixed))
 
-    def suggestions(self) -> dict[str, Suggestion]:
-        """What the unsorted photos probably are.
-
-        Returns:
-            Id to suggestion; empty before each of two or more classes has five photos.
-        """
-        now = self._now()
-        probabilities = None if now is None else self._probabilities(now)
-        if now is None or probabilities is None:
-            return {}
-        best = probabilities.argmax(axis=1)
-        return {
-            now.ids[row]: Suggestion(
-                now.class_names[best[row]], float(probabilities[row, best[row]])
-            )
-            for row in now.unsorted
-        }
-
     def probabilities_of(self, id: str) -> dict[str, float]:
         """What one photo probably is, by the labels of all.
 

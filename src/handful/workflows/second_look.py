@@ -11,7 +11,6 @@ from handful.evaluation.guarantees import AbstainingCheck, answering_steps
 from handful.features.store import EmbeddingStore, open_store
 from handful.features.table import embed_index
 from handful.models.classifier import Classifier
-from handful.reporting import Progress
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,12 @@ class SecondLook:
         false_alarm_rate: Share of photos like those of training that is said to be unlike them.
         steps: What answering only when sure brings, see `answering_steps`.
         is_held_apart: Whether these rules were chosen on other photos than those tested.
-        num_calibrated: Photos that they were chosen on.
     """
 
     unusual: tuple[str, ...] | None
     false_alarm_rate: float
     steps: tuple[AbstainingCheck, ...]
     is_held_apart: bool
-    num_calibrated: int
 
 
 def look_again(
@@ -40,7 +37,6 @@ def look_again(
     index: ImageIndex,
     *,
     use_cache: EmbeddingStore | bool = True,
-    progress: Progress | None = None,
 ) -> SecondLook:
     """Look at a run's test photos again.
 
@@ -49,14 +45,13 @@ def look_again(
         evaluation: Its answers on N test photos.
         index: Photos, with the test photos among them; those that are gone are taken for usual.
         use_cache: As for `train`; a head's embeddings are there from its training.
-        progress: Called with (photos done, photos in all).
 
     Returns:
         What is unusual, and what answering only when sure brings.
     """
     unlike, order = None, np.zeros(0, np.int64)
     if classifier.reference is not None:
-        distances = _distances(classifier, evaluation, index, use_cache, progress)
+        distances = _distances(classifier, evaluation, index, use_cache)
         unlike = classifier.reference.unlike(distances)
         order = np.argsort(-distances, kind="stable")
         order = order[unlike[order]]
@@ -66,7 +61,6 @@ def look_again(
         0.0 if classifier.reference is None else classifier.reference.false_alarm_rate,
         () if calibration is None else answering_steps(calibration, evaluation, unlike),
         calibration is not None and calibration.source == "out-of-fold",
-        0 if calibration is None else len(calibration),
     )
 
 
@@ -75,7 +69,6 @@ def _distances(
     evaluation: Evaluation,
     index: ImageIndex,
     use_cache: EmbeddingStore | bool,
-    progress: Progress | None,
 ) -> NDArray[np.float64]:
     """(N,) distance from the training photos; 0 for photos that cannot be looked at."""
     assert classifier.reference is not None
@@ -83,7 +76,7 @@ def _distances(
     rows = [row for row, path in enumerate(index.paths) if path in places]
     spec = replace(classifier.spec, scans=False)
     with open_store(use_cache) as store:
-        table = embed_index(index.select(rows), spec, store=store, progress=progress)
+        table = embed_index(index.select(rows), spec, store=store)
     found = np.zeros(len(evaluation))
     kept = table.readable
     if len(kept):

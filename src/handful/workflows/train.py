@@ -124,20 +124,17 @@ def train(
         photos, config, split = repeated.photos, repeated.config, split or repeated.split_to_repeat
     assert photos is not None  # one of both is given
     config = changed(config or TrainConfig(), options, job=train)
-    recipe = chosen_recipe(config)  # Wrong options are found before the work.
-    if recipe is not None:
-        require_keras(f"Strategy {config.strategy} of recipe {config.recipe}")
+    # Wrong options are found before the work.
     _check_arguments(photos, config, split, custom)
-    named = custom.of_config(config)
-    check_names(named.loss, named.metrics)
     reporter = job_reporter(reporter)
+    trains_network = chosen_recipe(config) is not None
     # Making the folder first: an output that cannot be written is found before the work.
     begun: AbstractContextManager[RunDraft | None] = nullcontext()
     path = _output_path(photos, output, resume, store)
     if path is not None:
-        begun = (store or RunStore()).new(path, resume=resume and recipe is not None)
+        begun = (store or RunStore()).new(path, resume=resume and trains_network)
     with begun as draft:
-        checkpoint = None if draft is None or recipe is None else draft.checkpoint
+        checkpoint = draft.checkpoint if draft is not None and trains_network else None
         with open_store(use_cache) as kept, open_engine(engine) as opened:
             parts, table, embedded = _split(photos, config, split, kept, reporter, opened)
             job = TrainingJob(
@@ -146,15 +143,20 @@ def train(
             run = _make_run(job, train_strategy(job), table)
         if measure_speed:
             run = replace(run, photos_per_second=_prediction_speed(run))
-        given = split is not None or isinstance(photos, Split)
         if repeated is not None:
             run = _say_what_changed(run, repeated)
-        run = replace(run, split_given=given, note=note, seconds=reporter.timings())
-        if draft is not None:
-            with reporter.phase("report"):
-                draft.write(run, write_run_report)
-            run = replace(run, path=path, seconds=reporter.timings())
-            draft.finish(run)
+        given = split is not None or isinstance(photos, Split)
+        return _write(replace(run, split_given=given, note=note), draft, path, reporter)
+
+
+def _write(run: Run, draft: RunDraft | None, path: Path | None, reporter: Reporter) -> Run:
+    """Write a run where it is to be written, and note what each step took."""
+    run = replace(run, seconds=reporter.timings())
+    if draft is not None:
+        with reporter.phase("report"):
+            draft.write(run, write_run_report)
+        run = replace(run, path=path, seconds=reporter.timings())
+        draft.finish(run)
     return run
 
 
@@ -202,7 +204,9 @@ def _say_what_changed(run: Run, repeated: StoredRun) -> Run:
 def _check_arguments(
     photos: object, config: TrainConfig, split: object, custom: CustomObjects
 ) -> None:
-    """Refuse arguments that do not go together."""
+    """Refuse arguments that do not go together, and what is not installed or not known."""
+    if chosen_recipe(config) is not None:
+        require_keras(f"Strategy {config.strategy} of recipe {config.recipe}")
     if isinstance(photos, ImageIndex):
         raise UsageError(
             "`photos` is an index; expected a folder, a zip or a CSV of photos, or a split, as "
@@ -229,6 +233,8 @@ def _check_arguments(
             f"fixes is {config.fixes!r} beside a split; expected an index that the fixes were "
             "made on, before it was split."
         )
+    named = custom.of_config(config)
+    check_names(named.loss, named.metrics)
 
 
 def _split(
