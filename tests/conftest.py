@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from handful.features.backbones import efficientnet_loading, keras_loading
 from handful.features.backbones.efficientnet_lite import LiteVariant, lite_convolutions
@@ -21,6 +22,10 @@ from handful.files.atomic import sha256_of
 from handful.workflows import train as train_workflow
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# A slow machine fails no test.
+settings.register_profile("handful", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("handful")
 
 # What only tests marked `slow` or `real` may do; `make test-fast` leaves them out.
 slow_work: set[str] = set()

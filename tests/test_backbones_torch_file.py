@@ -251,7 +251,7 @@ def test_every_truncation_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=4))
 def test_changed_bytes_give_tensors_or_a_weights_error(tmp_path_factory, changes):
     data = bytearray(GOOD)
@@ -272,7 +272,7 @@ def test_changed_bytes_give_tensors_or_a_weights_error(tmp_path_factory, changes
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_any_bytes_as_the_state_dictionary(tmp_path_factory, body):
     path = tmp_path_factory.getbasetemp() / "fuzzed.pth"

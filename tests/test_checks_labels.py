@@ -180,7 +180,7 @@ def test_one_photo_of_each_class_is_no_evidence_against_itself() -> None:
     assert review.suspected.tolist() == [] and review.ranking.tolist() == [0, 1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(2, 20), st.integers(0, 40), st.sampled_from([0.0, 1.0, 5.0, 60.0]), st.integers(0)
 )
@@ -204,7 +204,7 @@ def test_laws_of_a_review(num_classes: int, more: int, sharpness: float, seed: i
     assert 0 <= review.noise_rate <= 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 1000), st.integers(2, 6))
 def test_the_order_of_photos_and_classes_does_not_matter(seed: int, num_classes: int) -> None:
     probabilities, labels = drawn_probabilities(seed, 60, num_classes)

@@ -160,7 +160,7 @@ def test_draws_are_distributed_as_those_of_keras(
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(FILL_MODES))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_views_keep_shape_type_and_range(seed: int, fill_mode: str) -> None:
     policy = dataclasses.replace(EVERYTHING, fill_mode=fill_mode, contrast_range=(0.5, 1.5))
     rng = np.random.default_rng(seed)

@@ -575,7 +575,7 @@ def test_floating_point_pixels_are_refused() -> None:
 
 @pytest.mark.slow
 @given(st.sampled_from(FORMATS), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_bytes_raise_anything_but_a_reason(name: str, data: st.DataObject) -> None:
     """Bit flips and cuts give a picture or a DataError, never another error or warning."""
     content = bytearray(encode(draw_photo("round", 2, (90, 110))[:30, :40], name))
@@ -594,7 +594,7 @@ def test_no_bytes_raise_anything_but_a_reason(name: str, data: st.DataObject) ->
     st.sampled_from([b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0", b"BM"]),
     st.binary(max_size=200),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_random_bytes_after_a_magic_number(magic: bytes, rest: bytes) -> None:
     try:
         image = decode(magic + rest, DecodeSettings(16))

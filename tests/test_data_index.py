@@ -303,9 +303,7 @@ NAMES = st.text("abcxyz .-_äß", min_size=1, max_size=6).filter(
 
 
 @given(st.dictionaries(NAMES, st.sets(NAMES, min_size=1, max_size=4), min_size=2, max_size=5))
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_labels_never_shift(tmp_path: Path, tree: dict[str, set[str]]) -> None:
     shutil.rmtree(tmp_path / "t", ignore_errors=True)
     put(tmp_path / "t", *(f"{kind}/{name}.png" for kind, names in tree.items() for name in names))

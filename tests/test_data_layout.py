@@ -265,7 +265,7 @@ FILES = st.sampled_from(["1.jpg", "2.jpg", "3", "notes.txt", "weights.pth"])
         (["train", "train", "val"], "1.jpg"),
     ]
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_picture_vanishes_without_a_word(found: list[tuple[list[str], str]]) -> None:
     files = find(*{"/".join((*folders, name)) for folders, name in found})
     try:

@@ -104,7 +104,7 @@ def test_a_new_copy_joins_its_old_photo(tmp_path: Path) -> None:
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), min_size=12, max_size=60),
     st.integers(0, 5),
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_no_group_straddles(rows: list[tuple[int, int]], seed: int) -> None:
     """Whatever the groups, a split either holds them together or refuses."""
     rows = [*rows, *((label, 100 + label * 2 + n) for label in range(3) for n in (0, 1))]
@@ -186,7 +186,6 @@ def test_too_small_a_class_is_named() -> None:
 
 @pytest.mark.slow
 @given(st.lists(st.integers(0, 3), min_size=8, max_size=80), st.integers(2, 5), st.integers(0, 9))
-@settings(deadline=None)
 def test_folds_are_stratified(labels: list[int], num_folds: int, seed: int) -> None:
     numbers = np.array(labels)
     folds = stratified_folds(numbers, np.arange(len(labels)), num_folds, seed)

@@ -113,7 +113,7 @@ def test_groups_stay_together_and_parts_hold_those_before_them(
 
 
 @given(st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_beginning_has_the_classes_in_proportion(data: st.DataObject) -> None:
     counts = data.draw(st.lists(st.integers(3, 30), min_size=2, max_size=4))
     labels = np.repeat(np.arange(len(counts)), counts)

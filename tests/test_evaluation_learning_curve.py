@@ -36,7 +36,7 @@ def make_curve(
     stray=st.floats(0, 0.2),
     sizes=st.lists(st.floats(10, 800), min_size=2, max_size=6),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_more_photos_never_promise_less(
     error: float, floor: float, exponent: float, stray: float, sizes: list[float]
 ) -> None:

@@ -54,7 +54,7 @@ def test_any_picture_becomes_the_square_that_handful_makes(size: tuple[int, int]
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 400),
     width=st.integers(1, 400),

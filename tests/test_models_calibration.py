@@ -67,7 +67,7 @@ def test_few_honest_answers_stay_honest(num_classes: int) -> None:
     assert abs(np.mean(found)) < 0.03
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(2, 6), st.floats(0.2, 5.0))
 def test_a_calibrated_probability_keeps_the_argmax(
     seed: int, num_classes: int, temperature: float
@@ -129,7 +129,7 @@ def test_photos_of_equal_probability_are_answered_together() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 10_000), st.floats(0.001, 0.999), st.integers(1, 12), st.integers(2, 300))
 def test_no_threshold_breaks_its_word_on_the_photos_it_was_chosen_on(
     seed: int, error_rate: float, group: int, num_photos: int
@@ -266,7 +266,7 @@ def test_sets_cover_exchangeable_photos(coverage: float) -> None:
     assert coverage - 0.012 < np.mean(held) < coverage + 1 / 41 + 0.03
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.floats(0.05, 0.9), st.floats(0.0, 0.09))
 def test_a_larger_coverage_never_takes_a_class_away(
     seed: int, coverage: float, more: float

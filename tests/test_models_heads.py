@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -259,7 +259,6 @@ def test_balancing_helps_the_rare_class() -> None:
 
 
 @given(st.lists(st.lists(st.floats(-1e4, 1e4), min_size=3, max_size=3), min_size=1, max_size=5))
-@settings(deadline=None)
 def test_softmax_gives_probabilities_in_the_order_of_logits(rows: list[list[float]]) -> None:
     logits = np.array(rows)
     probabilities = softmax(logits)

@@ -50,7 +50,7 @@ def test_near_duplicates_do_not_make_the_threshold_narrow() -> None:
     assert ignored.threshold < 1e-3 < known.threshold
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(3, 40), st.integers(1, 20))
 def test_a_photo_answers_the_same_alone_and_among_others(seen: int, new: int) -> None:
     found = reference_of(cloud(seen), np.arange(seen))

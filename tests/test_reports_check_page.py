@@ -299,7 +299,7 @@ def test_more_suspects_than_are_shown_are_counted() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(
         st.lists(st.lists(st.integers(0, 500), min_size=1, max_size=9), max_size=40), max_size=4

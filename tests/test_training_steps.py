@@ -279,9 +279,7 @@ def assert_held_together(
         max_size=8,
     ),
 )
-@settings(
-    deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_door_divides_what_belongs_together(
     tiny_backbone: FrozenNetwork,
     tmp_path_factory: pytest.TempPathFactory,
