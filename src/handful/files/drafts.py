@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 _NAME = re.compile(r"\.handful-(\d+)-[0-9a-f]{16}")
 # Where the system has no locks, what has no process any more is litter after a day.
@@ -54,12 +53,7 @@ class Draft:
     def __enter__(self) -> "Draft":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def place(self, name: str) -> Path:
