@@ -126,18 +126,21 @@ class Explainer:
     Args:
         classifier: A classifier whose network ends in the average of a feature map.
         size: Longest side in pixels of the pictures kept for overlays.
+        look: What gives the feature map; None opens the network.
 
     Raises:
         ModelFileError: When the network ends in another way, or its files cannot be read.
         ValueError: When the size is not positive.
     """
 
-    def __init__(self, classifier: Classifier, size: int = PICTURE_SIZE) -> None:
+    def __init__(
+        self, classifier: Classifier, size: int = PICTURE_SIZE, look: FeatureMap | None = None
+    ) -> None:
         if size < 1:
             raise UsageError(f"size is {size}; expected 1 pixel or more.")
         self.classifier = classifier
         self.size = size
-        self._look = _open_map(classifier)
+        self._look = look or open_map(classifier)
 
     def explain(
         self,
@@ -450,8 +453,18 @@ def write_explanations(
     return WrittenExplanations(tuple(explanations), tuple(pictures), tuple(rejected))
 
 
-def _open_map(classifier: Classifier) -> FeatureMap:
-    """What gives the classifier's last feature map besides the embedding."""
+def open_map(classifier: Classifier) -> FeatureMap:
+    """Find the last feature map of a classifier's network.
+
+    Args:
+        classifier: The classifier.
+
+    Returns:
+        What gives it besides the embedding.
+
+    Raises:
+        ModelFileError: As `Explainer`.
+    """
     look: FeatureMap | None = getattr(classifier.extractor, "feature_map", lambda: None)()
     if look is None:
         raise ModelFileError(

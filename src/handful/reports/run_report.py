@@ -15,7 +15,9 @@ from handful.data.splits import Split
 from handful.errors import ModelFileError
 from handful.evaluation.learning_curve import REACH
 from handful.features.devices import device_of
+from handful.features.store import EmbeddingStore, SqliteStore
 from handful.models.activation_maps import Explainer, overlay_thumbnail
+from handful.models.kept_maps import KeptMaps
 from handful.models.novelty import FALSE_ALARM_RATE
 from handful.reports.charts import learning_curve_chart
 from handful.reports.run_page import ReportData, ReportImage, TrustData, write_report
@@ -30,21 +32,23 @@ _CLASSES_WITH_EXAMPLES = 40
 _OVERLAY_SIZE = 160
 
 
-def write_run_report(run: Run, folder: Path) -> None:
+def write_run_report(run: Run, folder: Path, store: EmbeddingStore | None = None) -> None:
     """Write a run's report.html.
 
     Args:
         run: The run.
         folder: Existing folder.
+        store: As for `report_data`.
     """
-    write_report(report_data(run), folder)
+    write_report(report_data(run, store), folder)
 
 
-def report_data(run: Run) -> ReportData:
+def report_data(run: Run, store: EmbeddingStore | None = None) -> ReportData:
     """Gather what the report page shows.
 
     Args:
         run: The run.
+        store: Where the network's maps of mistakes are looked up and kept; None computes them.
 
     Returns:
         Scores, thumbnails and texts.
@@ -54,7 +58,8 @@ def report_data(run: Run) -> ReportData:
     with ThreadPoolExecutor(available_cores(), "report") as pool:
         # The first explanation waits for its network; meanwhile others make thumbnails.
         wrong = evaluation.mistakes(_PICTURES_A_SECTION).tolist()
-        explained = partial(_judged, run, explainer=_explainer(run))
+        maps = _maps(run, wrong, store)
+        explained = partial(_judged, run, maps=maps)
         mistakes = [pool.submit(explained, number) for number in wrong[:1]]
         least_certain = pool.map(
             partial(_judged, run), evaluation.least_certain(_PICTURES_A_SECTION)
@@ -62,7 +67,7 @@ def report_data(run: Run) -> ReportData:
         examples = _examples(run, pool)
         trust = _trust(run, pool)
         mistakes += [pool.submit(explained, number) for number in wrong[1:]]
-        return ReportData(
+        data = ReportData(
             title=run.photos.resolve().stem,
             evaluation=evaluation,
             evaluated_on="validation photos, which were not used for training",
@@ -78,6 +83,9 @@ def report_data(run: Run) -> ReportData:
             attempts=() if run.ladder is None else run.ladder.attempts,
             advice=run.advice.replace("`", ""),
         )
+    if maps is not None:
+        maps.keep()
+    return data
 
 
 def _examples(run: Run, pool: Executor) -> dict[str, list[ReportImage]]:
@@ -96,24 +104,31 @@ def _examples(run: Run, pool: Executor) -> dict[str, list[ReportImage]]:
     return {name: list(itertools.islice(made, len(own))) for name, own in rows.items()}
 
 
-def _explainer(run: Run) -> Explainer | None:
+def _maps(run: Run, wrong: list[int], store: EmbeddingStore | None) -> KeptMaps | None:
     """What tells where the network looked, if there is a mistake to explain and it can be told."""
-    if run.evaluation.num_correct == len(run.evaluation):
+    if not wrong:
         return None
+    index, rows = run.split.index, run.split.validation[wrong].tolist()
+    # A network that was trained here is not met again, and one question to Parquet reads all of it.
+    if run.trained is not None or not isinstance(store, SqliteStore):
+        store = None
     try:
-        return Explainer(run.classifier, _OVERLAY_SIZE)
+        return KeptMaps(run.classifier, [index.content_hashes[row] for row in rows], store)
     except ModelFileError:
         return None
 
 
-def _judged(run: Run, number: int, explainer: Explainer | None = None) -> ReportImage:
+def _judged(run: Run, number: int, maps: KeptMaps | None = None) -> ReportImage:
     """A validation photo with the name it was given, and why that rather than its own."""
     index, evaluation = run.split.index, run.evaluation
     predicted = int(evaluation.predicted[number])
-    data = index.read(int(run.split.validation[number]))
+    row = int(run.split.validation[number])
+    data = index.read(row)
     label, name = index.class_names[evaluation.labels[number]], index.class_names[predicted]
     overlay = b""
-    if explainer is not None:
+    if maps is not None:
+        look = maps.of(index.content_hashes[row])
+        explainer = Explainer(run.classifier, _OVERLAY_SIZE, look)
         overlay = overlay_thumbnail(explainer.explain(data, name, label))
     chance = float(evaluation.probabilities[number, predicted])
     return ReportImage(evaluation.paths[number], _small(run, data), label, name, chance, overlay)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,15 +147,22 @@ def train(
         if repeated is not None:
             run = _say_what_changed(run, repeated)
         given = split is not None or isinstance(photos, Split)
-        return _write(replace(run, split_given=given, note=note), draft, path, reporter)
+        run = replace(run, split_given=given, note=note)
+        return _write(run, draft, path, use_cache, reporter)
 
 
-def _write(run: Run, draft: RunDraft | None, path: Path | None, reporter: Reporter) -> Run:
+def _write(
+    run: Run,
+    draft: RunDraft | None,
+    path: Path | None,
+    use_cache: EmbeddingStore | bool,
+    reporter: Reporter,
+) -> Run:
     """Write a run where it is to be written, and note what each step took."""
     run = replace(run, seconds=reporter.timings())
     if draft is not None:
-        with reporter.phase("report"):
-            draft.write(run, write_run_report)
+        with reporter.phase("report"), open_store(use_cache) as kept:
+            draft.write(run, partial(write_run_report, store=kept))
         run = replace(run, path=path, seconds=reporter.timings())
         draft.finish(run)
     return run
