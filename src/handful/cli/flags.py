@@ -5,13 +5,13 @@ import inspect
 from collections.abc import Callable
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from handful.cli import terminal
-from handful.options import Options, Rule, flag, headings
+from handful.options import Options, Rule, flag, headings, types_of
 
 _COMMON = "Options"
 _FEW = 4  # so many are explained at once
@@ -84,7 +84,7 @@ def _parameter(
 ) -> inspect.Parameter:
     """What the command line makes a flag of, for a field of a class."""
     rule: Rule = found.metadata["rule"]
-    annotation, default = get_type_hints(kind)[found.name], found.default
+    annotation, default = types_of(kind)[found.name], found.default
     takes_numbers = any(get_origin(one) is tuple for one in get_args(annotation))
     shown = typer.Option(
         *filter(None, (flag(found.name), rule.short)),

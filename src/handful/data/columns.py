@@ -166,6 +166,12 @@ class DigestColumn(Column):
         """As in `Column`."""
         return bytes(self.digests[row]).hex()
 
+    def __iter__(self) -> Iterator[str]:
+        digits = 2 * _DIGEST_BYTES
+        for first in range(0, len(self), _ROWS_A_BLOCK):
+            text = self.digests[first : first + _ROWS_A_BLOCK].tobytes().hex()
+            yield from (text[start : start + digits] for start in range(0, len(text), digits))
+
     def take(self, rows: Rows) -> "DigestColumn":
         """As in `Column`."""
         return DigestColumn(self.digests[rows])

@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 from handful.data.storage import FoundFile
 from handful.errors import DataError
@@ -55,6 +56,7 @@ _AFTER_HEADER = len(_PNG) + 25
 FIGURE_MARK = {"Software": "handful"}
 
 
+@lru_cache(1024)  # of folders that many files lie in
 def is_ignored(name: str, *, hidden: bool = True) -> bool:
     """Tell whether a file or folder is the system's, and never a photo or a class.
 

@@ -10,6 +10,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.cores import in_order
 from handful.data.decoding import FINGERPRINT_SIDE
 from handful.data.neighbors import close_pairs, closest_of_rows
 from handful.reporting import Progress
@@ -57,8 +58,9 @@ def near_duplicate_pairs(
         those after it, which is enough to connect them into one group; where a tree is used, of
         those after it in the tree, and 1,024 of them are looked at.
     """
-    thumbnails = _Residuals(fingerprints, coarse_fingerprints, contrast=1.0)
-    if len(fingerprints) <= all_pairs:
+    are_few = len(fingerprints) <= all_pairs
+    thumbnails = _Residuals(fingerprints, coarse_fingerprints, contrast=1.0, is_kept=are_few)
+    if are_few:
         left, right, correlations = _correlated(thumbnails)
     else:
         one, other, correlations = close_pairs(thumbnails, CORRELATION, _MATCHES_A_ROW, progress)
@@ -75,7 +77,7 @@ def _correlated(
     thumbnails: "_Residuals",
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Pairs of rows whose thumbnails correlate, and how much, all pairs compared."""
-    directions = thumbnails[np.arange(len(thumbnails))]
+    directions = thumbnails.all()
     found = [np.zeros((0, 2), np.int64)]
     alike = [np.zeros(0, np.float32)]
     for first in range(0, len(directions), _BLOCK):
@@ -130,7 +132,8 @@ def near_duplicates_among(
 class _Residuals:
     """Unit vectors of views of thumbnails less what all share, made for the rows asked for.
 
-    Views without contrast (root mean square about their mean) above the limit become zero.
+    Views without contrast (root mean square about their mean) above the limit become zero. Those of
+    all rows are made once where they are to be kept.
     """
 
     def __init__(
@@ -138,12 +141,15 @@ class _Residuals:
         fingerprints: NDArray[np.uint8],
         view: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
         contrast: float,
+        is_kept: bool = False,
     ) -> None:
         self.fingerprints, self.view, self.contrast = fingerprints, view, contrast
+        self.kept: list[NDArray[np.float32]] = []
         total = np.zeros(1)
-        for first in range(0, len(fingerprints), _BLOCK):
-            units = self._units(slice(first, first + _BLOCK))
+        blocks = [slice(first, end) for first, end in _spans(len(fingerprints), _BLOCK)]
+        for units in in_order(self._units, blocks):
             total = total + units.sum(axis=0, dtype=np.float64)
+            self.kept += [units] if is_kept else []
         # The mean of few rows is mostly those rows themselves, so it is shrunk.
         self.shared = (total / (len(fingerprints) + 32.0)).astype(np.float32)
 
@@ -154,8 +160,16 @@ class _Residuals:
         found = [self._residuals(rows[n : n + _BLOCK]) for n in range(0, len(rows) or 1, _BLOCK)]
         return np.concatenate(found)
 
+    def all(self) -> NDArray[np.float32]:
+        """Those of all rows, where they were kept."""
+        kept, self.kept = self.kept, []
+        found = [self._less_shared(units) for units in kept]
+        return np.concatenate(found or [self[np.zeros(0, np.int64)]])
+
     def _residuals(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        units = self._units(rows)
+        return self._less_shared(self._units(rows))
+
+    def _less_shared(self, units: NDArray[np.float32]) -> NDArray[np.float32]:
         flat = ~units.any(axis=1)
         units -= self.shared
         units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-6)

@@ -539,16 +539,19 @@ def _assign(
     cells, sizes = np.unique(groups * num_classes + labels, return_counts=True)
     starts = np.searchsorted(cells, np.arange(len(order) + 1) * num_classes)
     classes = cells % num_classes
-    need = targets.tolist()
+    *need, _ = targets.tolist()
     part_of = np.full(len(order), len(targets) - 1, dtype=np.int64)
     for first in range(0, len(order), _ROWS_A_BLOCK):
         block = order[first : first + _ROWS_A_BLOCK]
         spans = zip(block.tolist(), starts[block].tolist(), starts[block + 1].tolist(), strict=True)
         for group, start, end in spans:
             own = list(zip(classes[start:end].tolist(), sizes[start:end].tolist(), strict=True))
-            for part, room in enumerate(need[:-1]):
+            for part, room in enumerate(need):
                 # Taking the group must bring the part closer to its targets.
-                if sum(abs(room[c] - n) - abs(room[c]) for c, n in own) < 0:
+                change = 0
+                for c, n in own:
+                    change += abs(room[c] - n) - abs(room[c])
+                if change < 0:
                     for c, n in own:
                         room[c] -= n
                     part_of[group] = part

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.data.columns import digest_column
 from handful.data.decoding import (
     FINGERPRINT_SIDE,
     Cost,
@@ -278,7 +279,7 @@ class _Filling:
 
     def _keys(self, rows: NDArray[np.int64]) -> tuple[list[bytes], list[list[bytes]]]:
         """Keys under which the scans and the views of some images are kept."""
-        hashes = list(self.index.content_hashes[row] for row in rows)
+        hashes = list(digest_column(self.index.content_hashes).take(rows))
         return self.spec.scan_keys(hashes), self.spec.keys(hashes)
 
     def _take_from_store(self) -> None:

@@ -7,8 +7,6 @@ The table is written out, so that a name, a size or a digest costs no import of 
 import hashlib
 import logging
 import os
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -216,6 +214,10 @@ def _checksum(path: Path, like: str) -> str:
 
 def _download(body: KerasBody, path: Path) -> None:
     """Fetch the official weights to `path`: whole and verified, or not at all."""
+    # What talks to the network takes 30 ms to load, and most never fetch weights.
+    import urllib.error
+    import urllib.request
+
     _logger.info("Downloading %s", body.url)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
