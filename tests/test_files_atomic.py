@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from handful.errors import HandfulError, OutputError
 from handful.files.atomic import (
+    explain_damage,
     json_text,
     new_file,
     new_folder,
@@ -257,3 +258,13 @@ def test_only_the_outputs_own_failures_are_blamed_on_it(tmp_path: Path) -> None:
         with new_folder(tmp_path / "run") as folder:
             raise PermissionError(errno.EACCES, "x", str(folder / "deep" / "file"))
     assert [entry.name for entry in tmp_path.iterdir()] == []
+
+
+def test_what_a_library_says_to_programmers_is_left_out() -> None:
+    error = RuntimeError(
+        "Exception from src/inference/src/cpp/core.cpp:84:\nException from src/inference/src/"
+        'model_reader.cpp:148:\nUnable to read the model: "g.onnx" Please check that model format: '
+        '".onnx" is supported and the model is correct. Available frontends: onnx tflite.\n'
+    )
+    assert explain_damage(error) == 'Unable to read the model: "g.onnx"'
+    assert explain_damage(ValueError("no number.")) == "no number"

@@ -52,7 +52,7 @@ def test_a_job_is_gone_on_with(folder: PartFolder) -> None:
 
 
 def test_other_work_is_not_mixed_in(folder: PartFolder, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"`coverage` was null and is 0\.9\. Choose another"):
+    with pytest.raises(OutputError, match=r"`coverage` was not given and is 0\.9\. Choose another"):
         PartFolder.open(folder.path, {**JOB, "coverage": 0.9}, list)
     (tmp_path / "full").mkdir()
     with pytest.raises(OutputError, match="full exists already and is nothing to go on with"):

@@ -60,7 +60,7 @@ def test_answers_of_another_classifier_are_not_mixed_in(
     handful.predict(classifier, photos, output=tmp_path / "answers")
     again = handful.predict(classifier, photos, output=tmp_path / "answers")
     assert again.num_photos == 49
-    with pytest.raises(OutputError, match="`coverage` was null and is 0"):
+    with pytest.raises(OutputError, match="`coverage` was not given and is 0"):
         handful.predict(classifier, photos, output=tmp_path / "answers", coverage=0.5)
     other = classifier.with_answers(None, None)
     with pytest.raises(OutputError, match="`classifier` was"):

@@ -6,6 +6,7 @@ Credentials, regions and addresses are those that the system has: `AWS_ACCESS_KE
 
 import os
 import re
+from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,14 @@ _VARIABLES = (
     *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION"),
     *("AWS_NO_SIGN_REQUEST", "AWS_ACCESS_KEY_ID", "AWS_PROFILE"),
 )
+# Google's library would try for a quarter of an hour, and heed no Ctrl-C.
+_GOOGLE_TRIES = timedelta(seconds=15)
+_ADVICE = {
+    "s3": " Check the name, the network and the credentials; AWS_REGION and AWS_ENDPOINT_URL say "
+    "where the bucket is, and AWS_NO_SIGN_REQUEST=true that it is public."
+}
+# What Arrow says before what went wrong.
+_OF_PROGRAMMERS = re.compile(r"^When .*?: (?=AWS Error)|AWS Error | during \w+ operation")
 # A path makes one slash of two.
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}([^/].*)")
 
@@ -64,7 +73,9 @@ def list_remote(url: str) -> Listing:
             return Listing([FoundFile("", partial(read_remote, url))])
         found = system.get_file_info(fs.FileSelector(root, recursive=True))
     except OSError as error:
-        raise DataError(f"{url} cannot be listed ({_why(error)}).") from error
+        raise DataError(
+            f"{url} cannot be listed ({_why(error)})." + _ADVICE.get(url.partition("://")[0], "")
+        ) from error
     scheme = url.partition("://")[0]
     files = []
     for info in sorted(found, key=lambda info: str(info.path)):
@@ -104,7 +115,7 @@ def read_remote(url: str, first: int | None = None) -> bytes:
 def _why(error: OSError) -> str:
     """What a file system said, in one line."""
     text = reason_of(error) if error.errno else str(error)
-    return " ".join(text.split())[:300]
+    return _OF_PROGRAMMERS.sub("", " ".join(text.split()))[:300].rstrip(". ")
 
 
 def _open(url: str) -> tuple[Any, str]:
@@ -127,7 +138,7 @@ def _file_system(scheme: str, told: tuple[str, ...]) -> Any:
             anonymous=unsigned.lower() in ("true", "yes", "1"),
         )
     if scheme in ("gs", "gcs"):
-        return fs.GcsFileSystem()
+        return fs.GcsFileSystem(retry_time_limit=_GOOGLE_TRIES)
     require("parquet", f"Reading {scheme}:// addresses", "fsspec")
     import fsspec
 

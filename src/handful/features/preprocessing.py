@@ -256,12 +256,16 @@ def _from_values(values: Mapping[str, Any], expected: str) -> Preprocessing:
 
 
 def _value(name: str, text: str) -> Any:
-    """A value of one line: a word, or numbers between commas."""
+    """A value of one line: a word, or numbers between commas; others stay for `_wrong` to name."""
     if not text:
         raise ValueError(f"{name!r} has no value")
     if name in _WORDS:
         return text
-    numbers = [float(part) if "." in part or "e" in part else int(part) for part in text.split(",")]
+    parts = text.split(",")
+    try:
+        numbers = [float(part) if "." in part or "e" in part else int(part) for part in parts]
+    except ValueError:
+        return text
     return numbers[0] if len(numbers) == 1 else numbers
 
 
@@ -286,7 +290,7 @@ def _wrong(name: str, value: Any) -> str:
         return "" if isinstance(value, str) and value else "a name"
     if name == "image_size":
         whole = isinstance(value, int) and not isinstance(value, bool)
-        return "" if whole and 0 < value <= MAX_IMAGE_SIZE else "a number of pixels"
+        return "" if whole and 0 < value <= MAX_IMAGE_SIZE else f"1 to {MAX_IMAGE_SIZE} pixels"
     if name == "crop_fraction":
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return "" if number and 0 < value <= 1 else "a number above 0, at most 1"

@@ -50,6 +50,9 @@ for _name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
 # What comes of taking a damaged or forged file's values for what they should be.
 MALFORMED = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
+# Places in a library's own source, and what it could do elsewhere.
+_OF_PROGRAMMERS = re.compile(r"Exception from \S+\.cpp:\d+: ?| Please check that model format.*")
+
 
 def reason_of(error: OSError) -> str:
     """Say why the system refused, in words.
@@ -290,7 +293,8 @@ def explain_damage(error: Exception) -> str:
         return reason_of(error)
     if isinstance(error, LookupError):
         return f"{error} is not in it"
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    text = _OF_PROGRAMMERS.sub("", " ".join(str(error).split()))
+    return text[:300].rstrip(". ") or type(error).__name__
 
 
 def json_text(value: Any) -> str:

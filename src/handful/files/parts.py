@@ -163,5 +163,7 @@ def _read_job(path: Path) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "not given"
     text = json.dumps(value)
     return text if len(text) < 80 else f"{text[:77]}..."
