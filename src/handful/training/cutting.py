@@ -159,17 +159,17 @@ def _block(layer: str) -> int:
     return int(layer.split("_")[0].removeprefix("block"))
 
 
-def lower_part(backbone: Backbone, device: str) -> FeatureExtractor:
+def lower_part(network: CutNetwork, device: str) -> FeatureExtractor:
     """Convert the lower part of a network.
 
     Args:
-        backbone: As for `cut_network`.
+        network: The network.
         device: Where it is to compute.
 
     Returns:
         From photos (N, S, S, 3) uint8 to (N, M) float32; its files go with it.
     """
-    frozen = freeze_body(cut_network(backbone).lower, backbone.metadata.image_size)
+    frozen = freeze_body(network.lower, network.lower.input_shape[1])
     return on_device(OpenVinoExtractor(frozen, "f32"), device)
 
 

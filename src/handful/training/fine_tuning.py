@@ -61,6 +61,7 @@ class TuningParts:
         backbone: The pretrained network.
         spec: How photos are embedded by it.
         table: Its features of all photos.
+        original: It as it is, cut in two; never trained.
         lower: Its lower part.
         stored: Photos for training and validation, as views are cut out of them.
         still: The same as they are answered for.
@@ -72,6 +73,7 @@ class TuningParts:
     backbone: Backbone
     spec: EmbeddingSpec
     table: EmbeddingTable
+    original: CutNetwork
     lower: FeatureExtractor
     stored: NDArray[np.uint8]
     still: NDArray[np.uint8]
@@ -199,7 +201,7 @@ class Tuning:
             parts.job.reporter.log(
                 "The callbacks were told nothing, for no network was trained to keep."
             )
-        whole = cut_network(parts.backbone).with_head(dense_of_head(self.probe.head))
+        whole = parts.original.with_head(dense_of_head(self.probe.head))
         total, width = int(whole.count_params()), self.probe.extractor.embedding_dim + 1
         fitted = replace(example.fitted, best_epoch=0)
         made = TrainedNetwork(fitted, self.plan, total, width, note=note, model=whole)
@@ -296,8 +298,9 @@ def prepare_tuning(job: TrainingJob, recipe: Recipe) -> TuningParts:
         stored = decode_images(index.select(rows), larger, progress=progress)
         still = decode_images(index.select(rows), settings, progress=progress)
     with job.reporter.phase("convert"):
-        lower = lower_part(backbone, job.config.device)
-    return TuningParts(job, recipe, backbone, spec, table, lower, stored, still, places)
+        original = cut_network(backbone)
+        lower = lower_part(original, job.config.device)
+    return TuningParts(job, recipe, backbone, spec, table, original, lower, stored, still, places)
 
 
 def tune_in_folds(parts: TuningParts) -> Tuning:
@@ -416,7 +419,7 @@ def _train_upper(
         share_of_budget=share_of_budget or 1.0,
     )
     trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
-    whole = cut.averaged(head, cut_network(parts.backbone), dense_of_head(fitted_head))
+    whole = cut.averaged(head, parts.original, dense_of_head(fitted_head))
     frozen = fitted_head.predict_proba(parts.table.mean[seen])
     chances = softmax((_logits(_predict(network, held_out)) + _logits(frozen)) / 2)
     return _Tuned(fitted, whole, trainable, chances)
