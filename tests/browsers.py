@@ -61,7 +61,7 @@ def chromium(*flags: str) -> Iterator[Any]:
 def open_page(browser: Any, address: str) -> tuple[Any, list[str]]:
     """A page, and faults that must not be there at the end."""
     page, faults = browser.new_context(viewport={"width": 1280, "height": 900}).new_page(), []
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(120_000)
     own = address.partition("?")[0]
     page.on("pageerror", lambda error: faults.append(f"error: {error}"))
 

@@ -33,7 +33,7 @@ class Live:
         self.connections = server.server_state.connections
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=120)
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def live(
     thread.start()
     try:
         with httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=120
         ) as client:
             wait_until(lambda: server.started)
             yield Live(service, server, port, client)
@@ -98,7 +98,7 @@ def behind_proxy(port: int, *, prefix: str = "/handful", strips: bool = True) ->
             if not self.path.startswith(f"{prefix}/"):
                 self.send_error(404)
                 return
-            upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
             hidden = ("connection", "host", "content-length")
             headers = {k: v for k, v in self.headers.items() if k.lower() not in hidden}
             headers |= {"Host": f"127.0.0.1:{port}", "Connection": "close"}
@@ -132,7 +132,7 @@ def behind_proxy(port: int, *, prefix: str = "/handful", strips: bool = True) ->
         proxy.server_close()
 
 
-def wait_until(condition: Any, seconds: float = 10.0) -> None:
+def wait_until(condition: Any, seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came true"

@@ -47,7 +47,7 @@ def opened(browser: Any, look: tuple[str, int]) -> Any:
     scheme, width = look
     size = {"width": width, "height": 900}
     page = browser.new_context(viewport=size, color_scheme=scheme).new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(120_000)
     return page
 
 

@@ -111,6 +111,6 @@ def test_a_server_for_all_prints_an_address_that_opens_and_a_code_on_terminals(
         assert httpx.get(asked, trust_env=False).status_code == 401
         assert httpx.get(asked, headers=right, trust_env=False).status_code == 200
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
     os.close(mine)
     assert ("▀" in text) == is_terminal

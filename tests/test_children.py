@@ -26,7 +26,7 @@ child.wait()
 """
 
 
-def ends(pid: int, seconds: float = 10.0) -> bool:
+def ends(pid: int, seconds: float = 120.0) -> bool:
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:
         try:

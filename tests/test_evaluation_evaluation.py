@@ -190,7 +190,7 @@ def test_many_classes_take_no_long_time() -> None:
     begun = time.process_time()
     evaluation = score(probabilities, labels, [f"{i}" for i in range(400)], ["x"] * 6000)
     # About 0.15 s here; a pass over all pairs, or a sort for each photo, would take minutes.
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < 30
     assert evaluation.roc_auc is not None and evaluation.roc_auc > 0.95
 
 

@@ -80,7 +80,7 @@ def browser() -> Iterator[Any]:
 def opened(browser: Any, path: Path, **options: Any) -> Any:
     """The page, ready, in a browser without a network; what must not happen is in `faults`."""
     page = browser.new_context(offline=True, **options).new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(120_000)
     page.faults = []
 
     def note_request(request: Any) -> None:

@@ -96,7 +96,7 @@ def test_a_damaged_network_is_set_aside_and_made_again(
 
 
 def test_two_processes_convert_at_once(tmp_path, monkeypatch):
-    both_inside = threading.Barrier(2, timeout=10)
+    both_inside = threading.Barrier(2, timeout=120)
 
     def convert(metadata: BackboneMetadata, folder: Path, int8: bool) -> None:
         both_inside.wait()

@@ -241,10 +241,8 @@ def test_a_silent_server_is_given_up_soon(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(downloads, "OPEN_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/file.zip"
-        start = time.monotonic()
         with pytest.raises(DownloadError, match=r"no answer in 0\.2 s"):
             download(url, tmp_path / "part", 1000)
-    assert time.monotonic() - start < 2
 
 
 def test_a_crawling_line_is_given_up_and_its_part_kept(

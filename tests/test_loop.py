@@ -142,7 +142,8 @@ def test_a_time_budget_shortens_the_plan() -> None:
     recorder = Recorder()
     recipe = replaced(epochs=4000, sizes=())
     fitted = fit(network(), recipe, time_budget_seconds=2.0, reporter=recorder)
-    assert 1 <= fitted.planned_epochs < 4000 and 0 < fitted.estimated_seconds <= 2.0
+    assert 1 <= fitted.planned_epochs < 4000 and fitted.estimated_seconds > 0
+    assert fitted.estimated_seconds <= 2.0 or fitted.planned_epochs == 1  # where a step takes long
     assert fitted.epochs <= fitted.planned_epochs and "epochs of 3 steps" in "".join(recorder.lines)
 
 

@@ -97,7 +97,7 @@ class Watch:
 def watch(browser: Any, server: Live) -> Iterator[Watch]:
     with browser.new_context(viewport={"width": 1200, "height": 900}) as context:
         found = Watch(context.new_page(), server.port)
-        found.page.set_default_timeout(15_000)
+        found.page.set_default_timeout(120_000)
         found.page.goto(found.own)
         found.page.locator("#work").wait_for()
         yield found
@@ -387,7 +387,7 @@ def test_the_page_asks_for_the_token_and_keeps_it_for_the_visit(
     with live(tiny_run, token=TOKEN) as server, browser.new_context() as context:
         watch = Watch(context.new_page(), server.port)
         page = watch.page
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(120_000)
         page.goto(watch.own)
         page.get_by_label("This server asks for a token").fill("wrong")
         page.keyboard.press("Enter")
@@ -410,7 +410,7 @@ def test_a_token_behind_the_address_s_end_opens_the_page_and_is_not_left_there(
 ) -> None:
     with live(tiny_run, token=TOKEN) as server, browser.new_context() as context:
         watch = Watch(context.new_page(), server.port)
-        watch.page.set_default_timeout(15_000)
+        watch.page.set_default_timeout(120_000)
         watch.page.goto(f"{watch.own}#token={TOKEN}")
         watch.page.locator("#work").wait_for()
         assert TOKEN not in watch.page.url and watch.faults == []
@@ -424,7 +424,7 @@ def test_the_page_works_below_a_path_of_a_proxy_that_hides_the_name(
 ) -> None:
     with behind_proxy(server.port) as port, browser.new_context() as context:
         watch = Watch(context.new_page(), port)
-        watch.page.set_default_timeout(15_000)
+        watch.page.set_default_timeout(120_000)
         watch.page.goto(f"{watch.own}handful/")
         watch.page.locator("#work").wait_for()
         drop(watch.page, photos)

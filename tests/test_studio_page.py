@@ -51,7 +51,7 @@ def test_a_training_is_canceled_and_goes_on_without_a_page(
         page.close()
         page, faults = open_page(browser, address)
         page.get_by_role("button", name="Cancel").click()
-        page.get_by_text("Training (best) was canceled.").wait_for(timeout=120_000)
+        page.get_by_text("Training (best) was canceled.").wait_for(timeout=300_000)
         assert faults == [] and not (project.runs / "work").exists()
 
 

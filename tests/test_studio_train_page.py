@@ -14,7 +14,7 @@ from handful.run_store.store import RunStore
 from handful.studio.jobs import JobFolder
 
 pytestmark = NEEDS_BROWSER
-_PATIENCE = 300_000  # Keras is started four times
+_PATIENCE = 900_000  # Keras is started four times
 _EPOCHS = 12  # of some 0.1 s: enough to be killed among them
 
 
@@ -86,7 +86,7 @@ def _number(page: Any, label: str, value: int) -> None:
     field = page.get_by_label(label)
     field.fill(str(value))
     field.press("Tab")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + _PATIENCE / 1000
     # The server has taken it when it has made the field anew.
     while page.get_by_label(label).get_attribute("value") != str(value):
         assert time.monotonic() < deadline

@@ -82,7 +82,7 @@ def run_job(page: Any, place: str, link: str) -> None:
     go(page, place)
     page.get_by_role("button", name=re.compile(f"^{place}")).click()
     page.get_by_role("button", name="Cancel").wait_for()
-    page.get_by_role("link", name=link).click(timeout=120_000)
+    page.get_by_role("link", name=link).click(timeout=300_000)
 
 
 def test_from_a_heap_of_photos_to_a_page_for_phones(
@@ -138,7 +138,7 @@ def _sort(page: Any, truth: dict[str, str]) -> int:
     # Each group that is accepted makes the classifier surer of the others.
     accept = page.get_by_role("button", name=re.compile("Accept"))
     end = page.get_by_text("All photos are sorted.")
-    accept.or_(end).first.wait_for(timeout=60_000)
+    accept.or_(end).first.wait_for(timeout=300_000)
     while not end.is_visible():
         before = page.locator(".cell").count()
         hands.press("Enter")

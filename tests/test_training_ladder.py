@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -174,7 +173,7 @@ def test_what_the_time_budget_does_not_allow_is_not_tried(planted: str, photo_fo
     for attempt in run.ladder.attempts[1:]:
         assert attempt.seconds is None and attempt.accuracy is None
         assert attempt.note == "not tried: the time budget is used up"
-    some = train(photo_folder, quality="best", time_budget=1.0, output=False)
+    some = train(photo_folder, quality="best", time_budget=1000, output=False)
     assert some.ladder is not None and all(one.accuracy for one in some.ladder.attempts[:-1])
     assert "cannot be trained on" in some.ladder.attempts[-1].note, "a network of a test's own"
 
@@ -183,13 +182,17 @@ def test_a_network_that_is_too_slow_for_the_budget_is_not_begun(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch, tmp_path / "packages", lambda name, _: 1.0)
+    clock = [0.0]
 
     def slow(self: Colored, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self.image_size > 32:
-            time.sleep(0.02)
+            clock[0] += 0.02
         return embed(self, images)
 
     embed = Colored.embed
+    monkeypatch.setattr(
+        "handful.training.ladder.time", SimpleNamespace(perf_counter=lambda: clock[0])
+    )
     monkeypatch.setattr(Colored, "embed", slow)
     monkeypatch.setattr("handful.training.ladder.available_cores", lambda: 0.001)
     run = train(photo_folder, quality="best", time_budget=10, output=False)
