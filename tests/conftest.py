@@ -48,6 +48,10 @@ def note_slow_work(
 
 sys.addaudithook(note_slow_work)
 
+# Where it is set, each process that a test starts would compile all of handful anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 
 def pytest_collection_finish() -> None:
     slow_work.discard("starts a process")  # plugins do

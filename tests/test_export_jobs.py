@@ -21,9 +21,10 @@ from handful.models.heads import LinearHead
 from handful.wording import format_share
 
 
-@pytest.fixture
-def made(tiny_run: Path, tmp_path: Path) -> Export:
-    return export(tiny_run, "openvino", output=tmp_path / "out")
+@pytest.fixture(scope="module")
+def made(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """Read, never changed."""
+    return export(tiny_run, "openvino", output=tmp_path_factory.mktemp("made") / "out")
 
 
 @pytest.fixture
