@@ -7,7 +7,7 @@ the memory of a laptop.
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, overload
 
@@ -87,6 +87,12 @@ class TextColumn(Column):
             lengths.append(np.fromiter(map(len, some), np.int64))
         return cls(b"".join(blocks), _starts(lengths))
 
+    @classmethod
+    def joined(cls, columns: Sequence["TextColumn"]) -> "TextColumn":
+        """Make one column of several."""
+        lengths = [np.diff(column.starts).astype(np.int64) for column in columns]
+        return cls(b"".join([column.data for column in columns]), _starts(lengths))
+
     def __len__(self) -> int:
         return len(self.starts) - 1
 
@@ -94,6 +100,12 @@ class TextColumn(Column):
         """As in `Column`."""
         start, end = self.starts[row : row + 2].tolist()
         return self.data[start:end].decode("utf-8", "surrogatepass")
+
+    def __iter__(self) -> Iterator[str]:
+        for first in range(0, len(self), _ROWS_A_BLOCK):
+            ends = self.starts[first : first + _ROWS_A_BLOCK + 1].tolist()
+            for start, end in pairwise(ends):
+                yield self.data[start:end].decode("utf-8", "surrogatepass")
 
     def take(self, rows: Rows) -> "TextColumn":
         """As in `Column`."""
@@ -131,6 +143,11 @@ class NameColumn(Column):
         codes = np.fromiter((numbers.setdefault(text, len(numbers)) for text in texts), np.uint32)
         return cls(codes.astype(np.min_scalar_type(len(numbers))), tuple(numbers))
 
+    @classmethod
+    def joined(cls, columns: Sequence["NameColumn"]) -> "NameColumn":
+        """Make one column of several."""
+        return cls(*_joined_codes([column.codes for column in columns], [c.names for c in columns]))
+
     def __len__(self) -> int:
         return len(self.codes)
 
@@ -147,6 +164,20 @@ class NameColumn(Column):
     def take(self, rows: Rows) -> "NameColumn":
         """As in `Column`."""
         return NameColumn(self.codes[rows], self.names)
+
+
+def _joined_codes(
+    codes: Sequence[NDArray[np.unsignedinteger[Any]]], kinds: Sequence[tuple[Any, ...]]
+) -> tuple[NDArray[np.unsignedinteger[Any]], tuple[Any, ...]]:
+    """Codes of several columns, each in its own list of kinds, as those of one list."""
+    numbers: dict[Any, int] = {}
+    for some in kinds:
+        for kind in some:
+            numbers.setdefault(kind, len(numbers))
+    dtype = np.min_scalar_type(len(numbers))
+    tables = [np.array([numbers[kind] for kind in some], dtype) for some in kinds]
+    parts = [table[part] for table, part in zip(tables, codes, strict=True)]
+    return np.concatenate([np.zeros(0, dtype), *parts]), tuple(numbers)
 
 
 class DigestColumn(Column):
@@ -249,7 +280,7 @@ class ReaderColumn(Column):
     def __init__(
         self,
         paths: TextColumn,
-        codes: NDArray[np.uint8],
+        codes: NDArray[np.unsignedinteger[Any]],
         kinds: tuple[tuple[Callable[..., bytes], bool, str], ...],
     ) -> None:
         self.paths, self.codes, self.kinds = paths, codes, kinds
@@ -295,3 +326,30 @@ def reader_column(
             return readers
         codes[row] = number
     return ReaderColumn(TextColumn.of(paths), codes, tuple(kinds))
+
+
+def join_readers(
+    columns: Sequence[Sequence[partial[bytes]]], paths: TextColumn
+) -> Sequence[partial[bytes]]:
+    """Join what `reader_column` made.
+
+    Args:
+        columns: Columns or readers as they are, N together.
+        paths: (N,) as shown to people.
+
+    Returns:
+        A column where all are such, else readers.
+    """
+    found = [column for column in columns if isinstance(column, ReaderColumn)]
+    if len(found) < len(columns):
+        return [reader for column in columns for reader in column]
+    return ReaderColumn(paths, *_joined_codes([c.codes for c in found], [c.kinds for c in found]))
+
+
+def take_readers(
+    readers: Sequence[partial[bytes]], rows: Rows, paths: TextColumn
+) -> Sequence[partial[bytes]]:
+    """Readers of some rows, whose paths are given, to be kept once."""
+    if isinstance(readers, ReaderColumn):
+        return readers.take(rows, paths)
+    return [readers[row] for row in rows] if readers else readers

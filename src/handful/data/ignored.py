@@ -9,6 +9,9 @@ import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
+
+from handful.data.found_files import FoundFiles
 from handful.data.storage import FoundFile
 from handful.errors import DataError
 
@@ -87,17 +90,24 @@ def made_folders(files: Sequence[FoundFile]) -> set[tuple[str, ...]]:
     Returns:
         Their places, each as names; () where handful made the one that was given.
     """
-    beside = {file.path for file in files}
-    return {file.parts[:-1] for file in files if _is_note(file, beside)}
+    found = FoundFiles.of(files)
+    names = (path.rpartition("/")[2] for path in found.paths)
+    noted = [row for row, name in enumerate(names) if name in _OWN_FILES or name in _TOOL_FILES]
+    return {
+        file.parts[:-1]
+        for file in found.take(np.array(noted, np.int64))
+        if _is_note(file, found.paths)
+    }
 
 
-def _is_note(file: FoundFile, beside: set[str]) -> bool:
+def _is_note(file: FoundFile, paths: Sequence[str]) -> bool:
     """Whether a file says that its folder is no data."""
     name = file.path.rpartition("/")[2]
     if name in _OWN_FILES:
         start = _start(file)
         is_check = name == "check.json" and b'"num_images"' in start
-        return _OWN in start or (is_check and file.path.removesuffix("json") + "html" in beside)
+        page = file.path.removesuffix("json") + "html"
+        return _OWN in start or (is_check and page in paths)
     return (
         name in _TOOL_FILES and len(file.parts) > 1 and _start(file).startswith(_TOOL_FILES[name])
     )

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,17 @@ from numpy.typing import NDArray
 
 from handful.data.columns import (
     Column,
+    DigestColumn,
     NameColumn,
-    ReaderColumn,
     TextColumn,
     content_order,
     digest_column,
     equal_numbers,
     reader_column,
+    take_readers,
 )
 from handful.data.formats import looks_like, why_not_read
+from handful.data.found_files import FoundFiles
 from handful.data.ignored import is_figure, is_ignored
 from handful.data.inputs import PHOTOS, path_of
 from handful.data.layout import arrange
@@ -141,18 +144,14 @@ class ImageIndex(Shown):
             An index of them.
         """
         numbers = np.asarray(rows, dtype=np.int64)
-        paths, readers = _take(self.paths, numbers), self.readers
-        if isinstance(readers, ReaderColumn) and isinstance(paths, TextColumn):
-            readers = readers.take(numbers, paths)
-        elif readers:
-            readers = _take(readers, numbers)
+        paths = TextColumn.of(self.paths).take(numbers)
         return replace(
             self,
             paths=paths,
             labels=self.labels[numbers],
             splits=_take(self.splits, numbers),
             content_hashes=_take(self.content_hashes, numbers),
-            readers=readers,
+            readers=take_readers(self.readers, numbers, paths),
             groups=_take(self.groups, numbers),
         )
 
@@ -324,6 +323,7 @@ def load_index(
         raise DataError(f"{path} {absence}")
     warnings: list[str] = []
     outside: list[str] = []
+    files: Sequence[FoundFile]
     if path.suffix.lower() in (".csv", ".tsv") and not path.is_dir():
         files, warnings = read_image_table(
             path, is_for_learning=least_classes > 1, may_be_several=target.is_several
@@ -472,7 +472,7 @@ def _say_listing(listing: Listing) -> list[str]:
 
 def _build(
     source: Path,
-    files: list[FoundFile],
+    files: Sequence[FoundFile],
     rejected: list[RejectedFile],
     warnings: list[str],
     target: Target,
@@ -481,29 +481,26 @@ def _build(
     keep_order: bool = False,
 ) -> ImageIndex:
     """Look into each file."""
-    class_names = target.class_names([file.class_name for file in files])
+    found = FoundFiles.of(files)
+    class_names = target.class_names(found.class_names)
     if not keep_order:
-        files = sorted(files, key=lambda file: sort_key(file.split, file.class_name, file.path))
-    looked = _look_into(files, engine or LocalEngine())
-    kept = [
-        (file, found) for file, (found, reason) in zip(files, looked, strict=True) if not reason
-    ]
-    bad = [
-        RejectedFile(file.path, reason)
-        for file, (_, reason) in zip(files, looked, strict=True)
-        if reason
-    ]
+        found = found.take(_sorted_rows(found))
+    digests, reasons = _look_into(found, engine or LocalEngine())
+    bad = [RejectedFile(found.paths[row], reason) for row, reason in reasons.items()]
+    if reasons:
+        rows = np.setdiff1d(np.arange(len(found)), [*reasons])
+        found, digests = found.take(rows), digests[rows]
     index = ImageIndex(
         source,
-        tuple(file.path for file, _ in kept),
-        target.encode([file.class_name for file, _ in kept], class_names),
+        found.paths,
+        target.encode(found.class_names, class_names),
         class_names,
-        tuple(file.split for file, _ in kept),
-        tuple(found for _, found in kept),
+        found.splits,
+        DigestColumn(digests),
         (*rejected, *bad),
         tuple(warnings),
-        tuple(file.read for file, _ in kept),
-        tuple(file.group for file, _ in kept),
+        found.readers,
+        found.groups,
         target,
     )
     return replace(index, warnings=(*warnings, *_look_alikes(class_names), *label_conflicts(index)))
@@ -555,12 +552,34 @@ def read_unchanged(read: partial[bytes], content_hash: str) -> bytes:
     return data
 
 
-def _look_into(files: list[FoundFile], engine: Engine) -> list[tuple[str, str]]:
-    """Content hash of each file, or the reason why it is no photo."""
-    found: dict[int, Sequence[tuple[str, str]]] = dict(
-        engine.map(_Looking(), in_groups(files, _FILES_A_GROUP))
-    )
-    return [one for number in range(len(found)) for one in found[number]]
+def _sorted_rows(files: FoundFiles) -> NDArray[np.int64]:
+    """Rows by `sort_key`; paths are sorted for one class at a time, as they are texts for that."""
+    pairs = [
+        sort_key(split, name, "")
+        for split in files.splits.names
+        for name in files.class_names.names
+    ]
+    place = {pair: number for number, pair in enumerate(sorted(pairs))}
+    places = np.array([place[pair] for pair in pairs], np.int64)
+    kinds = files.splits.codes.astype(np.int64) * len(files.class_names.names)
+    kinds = places[kinds + files.class_names.codes]
+    order = np.argsort(kinds, kind="stable")
+    ends = np.cumsum(np.bincount(kinds, minlength=len(pairs)))
+    for start, end in pairwise([0, *ends.tolist()]):
+        order[start:end] = sorted(order[start:end].tolist(), key=files.paths.value)
+    return order
+
+
+def _look_into(files: FoundFiles, engine: Engine) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """Content hash of each file (N, 16), and the reasons why some are no photos, by row."""
+    digests, reasons = np.zeros((len(files), 16), np.uint8), {}
+    for number, looked in engine.map(_Looking(), in_groups(files, _FILES_A_GROUP)):
+        for row, (found, reason) in enumerate(looked, number * _FILES_A_GROUP):
+            if reason:
+                reasons[row] = reason
+            else:
+                digests[row] = np.frombuffer(bytes.fromhex(found), np.uint8)
+    return digests, dict(sorted(reasons.items()))
 
 
 class _Looking:

@@ -6,13 +6,17 @@ Where folders can be read in two ways, that is said instead of guessed.
 
 import re
 import unicodedata
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+import numpy as np
+
 from handful.data.formats import sniff_format
+from handful.data.found_files import FoundFiles
 from handful.data.part_names import find_parts, is_container, is_pair, mixed_parts
-from handful.data.storage import FoundFile
+from handful.data.storage import FoundFile, path_parts
 from handful.errors import DataError
 from handful.wording import list_names
 
@@ -42,7 +46,7 @@ class Layout:
         warnings: What was left out, and what is odd.
     """
 
-    files: list[FoundFile]
+    files: FoundFiles
     outside: list[str]
     warnings: list[str]
 
@@ -100,12 +104,13 @@ def arrange(files: Sequence[FoundFile], empty: Iterable[str] = ()) -> Layout:
         DataError: When pictures are not sorted into classes, or folders can be read in two ways; a
             clause that follows the source.
     """
+    files = FoundFiles.of(files)
     root = _Folder()
     for path in empty:
         _descend(root, PurePosixPath(path).parts)
     _count(root, files)
     if not root.all_pictures:
-        return Layout(list(files), [], [])
+        return Layout(files, [], [])
     base, folder = _see_through(root)
     parts = find_parts(folder.folders)
     if not folder.is_set() and set(folder.filled()) - set(parts):
@@ -122,20 +127,22 @@ def arrange(files: Sequence[FoundFile], empty: Iterable[str] = ()) -> Layout:
         classes[bare] = {}
     # A part without class folders is none; what is in it is left out like what lies beside.
     tops = {top: part for top, part in tops.items() if classes[top]}
-    result, outside = [], []
+    rows, names, splits, outside = array("q"), [], [], []
     left: dict[Place, None] = {_shallowest(tops, PurePosixPath(path).parts): None for path in empty}
-    for file in files:
-        place = file.parts[:-1]
+    for row, path in enumerate(files.paths):
+        place = path_parts(path)[:-1]
         top = next((place[:n] for n in range(len(place)) if place[:n] in tops), None)
         if top is not None and place[len(top)] in classes[top]:
-            name = classes[top][place[len(top)]]
-            result.append(replace(file, class_name=name, split=tops[top]))
+            rows.append(row)
+            names.append(classes[top][place[len(top)]])
+            splits.append(tops[top])
         elif not _shallowest(tops, place):
-            outside.append(file.path)
+            outside.append(path)
         else:
             left[_shallowest(tops, place)] = None
     left.pop((), None)
-    return Layout(result, outside, [*_say_left(root, left, tops, classes), *warnings])
+    labeled = files.take(np.array(rows, np.int64)).labeled(names, splits)
+    return Layout(labeled, outside, [*_say_left(root, left, tops, classes), *warnings])
 
 
 def looks_like_image(file: FoundFile) -> bool:
@@ -147,7 +154,7 @@ def looks_like_image(file: FoundFile) -> bool:
     Returns:
         Whether somebody who sorts photos would take it for one.
     """
-    if _ending(file) in _ENDINGS:
+    if _ending(file.path) in _ENDINGS:
         return True
     try:
         return sniff_format(file.read(first=_START)) is not None
@@ -155,23 +162,23 @@ def looks_like_image(file: FoundFile) -> bool:
         return False
 
 
-def _ending(file: FoundFile) -> str:
+def _ending(path: str) -> str:
     """What a file's name ends in, such as ".jpg"; pathlib takes ten times as long to tell."""
-    stem, dot, ending = file.path.rpartition("/")[2].rpartition(".")
+    stem, dot, ending = path.rpartition("/")[2].rpartition(".")
     return f"{dot}{ending}".lower() if stem else ""
 
 
-def _count(root: _Folder, files: Sequence[FoundFile]) -> None:
+def _count(root: _Folder, files: FoundFiles) -> None:
     """Grow the tree of folders; files without a picture's ending are looked into only at need."""
     others: dict[int, tuple[list[_Folder], list[FoundFile]]] = {}
-    for file in files:
-        way = _descend(root, file.parts[:-1])
+    for row, path in enumerate(files.paths):
+        way = _descend(root, path_parts(path)[:-1])
         for folder in way:
             folder.all_files += 1
-        if _ending(file) in _ENDINGS:
+        if _ending(path) in _ENDINGS:
             _add_image(way)
         else:
-            others.setdefault(id(way[-1]), (way, []))[1].append(file)
+            others.setdefault(id(way[-1]), (way, []))[1].append(files[row])
     for way, unsure in others.values():
         if not way[-1].pictures and any(map(looks_like_image, unsure)):
             _add_image(way)

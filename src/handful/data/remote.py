@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from handful.data.found_files import FoundFiles
 from handful.data.ignored import is_ignored
 from handful.data.sources import Listing
 from handful.data.storage import MAX_PICTURE_BYTES, FoundFile
@@ -77,14 +78,14 @@ def list_remote(url: str) -> Listing:
             f"{url} cannot be listed ({_why(error)})." + _ADVICE.get(url.partition("://")[0], "")
         ) from error
     scheme = url.partition("://")[0]
-    files = []
-    for info in sorted(found, key=lambda info: str(info.path)):
-        path = info.path.lstrip("/").removeprefix(root).lstrip("/")
-        if info.type == fs.FileType.File and not any(map(is_ignored, path.split("/"))):
-            files.append(
-                FoundFile(path, partial(read_remote, f"{scheme}://{info.path.lstrip('/')}"))
-            )
-    return Listing(files).kept(url)
+    places = sorted(info.path.lstrip("/") for info in found if info.type == fs.FileType.File)
+    del found
+    files = (
+        FoundFile(place.removeprefix(root).lstrip("/"), partial(read_remote, f"{scheme}://{place}"))
+        for place in places
+    )
+    kept = FoundFiles.of(file for file in files if not any(map(is_ignored, file.path.split("/"))))
+    return Listing(kept).kept(url)
 
 
 def read_remote(url: str, first: int | None = None) -> bytes:

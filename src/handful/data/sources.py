@@ -1,11 +1,12 @@
 """What files there are, in a folder or in a zip; what the system or handful put there is none."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from handful.data.found_files import FoundFiles
 from handful.data.ignored import is_ignored, made_folders
 from handful.data.storage import FoundFile, ZipFiles, open_zip, read_file
 from handful.errors import DataError
@@ -24,7 +25,7 @@ class Listing:
         repeated: Names that several files of an archive have; the last of them counts.
     """
 
-    files: list[FoundFile]
+    files: Sequence[FoundFile]
     empty: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     linked: dict[str, str] = field(default_factory=dict)
@@ -69,7 +70,7 @@ class Listing:
         def is_kept(parts: tuple[str, ...]) -> bool:
             return not any(parts[:depth] in made for depth in range(1, len(parts) + 1))
 
-        files = [file for file in self.files if is_kept(file.parts)]
+        files = FoundFiles.of(file for file in self.files if is_kept(file.parts))
         empty = [path for path in self.empty if is_kept(PurePosixPath(path).parts)]
         return replace(self, files=files, empty=empty)
 
@@ -101,8 +102,13 @@ def list_folder(root: Path) -> Listing:
     Raises:
         DataError: When it cannot be read, or holds what handful made.
     """
-    seen: dict[tuple[int, int], str] = {}
     found = Listing([])
+    return replace(found, files=FoundFiles.of(_walk(root, found))).kept(root)
+
+
+def _walk(root: Path, found: Listing) -> Iterator[FoundFile]:
+    """Go through a folder, and say in a listing what else is odd or empty there."""
+    seen: dict[tuple[int, int], str] = {}
 
     def refuse(error: OSError) -> None:
         place = Path(os.fsdecode(error.filename or root))
@@ -132,10 +138,7 @@ def list_folder(root: Path) -> Listing:
             found.empty.append(path_here)
         for name in files:
             path = place / name
-            found.files.append(
-                FoundFile(path.relative_to(root).as_posix(), partial(read_file, path))
-            )
-    return found.kept(root)
+            yield FoundFile(path.relative_to(root).as_posix(), partial(read_file, path))
 
 
 def list_zip(path: Path) -> Listing:
@@ -156,6 +159,7 @@ def list_zip(path: Path) -> Listing:
             f"{path} is an office document, whose tables and photos are not read; save a table "
             "as CSV UTF-8, and photos as files."
         )
-    files = [FoundFile(name, partial(ZipFiles(path), name)) for name in sorted(reader.members)]
-    files = [file for file in files if not any(map(is_ignored, file.parts))]
-    return Listing(files, repeated=reader.repeated).kept(path)
+    zipped = ZipFiles(path)
+    files = (FoundFile(name, partial(zipped, name)) for name in sorted(reader.members))
+    kept = FoundFiles.of(file for file in files if not any(map(is_ignored, file.parts)))
+    return Listing(kept, repeated=reader.repeated).kept(path)

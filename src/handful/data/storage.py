@@ -50,9 +50,14 @@ class FoundFile:
 
         Programs that unpack archives of Windows' leave whole paths in names: photos\cats\0.jpg.
         """
-        *folders, name = self.path.split("/")
-        names = (*folders, *name.split("\\")) if "\\" in name else (*folders, name)
-        return tuple(name for name in names if name not in ("", "."))
+        return path_parts(self.path)
+
+
+def path_parts(path: str) -> tuple[str, ...]:
+    """Names of the folders on the way and the file's own, as `FoundFile.parts`."""
+    *folders, name = path.split("/")
+    names = (*folders, *name.split("\\")) if "\\" in name else (*folders, name)
+    return tuple(name for name in names if name not in ("", "."))
 
 
 def read_file(path: Path, first: int | None = None) -> bytes:
