@@ -1,7 +1,9 @@
 """The documentation: links, questions, the tours' lines, and the tools that make pages of it."""
 
+import contextlib
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -14,9 +16,11 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import typer
+from typer.testing import CliRunner
 
 import handful
 from conftest import REPOSITORY, draw_photo, write_photo
+from handful.cli.commands import app
 
 sys.path.insert(0, str(REPOSITORY / "tools"))
 from build_docs import broken_links
@@ -215,8 +219,11 @@ NOT_RUN = ("pip install", "python -m venv", "handful data", "handful serve runs/
 
 
 def run_lines(text: str, work: Path) -> None:
-    """Run a block of a shell's lines in a folder; each must succeed."""
-    script = ["set -em"]
+    """Run a block of a shell's lines in a folder; each must succeed.
+
+    Where a block is of plain commands, they run in this process, where Keras is loaded but once.
+    """
+    lines = []
     for line in text.splitlines():
         command = line.partition(" #")[0].rstrip()
         if command.startswith(NOT_RUN):
@@ -224,11 +231,17 @@ def run_lines(text: str, work: Path) -> None:
         if command.startswith("handful compare"):
             # All strategies are compared by README's lines, in their test.
             command += " --epochs 1 --strategy scratch --strategy transfer"
-        script.append(command.replace("--epochs 10", "--epochs 1"))
+        lines.append(command.replace("--epochs 10", "--epochs 1"))
+    if all(line.startswith("handful ") and not {*line} & {*"&|<>$"} for line in lines):
+        with contextlib.chdir(work):
+            for line in lines:
+                answer = CliRunner().invoke(app, shlex.split(line)[1:])
+                assert answer.exit_code == 0, f"{line}\n{answer.output}"
+        return
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     environment = {**os.environ, "PATH": path, "HOME": str(work), "LANG": "C.UTF-8"}
     done = subprocess.run(
-        ["bash", "--norc", "-c", "\n".join(script)],
+        ["bash", "--norc", "-c", "\n".join(["set -em", *lines])],
         cwd=work,
         env=environment,
         stdout=subprocess.PIPE,

@@ -98,7 +98,13 @@ def test_photos_of_which_a_pixel_moves_the_answer_can_be_exported(
     backbone: str, size: int | None, shared_folder: Path, tmp_path: Path, own_cache: Path
 ) -> None:
     """Heads on what ImageNet does not show make much of a pixel rounded the other way."""
-    photos = shared_folder / "data" / "pollen.zip"
+    photos = tmp_path / "pollen.zip"
+    with (
+        zipfile.ZipFile(shared_folder / "data" / "pollen.zip") as every,
+        zipfile.ZipFile(photos, "w") as other,
+    ):
+        for name in sorted(every.namelist())[::2]:
+            other.writestr(name, every.read(name))
     config = TrainConfig(backbone=backbone, image_size=size)
     train_workflow.train(photos, config, output=tmp_path / "run")
     for format, precision in (("openvino", "int8"), ("onnx", "f32")):

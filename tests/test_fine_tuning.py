@@ -1,5 +1,6 @@
 """Networks trained on: each judged by photos that it was tuned without, and kept where it helps."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from handful.config import TrainConfig
 from handful.data.index import load_index
 from handful.data.splits import Split, assign_parts
 from handful.errors import UsageError
+from handful.features.extractor import FeatureExtractor
 from handful.reporting import Reporter
 from handful.training import fine_tuning
 from handful.training.batches import decode_images
 from handful.training.custom_objects import CustomObjects
+from handful.training.cutting import CutNetwork
 from handful.training.fine_tuning import (
     FOLDS,
     fine_tune,
@@ -43,6 +46,22 @@ def recipe(**changes: Any) -> Recipe:
     found = find_recipe("handful", "fine-tune")
     assert found is not None
     return replace(found, **changes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_lower_part() -> Iterator[None]:
+    """What is never trained is converted once; it is the same network each time."""
+    made: list[FeatureExtractor] = []
+    real = fine_tuning.lower_part
+
+    def convert_once(network: CutNetwork, device: str) -> FeatureExtractor:
+        if not made:
+            made.append(real(network, device))
+        return made[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fine_tuning, "lower_part", convert_once)
+        yield
 
 
 @dataclass
@@ -78,8 +97,10 @@ def heard(split: Split) -> Heard:
 
 @pytest.fixture(scope="module")
 def harmed(split: Split) -> Trained:
-    # A step this large can only do harm.
-    return fine_tune(job(split), recipe(epochs=1, learning_rate=3.0, cosine=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fine_tuning, "FOLDS", 2)
+        # A step this large can only do harm.
+        return fine_tune(job(split), recipe(epochs=1, learning_rate=3.0, cosine=False))
 
 
 def test_each_photo_is_answered_for_by_a_network_tuned_without_it(
@@ -149,7 +170,10 @@ def lone_classes(split: Split) -> Split:
     return replace(split, train=np.concatenate(rows))
 
 
-def test_photos_that_cannot_be_held_out_are_always_learned_from(split: Split) -> None:
+def test_photos_that_cannot_be_held_out_are_always_learned_from(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fine_tuning, "FOLDS", 2)
     parts = prepare_tuning(job(lone_class(split)), recipe(epochs=1))
     assert seconds_of_tuning(parts) > 0
     tuning = tune_in_folds(parts)

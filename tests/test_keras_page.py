@@ -15,6 +15,7 @@ import pytest
 from conftest import REPOSITORY
 from handful.extras import is_installed
 from handful.training.batches import batches
+from handful.training.networks import NETWORKS
 
 PAGE = (REPOSITORY / "docs" / "keras.md").read_text(encoding="utf-8")
 
@@ -64,6 +65,17 @@ def stand_in(patch: pytest.MonkeyPatch, told: dict[str, list[Any]]) -> None:
         patch.setattr(keras.callbacks, "TensorBoard", logger(told, "tensorboard"))
 
 
+def plain(shape: tuple[int, int, int], num_classes: int) -> Any:
+    """In the place of handful's own network, which takes longer to trace than to train."""
+    import keras
+
+    images = keras.Input((None, None, shape[2]))
+    x = keras.layers.Conv2D(8, 3, strides=4, activation="relu")(images)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(x))
+    assert num_classes == 2
+    return keras.Model(images, keras.layers.Dense(1, activation="sigmoid")(x))
+
+
 def test_every_block_runs(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +84,7 @@ def test_every_block_runs(
     monkeypatch.chdir(tmp_path)
     told: dict[str, list[Any]] = {}
     stand_in(monkeypatch, told)
+    monkeypatch.setitem(NETWORKS, "small", plain)
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert len(blocks) > 10
     names: dict[str, Any] = {}
