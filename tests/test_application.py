@@ -529,8 +529,8 @@ def test_before_it_is_ready_and_when_it_stops_photos_are_refused(
 @pytest.mark.parametrize(
     ("query", "detail"),
     [
-        ("error_rate=2", "`error_rate` is 2.0; expected 0 to 1"),
-        ("coverage=0", "`coverage` is 0.0; expected 0 to 1"),
+        ("error_rate=2", "`error_rate` is 2.0; expected a number between 0 and 1"),
+        ("coverage=0", "`coverage` is 0.0; expected a number between 0 and 1"),
         ("error_rate=nan", "`error_rate` is nan"),
         ("error_rate=often", '`error_rate` is "often"; expected a number'),
         ("error_rate=", '`error_rate` is ""; expected a number'),

@@ -311,7 +311,10 @@ def test_predict_refuses_what_is_no_share_before_the_work(
     run_path: Path, photo_folder: Path
 ) -> None:
     result = invoke("predict", run_path, photo_folder, "--coverage", "95")
-    assert result.exit_code == 2 and "--coverage is 95.0; expected 0 to 1" in result.stderr
+    assert (
+        result.exit_code == 2
+        and "--coverage is 95.0; expected a number between 0 and 1" in result.stderr
+    )
 
 
 def test_predict_goes_on_past_a_bad_photo_and_exits_with_1(

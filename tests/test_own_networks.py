@@ -133,7 +133,7 @@ def test_what_is_found_out_is_shown(photo_folder: Path, tmp_path: Path) -> None:
         *("train", photo_folder, "--backbone", path, "--preprocessing", "mean=a"),
         *("--output", tmp_path / "none"),
     )
-    assert wrong.exit_code == 2 and "--preprocessing is 'mean=a'" in wrong.stderr
+    assert wrong.exit_code == 2 and "--preprocessing: mean is 'a'" in wrong.stderr
 
 
 @pytest.mark.slow

@@ -100,9 +100,8 @@ def test_from_a_heap_of_photos_to_a_page_for_phones(
             make_class(page, kind)
         assert _sort(page, truth) <= MOST_INTERACTIONS
         project = Project.open(tmp_path / "studio.handful")
-        # Files that were dropped have a part of their digest in their names.
         labels = {
-            photo.name.partition("-")[0]: project.labels.of(photo.id) for photo in project.photos
+            photo.name.partition(".")[0]: project.labels.of(photo.id) for photo in project.photos
         }
         assert labels == truth
         wrong = _plant(page, truth)
@@ -131,7 +130,7 @@ def _sort(page: Any, truth: dict[str, str]) -> int:
     page.get_by_label("Size of the photos").fill("90")  # all are in sight
     for number, kind in enumerate(KINDS, 1):
         for name in [name for name in sorted(truth) if truth[name] == kind][:5]:
-            hands.click(page.get_by_role("option", name=re.compile(f"^{name}-")))
+            hands.click(page.get_by_role("option", name=re.compile(rf"^{name}\.")))
         hands.press(str(number))
         toast(page, f"5 photos are {kind} now.")
     hands.click(page.get_by_role("button", name="Suggestions"))
@@ -154,13 +153,13 @@ def _plant(page: Any, truth: dict[str, str]) -> list[str]:
     page.get_by_role("button", name=re.compile("^All")).click()
     wrong = [name for name in sorted(truth) if truth[name] == "Blue"][8:12]
     for name in wrong:
-        page.get_by_role("option", name=re.compile(f"^{name}-")).click()
+        page.get_by_role("option", name=re.compile(rf"^{name}\.")).click()
     page.keyboard.press("x")
     toast(page, "4 photos are left out now.")
     page.get_by_role("toolbar").get_by_role("button", name="Undo").click()
     toast(page, "Taken back: 4 photos are left out.")
     for name in wrong:
-        page.get_by_role("option", name=re.compile(f"^{name}-")).click()
+        page.get_by_role("option", name=re.compile(rf"^{name}\.")).click()
     page.keyboard.press("1")
     toast(page, "4 photos are Red now.")
     return wrong
@@ -190,7 +189,7 @@ def _train_and_mend(page: Any, names: list[str]) -> None:
         page.wait_for_function(f"() => {_NUM_WRONG} < {count}")
     go(page, "Photos")
     page.get_by_role("option").first.wait_for()
-    left = [page.get_by_role("option", name=re.compile(f"^{name}-.*, Red$")) for name in names]
+    left = [page.get_by_role("option", name=re.compile(rf"^{name}\..*, Red$")) for name in names]
     left = [photo for photo in left if photo.count()]
     for photo in left:
         photo.click()

@@ -591,9 +591,9 @@ def test_what_a_run_is_made_of_does_not_change_afterwards(
 ) -> None:
     seen: list[tuple[object, dict[str, float]]] = []
 
-    def watched(run: Run, folder: Path) -> None:
+    def watched(run: Run, folder: Path, **options: Any) -> None:
         seen.append((run, dict(run.seconds)))
-        write_run_report(run, folder)
+        write_run_report(run, folder, **options)
 
     monkeypatch.setattr(train_workflow, "write_run_report", watched)
     made = train_workflow.train(photo_folder, output=tmp_path / "run")
