@@ -180,7 +180,9 @@ def test_too_small_a_class_is_named() -> None:
         assign_parts(index.select([0, 1, 2]), ())
     with pytest.raises(DataError, match=r"3 images form 1 group\(s\) of near-duplicates"):
         assign_parts(make_index([0, 0, 0, 1, 1, 1]), [(3, 4), (4, 5)])
-    with pytest.raises(ValueError, match=r"validation_fraction is 1\.0; expected"):
+    with pytest.raises(
+        ValueError, match=r"`validation_fraction` is 1\.0; expected a number between 0 and 1"
+    ):
         assign_parts(make_index([0, 0, 1, 1]), (), validation_fraction=1.0)
 
 

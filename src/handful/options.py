@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar, Union, get_args, get_orig
 from handful.errors import UsageError
 
 Asked = TypeVar("Asked", bound="Options")
+# Not `functools.cache`: to mypy, a class whose instances cannot be hashed cannot be either.
 _TYPES: dict[type["Options"], Mapping[str, Any]] = {}
 
 
@@ -170,6 +171,9 @@ def _in_words(hint: Any) -> str:
     return " or ".join(found)
 
 
+_FRACTION = Rule("", above=0, below=1)
+
+
 def check_fraction(value: Any, name: str, example: float) -> None:
     """Refuse an argument that is no number between 0 and 1.
 
@@ -181,9 +185,9 @@ def check_fraction(value: Any, name: str, example: float) -> None:
     Raises:
         UsageError: When it is something else.
     """
-    if not isinstance(value, Real) or not 0.0 < float(value) < 1.0:
+    if not isinstance(value, Real) or not _FRACTION.allows(value):
         raise UsageError(
-            f"`{name}` is {value!r}; expected a number between 0 and 1, such as {example}."
+            f"`{name}` is {value!r}; expected {_FRACTION.expected()}, such as {example}."
         )
 
 

@@ -67,17 +67,15 @@ def list_remote(url: str) -> Listing:
     """
     from pyarrow import fs
 
-    system, root = _open(url)
+    scheme, (system, root) = url.partition("://")[0], _open(url)
     try:
         (itself,) = system.get_file_info([root])
         if itself.type == fs.FileType.File:
             return Listing([FoundFile("", partial(read_remote, url))])
         found = system.get_file_info(fs.FileSelector(root, recursive=True))
     except OSError as error:
-        raise DataError(
-            f"{url} cannot be listed ({_why(error)})." + _ADVICE.get(url.partition("://")[0], "")
-        ) from error
-    scheme = url.partition("://")[0]
+        advice = _ADVICE.get(scheme, "")
+        raise DataError(f"{url} cannot be listed ({_why(error)}).{advice}") from error
     places = sorted(info.path.lstrip("/") for info in found if info.type == fs.FileType.File)
     del found
     files = (

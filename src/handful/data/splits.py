@@ -21,6 +21,7 @@ from handful.data.part_names import SPLIT_NAMES
 from handful.display import Shown
 from handful.errors import DataError, UsageError
 from handful.files.tables import read_table, write_csv
+from handful.options import check_fraction
 from handful.wording import name_counts, number_of
 
 _MOST_DEALS = 20
@@ -179,10 +180,7 @@ def assign_parts(
         DataError: When a class is too small to be in both parts.
         ValueError: When the fraction is outside (0, 1).
     """
-    if not 0.0 < validation_fraction < 1.0:
-        raise UsageError(
-            f"validation_fraction is {validation_fraction}; expected 0 to 1, such as 0.2."
-        )
+    check_fraction(validation_fraction, "validation_fraction", 0.2)
     groups, duplicates = duplicate_groups(index, pairs)
     parts = _given_parts(index, manifest or {})
     if "validation" in index.splits:

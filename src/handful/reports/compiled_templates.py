@@ -1,7 +1,6 @@
 """Pages' templates compiled once, and kept where Python keeps its modules' code."""
 
 import marshal
-import os
 import sys
 from contextlib import suppress
 from importlib.util import cache_from_source
@@ -9,6 +8,9 @@ from pathlib import Path
 
 import jinja2
 from jinja2.bccache import Bucket, BytecodeCache
+
+from handful.errors import OutputError
+from handful.files.atomic import new_file
 
 
 class CompiledTemplates(BytecodeCache):
@@ -50,9 +52,5 @@ class CompiledTemplates(BytecodeCache):
         """
         if sys.dont_write_bytecode:
             return
-        place = Path(bucket.key)
-        with suppress(OSError):
-            place.parent.mkdir(exist_ok=True, parents=True)
-            part = place.with_name(f"{place.name}.{os.getpid()}")
+        with suppress(OutputError), new_file(Path(bucket.key), replace=True) as part:
             part.write_bytes(bucket.checksum.encode() + b"\n" + marshal.dumps(bucket.code))
-            os.replace(part, place)

@@ -134,9 +134,9 @@ def train(
     path = _output_path(photos, output, resume, store)
     if path is not None:
         begun = (store or RunStore()).new(path, resume=resume and trains_network)
-    with begun as draft:
+    with begun as draft, open_store(use_cache) as kept:
         checkpoint = draft.checkpoint if draft is not None and trains_network else None
-        with open_store(use_cache) as kept, open_engine(engine) as opened:
+        with open_engine(engine) as opened:
             parts, table, embedded = _split(photos, config, split, kept, reporter, opened)
             job = TrainingJob(
                 parts, config, checkpoint, resume, kept, reporter, custom, embedded, opened
@@ -148,20 +148,20 @@ def train(
             run = _say_what_changed(run, repeated)
         given = split is not None or isinstance(photos, Split)
         run = replace(run, split_given=given, note=note)
-        return _write(run, draft, path, use_cache, reporter)
+        return _write(run, draft, path, kept, reporter)
 
 
 def _write(
     run: Run,
     draft: RunDraft | None,
     path: Path | None,
-    use_cache: EmbeddingStore | bool,
+    kept: EmbeddingStore | None,
     reporter: Reporter,
 ) -> Run:
     """Write a run where it is to be written, and note what each step took."""
     run = replace(run, seconds=reporter.timings())
     if draft is not None:
-        with reporter.phase("report"), open_store(use_cache) as kept:
+        with reporter.phase("report"):
             draft.write(run, partial(write_run_report, store=kept))
         run = replace(run, path=path, seconds=reporter.timings())
         draft.finish(run)
