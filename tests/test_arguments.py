@@ -32,6 +32,25 @@ def test_predict_refuses_what_is_of_another_kind(
         handful.predict(tiny_run, photo_folder, **{name: value})
 
 
+@pytest.mark.parametrize("value", ["98", 0.0, 1.0, 95, -0.1, float("nan"), [0.9]])
+def test_curve_refuses_a_target_that_is_no_accuracy(photo_folder: Path, value: Any) -> None:
+    with pytest.raises(UsageError, match=r"^`target` is .*; expected a number between 0 and 1"):
+        handful.curve(photo_folder, target=value, output=False)
+
+
+@pytest.mark.parametrize("value", ["200", 200, None, ["x"], [None]])
+def test_curve_refuses_sizes_that_are_no_numbers(photo_folder: Path, value: Any) -> None:
+    with pytest.raises(UsageError, match=r"^`at` is .*; expected photos per class, such as"):
+        handful.curve(photo_folder, at=value, output=False)
+
+
+@pytest.mark.parametrize("name", ["output", "photos"])
+@pytest.mark.parametrize("value", [3, "", b"x", ["a"]])
+def test_export_refuses_what_is_no_path(tiny_run: Path, name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"^`{name}` is "):
+        handful.export(tiny_run, "openvino", **{name: value})
+
+
 @pytest.mark.parametrize("value", [None, 3, b"x", {}, [3], [None], ["a", b"x"]])
 def test_sources_are_paths(value: Any) -> None:
     with pytest.raises(UsageError, match=r"^`photos` is of type |^`photos` is 3; expected files"):

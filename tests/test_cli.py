@@ -780,7 +780,10 @@ def test_curve_says_what_more_photos_bring(
     assert result.exit_code == 1 and result.stderr.count("\n") == 1
     assert "past 8 times its photos nobody can say; ask for 192 or fewer" in result.stderr
     result = invoke("curve", photo_folder, "--target", 95)
-    assert result.exit_code == 2 and "expected a share in (0, 1)" in result.stderr
+    assert (
+        result.exit_code == 2
+        and "--target is 95.0; expected a number between 0 and 1, such as" in result.stderr
+    )
 
 
 @pytest.mark.parametrize("verb", ["preview", "summary", "data"])

@@ -102,7 +102,7 @@ def test_what_cannot_be_answered_leaves_nothing(
     output = tmp_path / "curve"
     with pytest.raises(DataError, match=r"1,000 photos per class are 41\.7 times the 24 there"):
         curve(photo_folder, at=(1000,), output=output)
-    with pytest.raises(ValueError, match="accuracy wanted is 95; expected a share"):
+    with pytest.raises(ValueError, match="`target` is 95; expected a number between 0 and 1"):
         curve(photo_folder, target=95, output=output)
     with pytest.raises(DataError, match="-5 photos per class are asked about; expected 1 to 192"):
         curve(photo_folder, at=(30, -5), output=output)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.display import Shown
-from handful.errors import DataError, UsageError
+from handful.errors import DataError
+from handful.options import check_fraction
 from handful.wording import format_share
 
 # Nothing is said beyond so many times the photos: the power law was never seen to hold there.
@@ -173,9 +174,9 @@ class LearningCurve(Shown):
             of reach.
 
         Raises:
-            ValueError: When the accuracy is not in (0, 1).
+            UsageError: When the accuracy is not in (0, 1).
         """
-        check_target(accuracy)
+        check_fraction(accuracy, "accuracy", 0.95)
         sizes = np.geomspace(self.smallest, self.largest, _CROSSING_SIZES)
         reached = self._errors_at(sizes) <= 1 - accuracy
         needed = np.where(reached.any(axis=1), sizes[reached.argmax(axis=1)], math.inf)
@@ -341,21 +342,6 @@ def check_start(photos_a_class: float, smallest: float) -> None:
         raise DataError(
             f"{_count(photos_a_class)} {what} fewer than the "
             f"{math.ceil(smallest * (1 - _ROUNDING)):,} that the curve begins with; ask for more."
-        )
-
-
-def check_target(accuracy: float) -> None:
-    """Refuse a target that is no accuracy between none and all.
-
-    Args:
-        accuracy: The accuracy wanted.
-
-    Raises:
-        ValueError: When it is not in (0, 1).
-    """
-    if not 0.0 < accuracy < 1.0:
-        raise UsageError(
-            f"The accuracy wanted is {accuracy:g}; expected a share in (0, 1), such as 0.95."
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handful.data.index import ImageIndex
+from handful.data.inputs import PHOTOS, path_of
 from handful.display import Shown, job_reporter
 from handful.errors import DataError, HandfulError, OutputError, UsageError
 from handful.exporting.export_card import CARD_FILE, CardContent, write_card
@@ -167,12 +168,16 @@ def export(
     place = RunStore().find(run)
     classifier = Classifier.load(place, "cpu")
     read = _Run(place, classifier, RunStore().of(classifier))
-    folder = Path(output) if output else _default_output(read.path, format, precision)
+    if output is None:
+        folder = _default_output(read.path, format, precision)
+    else:
+        folder = path_of(output, "output", "a path")
     if folder.exists():
         raise OutputError(f"{folder} exists already; choose another `output`, or remove it first.")
     web = _web_runtime(format, runtime, reporter)
     chosen, reference = _with_precision(read, format, precision)
-    images = find_images(read.stored, Path(photos) if photos else None, classifier.settings)
+    source = None if photos is None else path_of(photos, "photos", PHOTOS)
+    images = find_images(read.stored, source, classifier.settings)
     accuracy = _checked_accuracy(read, reference, images, chosen)
     with new_folder(folder) as temporary:
         metadata = model_metadata(reference, chosen)

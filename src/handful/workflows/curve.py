@@ -1,7 +1,8 @@
 """The job behind `handful curve`: what more photos would bring, as figures and a page."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,17 @@ from handful.data.index import ImageIndex
 from handful.data.near_duplicates import near_duplicate_pairs
 from handful.data.splits import duplicate_groups
 from handful.display import Shown, job_reporter
-from handful.errors import OutputError
+from handful.errors import OutputError, UsageError
 from handful.evaluation.curve_fitting import measure_curve
 from handful.evaluation.learning_curve import (
     REACH,
     LearningCurve,
     PhotosNeeded,
     check_reach,
-    check_target,
 )
 from handful.features.store import EmbeddingStore, open_store
 from handful.files.atomic import new_folder, write_json
-from handful.options import changed
+from handful.options import changed, check_fraction
 from handful.reporting import Reporter
 from handful.reports.curve_page import write_curve_page
 from handful.run_store.store import Output, RunStore, run_name
@@ -129,7 +129,7 @@ def curve(
         DataError: When the photos are too few or cannot be used, or a size is out of reach.
         WeightsError: When the backbone's weights are missing or wrong.
         OutputError: When the output exists or cannot be written.
-        UsageError: When the target is not in (0, 1).
+        UsageError: When the target is not in (0, 1), or `at` no list of numbers.
 
     Example:
         ```python
@@ -139,7 +139,10 @@ def curve(
     """
     config = changed(config or TrainConfig(), options, job=curve, names=CURVE_OPTIONS)
     if target is not None:
-        check_target(target)
+        check_fraction(target, "target", 0.95)
+    is_list = isinstance(at, Iterable) and not isinstance(at, str)
+    if not is_list or not all(isinstance(size, Real) for size in at):
+        raise UsageError(f"`at` is {at!r}; expected photos per class, such as [200, 500].")
     path = RunStore().output(output, photos, "-curve")
     reporter = job_reporter(reporter)
     if path is None:
