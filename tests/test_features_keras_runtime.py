@@ -16,7 +16,7 @@ from handful.features.keras_runtime import (
 
 
 def run(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    ours = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND")
+    ours = ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND", "TF_ENABLE_ONEDNN_OPTS")
     clean = {name: value for name, value in os.environ.items() if name not in ours}
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, env={**clean, **variables})
@@ -148,10 +148,28 @@ before = logging.getLogger().handlers[:], logging.getLogger("tensorflow").level
 prepare_keras()
 import keras
 after = logging.getLogger().handlers[:], logging.getLogger("tensorflow").level
-ours = {"KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL"} & set(os.environ)  # TensorFlow sets its own
+ours = {"KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS"} & set(os.environ)
 print(keras.backend.backend(), ours, after == before)
 """)
     assert (done.returncode, done.stdout) == (0, "tensorflow set() True\n"), done.stderr
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("asked", ["", "0"])
+def test_fast_convolutions_are_taken_on_every_processor_unless_the_user_says_otherwise(
+    asked: str,
+) -> None:
+    """TensorFlow by itself takes them where a processor has AVX-512 VNNI and its like."""
+    done = run(
+        """
+from handful.features.keras_runtime import prepare_keras
+prepare_keras()
+from tensorflow.python.util import _pywrap_util_port
+print(_pywrap_util_port.IsMklEnabled())
+""",
+        **{"TF_ENABLE_ONEDNN_OPTS": asked for _ in asked},
+    )
+    assert done.stdout == f"{not asked}\n", done.stderr
 
 
 @pytest.mark.slow
