@@ -115,9 +115,7 @@ def measure(photos: Path, seed: int, time_budget: float) -> list[Answer]:
     told = f"of {len(best.evaluation)} right: {told}; best against fast +{gained} -{lost}"
     whole = format_duration(best.seconds["total"])
     print(f"| {photos.stem} | {seed} | held out | {told} | | | {whole} in all |", flush=True)
-    return [
-        one for name, run in runs.items() for one in answers(photos.stem, name, run.evaluation)
-    ]
+    return [one for name, run in runs.items() for one in answers(photos.stem, name, run.evaluation)]
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Several nodes, which share no files with the job but a bucket; one of them goes."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,9 @@ def test_nodes_read_a_bucket_and_one_of_them_is_lost(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Ray was started in this process before, behind a token that the cluster does not know."""
+    with RayEngine(1) as own:
+        assert len(dict(own.map(Pids(), [[1]]))) == 1
     from ray._private import ray_constants
     from ray.cluster_utils import Cluster
 
@@ -82,3 +86,19 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
         HandfulError, match=r"cannot join the cluster of RAY_ADDRESS, 127\.0\.0\.1:1: .*refused"
     ):
         list(RayEngine().map(Pids(), [[1]]))
+
+
+def test_a_ray_that_does_not_start_says_why_and_leaves_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a machine that is too busy Ray raises a plain `Exception`."""
+    import ray
+
+    def fail(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nSee its log.")
+
+    before = dict(os.environ)
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(HandfulError, match=r"cannot start Ray: The current node timed out"):
+        dict(RayEngine(1).map(Pids(), [[1]]))
+    assert dict(os.environ) == before

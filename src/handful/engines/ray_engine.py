@@ -5,6 +5,7 @@ done again. Groups that were in hand when a worker was lost are done alone from 
 halves, until the photo that no worker outlives is found: it is given up, with a reason.
 """
 
+import importlib
 import importlib.metadata
 import logging
 import os
@@ -124,7 +125,7 @@ class RayEngine:
             logging.getLogger("ray").setLevel(logging.ERROR)
             try:
                 self._join(address) if address else self._start_here()
-            except (OSError, RuntimeError, ValueError) as error:
+            except Exception as error:  # Ray raises plain ones too, as where a node does not start
                 self._stack.close()
                 what = f"join the cluster of RAY_ADDRESS, {address}" if address else "start Ray"
                 why = _one_line(error).removesuffix(".")
@@ -149,6 +150,7 @@ class RayEngine:
         import ray
         from ray._private import ray_constants
 
+        self._stack.callback(_forget_token)
         self._stack.enter_context(default_variables(**_QUIET))
         before = {name: os.environ.get(name) for name in _LEFT}
         self._stack.callback(_restore, before)
@@ -428,6 +430,15 @@ def _restore(variables: dict[str, str | None]) -> None:
     for name, value in variables.items():
         if value is None:
             os.environ.pop(name, None)
+
+
+def _forget_token() -> None:
+    """Have Ray read anew whether it takes a token: the next cluster may be one that has none."""
+    raylet: Any = importlib.import_module("ray._raylet")
+    with suppress(AttributeError):  # older versions know of no tokens
+        # In this order, as Ray's own tests do, or a call on its way finds no token.
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _versions(names: Sequence[str]) -> dict[str, str]:
