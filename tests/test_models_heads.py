@@ -93,12 +93,13 @@ def test_a_constant_feature_does_no_harm() -> None:
     np.testing.assert_allclose(probabilities, 0.5)
 
 
-def test_the_gradient_is_that_of_the_loss() -> None:
-    inputs, labels = blobs([7, 5, 6], dim=4)
+@pytest.mark.parametrize(("counts", "columns"), [([8, 10], 1), ([7, 5, 6], 3)])
+def test_the_gradient_is_that_of_the_loss(counts: list[int], columns: int) -> None:
+    inputs, labels = blobs(counts, dim=4)
     rng = np.random.default_rng(0)
     weights = rng.uniform(0, 2, (18, 2))
-    problem = _Problem(inputs[:, np.newaxis].copy(), labels, weights, 3, ONE_CLASS)
-    point = rng.normal(size=(4 + 1) * 2 * 3)
+    problem = _Problem(inputs[:, np.newaxis].copy(), labels, weights, len(counts), ONE_CLASS)
+    point = rng.normal(size=(4 + 1) * 2 * columns)
     _, slope = problem.objective(point, 0.1)
     for place in range(len(point)):
         # Steps large enough for single precision; the loss is smooth at this scale.
@@ -290,13 +291,15 @@ def test_a_layer_trained_elsewhere_is_a_head_too() -> None:
     assert head.C is None and head.scores == ()
 
 
-def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("num_classes", [2, 3, 7])
+def test_threads_change_no_bit(num_classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    labels = np.arange(700) % 3
-    embeddings = (rng.normal(size=(700, 1000)) + rng.normal(size=(3, 1000))[labels]).astype("f4")
+    labels = np.arange(700) % num_classes
+    centers = rng.normal(size=(num_classes, 1000))[labels]
+    embeddings = (rng.normal(size=(700, 1000)) + centers).astype("f4")
     found = []
     for cores in (1, 2, 4):
         monkeypatch.setattr(heads, "available_cores", lambda cores=cores: cores)
-        found.append(fit_head(embeddings, labels, 3, C=0.01).weights)
-        found.append(out_of_fold_logits(embeddings, labels, 3, 0.01))
+        found.append(fit_head(embeddings, labels, num_classes, C=0.01).weights)
+        found.append(out_of_fold_logits(embeddings, labels, num_classes, 0.01))
     assert all(np.array_equal(found[number % 2], one) for number, one in enumerate(found))

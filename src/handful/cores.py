@@ -68,17 +68,18 @@ def in_order(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def stretches(count: int, number: int) -> list[slice]:
+def stretches(count: int, number: int, unit: int = 1) -> list[slice]:
     """Divide rows into stretches of about one length.
 
     Args:
         count: Rows.
         number: Stretches.
+        unit: All but the last are multiples of so many rows.
 
     Returns:
         A slice for each.
     """
-    ends = [count * part // number for part in range(number + 1)]
+    ends = [count * part // number // unit * unit for part in range(number)] + [count]
     return [slice(start, end) for start, end in pairwise(ends)]
 
 
@@ -93,14 +94,15 @@ class Parts:
         self.number = number
         self._pool = ThreadPoolExecutor(number - 1, "fit") if number > 1 else None
 
-    def run(self, compute: Callable[[slice], None], count: int) -> None:
+    def run(self, compute: Callable[[slice], None], count: int, unit: int = 1) -> None:
         """Compute all rows.
 
         Args:
             compute: Computes those of a slice.
             count: How many there are.
+            unit: As in `stretches`.
         """
-        *others, own = stretches(count, self.number)
+        *others, own = stretches(count, self.number, unit)
         given = [self._pool.submit(compute, rows) for rows in others] if self._pool else []
         compute(own)
         for part in given:

@@ -13,6 +13,7 @@ from handful.data.splits import can_be_held_out, fold_count, stratified_folds
 from handful.data.target import ONE_CLASS, Target
 from handful.files.tensors import RowsOf
 from handful.models.lbfgs import minimize
+from handful.models.products import products
 from handful.models.streaming import (
     FittedLayer,
     Vectors,
@@ -37,6 +38,8 @@ _RIDGE = 1e-9
 _FOLD_ITERATIONS = 40
 _MOST_CROSS_VALIDATED = 4_000
 _CLASSES_FOR_FIVE_FOLDS = 100
+# Of two classes that exclude each other one logit falls as the other rises: one number tells both.
+_PAIR = np.array([-1, 1], np.float32) / np.sqrt(np.float32(2))
 # A product of so many numbers takes longer than handing half of it to another thread.
 _WORTH_THREADS = 2_000_000
 _MOST_PARTS = 4
@@ -321,6 +324,9 @@ class _Problem:
 
     In cross-validation head f gives the photos of fold f no weight. Minimizing the sum of the F
     losses at once costs one matrix product where F fits cost F, and keeps one copy of the data.
+    Each head has K columns of weights, or one where K is 2 and an image is of one class: from zero
+    on, the second column would be the negative of the first. `_PAIR` has length 1, so that steps
+    and penalty are those of both columns.
     """
 
     def __init__(
@@ -350,7 +356,8 @@ class _Problem:
         self.weights = np.repeat(weights / num_views, num_views, axis=0).astype(np.float32)
         # Dividing by the weight keeps the tolerances' meaning for any number of photos.
         self.total = float(self.weights.sum()) / self.weights.shape[1]
-        self.shape = (dim, self.weights.shape[1], num_classes)
+        self.is_pair = num_classes == 2 and not target.is_several
+        self.shape = (dim, self.weights.shape[1], 1 if self.is_pair else num_classes)
         self.target = target
 
     def minimize(
@@ -369,29 +376,30 @@ class _Problem:
     def objective(
         self, parameters: NDArray[np.float64], C: float, parts: Parts | None = None
     ) -> tuple[float, NDArray[np.float64]]:
-        """Loss and its slope; no sum goes over a cut, so no bit depends on the parts."""
+        """Loss and its slope."""
         parts = parts or Parts(1)
         weights, bias = self._table(parameters)
-        flat, (num_rows, dim) = weights.reshape(len(weights), -1), self.inputs.shape
+        flat = weights.reshape(len(weights), -1)
+        num_rows, num_columns = len(self.inputs), flat.shape[1]
         losses = np.empty(self.weights.shape, np.float32)  # (R, F)
-        slopes = np.empty((num_rows, flat.shape[1]), np.float32)  # (R, F * K)
-        gradient = np.empty((dim + 1, flat.shape[1]), np.float32)
+        slopes = np.empty((num_rows, num_columns), np.float32)  # (R, F * K)
+        multiplied = products(self.inputs, flat, parts)
 
-        def forward(rows: slice) -> None:
-            logits = self._logits(self.inputs[rows], flat, bias)
+        def judge(rows: slice) -> None:
+            logits = self._logits(multiplied[rows], bias)
             losses[rows], part = self.target.loss(logits, self.labels[rows])
             part *= self.weights[rows, :, np.newaxis]
+            if self.is_pair:
+                part = (part[:, :, 1] - part[:, :, 0]) * _PAIR[1]
             slopes[rows] = part.reshape(len(part), -1)
 
-        def backward(features: slice) -> None:
-            np.matmul(self.inputs[:, features].T, slopes, out=gradient[features])
-
-        parts.run(forward, num_rows)
-        parts.run(backward, dim)
+        parts.run(judge, num_rows)
+        gradient = np.empty((len(weights) + 1, num_columns))
+        gradient[:-1] = products(self.inputs.T, slopes, parts)
         gradient[-1] = slopes.sum(axis=0)
         loss = float((losses * self.weights).sum(dtype=np.float64))
-        slope = gradient.ravel().astype(np.float64)
-        penalized = parameters[: len(parameters) - slopes.shape[1]]
+        slope = gradient.ravel()
+        penalized = parameters[: len(parameters) - num_columns]
         loss += float(penalized @ penalized) / (2 * C)
         slope[: len(penalized)] += penalized / C
         return loss / self.total, slope / self.total
@@ -399,14 +407,15 @@ class _Problem:
     def logits(self, parameters: NDArray[np.float64]) -> NDArray[np.float32]:
         """(R, F, K) of every photo's view in every head."""
         weights, bias = self._table(parameters)
-        return self._logits(self.inputs, weights.reshape(len(weights), -1), bias)
+        flat = weights.reshape(len(weights), -1)
+        return self._logits(products(self.inputs, flat), bias)
 
     def _logits(
-        self, inputs: NDArray[np.float32], flat: NDArray[np.float32], bias: NDArray[np.float32]
+        self, multiplied: NDArray[np.float32], bias: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        logits = inputs @ flat
-        logits += bias.ravel()
-        return np.asarray(logits.reshape(-1, *self.shape[1:]), dtype=np.float32)
+        """(r, F, K) of inputs' products with the columns of weights."""
+        logits = (multiplied + bias.ravel()).reshape(-1, *self.shape[1:])
+        return np.asarray(logits * _PAIR if self.is_pair else logits, dtype=np.float32)
 
     def unpack(
         self, parameters: NDArray[np.float64]
@@ -417,7 +426,7 @@ class _Problem:
             shares = np.linalg.solve(self.factor.T, weights.reshape(len(weights), -1))
             flat = self.given.T @ shares.astype(np.float32)
             weights = flat.reshape(-1, *weights.shape[1:])
-        return weights, bias
+        return (weights * _PAIR, bias * _PAIR) if self.is_pair else (weights, bias)
 
     def _table(
         self, parameters: NDArray[np.float64]

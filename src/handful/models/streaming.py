@@ -18,6 +18,7 @@ from handful.cores import in_order
 from handful.data.target import Target
 from handful.files.tensors import RowsOf
 from handful.models.lbfgs import minimize
+from handful.models.products import products
 
 # Megabytes of vectors that a fit may hold, as float32: 50,000 photos of 1,280 features.
 _MEGABYTES = 256
@@ -171,13 +172,13 @@ class StreamedObjective:
         num_views, dim = self.vectors.shape[1:]
 
         def part(rows: slice, block: NDArray[np.float32]) -> NDArray[np.float64]:
-            logits = (block @ as_read + bias)[:, np.newaxis]
+            logits = (products(block, as_read) + bias)[:, np.newaxis]
             labels = np.repeat(self.labels[rows], num_views, axis=0)
             losses, slopes = self.target.loss(logits, labels)
             shares = np.repeat(self.weights[rows] / num_views, num_views)
             found = np.zeros((dim + 2, self.num_classes))
             slope = slopes[:, 0] * shares.astype(np.float32)[:, np.newaxis]
-            found[:dim] = block.T @ slope
+            found[:dim] = products(block.T, slope)
             found[dim] = slope.sum(axis=0, dtype=np.float64)
             found[dim + 1, 0] = losses[:, 0] @ shares
             return found
