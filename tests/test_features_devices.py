@@ -7,10 +7,10 @@ import pytest
 
 from handful.config import TrainConfig
 from handful.errors import DeviceError, HandfulError, MissingExtraError, UsageError
-from handful.features import devices, nvidia, onnx_runtime
+from handful.features import devices, gpu_drivers, onnx_runtime
 from handful.features.conversion import FrozenNetwork
 from handful.features.devices import Gpu, device_of, find_gpu, on_device, suited_precision
-from handful.features.nvidia import has_nvidia_gpu
+from handful.features.gpu_drivers import has_nvidia_gpu
 from handful.features.onnx_runtime import OnnxExtractor
 from handful.features.openvino import OpenVinoExtractor
 from handful.models.classifier import Classifier
@@ -89,7 +89,7 @@ def test_graphics_in_the_processor_are_taken_when_asked_for(machine: dict[str, o
 
 
 def test_hidden_gpus_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvidia.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(gpu_drivers.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert has_nvidia_gpu()
     for hidden in ("", "-1"):

@@ -1,3 +1,5 @@
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 from handful.errors import ModelFileError, WeightsError
 from handful.features import openvino as openvino_module
 from handful.features.conversion import FrozenNetwork, check_image
+from handful.features.gpu_drivers import may_have_intel_gpu
 from handful.features.openvino import OpenVinoExtractor, openvino_gpu, resolve_precision
 
 
@@ -49,12 +52,33 @@ def test_a_gpu_is_chosen_by_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
             return {"GPU.0": "Type.INTEGRATED", "GPU.1": "Type.DISCRETE"}[device]
 
     monkeypatch.setattr(openvino, "Core", Core)
+    monkeypatch.setattr("handful.features.openvino.may_have_intel_gpu", lambda: True)
     openvino_gpu.cache_clear()
     assert openvino_gpu(False) == openvino_gpu(True) == "GPU.1"
     Core.available_devices = ("CPU", "GPU.0")
     openvino_gpu.cache_clear()
     assert (openvino_gpu(False), openvino_gpu(True)) == (None, "GPU.0")
     openvino_gpu.cache_clear()
+
+
+def test_openvino_is_asked_only_where_graphics_of_intel_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os.path, "exists", lambda _: False)
+    assert not may_have_intel_gpu(tmp_path / "none")
+    for name, maker in (("card0", "0x10de"), ("card0-HDMI-A-1", ""), ("card1", "0x8086")):
+        (tmp_path / name / "device").mkdir(parents=True)
+        if maker:
+            (tmp_path / name / "device" / "vendor").write_text(f"{maker}\n")
+        assert may_have_intel_gpu(tmp_path) == (maker == "0x8086")
+    monkeypatch.setattr("handful.features.openvino.may_have_intel_gpu", lambda: False)
+    monkeypatch.setattr("openvino.Core", None)
+    openvino_gpu.cache_clear()
+    assert openvino_gpu(True) is None
+    openvino_gpu.cache_clear()
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert may_have_intel_gpu(tmp_path / "none")
 
 
 def test_another_device_compiles_what_a_gpu_would(tiny_network: FrozenNetwork) -> None:

@@ -9,7 +9,7 @@ from handful.errors import DeviceError, HandfulError, MissingExtraError, UsageEr
 from handful.extras import is_installed, missing_extra
 from handful.features.conversion import FrozenNetwork
 from handful.features.extractor import FeatureExtractor
-from handful.features.nvidia import has_nvidia_gpu
+from handful.features.gpu_drivers import has_nvidia_gpu
 from handful.features.openvino import OpenVinoExtractor, openvino_gpu
 
 _logger = logging.getLogger("handful")

@@ -13,7 +13,7 @@ from pathlib import Path
 from handful.environment import default_variables
 from handful.errors import MissingExtraError, UsageError
 from handful.extras import is_installed, missing_extra, require
-from handful.features.nvidia import has_nvidia_gpu
+from handful.features.gpu_drivers import has_nvidia_gpu
 
 # What Keras can train with, the first that is installed being taken.
 BACKENDS = ("tensorflow", "jax", "torch")

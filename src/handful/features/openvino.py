@@ -31,6 +31,7 @@ from handful.features.conversion import (
     sample_features,
 )
 from handful.features.extractor import BATCH_SIZE, FeatureMap
+from handful.features.gpu_drivers import may_have_intel_gpu
 from handful.files.atomic import explain_damage
 from handful.forks import never_end, start_anew_in_children
 
@@ -256,6 +257,8 @@ def openvino_gpu(takes_integrated: bool) -> str | None:
     Returns:
         OpenVINO's name for it; None where there is none.
     """
+    if not may_have_intel_gpu():
+        return None  # loading OpenVINO to ask takes as long as reading all embeddings
     from handful.features.runtime import openvino
 
     core = openvino.Core()
