@@ -95,24 +95,52 @@ def test_a_quality_that_is_none_is_refused_with_the_nearest() -> None:
     assert TrainConfig(quality="best", time_budget=1).time_budget == 1
 
 
-def test_a_later_one_is_chosen_where_it_is_better_by_more_than_noise() -> None:
+LABELS = np.zeros(200, np.int64)
+ALONE = np.arange(200)
+
+
+def answers(losses: np.ndarray, num_wrong: int = 0) -> np.ndarray:
+    """Of two classes, or of three where the first photos are wrong, with the same log loss."""
+    true = np.exp(-losses)
+    others = np.stack([1 - true, np.zeros(len(true))], axis=1)
+    others[num_wrong:] = ((1 - true) / 2)[num_wrong:, np.newaxis]
+    return np.column_stack([true, others])
+
+
+def test_a_later_one_is_chosen_where_its_log_loss_is_better_by_more_than_noise() -> None:
     rng = np.random.default_rng(0)
-    losses = rng.uniform(0.2, 1.0, 200)
-    alone = np.arange(200)
-    noise = rng.normal(0, 0.2, 200)
-    hardly = losses + noise - noise.mean() - 0.002
-    better = losses - 0.1 + rng.normal(0, 0.2, 200)
-    assert choose([losses, losses], alone) == 0
-    assert choose([losses, hardly], alone) == 0
-    assert choose([losses, better], alone) == 1
-    assert choose([losses, better], alone, 1) == 1 and choose([better, losses], alone, 1) == 0
-    assert choose([losses, hardly], alone, 1) == 1, "the first to be taken needs no proof"
-    assert choose([losses, better, losses], alone) == 1, "worse than the one taken before"
-    assert choose([losses, np.full(200, np.nan)], alone) == 0, "nothing could be held out"
-    unknown = np.where(alone < 100, np.nan, better)
-    assert choose([np.where(alone < 100, np.nan, losses), unknown], alone) == 1
-    in_one_group = np.zeros(200, np.int64)
-    assert choose([losses, better], in_one_group) == 0, "near-duplicates count as one photo"
+    losses = rng.uniform(0.2, 0.6, 200)
+    noise = rng.normal(0, 0.05, 200)
+    first, better = answers(losses), answers(losses - 0.03 + noise)
+    hardly = answers(losses + noise - noise.mean() - 0.0005)
+    assert (first.argmax(axis=1) == 0).all() and (hardly.argmax(axis=1) == 0).all()
+
+    def chosen(*found: np.ndarray, groups: np.ndarray = ALONE, first: int = 0) -> int:
+        return choose(found, LABELS, groups, first)
+
+    assert chosen(first, first) == 0
+    assert chosen(first, hardly) == 0
+    assert chosen(first, better) == 1
+    assert chosen(first, better, first=1) == 1 and chosen(better, first, first=1) == 0
+    assert chosen(first, hardly, first=1) == 1, "the first to be taken needs no proof"
+    assert chosen(first, better, first) == 1, "worse than the one taken before"
+    assert chosen(first, np.full((200, 3), np.nan)) == 0, "nothing could be held out"
+    halves = [np.where((ALONE < 100)[:, np.newaxis], np.nan, one) for one in (first, better)]
+    assert chosen(*halves) == 1
+    assert chosen(first, better, groups=LABELS) == 0, "near-duplicates count as one photo"
+
+
+def test_a_later_one_is_chosen_where_it_is_right_more_often_and_as_honest() -> None:
+    """Of 20 wrong answers eight are mended; confidence that is wrong elsewhere may undo it."""
+    losses = np.concatenate([np.full(20, 0.9), np.full(180, 0.3)])
+    noise = np.random.default_rng(0).normal(0, 0.05, 200)
+    before, after = answers(losses, 20), answers(losses + noise - noise.mean(), 12)
+    assert [(one.argmax(axis=1) == 0).sum() for one in (before, after)] == [180, 188]
+    assert choose([before, after], LABELS, ALONE) == 1
+    assert choose([after, before], LABELS, ALONE) == 0
+    assert choose([before, answers(losses + noise + 0.02, 12)], LABELS, ALONE) == 0
+    one_group = np.where((ALONE >= 12) & (ALONE < 20), 12, ALONE)
+    assert choose([before, after], LABELS, one_group) == 0, "near-duplicates count as one photo"
 
 
 def test_the_best_network_is_found_by_the_training_photos(

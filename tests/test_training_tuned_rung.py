@@ -42,7 +42,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_network_trained_on_is_kept_where_it_is_better(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ladder, "choose", lambda losses, groups, first: len(losses) - 1)
+    monkeypatch.setattr(ladder, "choose", lambda answers, labels, groups, first: len(answers) - 1)
     run = train(
         photo_folder,
         quality="best",

@@ -5,55 +5,56 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# A way is taken where its mean loss is lower than that of the one taken before by so many standard
-# errors of the difference, group by group.
-MARGIN = 1.0
+# What noise explains, of log loss and of accuracy, in standard errors of the paired difference,
+# near-duplicates counted as one photo. One photo more that is right is already one of accuracy.
+_MARGINS = np.array([1.0, 2.0])
 _LEAST_CHANCE = 1e-12
 
 
 def choose(
-    losses: Sequence[NDArray[np.float64]],
+    answers: Sequence[NDArray[np.float64]],
+    labels: NDArray[np.int64],
     groups: NDArray[np.int64],
     first: int = 0,
-    margin: float = MARGIN,
 ) -> int:
     """Choose among ways of classifying the same photos.
 
+    One after another is taken where log loss or accuracy is better than that of the one taken
+    before, by more than noise, and the other of the two is not worse by more than noise. Log loss
+    alone can be ruled by a few photos that all ways name wrongly, and each with its own confidence.
+
     Args:
-        losses: Of each way (n,) -ln(probability of the true class), NaN where a photo was not
-            left out.
+        answers: Of each way (n, C) probabilities, NaN where a photo was not left out.
+        labels: (n,) int64 true classes.
         groups: (n,) photos with equal numbers are near-duplicates and count as one.
-        first: Place of the one that is taken unless another is better by more than noise.
-        margin: Standard errors of the paired difference.
+        first: Place of the one that is taken unless another is better.
 
     Returns:
-        The place of the one chosen: one after another is taken where its mean loss is lower than
-        that of the one taken before by more than `margin` standard errors of the paired
-        difference.
+        The place of the one chosen.
     """
+    scores = [_scores(chances, labels) for chances in answers]
     best = first
-    for place in range(len(losses)):
-        gains = losses[best] - losses[place]
-        told = ~np.isnan(gains)
-        if not told.any():
-            continue
-        _, dense = np.unique(groups[told], return_inverse=True)
-        off = np.bincount(dense, gains[told] - gains[told].mean())
-        error = np.sqrt((off**2).sum()) / told.sum()
-        if len(off) > 1 and gains[told].mean() > margin * error:
+    for place, found in enumerate(scores):
+        gains = found - scores[best]
+        told = ~np.isnan(gains[0])
+        if _is_better(gains[:, told], groups[told]):
             best = place
     return best
 
 
-def true_losses(chances: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How wrong probabilities are of each photo.
-
-    Args:
-        chances: (n, C) probabilities, NaN where a photo was not left out.
-        labels: (n,) int64 true classes.
-
-    Returns:
-        (n,) -ln(probability of the true class).
-    """
+def _scores(chances: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(2, n) ln(probability of the true class), and whether it is the one named."""
     true = chances[np.arange(len(labels)), labels]
-    return np.asarray(-np.log(np.maximum(true, _LEAST_CHANCE)))
+    log = np.log(np.maximum(true, _LEAST_CHANCE))
+    return np.stack([log, np.where(np.isnan(true), np.nan, chances.argmax(axis=1) == labels)])
+
+
+def _is_better(gains: NDArray[np.float64], groups: NDArray[np.int64]) -> bool:
+    """Whether one of the gains (2, n) is above what noise explains, and none below."""
+    different, dense = np.unique(groups, return_inverse=True)
+    if len(different) < 2:
+        return False
+    means = gains.mean(axis=1)
+    off = [np.bincount(dense, part - mean) for part, mean in zip(gains, means, strict=True)]
+    noise = _MARGINS * np.sqrt(np.square(off).sum(axis=1)) / len(groups)
+    return bool((means > noise).any() and (means >= -noise).all())

@@ -24,7 +24,7 @@ from handful.models.calibration import Calibration, calibrate, fit_calibrated_he
 from handful.models.classifier import Classifier
 from handful.models.heads import LinearHead
 from handful.training.batches import BatchSource, decode_images
-from handful.training.choosing import choose, true_losses
+from handful.training.choosing import choose
 from handful.training.compiling import compile_network
 from handful.training.cutting import CutNetwork, check_cut, cut_network, dense_of_head, lower_part
 from handful.training.deployment import deploy
@@ -139,16 +139,15 @@ class Tuning:
 
     @property
     def helps(self) -> bool:
-        """Whether tuned networks do better on photos held out than heads on the network as it is.
+        """Whether tuned networks are as good on photos held out as heads on the network as it is.
 
-        Where no photo can be held out, nothing can tell, and they are taken to.
+        Where no photo can be held out, nothing can tell, and they are taken to be.
         """
         if self.example is None:
             return True
         split = self.parts.job.split
         labels, groups = split.index.labels[split.train], split.groups[split.train]
-        losses = [true_losses(found, labels) for found in (self.frozen, self.chances)]
-        return self.plan.epochs > 0 and choose(losses, groups, margin=0.0) == 1
+        return self.plan.epochs > 0 and choose([self.chances, self.frozen], labels, groups) == 0
 
     def finish(self) -> Trained:
         """Tune the network to all training photos.

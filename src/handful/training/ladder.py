@@ -20,7 +20,7 @@ from handful.features.embed import EmbeddingSpec, mean_view
 from handful.features.keras_runtime import prepare_keras, require_keras, trains_on
 from handful.models.calibration import fit_calibrated_head
 from handful.models.heads import LinearHead
-from handful.training.choosing import choose, true_losses
+from handful.training.choosing import choose
 from handful.training.fine_tuning import (
     Tuning,
     TuningParts,
@@ -48,7 +48,7 @@ class _Tried:
 
     attempt: Attempt
     embedded: EmbeddedImages
-    losses: NDArray[np.float64]
+    chances: NDArray[np.float64]
     fit_seconds: float
 
 
@@ -58,7 +58,6 @@ class _TriedTuning:
 
     attempt: Attempt
     tuning: Tuning
-    losses: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +111,11 @@ def climb(job: TrainingJob) -> Climbed:
         _tell(job, tuned.attempt, [*tried, tuned])
     else:
         _tell(job, tuned, tried)
-    losses = [one.losses for one in tried]
+    answers = [one.chances for one in tried]
     if isinstance(tuned, _TriedTuning):
-        losses.append(tuned.losses)
-    place = choose(losses, split.groups[split.train], _usual(tried))
+        answers.append(tuned.tuning.chances)
+    labels = split.index.labels[split.train]
+    place = choose(answers, labels, split.groups[split.train], _usual(tried))
     best = [*tried, tuned][place]
     attempts = (
         one if isinstance(one, Attempt) else replace(one.attempt, is_chosen=one is best)
@@ -178,17 +178,14 @@ def _judge(
     job: TrainingJob, rung: Rung, embedded: EmbeddedImages, begun: float, expected: float | None
 ) -> _Tried:
     """See what a rung's heads say of training photos that they were fitted without."""
-    split, extractor = job.split, embedded.spec.extractor
-    rows = split.train
-    labels = split.index.labels[rows]
-    fit_begun = time.perf_counter()
+    extractor, fit_begun = embedded.spec.extractor, time.perf_counter()
     with job.reporter.phase("fit"):
-        _, chances = _fit(job, embedded, rows, job.config.seed)
+        _, chances = _fit(job, embedded, job.split.train, job.config.seed)
     fit_seconds = time.perf_counter() - fit_begun
     size = None if extractor is None else extractor.image_size
     attempt = Attempt(rung.name, embedded.backbone.name, size, expected)
     attempt = _score(job, attempt, chances, begun)
-    return _Tried(attempt, embedded, true_losses(chances, labels), fit_seconds)
+    return _Tried(attempt, embedded, chances, fit_seconds)
 
 
 def _score(
@@ -243,8 +240,7 @@ def _try_tuning(job: TrainingJob, begun: float) -> _TriedTuning | Attempt:
             tuning = tune_in_folds(parts)
     except HandfulError as error:
         return replace(attempt, note=str(error))
-    losses = true_losses(tuning.chances, job.split.index.labels[job.split.train])
-    return _TriedTuning(_score(job, attempt, tuning.chances, started), tuning, losses)
+    return _TriedTuning(_score(job, attempt, tuning.chances, started), tuning)
 
 
 def _fit(
@@ -290,13 +286,13 @@ def _answer(job: TrainingJob, tried: Sequence[_Tried], parts: TuningParts | None
     ) -> tuple[NDArray[np.float64], float]:
         fitted = [_fit(job, one.embedded, pool[rows], seed) for one in tried]
         labels = split.index.labels[pool[rows]]
-        losses = [true_losses(chances, labels) for _, chances in fitted]
+        answers = [chances for _, chances in fitted]
         tuning = None
         if parts is not None:
             with trains_on(job.config.device):
                 tuning = tune_in_folds(parts.on(pool[rows], pool[others], seed))
-            losses.append(true_losses(tuning.chances, labels))
-        best = choose(losses, split.groups[pool[rows]], _usual(tried))
+            answers.append(tuning.chances)
+        best = choose(answers, labels, split.groups[pool[rows]], _usual(tried))
         if tuning is not None and best == len(tried):
             head = tuning.probe.head
             assert head.C is not None
