@@ -294,7 +294,12 @@ def test_folds_choose_anew_on_the_photos_they_are_fitted_to(
 def test_a_run_that_is_often_wrong_is_told_of_the_next_quality(
     planted: str, photo_folder: Path
 ) -> None:
-    assert "set `quality` to good" in train(photo_folder, output=False).advice
+    run = train(photo_folder, output=False)
+    assert "set `quality` to good" in run.advice
+    good = replace(run, config=replace(run.config, quality="good"))
+    assert "set `quality` to best" in good.advice
+    blind = replace(good, classifier=run.classifier.with_answers(None, None))
+    assert blind.advice == "", "no training photo was held out, so best could compare nothing"
     assert train(photo_folder, quality="best", output=False).advice == ""
     assert train(photo_folder, backbone=DEFAULT_BACKBONE, output=False).advice == "", (
         "a network of one's own"

@@ -124,7 +124,9 @@ class Run(Shown):
         next_quality = {"fast": "good", "good": "best"}.get(self.config.quality)
         is_good = self.evaluation.accuracy >= _GOOD_ENOUGH
         decides = self.config.fits_head and self.config.backbone is None
-        if not decides or next_quality is None or is_good:
+        # Where no training photo can be held out, `best` has nothing to compare networks by.
+        is_blind = next_quality == "best" and self.classifier.calibration is None
+        if not decides or next_quality is None or is_good or is_blind:
             return ""
         how = {
             "good": "looks at more of the network's layers, at little more time",
