@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import handful
+from handful.data.target import ONE_CLASS
 from handful.evaluation.evaluation import Evaluation
 from handful.statistics.intervals import accuracy_interval, calibration_error
 from handful.wording import format_duration, format_share
@@ -46,16 +47,10 @@ def answers(photos: str, quality: str, found: Evaluation) -> Iterator[Answer]:
     first: dict[int, str] = {}
     for path, number in sorted(zip(found.paths, numbers, strict=True)):
         first.setdefault(number, f"{photos}/{path}")
-    for row, number in enumerate(numbers):
-        label = found.labels[row]
-        yield Answer(
-            photos,
-            quality,
-            first[number],
-            bool(found.predicted[row] == label),
-            float(found.confidence[row]),
-            -float(np.log(max(found.probabilities[row, label], 1e-12))),
-        )
+    right = found.predicted == found.labels
+    losses = ONE_CLASS.log_loss(found.probabilities, found.labels)
+    for number, *told in zip(numbers, right, found.confidence, losses, strict=True):
+        yield Answer(photos, quality, first[number], *told)
 
 
 def summary(photos: str, quality: str, found: list[Answer]) -> str:

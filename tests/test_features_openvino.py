@@ -72,6 +72,8 @@ def test_openvino_is_asked_only_where_graphics_of_intel_may_be(
         if maker:
             (tmp_path / name / "device" / "vendor").write_text(f"{maker}\n")
         assert may_have_intel_gpu(tmp_path) == (maker == "0x8086")
+    (tmp_path / "odd" / "card0" / "device" / "vendor").mkdir(parents=True)
+    assert may_have_intel_gpu(tmp_path / "odd"), "it cannot be read: OpenVINO is asked"
     monkeypatch.setattr("handful.features.openvino.may_have_intel_gpu", lambda: False)
     monkeypatch.setattr("openvino.Core", None)
     openvino_gpu.cache_clear()

@@ -5,8 +5,9 @@ import shutil
 import sys
 from pathlib import Path
 
-# A driver's files on Linux, and in Linux on Windows.
-_DRIVERS = ("/dev/nvidia0", "/dev/dxg", "/proc/driver/nvidia/version")
+# Any GPU, in Linux on Windows.
+_WINDOWS_GPU = "/dev/dxg"
+_NVIDIA_DRIVERS = ("/dev/nvidia0", _WINDOWS_GPU, "/proc/driver/nvidia/version")
 
 
 def has_nvidia_gpu() -> bool:
@@ -17,7 +18,7 @@ def has_nvidia_gpu() -> bool:
     """
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1", "none"):
         return False
-    return any(map(os.path.exists, _DRIVERS)) or shutil.which("nvidia-smi") is not None
+    return any(map(os.path.exists, _NVIDIA_DRIVERS)) or shutil.which("nvidia-smi") is not None
 
 
 def may_have_intel_gpu(cards: Path = Path("/sys/class/drm")) -> bool:
@@ -27,10 +28,13 @@ def may_have_intel_gpu(cards: Path = Path("/sys/class/drm")) -> bool:
         cards: Where Linux lists what can draw.
 
     Returns:
-        Whether one of them is Intel's, or Linux runs on Windows; True on other systems, which
-        are not looked at.
+        Whether one of them is Intel's, or Linux runs on Windows; True where that cannot be read,
+        and on other systems, which are not looked at.
     """
-    if not sys.platform.startswith("linux") or os.path.exists("/dev/dxg"):
+    if not sys.platform.startswith("linux") or os.path.exists(_WINDOWS_GPU):
         return True
-    makers = (card.read_text().strip() for card in cards.glob("card*/device/vendor"))
+    try:
+        makers = [maker.read_text().strip() for maker in cards.glob("card*/device/vendor")]
+    except (OSError, UnicodeDecodeError):
+        return True
     return "0x8086" in makers

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.data.target import ONE_CLASS
+
 # What noise explains, of log loss and of accuracy, in standard errors of the paired difference,
 # near-duplicates counted as one photo. One photo more that is right is already one of accuracy.
 _MARGINS = np.array([1.0, 2.0])
-_LEAST_CHANCE = 1e-12
 
 
 def choose(
@@ -43,10 +44,9 @@ def choose(
 
 
 def _scores(chances: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(2, n) ln(probability of the true class), and whether it is the one named."""
-    true = chances[np.arange(len(labels)), labels]
-    log = np.log(np.maximum(true, _LEAST_CHANCE))
-    return np.stack([log, np.where(np.isnan(true), np.nan, chances.argmax(axis=1) == labels)])
+    """(2, n) ln(probability of the true class), and whether it is the one named; NaN of none."""
+    correct = np.where(np.isnan(chances[:, 0]), np.nan, ONE_CLASS.correct(chances, labels))
+    return np.stack([-ONE_CLASS.log_loss(chances, labels), correct])
 
 
 def _is_better(gains: NDArray[np.float64], groups: NDArray[np.int64]) -> bool:
